@@ -1,0 +1,299 @@
+/*
+ * dwconv - depthwise, pointwise, dense, separable and inverted-residual convolution on CPUs.
+ *
+ * ABOUT
+ *
+ * A filter is packed once into an immutable plan; a plan turns one NHWC tensor into another with no
+ * allocation, no copy and no lock, on the best instructions that the machine has.
+ *
+ * SYNOPSIS
+ *
+ *     float filter[3 * 3 * 32];                       // [kernel_h, kernel_w, channels, multiplier]
+ *     dwconv_desc desc = {.operation = DWCONV_DEPTHWISE};
+ *     desc.depthwise.channels = 32;
+ *     desc.depthwise.filter = filter;
+ *     desc.depthwise.window = (dwconv_window){.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME};
+ *     desc.depthwise.activation.kind = DWCONV_RELU6;
+ *
+ *     dwconv_plan *plan;
+ *     dwconv_status status = dwconv_plan_create(&desc, &plan);
+ *     if (status != DWCONV_OK) return puts(dwconv_status_string(status));
+ *
+ *     dwconv_tensor x = {.data = in, .batch = 1, .height = 112, .width = 112, .channels = 32};
+ *     dwconv_tensor y = {.data = out, .batch = 1, .height = 112, .width = 112, .channels = 32};
+ *     status = dwconv_run(plan, &x, &y, NULL, 0, NULL);      // serial; depthwise needs no scratch
+ *     dwconv_plan_destroy(plan);
+ *
+ * CONVENTIONS
+ *
+ * - Tensors are NHWC. Sizes and strides are counted in elements, memory in bytes.
+ * - A zero-initialised field is the default: stride 1, dilation 1, multiplier 1, groups 1, padding
+ *   "valid", no bias, no activation, the best instruction set.
+ * - Filters and biases are copied into the plan: they may be freed once it is created.
+ * - Every function that can fail returns a dwconv_status; nothing is printed, nothing aborts.
+ * - A plan never changes after creation. Any number of threads may run one plan at the same time,
+ *   each with its own scratch memory.
+ * - On one machine and instruction set a result is bitwise the same for every thread count, batch
+ *   size and stride. Sums run over kernel rows, then kernel columns, then channels, in that order.
+ * - No byte outside the elements of a tensor is read or written.
+ */
+#ifndef DWCONV_H
+#define DWCONV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define DWCONV_VERSION "0.1.0"
+
+#if defined(DWCONV_SHARED) && (defined(__GNUC__) || defined(__clang__))
+#define DWCONV_API __attribute__((visibility("default")))
+#else
+#define DWCONV_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- status ------------------------------------------------------------------------------- */
+
+typedef enum dwconv_status {
+    DWCONV_OK = 0,
+    DWCONV_NULL_POINTER,     /* a required pointer is NULL */
+    DWCONV_BAD_VALUE,        /* an enumerator, flag or thread count that does not exist */
+    DWCONV_BAD_DTYPE,        /* a dtype that the operation has no kernel for */
+    DWCONV_BAD_SHAPE,        /* a size below 1, or sizes that do not fit together */
+    DWCONV_BAD_STRIDE,       /* a negative stride or dilation of the window */
+    DWCONV_BAD_PADDING,      /* negative padding, or padding sizes without DWCONV_EXPLICIT */
+    DWCONV_BAD_ACTIVATION,   /* an unknown activation, or clip bounds that are NaN or swapped */
+    DWCONV_BAD_RESIDUAL,     /* residual demanded where input and output differ in shape */
+    DWCONV_BAD_LAYOUT,       /* tensor strides that make output elements share memory */
+    DWCONV_KERNEL_TOO_LARGE, /* the dilated kernel is larger than the padded input */
+    DWCONV_OVERFLOW,         /* a size that does not fit the address space */
+    DWCONV_OVERLAP,          /* output and input (or scratch) share memory */
+    DWCONV_MISALIGNED,       /* memory that is not aligned as documented */
+    DWCONV_TOO_SMALL,        /* plan memory or scratch below what was asked for */
+    DWCONV_NO_MEMORY,        /* the allocation of a plan failed */
+    DWCONV_NO_ISA,           /* an instruction set that this build or this CPU lacks */
+    DWCONV_STATUS_COUNT
+} dwconv_status;
+
+/* A constant English sentence for a status, never NULL. */
+DWCONV_API const char *dwconv_status_string(dwconv_status status);
+
+/* ---- instruction sets --------------------------------------------------------------------- */
+
+typedef enum dwconv_isa {
+    DWCONV_ISA_AUTO = 0, /* the best one available */
+    DWCONV_ISA_BASELINE, /* what the compiler assumes without flags: SSE2 on x86-64, NEON on Arm64 */
+    DWCONV_ISA_NEON,
+    DWCONV_ISA_AVX2,     /* AVX2 + FMA: x86 since 2013 */
+    DWCONV_ISA_AVX512,   /* AVX-512 F, VL, BW, DQ: server x86 since 2017, Zen 4 */
+    DWCONV_ISA_COUNT
+} dwconv_isa;
+
+DWCONV_API const char *dwconv_isa_name(dwconv_isa isa);   /* "avx2"; NULL for an unknown value */
+DWCONV_API int dwconv_isa_compiled(dwconv_isa isa);       /* 1 if this build holds its kernels */
+DWCONV_API int dwconv_isa_available(dwconv_isa isa);      /* 1 if compiled and the CPU has it */
+DWCONV_API dwconv_isa dwconv_isa_best(void);              /* what DWCONV_ISA_AUTO stands for */
+DWCONV_API const char *dwconv_version(void);              /* DWCONV_VERSION of the built library */
+DWCONV_API int dwconv_has_openmp(void);                   /* 1 if built with OpenMP */
+
+/* ---- descriptors -------------------------------------------------------------------------- */
+
+typedef enum dwconv_dtype { DWCONV_F32 = 0, DWCONV_DTYPE_COUNT } dwconv_dtype;
+
+typedef enum dwconv_operation {
+    DWCONV_DEPTHWISE = 0,
+    DWCONV_POINTWISE,
+    DWCONV_CONV,
+    DWCONV_SEPARABLE,
+    DWCONV_INVERTED_RESIDUAL,
+    DWCONV_OPERATION_COUNT
+} dwconv_operation;
+
+typedef enum dwconv_activation_kind {
+    DWCONV_IDENTITY = 0,
+    DWCONV_RELU,         /* max(x, 0) */
+    DWCONV_RELU6,        /* min(max(x, 0), 6) */
+    DWCONV_CLIP,         /* min(max(x, a), b); a <= b, infinities allowed */
+    DWCONV_LEAKY_RELU,   /* x < 0 ? a * x : x; a is taken as it is, there is no default slope */
+    DWCONV_HARD_SIGMOID, /* relu6(x + 3) / 6 */
+    DWCONV_HARD_SWISH,   /* x * relu6(x + 3) / 6 */
+    DWCONV_SIGMOID,      /* 1 / (1 + exp(-x)) */
+    DWCONV_SILU,         /* x * sigmoid(x) */
+    DWCONV_TANH,
+    DWCONV_GELU_ERF,     /* x * (1 + erf(x / sqrt(2))) / 2 */
+    DWCONV_GELU_TANH,    /* x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2 */
+    DWCONV_ACTIVATION_COUNT
+} dwconv_activation_kind;
+
+/* Applied to every output after the bias. NaN in gives NaN out. Errors against the exact value:
+ * exact for the piecewise linear ones up to rounding, at most 4 ULP for the others (docs/design.md). */
+typedef struct dwconv_activation {
+    dwconv_activation_kind kind;
+    float a, b;
+} dwconv_activation;
+
+typedef enum dwconv_padding { DWCONV_VALID = 0, DWCONV_SAME, DWCONV_EXPLICIT } dwconv_padding;
+
+/* A sliding window. Effective kernel: ek = (kernel - 1) * dilation + 1.
+ * VALID, EXPLICIT: out = (in + pad_before + pad_after - ek) / stride + 1.
+ * SAME (TensorFlow's rule): out = ceil(in / stride), the odd row or column of padding comes last.
+ * Padding contributes exactly zero, also where the filter is infinite or NaN. */
+typedef struct dwconv_window {
+    int64_t kernel_h, kernel_w;
+    int64_t stride_h, stride_w;     /* 0 means 1 */
+    int64_t dilation_h, dilation_w; /* 0 means 1 */
+    dwconv_padding padding;
+    int64_t pad_top, pad_bottom, pad_left, pad_right; /* DWCONV_EXPLICIT only, else 0 */
+} dwconv_window;
+
+/* Output channel c * multiplier + q is input channel c filtered by filter[:, :, c, q]. */
+typedef struct dwconv_depthwise_desc {
+    int64_t channels;
+    int64_t multiplier;  /* 0 means 1 */
+    dwconv_window window;
+    const float *filter; /* [kernel_h, kernel_w, channels, multiplier] */
+    const float *bias;   /* [channels * multiplier] or NULL */
+    dwconv_activation activation;
+} dwconv_depthwise_desc;
+
+/* A weighted sum over the channels of every stride-th pixel. */
+typedef struct dwconv_pointwise_desc {
+    int64_t in_channels, out_channels;
+    int64_t stride_h, stride_w; /* 0 means 1; must be 1 inside a block */
+    const float *filter;        /* [in_channels, out_channels] */
+    const float *bias;          /* [out_channels] or NULL */
+    dwconv_activation activation;
+} dwconv_pointwise_desc;
+
+/* Dense convolution. Output channels of group g see the input channels of group g only. */
+typedef struct dwconv_conv_desc {
+    int64_t in_channels, out_channels;
+    int64_t groups; /* 0 means 1; divides both channel counts */
+    dwconv_window window;
+    const float *filter; /* [kernel_h, kernel_w, in_channels / groups, out_channels] */
+    const float *bias;   /* [out_channels] or NULL */
+    dwconv_activation activation;
+} dwconv_conv_desc;
+
+/* Depthwise, then pointwise: pointwise.in_channels == depthwise.channels * depthwise.multiplier. */
+typedef struct dwconv_separable_desc {
+    dwconv_depthwise_desc depthwise;
+    dwconv_pointwise_desc pointwise;
+} dwconv_separable_desc;
+
+typedef enum dwconv_residual {
+    DWCONV_RESIDUAL_AUTO = 0, /* added when stride is 1 and input and output shapes agree */
+    DWCONV_RESIDUAL_OFF,
+    DWCONV_RESIDUAL_ON /* an error where the shapes do not agree */
+} dwconv_residual;
+
+/* MobileNetV2's block: pointwise expand, depthwise, pointwise project, plus the input of the block.
+ * expand.filter == NULL leaves the expansion out (the other fields of expand are then ignored).
+ * The residual is added after the activation of project. */
+typedef struct dwconv_inverted_residual_desc {
+    dwconv_pointwise_desc expand;
+    dwconv_depthwise_desc depthwise;
+    dwconv_pointwise_desc project;
+    dwconv_residual residual;
+} dwconv_inverted_residual_desc;
+
+/* Treat weights whose magnitude is below FLT_MIN as zero: they slow most CPUs down 40 to 100 times. */
+#define DWCONV_FLUSH_DENORMAL_WEIGHTS 1u
+
+/* One operation. The member of the union that `operation` names is read, no other. */
+typedef struct dwconv_desc {
+    dwconv_operation operation;
+    dwconv_dtype dtype;
+    dwconv_isa isa;
+    uint32_t flags;
+    union {
+        dwconv_depthwise_desc depthwise;
+        dwconv_pointwise_desc pointwise;
+        dwconv_conv_desc conv;
+        dwconv_separable_desc separable;
+        dwconv_inverted_residual_desc inverted_residual;
+    };
+} dwconv_desc;
+
+/* ---- plans -------------------------------------------------------------------------------- */
+
+typedef struct dwconv_plan dwconv_plan;
+
+/* Alignment, in bytes, of plan memory and of scratch. */
+#define DWCONV_ALIGNMENT 64
+
+/* Checks desc, packs its weights. On failure *plan is NULL. */
+DWCONV_API dwconv_status dwconv_plan_create(const dwconv_desc *desc, dwconv_plan **plan);
+
+/* The same in memory of the caller, aligned to DWCONV_ALIGNMENT, of at least dwconv_plan_size
+ * bytes; it must outlive the plan. dwconv_plan_destroy then frees nothing. */
+DWCONV_API dwconv_status dwconv_plan_size(const dwconv_desc *desc, size_t *bytes);
+DWCONV_API dwconv_status dwconv_plan_create_in(const dwconv_desc *desc, void *memory, size_t bytes,
+                                               dwconv_plan **plan);
+DWCONV_API void dwconv_plan_destroy(dwconv_plan *plan); /* NULL is allowed */
+
+/* What was chosen. Strings live as long as the library. */
+DWCONV_API size_t dwconv_plan_bytes(const dwconv_plan *plan); /* memory it occupies, weights included */
+DWCONV_API dwconv_isa dwconv_plan_isa(const dwconv_plan *plan);
+/* The kernels of its stages, one after the other; NULL for index >= number of stages. */
+DWCONV_API const char *dwconv_plan_kernel(const dwconv_plan *plan, int index);
+
+/* Shapes are {batch, height, width, channels}. A batch of 0 is allowed and gives an empty result. */
+DWCONV_API dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int64_t input[4],
+                                             int64_t output[4]);
+
+/* Scratch that dwconv_run needs for an input of this shape with this many threads. 0 for depthwise,
+ * pointwise and dense convolution. It never grows with the height of the image. */
+DWCONV_API dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4], int threads,
+                                             size_t *bytes);
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+/* An NHWC tensor. Channels are contiguous; a stride of 0 means contiguous. Strides may be larger
+ * (a crop, a slice of the channels) or negative; `data` is the address of element [0, 0, 0, 0] and
+ * aligned to the element. */
+typedef struct dwconv_tensor {
+    void *data;
+    dwconv_dtype dtype;
+    int64_t batch, height, width, channels;
+    int64_t image_stride, row_stride, pixel_stride; /* in elements */
+} dwconv_tensor;
+
+/* Work is cut into items; task(context, item, worker) must be called once for every item in
+ * [0, items), in any order, from any thread. Calls that run at the same time must pass different
+ * workers in [0, count). The call returns after the last task has returned. */
+typedef void (*dwconv_task)(void *context, int64_t item, int worker);
+typedef void (*dwconv_parallel_for)(void *pool, int64_t items, dwconv_task task, void *context);
+
+/* Who does the work. NULL, or count <= 1: the calling thread alone. `run` NULL: OpenMP, if it is
+ * built in and the process was not forked, else the calling thread. At most `count` workers are
+ * used; small work runs on the calling thread whatever the count. */
+typedef struct dwconv_threads {
+    int count;
+    dwconv_parallel_for run;
+    void *pool;
+} dwconv_threads;
+
+/* Computes output = operation(input). `output` has the shape that dwconv_output_shape gives and must not
+ * overlap input or scratch. `scratch` is aligned to DWCONV_ALIGNMENT, of at least
+ * dwconv_scratch_size(plan, input shape, threads->count) bytes, or NULL where that is 0.
+ * Nothing is written unless DWCONV_OK is returned. */
+DWCONV_API dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input,
+                                    const dwconv_tensor *output, void *scratch, size_t scratch_bytes,
+                                    const dwconv_threads *threads);
+
+/* ---- the oracle ----------------------------------------------------------------------------- */
+
+/* The same operation as plain loops, summed in double precision: what kernels are tested against.
+ * Slow; allocates when the operation is a block. */
+DWCONV_API dwconv_status dwconv_reference(const dwconv_desc *desc, const dwconv_tensor *input,
+                                          const dwconv_tensor *output);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,190 @@
+/* What the files of the core share. Everything here is hidden; dwconv.h is the contract. */
+#ifndef DWCONV_INTERNAL_H
+#define DWCONV_INTERNAL_H
+
+#include "dwconv.h"
+
+#if defined(__GNUC__) || defined(__clang__)
+#define DWC_HIDDEN __attribute__((visibility("hidden")))
+#else
+#define DWC_HIDDEN
+#endif
+
+/* ---- checked geometry (geometry.c) -------------------------------------------------------- */
+
+/* No size, stride of a window, dilation or padding exceeds this, so that a product of two fits int64. */
+#define DWC_MAX_SIZE ((int64_t)INT32_MAX)
+
+typedef struct dwc_extent {
+    int64_t out_h, out_w, pad_top, pad_left;
+} dwc_extent;
+
+/* A tensor with its strides filled in. */
+typedef struct dwc_view {
+    float *data;
+    int64_t batch, height, width, channels;
+    int64_t image, row, pixel; /* strides in elements */
+} dwc_view;
+
+/* *result = a * b for a, b >= 0; 0 if it does not fit int64. */
+DWC_HIDDEN int dwc_multiply(int64_t a, int64_t b, int64_t *result);
+
+/* Checks every field and replaces defaults: zeros become ones, identity, relu and relu6 become clip,
+ * SAME and VALID keep their padding fields at zero. */
+DWC_HIDDEN dwconv_status dwc_normalize(const dwconv_desc *desc, dwconv_desc *normal);
+
+DWC_HIDDEN dwconv_status dwc_window_extent(const dwconv_window *window, int64_t in_h, int64_t in_w,
+                                           dwc_extent *extent);
+
+/* The window of a pointwise convolution: 1x1 with its strides. */
+DWC_HIDDEN dwconv_window dwc_pointwise_window(const dwconv_pointwise_desc *pointwise);
+
+/* The output shape of a normal descriptor. */
+DWC_HIDDEN dwconv_status dwc_output_shape(const dwconv_desc *normal, const int64_t input[4], int64_t output[4]);
+
+/* 1 if the residual of a normal inverted-residual descriptor applies to these shapes. */
+DWC_HIDDEN int dwc_residual_applies(const dwconv_desc *normal, const int64_t input[4], const int64_t output[4]);
+
+/* Checks both tensors against a normal descriptor and resolves their strides. */
+DWC_HIDDEN dwconv_status dwc_check_tensors(const dwconv_desc *normal, const dwconv_tensor *input,
+                                           const dwconv_tensor *output, dwc_view *x, dwc_view *y);
+
+/* 1 if [a, a + bytes) and the elements of v share memory. */
+DWC_HIDDEN int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes);
+
+/* ---- stages: an operation with packed weights --------------------------------------------- */
+
+typedef struct dwc_dw_call dwc_dw_call;
+typedef struct dwc_mm_call dwc_mm_call;
+
+/* A row of an instruction set's kernel table: operation, kernel shape and stride -> function, tile.
+ * Sizes of 0 match anything. Rows are searched from first to last. */
+typedef struct dwc_kernel {
+    dwconv_operation operation; /* DWCONV_DEPTHWISE or DWCONV_CONV (which serves pointwise too) */
+    dwconv_dtype dtype;
+    int kernel, stride; /* square kernels with the same stride in both directions; dilation 1 */
+    int tile_rows, tile_columns;
+    const char *name;
+    void (*depthwise)(const dwc_dw_call *);
+    void (*matmul)(const dwc_mm_call *);
+} dwc_kernel;
+
+typedef struct dwc_kernel_table {
+    dwconv_isa isa;
+    int lanes;       /* float32 lanes of a vector; packed weights are laid out by it */
+    int panel_unit;  /* widths of weight panels are multiples of this */
+    int panel_width; /* the widest panel of the matrix kernel */
+    int kernel_count;
+    const dwc_kernel *kernels;
+} dwc_kernel_table;
+
+DWC_HIDDEN const dwc_kernel_table *dwc_kernel_table_of(dwconv_isa isa); /* NULL if not available */
+
+typedef struct dwc_depthwise_stage {
+    dwconv_window window;
+    int64_t in_channels, multiplier, channels; /* channels = in_channels * multiplier */
+    int64_t group; /* pixels whose channels are packed side by side into one row of vectors */
+    dwconv_activation activation;
+    const dwc_kernel *kernel;
+    /* Per vector of channels: bias, lane indices if multiplier > 1, then kernel_h * kernel_w vectors. */
+    const float *weights;
+    int64_t block; /* floats per vector of channels */
+} dwc_depthwise_stage;
+
+typedef struct dwc_matmul_stage {
+    dwconv_window window;
+    int64_t groups, group_inputs, group_outputs;
+    int64_t depth;       /* kernel_h * kernel_w * group_inputs */
+    int64_t panel;       /* columns of a full panel */
+    int64_t padded;      /* group_outputs rounded up to the panel unit */
+    dwconv_activation activation;
+    const dwc_kernel *kernel;
+    const float *weights; /* per group: panels of [depth][columns of the panel] */
+    const float *bias;    /* per group: `padded` floats */
+} dwc_matmul_stage;
+
+struct dwconv_plan {
+    dwconv_desc desc; /* normal; its filter and bias pointers are dead */
+    const dwc_kernel_table *table;
+    size_t bytes;
+    int owns_memory;
+    int has_depthwise, has_matmul, has_expand;
+    dwc_matmul_stage expand;       /* inverted residual with an expansion */
+    dwc_depthwise_stage depthwise; /* depthwise, separable, inverted residual, conv of one channel per group */
+    dwc_matmul_stage matmul;       /* pointwise, conv, and the last stage of blocks */
+};
+
+/* ---- calls of kernels --------------------------------------------------------------------- */
+
+/* Output rows [row_begin, row_end) of one image, output channels [channel_begin, channel_end):
+ * channel_begin is a multiple of the lanes, channel_end too or the end. The input may be a ring of
+ * rows: row iy lies at slot iy - ring_first, less ring_rows if that is too much. */
+struct dwc_dw_call {
+    const dwc_depthwise_stage *stage;
+    const float *x; /* slot 0, column 0, channel 0 */
+    int64_t x_row, x_pixel, in_h, in_w;
+    int64_t ring_first, ring_rows;
+    float *y; /* row row_begin, column 0, channel 0 */
+    int64_t y_row, y_pixel, out_w;
+    int64_t pad_top, pad_left;
+    int64_t row_begin, row_end, channel_begin, channel_end;
+};
+
+/* `pixels` outputs a constant step apart, times `columns` output channels:
+ * y[p][n] = act(bias[n] + sum over taps and k of a[p][tap][k] * w[tap][k][n]) + residual[p][n]. */
+struct dwc_mm_call {
+    const float *a;
+    int64_t a_pixel, pixels;
+    int64_t taps_y, taps_x, a_tap_y, a_tap_x; /* steps of a from tap to tap */
+    int64_t k, w_tap_y, w_tap_x;              /* inner length; steps in rows of a panel */
+    const float *weights;                     /* first panel, row of the first tap */
+    int64_t depth, panel, panel_unit;
+    const float *bias;
+    int64_t columns;
+    float *y;
+    int64_t y_pixel;
+    const float *residual; /* or NULL */
+    int64_t residual_pixel;
+    dwconv_activation activation;
+};
+
+/* ---- plan.c, run.c, blocks.c, parallel.c -------------------------------------------------- */
+
+/* Calls the matrix kernel for output rows [row_begin, row_end) of one image, and the columns
+ * [column_begin, column_end) of every group. Both views are of that image; the residual may be NULL. */
+typedef struct dwc_matmul_rows {
+    const dwc_matmul_stage *stage;
+    const float *x;
+    int64_t x_row, x_pixel, in_h, in_w;
+    float *y; /* row row_begin */
+    int64_t y_row, y_pixel, out_w;
+    const float *residual; /* row row_begin */
+    int64_t residual_row, residual_pixel;
+    int64_t pad_top, pad_left;
+    int64_t row_begin, row_end, column_begin, column_end;
+} dwc_matmul_rows;
+
+DWC_HIDDEN void dwc_run_matmul_rows(const dwc_matmul_rows *rows);
+
+DWC_HIDDEN dwconv_status dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                                       void *scratch, const dwconv_threads *threads);
+DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4], const int64_t output[4],
+                                           int threads, size_t *bytes);
+
+/* Runs task for every item; serial if flops are too few to pay for waking threads. */
+DWC_HIDDEN void dwc_parallel(const dwconv_threads *threads, double flops, int64_t items, dwconv_task task,
+                             void *context);
+/* How many workers dwc_parallel may use at most. */
+DWC_HIDDEN int dwc_worker_count(const dwconv_threads *threads);
+/* Registers the fork handler once; called when a plan is created. */
+DWC_HIDDEN void dwc_parallel_init(void);
+
+/* pack.c: sizes in floats, then the packing itself. flush: denormal weights become zero. */
+DWC_HIDDEN int dwc_depthwise_floats(const dwc_depthwise_stage *stage, int lanes, int64_t *floats);
+DWC_HIDDEN void dwc_pack_depthwise(dwc_depthwise_stage *stage, const float *filter, const float *bias, int lanes,
+                                   int flush, float *memory);
+DWC_HIDDEN int dwc_matmul_floats(const dwc_matmul_stage *stage, int64_t *floats);
+DWC_HIDDEN void dwc_pack_matmul(dwc_matmul_stage *stage, const float *filter, const float *bias, int flush,
+                                float *memory);
+
+#endif

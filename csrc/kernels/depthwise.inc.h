@@ -1,0 +1,294 @@
+/* Depthwise convolution: tiles of small square kernels where an instruction set names them, and the
+ * general kernel for everything else, the tiles' leftover columns included. All of them add up the taps
+ * of an output in the same order, so which one computes an output cannot be seen in its bits.
+ *
+ * Before: SUFFIX of whole vectors, TAIL_SUFFIX of the vectors that finish a row of channels. */
+
+/* The input row `iy` of a call, NULL where it is padding. */
+INLINE const float *dw_row(const dwc_dw_call *c, int64_t iy) {
+    if (iy < 0 || iy >= c->in_h) return NULL;
+    int64_t slot = iy - c->ring_first;
+    if (slot >= c->ring_rows) slot -= c->ring_rows;
+    return c->x + slot * c->x_row;
+}
+
+/* First and one past the last kernel position that reads inside [0, size). */
+INLINE void dw_valid(int64_t origin, int64_t kernel, int64_t dilation, int64_t size, int64_t *begin, int64_t *end) {
+    *begin = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
+    *end = origin >= size ? 0 : (size - origin + dilation - 1) / dilation;
+    if (*end > kernel) *end = kernel;
+    if (*begin > *end) *begin = *end;
+}
+
+/* ---- the general kernel ------------------------------------------------------------------- */
+
+/* `count` outputs of one row that see the same kernel columns [kx_begin, kx_end). */
+typedef struct dw_run {
+    const dwc_dw_call *call;
+    int64_t ix;              /* input column of the first output's first valid tap */
+    int64_t oy;
+    int64_t x_step, y_step;  /* floats from output to output */
+    float *y;                /* first output, channel 0 */
+    int64_t ky_begin, ky_end, kx_begin, kx_end;
+    int64_t channel_begin, channel_end;
+} dw_run;
+
+enum { DW_RUN = 8 }; /* outputs per tile: 1 + 1/8 loads per multiply-add, the load port's limit */
+
+INLINE void V(dw_general)(const dw_run *r, int64_t from, int64_t channel, int lanes, const int T, const int SPREAD,
+                          const int WHOLE) {
+    const dwc_dw_call *c = r->call;
+    const dwc_depthwise_stage *s = c->stage;
+    const dwconv_window *win = &s->window;
+    const float *w = s->weights + channel / V(lanes) * s->block;
+    int64_t in_channel = channel;
+    int in_lanes = lanes;
+    const float *spread = NULL;
+    V(vec) acc[T];
+    UNROLL for (int t = 0; t < T; t++) acc[t] = V(load)(w);
+    w += V(lanes);
+    if (SPREAD) {
+        spread = w;
+        w += V(lanes);
+        in_channel = channel / s->multiplier;
+        in_lanes = (int)((channel + lanes - 1) / s->multiplier - in_channel + 1);
+    }
+    const int64_t tap = win->dilation_w * c->x_pixel, step = r->x_step;
+    const int64_t offset = r->ix * c->x_pixel + from * step + in_channel;
+    for (int64_t ky = r->ky_begin; ky < r->ky_end; ky++) {
+        const float *x = dw_row(c, r->oy * win->stride_h - c->pad_top + ky * win->dilation_h) + offset;
+        const float *k = w + (ky * win->kernel_w + r->kx_begin) * V(lanes);
+        NO_UNROLL for (int64_t kx = r->kx_begin; kx < r->kx_end; kx++) {
+            const V(vec) weight = V(load)(k);
+            const float *p = x;
+            UNROLL for (int t = 0; t < T; t++) {
+                const float *q = p + t % 3 * step;
+                V(vec) v = WHOLE && !SPREAD ? V(load)(q) : V(load_n)(q, in_lanes);
+                if (SPREAD) v = V(spread)(v, spread);
+                acc[t] = V(fma)(v, weight, acc[t]);
+                if (t % 3 == 2) p += 3 * step;
+            }
+            x += tap;
+            k += V(lanes);
+        }
+    }
+    float *y = r->y + from * r->y_step + channel;
+    if (s->activation.kind == DWCONV_CLIP) {
+        const V(vec) low = V(set1)(s->activation.a), high = V(set1)(s->activation.b);
+        UNROLL for (int t = 0; t < T; t++) {
+            const V(vec) v = V(min)(high, V(max)(low, acc[t]));
+            OPAQUE(y);
+            if (WHOLE)
+                V(store)(y, v);
+            else
+                V(store_n)(y, v, lanes);
+            y += r->y_step;
+        }
+        return;
+    }
+    float results[T][V(lanes)];
+    UNROLL for (int t = 0; t < T; t++) V(store)(results[t], acc[t]);
+    V(finish)(results[0], T, y, r->y_step, lanes, &s->activation, NULL, 0);
+}
+
+INLINE void V(dw_general_channels)(const dw_run *r, int64_t from, const int T, const int SPREAD) {
+    int64_t channel = r->channel_begin;
+    for (; channel + V(lanes) <= r->channel_end; channel += V(lanes))
+        V(dw_general)(r, from, channel, V(lanes), T, SPREAD, 1);
+    if (channel < r->channel_end) V(dw_general)(r, from, channel, (int)(r->channel_end - channel), T, SPREAD, 0);
+}
+
+#define DW_GENERAL(T)                                                                                             \
+    NOINLINE void PASTE(dw_plain_, T)(const dw_run *r, int64_t from) { V(dw_general_channels)(r, from, T, 0); } \
+    NOINLINE void PASTE(dw_spread_, T)(const dw_run *r, int64_t from) { V(dw_general_channels)(r, from, T, 1); }
+DW_GENERAL(1)
+DW_GENERAL(2)
+DW_GENERAL(3)
+DW_GENERAL(4)
+DW_GENERAL(5)
+DW_GENERAL(6)
+DW_GENERAL(7)
+DW_GENERAL(8)
+#undef DW_GENERAL
+
+static void dw_run_outputs(const dw_run *r, int64_t count) {
+    static void (*const kernels[2][DW_RUN + 1])(const dw_run *, int64_t) = {
+        {NULL, dw_plain_1, dw_plain_2, dw_plain_3, dw_plain_4, dw_plain_5, dw_plain_6, dw_plain_7, dw_plain_8},
+        {NULL, dw_spread_1, dw_spread_2, dw_spread_3, dw_spread_4, dw_spread_5, dw_spread_6, dw_spread_7,
+         dw_spread_8}};
+    const int spread = r->call->stage->multiplier > 1;
+    int64_t tiles = (count + DW_RUN - 1) / DW_RUN;
+    for (int64_t from = 0; from < count; tiles--) {
+        const int64_t n = (count - from + tiles - 1) / tiles; /* near-equal parts instead of a remainder */
+        kernels[spread][n](r, from);
+        from += n;
+    }
+}
+
+/* Outputs [ox, ox + count) of row oy, all with the same valid kernel columns. Where channels do not fill
+ * vectors and pixels are dense, `group` pixels side by side are treated as one pixel of many channels. */
+static void dw_general_span(dw_run *r, int64_t ox, int64_t count) {
+    const dwc_dw_call *c = r->call;
+    const dwc_depthwise_stage *s = c->stage;
+    float *y = c->y + (r->oy - c->row_begin) * c->y_row + ox * c->y_pixel;
+    const int64_t ix = ox * s->window.stride_w - c->pad_left + r->kx_begin * s->window.dilation_w;
+    const int64_t g = s->group;
+    r->ix = ix;
+    r->y = y;
+    if (g > 1 && count >= g && c->x_pixel == s->channels && c->y_pixel == s->channels) {
+        r->x_step = r->y_step = g * s->channels;
+        r->channel_begin = 0;
+        r->channel_end = g * s->channels;
+        dw_run_outputs(r, count / g);
+        if (count % g == 0) return;
+        r->ix = ix + count - g; /* the last group overlaps the one before */
+        r->y = y + (count - g) * c->y_pixel;
+        dw_run_outputs(r, 1);
+        return;
+    }
+    r->x_step = s->window.stride_w * c->x_pixel;
+    r->y_step = c->y_pixel;
+    r->channel_begin = c->channel_begin;
+    r->channel_end = c->channel_end;
+    dw_run_outputs(r, count);
+}
+
+/* Output columns [ox, ox_end) of one row, cut where the set of valid kernel columns changes. */
+static void dw_general_row(const dwc_dw_call *c, int64_t oy, int64_t ox, int64_t ox_end) {
+    const dwconv_window *w = &c->stage->window;
+    dw_run r = {.call = c, .oy = oy};
+    dw_valid(oy * w->stride_h - c->pad_top, w->kernel_h, w->dilation_h, c->in_h, &r.ky_begin, &r.ky_end);
+    while (ox < ox_end) {
+        dw_valid(ox * w->stride_w - c->pad_left, w->kernel_w, w->dilation_w, c->in_w, &r.kx_begin, &r.kx_end);
+        int64_t end = ox + 1;
+        if (r.kx_begin == 0 && r.kx_end == w->kernel_w) { /* the interior: up to the last output that fits */
+            const int64_t reach = c->in_w + c->pad_left - (w->kernel_w - 1) * w->dilation_w - 1;
+            end = reach / w->stride_w + 1;
+            if (end > ox_end) end = ox_end;
+        }
+        dw_general_span(&r, ox, end - ox);
+        ox = end;
+    }
+}
+
+static void dw_general_f32(const dwc_dw_call *c) {
+    for (int64_t oy = c->row_begin; oy < c->row_end; oy++) dw_general_row(c, oy, 0, c->out_w);
+}
+
+/* ---- tiles -------------------------------------------------------------------------------- */
+
+#define TAIL(name) PASTE(name, TAIL_SUFFIX)
+
+INLINE void dw_tile_run(const dw_tile *c, const int KERNEL, const int STRIDE, const int ROWS, const int COLUMNS,
+                        const int LEFT, const int RIGHT) {
+    for (int64_t i = 0; i < c->tiles; i++) {
+        const int64_t x = i * COLUMNS * STRIDE * c->x_pixel;
+        float *y = c->y + i * COLUMNS * c->y_pixel;
+        const float *w = c->weights;
+        int64_t channel = 0;
+        for (; channel + V(lanes) <= c->channels; channel += V(lanes), w += c->block)
+            V(dw_tile_vector)(c, x + channel, y + channel, w, V(lanes), KERNEL, STRIDE, ROWS, COLUMNS, LEFT, RIGHT, 1,
+                              V(lanes));
+        for (; channel < c->channels; channel += TAIL(lanes), w += TAIL(lanes)) {
+            const int64_t left = c->channels - channel;
+            TAIL(dw_tile_vector)(c, x + channel, y + channel, w, left < TAIL(lanes) ? (int)left : TAIL(lanes), KERNEL,
+                                 STRIDE, ROWS, COLUMNS, LEFT, RIGHT, 0, V(lanes));
+        }
+    }
+}
+
+typedef void (*dw_tile_function)(const dw_tile *);
+
+/* What a tile needs to know of itself at run time. tiles[left][right]: 0 for no padding, 1 for
+ * (KERNEL - 1) / 2 columns, 2 for one less (the short side of "same" padding at stride 2). */
+typedef struct dw_shape {
+    int kernel, stride, rows, columns;
+    dw_tile_function tiles[3][3];
+} dw_shape;
+
+#define DW_TILE(K, S, R, T, L, P)                                          \
+    NOINLINE void dw_tile_##K##_##S##_##L##_##P(const dw_tile *c) {        \
+        enum { L0 = 0, L1 = (K - 1) / 2, L2 = (K - 1) / 2 - 1 };           \
+        dw_tile_run(c, K, S, R, T, L##L, L##P);                            \
+    }
+
+#define DW_SHAPE_OF(K, S, R, T, ...)                                           \
+    static const dw_shape dw_shape_##K##_##S = {K, S, R, T, {__VA_ARGS__}};    \
+    static void dw_##K##_##S(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_##K##_##S); }
+
+/* The padding of both sides is (KERNEL - 1) / 2 or none. */
+#define DW_SHAPE(K, S, R, T)                                                                                     \
+    DW_TILE(K, S, R, T, 0, 0) DW_TILE(K, S, R, T, 0, 1) DW_TILE(K, S, R, T, 1, 0) DW_TILE(K, S, R, T, 1, 1)     \
+    DW_SHAPE_OF(K, S, R, T, {dw_tile_##K##_##S##_0_0, dw_tile_##K##_##S##_0_1},                                  \
+                {dw_tile_##K##_##S##_1_0, dw_tile_##K##_##S##_1_1})
+
+/* The same with the short side, for stride 2 and kernels above 3 (whose short side is not empty). */
+#define DW_SHAPE_SHORT(K, S, R, T)                                                                               \
+    DW_TILE(K, S, R, T, 0, 0) DW_TILE(K, S, R, T, 0, 1) DW_TILE(K, S, R, T, 0, 2) DW_TILE(K, S, R, T, 1, 0)     \
+    DW_TILE(K, S, R, T, 1, 1) DW_TILE(K, S, R, T, 1, 2) DW_TILE(K, S, R, T, 2, 0) DW_TILE(K, S, R, T, 2, 1)     \
+    DW_SHAPE_OF(K, S, R, T, {dw_tile_##K##_##S##_0_0, dw_tile_##K##_##S##_0_1, dw_tile_##K##_##S##_0_2},         \
+                {dw_tile_##K##_##S##_1_0, dw_tile_##K##_##S##_1_1, dw_tile_##K##_##S##_1_2},                     \
+                {dw_tile_##K##_##S##_2_0, dw_tile_##K##_##S##_2_1})
+
+/* 0, 1 or 2 as above for `dead` columns of padding, -1 if there is no such tile. */
+INLINE int dw_side(int64_t dead, int kernel) {
+    if (dead <= 0) return 0;
+    return dead == (kernel - 1) / 2 ? 1 : dead == (kernel - 1) / 2 - 1 ? 2 : -1;
+}
+
+enum { DW_MAX_ROWS = 16 }; /* input rows of the tallest tile: (ROWS - 1) * STRIDE + KERNEL */
+
+/* One row of tiles: output rows [oy, oy + count). Columns that no tile fits go through the general kernel. */
+INLINE void dw_tile_row(const dwc_dw_call *c, const dw_shape *shape, int64_t oy, int count) {
+    const int K = shape->kernel, S = shape->stride, T = shape->columns;
+    const float *rows[DW_MAX_ROWS], *shifted[DW_MAX_ROWS];
+    const int row_total = (shape->rows - 1) * S + K, row_needed = (count - 1) * S + K;
+    for (int i = 0; i < row_total; i++) rows[i] = i < row_needed ? dw_row(c, oy * S - c->pad_top + i) : NULL;
+    const int64_t span = (T - 1) * S + K;
+    float *y = c->y + (oy - c->row_begin) * c->y_row;
+    int64_t ox = 0, done = 0;
+    while (done < c->out_w) {
+        if (ox + T > c->out_w) { /* a leftover: overlap the tile before if that is cheaper than the general kernel */
+            const int64_t rest = c->out_w - done;
+            if (done < T || 4 * rest < 3 * T) break;
+            ox = c->out_w - T;
+        }
+        const int64_t ix = ox * S - c->pad_left;
+        const int left = dw_side(-ix, K), right = dw_side(ix + span - c->in_w, K);
+        const dw_tile_function tile = left < 0 || right < 0 ? NULL : shape->tiles[left][right];
+        int64_t tiles = 1;
+        if (!tile) {
+            for (int r = 0; r < count; r++) dw_general_row(c, oy + r, done, ox + T);
+        } else {
+            if (left == 0 && right == 0) { /* a run of inner tiles */
+                tiles = (c->in_w - ix - span) / (S * T) + 1;
+                if (tiles > (c->out_w - ox) / T) tiles = (c->out_w - ox) / T;
+                if (tiles < 1) tiles = 1;
+            }
+            for (int i = 0; i < row_total; i++)
+                shifted[i] = rows[i] ? rows[i] + ix * c->x_pixel + c->channel_begin : NULL;
+            const dw_tile arguments = {.rows = shifted,
+                                       .x_pixel = c->x_pixel,
+                                       .y = y + ox * c->y_pixel + c->channel_begin,
+                                       .y_row = c->y_row,
+                                       .y_pixel = c->y_pixel,
+                                       .row_count = count,
+                                       .tiles = tiles,
+                                       .weights = c->stage->weights + c->channel_begin / V(lanes) * c->stage->block,
+                                       .block = c->stage->block,
+                                       .channels = c->channel_end - c->channel_begin,
+                                       .activation = &c->stage->activation};
+            tile(&arguments);
+        }
+        ox += tiles * T;
+        done = ox;
+    }
+    for (int r = 0; r < count && done < c->out_w; r++) dw_general_row(c, oy + r, done, c->out_w);
+}
+
+static void dw_tiled(const dwc_dw_call *c, const dw_shape *shape) {
+    for (int64_t oy = c->row_begin; oy < c->row_end; oy += shape->rows) {
+        const int64_t left = c->row_end - oy;
+        dw_tile_row(c, shape, oy, left < shape->rows ? (int)left : shape->rows);
+    }
+}

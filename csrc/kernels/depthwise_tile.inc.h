@@ -1,0 +1,74 @@
+/* The register tile of small square depthwise kernels: ROWS x COLUMNS outputs of one vector of channels.
+ * Included once per suffix; KERNEL, STRIDE, ROWS, COLUMNS, LEFT and RIGHT are compile-time constants.
+ *
+ * Inputs are stationary in registers: along a kernel row every input column is loaded once, and weights
+ * are streamed, each load serving COLUMNS multiply-adds. One input row feeds all output rows it belongs
+ * to. That is 0.25 to 0.45 loads per multiply-add, where one would already be the limit.
+ * LEFT and RIGHT columns of the tile's input are padding and are skipped at compile time. */
+
+INLINE void V(dw_input_row)(V(vec) acc[][16], const float *x, int64_t pixel, const float *w, int lanes, const int i,
+                            const int KERNEL, const int STRIDE, const int ROWS, const int COLUMNS, const int LEFT,
+                            const int RIGHT, const int WHOLE, const int BLOCK_LANES) {
+    const int columns = (COLUMNS - 1) * STRIDE + KERNEL;
+    V(vec) in[24];
+    const float *next[2];
+    UNROLL for (int s = 0; s < STRIDE; s++) {
+        next[s] = x + (LEFT <= s ? s : s + (LEFT - s + STRIDE - 1) / STRIDE * STRIDE) * pixel;
+        OPAQUE(next[s]);
+    }
+    UNROLL for (int kx = 0; kx < KERNEL; kx++) {
+        UNROLL for (int t = 0; t < COLUMNS; t++) {
+            const int j = t * STRIDE + kx;
+            if (j < LEFT || j >= columns - RIGHT || (kx >= STRIDE && t < COLUMNS - 1)) continue;
+            in[j] = WHOLE ? V(load)(next[kx % STRIDE]) : V(load_n)(next[kx % STRIDE], lanes);
+            next[kx % STRIDE] += STRIDE * pixel;
+            OPAQUE(next[kx % STRIDE]);
+        }
+        UNROLL for (int r = 0; r < ROWS; r++) {
+            const int ky = i - r * STRIDE;
+            if (ky < 0 || ky >= KERNEL) continue;
+            const V(vec) weight = V(load)(w + (1 + ky * KERNEL + kx) * BLOCK_LANES);
+            UNROLL for (int t = 0; t < COLUMNS; t++) {
+                const int j = t * STRIDE + kx;
+                if (j >= LEFT && j < columns - RIGHT) acc[r][t] = V(fma)(in[j], weight, acc[r][t]);
+            }
+        }
+    }
+}
+
+INLINE void V(dw_tile_vector)(const dw_tile *c, int64_t x_offset, float *y, const float *w, int lanes, const int KERNEL,
+                              const int STRIDE, const int ROWS, const int COLUMNS, const int LEFT, const int RIGHT,
+                              const int WHOLE, const int BLOCK_LANES) {
+    V(vec) acc[ROWS][16];
+    const V(vec) bias = V(load)(w);
+    UNROLL for (int r = 0; r < ROWS; r++) {
+        UNROLL for (int t = 0; t < COLUMNS; t++) acc[r][t] = bias;
+    }
+    UNROLL for (int i = 0; i < (ROWS - 1) * STRIDE + KERNEL; i++) {
+        const float *row = c->rows[i];
+        OPAQUE(w);
+        if (row)
+            V(dw_input_row)(acc, row + x_offset, c->x_pixel, w, lanes, i, KERNEL, STRIDE, ROWS, COLUMNS, LEFT, RIGHT,
+                            WHOLE, BLOCK_LANES);
+    }
+    const dwconv_activation *act = c->activation;
+    if (act->kind == DWCONV_CLIP && (WHOLE || lanes == V(lanes))) {
+        const V(vec) low = V(set1)(act->a), high = V(set1)(act->b);
+        UNROLL for (int r = 0; r < ROWS; r++) {
+            if (r >= c->row_count) break;
+            float *out = y + r * c->y_row;
+            UNROLL for (int t = 0; t < COLUMNS; t++) {
+                OPAQUE(out);
+                V(store)(out, V(min)(high, V(max)(low, acc[r][t])));
+                out += c->y_pixel;
+            }
+        }
+        return;
+    }
+    float results[ROWS][COLUMNS][V(lanes)];
+    UNROLL for (int r = 0; r < ROWS; r++) {
+        UNROLL for (int t = 0; t < COLUMNS; t++) V(store)(results[r][t], acc[r][t]);
+    }
+    for (int r = 0; r < c->row_count; r++)
+        V(finish)(results[r][0], COLUMNS, y + r * c->y_row, c->y_pixel, lanes, act, NULL, 0);
+}

@@ -1,0 +1,45 @@
+/* AVX2 + FMA. Only static code besides the table; compiled with its own flags, without LTO. */
+#include "../internal.h"
+#include "vec_avx2.h"
+
+#define SUFFIX _y
+#include "activation.inc.h"
+#include "depthwise_tile_types.h"
+#include "depthwise_tile.inc.h"
+#define TAIL_SUFFIX _y
+#include "depthwise.inc.h"
+#define HALF_SUFFIX _y
+#define MM_UNIT 8
+#include "matmul.inc.h"
+
+/* 16 registers: ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. */
+DW_SHAPE(3, 1, 2, 4)
+DW_SHAPE(3, 2, 1, 4)
+DW_SHAPE(5, 1, 2, 4)
+DW_SHAPE_SHORT(5, 2, 1, 4)
+DW_SHAPE(7, 1, 2, 4)
+DW_SHAPE_SHORT(7, 2, 1, 4)
+
+/* MR * NV accumulators, NV vectors of the panel, one broadcast. */
+MM_WIDTH(12, 1, 0)
+MM_WIDTH(6, 2, 0)
+MM_WIDTH(4, 3, 0)
+
+static void mm_f32(const dwc_mm_call *c) {
+    static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0};
+    mm_run(c, widths);
+}
+
+static const dwc_kernel kernels[] = {
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 4, "avx2 depthwise 3x3 s1, tile 2x4", dw_3_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 4, "avx2 depthwise 3x3 s2, tile 1x4", dw_3_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 4, "avx2 depthwise 5x5 s1, tile 2x4", dw_5_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 1, 4, "avx2 depthwise 5x5 s2, tile 1x4", dw_5_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 4, "avx2 depthwise 7x7 s1, tile 2x4", dw_7_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 2, 1, 4, "avx2 depthwise 7x7 s2, tile 1x4", dw_7_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 1, DW_RUN, "avx2 depthwise general, tile 1x8", dw_general_f32, NULL},
+    {DWCONV_CONV, DWCONV_F32, 0, 0, 6, 24, "avx2 matrix, tiles up to 6x16 and 4x24", NULL, mm_f32},
+};
+
+const dwc_kernel_table dwc_table_avx2 = {DWCONV_ISA_AVX2, lanes_y, MM_UNIT, 24, sizeof kernels / sizeof *kernels,
+                                         kernels};

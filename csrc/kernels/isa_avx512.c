@@ -1,0 +1,54 @@
+/* AVX-512 F, VL, BW, DQ. Only static code besides the table; compiled with its own flags, without LTO. */
+#include "../internal.h"
+#include "vec_avx512.h"
+
+#define SUFFIX _y
+#include "activation.inc.h"
+#include "depthwise_tile_types.h"
+#include "depthwise_tile.inc.h"
+#undef SUFFIX
+#define SUFFIX _z
+#include "activation.inc.h"
+#include "depthwise_tile.inc.h"
+#define TAIL_SUFFIX _y
+#include "depthwise.inc.h"
+#define HALF_SUFFIX _y
+#define MM_UNIT 8
+#include "matmul.inc.h"
+
+/* 32 registers: ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. Seven columns divide
+ * the 7, 14, 28, 56 and 112 of the usual networks. */
+DW_SHAPE(3, 1, 2, 7)
+DW_SHAPE(3, 2, 2, 7)
+DW_SHAPE(5, 1, 2, 7)
+DW_SHAPE_SHORT(5, 2, 2, 7)
+DW_SHAPE(7, 1, 2, 7)
+DW_SHAPE_SHORT(7, 2, 2, 7)
+
+/* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, one broadcast. */
+MM_WIDTH(14, 0, 1)
+MM_WIDTH(14, 1, 0)
+MM_WIDTH(14, 1, 1)
+MM_WIDTH(14, 2, 0)
+MM_WIDTH(9, 2, 1)
+MM_WIDTH(9, 3, 0)
+
+static void mm_f32(const dwc_mm_call *c) {
+    static const mm_width *const widths[] = {NULL,           &mm_width_0_1, &mm_width_1_0, &mm_width_1_1,
+                                             &mm_width_2_0, &mm_width_2_1, &mm_width_3_0};
+    mm_run(c, widths);
+}
+
+static const dwc_kernel kernels[] = {
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 7, "avx512 depthwise 3x3 s1, tile 2x7", dw_3_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 2, 7, "avx512 depthwise 3x3 s2, tile 2x7", dw_3_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 7, "avx512 depthwise 5x5 s1, tile 2x7", dw_5_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 2, 7, "avx512 depthwise 5x5 s2, tile 2x7", dw_5_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 7, "avx512 depthwise 7x7 s1, tile 2x7", dw_7_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 2, 2, 7, "avx512 depthwise 7x7 s2, tile 2x7", dw_7_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 1, DW_RUN, "avx512 depthwise general, tile 1x8", dw_general_f32, NULL},
+    {DWCONV_CONV, DWCONV_F32, 0, 0, 14, 48, "avx512 matrix, tiles up to 14x32 and 9x48", NULL, mm_f32},
+};
+
+const dwc_kernel_table dwc_table_avx512 = {DWCONV_ISA_AVX512, lanes_z, MM_UNIT, 48,
+                                           sizeof kernels / sizeof *kernels, kernels};

@@ -1,0 +1,39 @@
+/* What the compiler assumes without flags: the rung under all others, on every architecture. */
+#include "../internal.h"
+#include "vec_baseline.h"
+
+#define SUFFIX _x
+#include "activation.inc.h"
+#include "depthwise_tile_types.h"
+#include "depthwise_tile.inc.h"
+#define TAIL_SUFFIX _x
+#include "depthwise.inc.h"
+#define HALF_SUFFIX _x
+#define MM_UNIT 4
+#include "matmul.inc.h"
+
+/* 16 registers, and no fused multiply-add: a product needs one of its own. */
+DW_SHAPE(3, 1, 2, 4)
+DW_SHAPE(3, 2, 1, 4)
+DW_SHAPE(5, 1, 2, 4)
+DW_SHAPE_SHORT(5, 2, 1, 4)
+
+MM_WIDTH(8, 1, 0)
+MM_WIDTH(4, 2, 0)
+
+static void mm_f32(const dwc_mm_call *c) {
+    static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0};
+    mm_run(c, widths);
+}
+
+static const dwc_kernel kernels[] = {
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 4, "baseline depthwise 3x3 s1, tile 2x4", dw_3_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 4, "baseline depthwise 3x3 s2, tile 1x4", dw_3_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 4, "baseline depthwise 5x5 s1, tile 2x4", dw_5_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 1, 4, "baseline depthwise 5x5 s2, tile 1x4", dw_5_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 1, DW_RUN, "baseline depthwise general, tile 1x8", dw_general_f32, NULL},
+    {DWCONV_CONV, DWCONV_F32, 0, 0, 4, 8, "baseline matrix, tiles up to 4x8", NULL, mm_f32},
+};
+
+const dwc_kernel_table dwc_table_baseline = {DWCONV_ISA_BASELINE, lanes_x, MM_UNIT, 8,
+                                             sizeof kernels / sizeof *kernels, kernels};

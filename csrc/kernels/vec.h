@@ -1,0 +1,38 @@
+/* The vector layer: a dozen operations per vector width, told apart by a suffix.
+ *
+ *   vec, ivec        a vector of float32 and of int32; arithmetic and comparison operators work on both
+ *   lanes            how many
+ *   load, store      any alignment
+ *   load_n, store_n  the first n lanes, 1 <= n <= lanes; no other byte is touched, other lanes load as 0
+ *   set1             one value in every lane
+ *   fma(a, b, c)     a * b + c
+ *   min, max(a, b)   b where either is NaN
+ *   spread(v, i)     lane j becomes lane i[j] of v; i are int32 bits
+ *
+ * An algorithm writes V(load)(p); the file that includes it says which suffix V stands for. */
+#ifndef DWCONV_VEC_H
+#define DWCONV_VEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define NOINLINE static __attribute__((noinline))
+
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define NO_UNROLL _Pragma("clang loop unroll(disable)")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#define NO_UNROLL _Pragma("GCC unroll 1")
+#endif
+
+/* Makes a pointer opaque: the compiler can no longer derive hundreds of addresses from its origin,
+ * keep them in registers ahead of time and spill what matters. */
+#define OPAQUE(p) __asm__("" : "+r"(p))
+
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+#define V(name) PASTE(name, SUFFIX)
+
+#endif

@@ -1,0 +1,51 @@
+/* 256-bit vectors of AVX2 + FMA, suffix _y.
+ *
+ * What the kernels rely on (Haswell and later, Zen 2 and later), per cycle and core:
+ *   fma 2, latency 4 to 5; load 2; store 1; permute 1, latency 3
+ * Masked loads cost two micro-operations. Masked stores cost dozens on AMD, so a partial store is
+ * made of halves.
+ */
+#ifndef DWCONV_VEC_AVX2_H
+#define DWCONV_VEC_AVX2_H
+
+#include <immintrin.h>
+
+#include "vec.h"
+
+typedef __m256 vec_y;
+typedef int32_t ivec_y __attribute__((vector_size(32)));
+enum { lanes_y = 8 };
+
+INLINE vec_y load_y(const float *p) { return _mm256_loadu_ps(p); }
+INLINE vec_y load_n_y(const float *p, int n) {
+    static const int32_t mask[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i *)(mask + 8 - n)));
+}
+INLINE void store_y(float *p, vec_y v) { _mm256_storeu_ps(p, v); }
+INLINE void store_n_y(float *p, vec_y v, int n) {
+    __m128 part = _mm256_castps256_ps128(v);
+    if (n & 8) {
+        _mm256_storeu_ps(p, v);
+        return;
+    }
+    if (n & 4) {
+        _mm_storeu_ps(p, part);
+        p += 4;
+        part = _mm256_extractf128_ps(v, 1);
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)p, part);
+        p += 2;
+        part = _mm_movehl_ps(part, part);
+    }
+    if (n & 1) _mm_store_ss(p, part);
+}
+INLINE vec_y set1_y(float f) { return _mm256_set1_ps(f); }
+INLINE vec_y fma_y(vec_y a, vec_y b, vec_y c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vec_y min_y(vec_y a, vec_y b) { return _mm256_min_ps(a, b); }
+INLINE vec_y max_y(vec_y a, vec_y b) { return _mm256_max_ps(a, b); }
+INLINE vec_y spread_y(vec_y v, const float *lanes) {
+    return _mm256_permutevar8x32_ps(v, _mm256_loadu_si256((const __m256i *)lanes));
+}
+
+#endif

@@ -1,0 +1,45 @@
+/* 512-bit vectors, suffix _z, and their 256-bit halves with masks (AVX-512VL), suffix _y.
+ *
+ * What the kernels rely on (Zen 4 / Ice Lake server), per cycle and core:
+ *   fma      512 bit: 1 / 2,  latency 4 / 4      256 bit: 2 / 2
+ *   load     512 bit: 1 / 2                      masked loads cost the same
+ *   store    512 bit: 1/2 / 1                    masked stores to the first-level cache cost the same
+ *   permute  512 bit: 1 / 1, latency 3 to 5
+ */
+#ifndef DWCONV_VEC_AVX512_H
+#define DWCONV_VEC_AVX512_H
+
+#include <immintrin.h>
+
+#include "vec.h"
+
+typedef __m512 vec_z;
+typedef int32_t ivec_z __attribute__((vector_size(64)));
+enum { lanes_z = 16 };
+
+INLINE vec_z load_z(const float *p) { return _mm512_loadu_ps(p); }
+INLINE vec_z load_n_z(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+INLINE void store_z(float *p, vec_z v) { _mm512_storeu_ps(p, v); }
+INLINE void store_n_z(float *p, vec_z v, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v); }
+INLINE vec_z set1_z(float f) { return _mm512_set1_ps(f); }
+INLINE vec_z fma_z(vec_z a, vec_z b, vec_z c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vec_z min_z(vec_z a, vec_z b) { return _mm512_min_ps(a, b); }
+INLINE vec_z max_z(vec_z a, vec_z b) { return _mm512_max_ps(a, b); }
+INLINE vec_z spread_z(vec_z v, const float *lanes) {
+    return _mm512_permutexvar_ps(_mm512_loadu_si512(lanes), v);
+}
+
+typedef __m256 vec_y;
+typedef int32_t ivec_y __attribute__((vector_size(32)));
+enum { lanes_y = 8 };
+
+INLINE vec_y load_y(const float *p) { return _mm256_loadu_ps(p); }
+INLINE vec_y load_n_y(const float *p, int n) { return _mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1), p); }
+INLINE void store_y(float *p, vec_y v) { _mm256_storeu_ps(p, v); }
+INLINE void store_n_y(float *p, vec_y v, int n) { _mm256_mask_storeu_ps(p, (__mmask8)((1u << n) - 1), v); }
+INLINE vec_y set1_y(float f) { return _mm256_set1_ps(f); }
+INLINE vec_y fma_y(vec_y a, vec_y b, vec_y c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vec_y min_y(vec_y a, vec_y b) { return _mm256_min_ps(a, b); }
+INLINE vec_y max_y(vec_y a, vec_y b) { return _mm256_max_ps(a, b); }
+
+#endif

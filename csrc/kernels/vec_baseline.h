@@ -1,0 +1,43 @@
+/* 128-bit vectors in the compiler's own vector extension, suffix _x: SSE2 on x86-64, NEON on Arm64,
+ * scalar code elsewhere. No latency table: it is the rung that always works, not the one that is tuned. */
+#ifndef DWCONV_VEC_BASELINE_H
+#define DWCONV_VEC_BASELINE_H
+
+#include <string.h>
+
+#include "vec.h"
+
+typedef float vec_x __attribute__((vector_size(16)));
+typedef int32_t ivec_x __attribute__((vector_size(16)));
+enum { lanes_x = 4 };
+
+INLINE vec_x load_x(const float *p) {
+    vec_x v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+INLINE vec_x load_n_x(const float *p, int n) {
+    vec_x v = {p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, n > 3 ? p[3] : 0.0f};
+    return v;
+}
+INLINE void store_x(float *p, vec_x v) { memcpy(p, &v, sizeof v); }
+INLINE void store_n_x(float *p, vec_x v, int n) {
+    p[0] = v[0];
+    if (n > 1) p[1] = v[1];
+    if (n > 2) p[2] = v[2];
+    if (n > 3) p[3] = v[3];
+}
+INLINE vec_x set1_x(float f) { return (vec_x){f, f, f, f}; }
+INLINE vec_x fma_x(vec_x a, vec_x b, vec_x c) { return a * b + c; } /* rounds twice: contraction is off */
+INLINE vec_x pick_x(ivec_x mask, vec_x a, vec_x b) { return (vec_x)(((ivec_x)a & mask) | ((ivec_x)b & ~mask)); }
+INLINE vec_x min_x(vec_x a, vec_x b) { return pick_x(a < b, a, b); }
+INLINE vec_x max_x(vec_x a, vec_x b) { return pick_x(a > b, a, b); }
+INLINE vec_x spread_x(vec_x v, const float *lanes) {
+    int32_t i[4];
+    float f[4];
+    memcpy(i, lanes, sizeof i);
+    memcpy(f, &v, sizeof f);
+    return (vec_x){f[i[0]], f[i[1]], f[i[2]], f[i[3]]};
+}
+
+#endif

@@ -1,0 +1,56 @@
+/* Tests of the C core. Exit code 0 if every check passed; tests/c/run.sh builds and runs them. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../../csrc/dwconv.h"
+#include "check.h"
+#include "suites.h"
+
+int checks_passed, checks_failed;
+char check_context[512];
+
+static const struct {
+    const char* name;
+    void (*run)(void);
+} suites[] = {
+    {"accuracy", test_accuracy},     {"fuzz", test_fuzz},       {"guard_pages", test_guard_pages},
+    {"allocation", test_allocation}, {"threads", test_threads}, {"statuses", test_statuses},
+};
+
+/* A touched guard page: say in which case, then fail. A sanitizer's own report is better where there is one.
+ */
+static void on_fault(int signal_number) {
+    static const char message[] = "not ok: memory fault in case: ";
+    if (write(STDOUT_FILENO, message, sizeof message - 1) < 0 ||
+        write(STDOUT_FILENO, check_context, strlen(check_context)) < 0 || write(STDOUT_FILENO, "\n", 1) < 0)
+        _exit(4);
+    _exit(128 + signal_number);
+}
+
+/* Arguments are names of suites; none means all. */
+int main(int argc, char** argv) {
+#ifndef __SANITIZE_ADDRESS__
+    signal(SIGSEGV, on_fault);
+    signal(SIGBUS, on_fault);
+#else
+    (void)on_fault;
+#endif
+    for (size_t i = 0; i < sizeof suites / sizeof suites[0]; i++) {
+        int wanted = argc == 1;
+        for (int a = 1; a < argc; a++) wanted |= strcmp(argv[a], suites[i].name) == 0;
+        if (!wanted) continue;
+        const int passed = checks_passed, failed = checks_failed;
+        check_context[0] = 0;
+        suites[i].run();
+        printf("%-12s %d passed, %d failed\n", suites[i].name, checks_passed - passed,
+               checks_failed - failed);
+        fflush(stdout);
+    }
+    printf("instruction sets:");
+    for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++)
+        if (dwconv_isa_available((dwconv_isa)isa)) printf(" %s", dwconv_isa_name((dwconv_isa)isa));
+    printf("\n%d passed, %d failed\n", checks_passed, checks_failed);
+    return checks_failed != 0 || checks_passed == 0;
+}

@@ -1,0 +1,136 @@
+/* The grid of shapes of the C tests, and random ones. */
+#include <stdio.h>
+
+#include "problem.h"
+
+#define WINDOW(kh, kw, sh, sw, dh, dw) \
+    .window = {                        \
+        .kernel_h = kh, .kernel_w = kw, .stride_h = sh, .stride_w = sw, .dilation_h = dh, .dilation_w = dw
+#define VALID }
+#define SAME                 \
+    , .padding = DWCONV_SAME \
+    }
+#define PADS(t, b, l, r)                                                                       \
+    , .padding = DWCONV_EXPLICIT, .pad_top = t, .pad_bottom = b, .pad_left = l, .pad_right = r \
+    }
+
+/* A geometry that every operation runs: channels of every kind of tail, kernels of every table row and
+ * of none, padding wider than the image, and steps that are not equal in both directions. */
+#define GEOMETRY(n, h, w, c, m, o) \
+    .batch = n, .height = h, .width = w, .in_channels = c, .multiplier = m, .out_channels = o
+static const shape geometries[] = {
+    {GEOMETRY(1, 1, 1, 1, 1, 1), WINDOW(1, 1, 1, 1, 1, 1) VALID},
+    {GEOMETRY(0, 5, 5, 3, 1, 4), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {GEOMETRY(2, 7, 9, 3, 1, 8), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 8, 8, 16, 1, 16), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 14, 13, 17, 1, 33), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {GEOMETRY(2, 11, 12, 24, 1, 24), WINDOW(3, 3, 2, 2, 1, 1) SAME},
+    {GEOMETRY(1, 12, 11, 40, 1, 7), WINDOW(3, 3, 2, 2, 1, 1) VALID},
+    {GEOMETRY(1, 13, 17, 32, 1, 48), WINDOW(3, 3, 1, 1, 1, 1) VALID},
+    {GEOMETRY(1, 9, 10, 15, 1, 15), WINDOW(5, 5, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 10, 11, 8, 1, 9), WINDOW(5, 5, 2, 2, 1, 1) SAME},
+    {GEOMETRY(1, 15, 16, 20, 1, 12), WINDOW(7, 7, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 16, 15, 9, 1, 17), WINDOW(7, 7, 2, 2, 1, 1) PADS(3, 3, 3, 3)},
+    {GEOMETRY(1, 6, 7, 5, 2, 6), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 7, 6, 3, 8, 5), WINDOW(3, 3, 2, 1, 1, 1) SAME},
+    {GEOMETRY(2, 5, 6, 17, 3, 4), WINDOW(2, 2, 1, 1, 1, 1) VALID},
+    {GEOMETRY(1, 12, 12, 16, 1, 16), WINDOW(3, 3, 1, 1, 2, 2) SAME},
+    {GEOMETRY(1, 13, 20, 11, 1, 3), WINDOW(3, 3, 2, 3, 3, 5) SAME},
+    {GEOMETRY(1, 4, 4, 6, 1, 6), WINDOW(3, 3, 1, 1, 18, 18) SAME},
+    {GEOMETRY(1, 3, 25, 10, 1, 2), WINDOW(1, 7, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 25, 3, 10, 1, 2), WINDOW(7, 1, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 12, 12, 13, 1, 13), WINDOW(4, 4, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 39, 11, 1, 3, 3), WINDOW(11, 11, 1, 3, 1, 1) VALID},
+    {GEOMETRY(1, 10, 10, 4, 1, 4), WINDOW(9, 9, 1, 1, 1, 1) PADS(8, 1, 0, 5)},
+    {GEOMETRY(1, 2, 2, 19, 1, 4), WINDOW(3, 3, 1, 1, 1, 1) PADS(7, 5, 0, 9)},
+    {GEOMETRY(3, 1, 1, 33, 1, 5), WINDOW(5, 5, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 5, 40, 2, 1, 64), WINDOW(3, 3, 3, 3, 1, 1) PADS(0, 2, 1, 0)},
+    {GEOMETRY(1, 30, 30, 3, 1, 32), WINDOW(3, 3, 2, 2, 1, 1) SAME},
+    {GEOMETRY(1, 6, 6, 130, 1, 129), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 33, 33, 2, 1, 2), WINDOW(31, 31, 1, 1, 1, 1) SAME},
+};
+enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
+
+static const dwconv_activation activations[] = {
+    {DWCONV_IDENTITY, 0, 0},     {DWCONV_RELU, 0, 0},          {DWCONV_RELU6, 0, 0},
+    {DWCONV_CLIP, -0.5f, 0.75f}, {DWCONV_LEAKY_RELU, 0.2f, 0}, {DWCONV_HARD_SIGMOID, 0, 0},
+    {DWCONV_HARD_SWISH, 0, 0},   {DWCONV_SIGMOID, 0, 0},       {DWCONV_SILU, 0, 0},
+    {DWCONV_TANH, 0, 0},         {DWCONV_GELU_ERF, 0, 0},      {DWCONV_GELU_TANH, 0, 0}};
+enum { ACTIVATIONS = sizeof activations / sizeof activations[0] };
+
+static int64_t greatest_common_divisor(int64_t a, int64_t b) {
+    return b ? greatest_common_divisor(b, a % b) : a;
+}
+
+/* Fields that an operation does not have are 0, so that a shape says what is run. */
+static void specialise(shape* s, int variant) {
+    s->groups = s->operation == DWCONV_CONV ? 1 : 0;
+    if (s->operation == DWCONV_CONV && variant % 2)
+        s->groups = greatest_common_divisor(s->in_channels, s->out_channels);
+    if (s->operation == DWCONV_CONV || s->operation == DWCONV_POINTWISE) s->multiplier = 0;
+    if (s->operation == DWCONV_DEPTHWISE) s->out_channels = 0;
+    if (s->operation == DWCONV_POINTWISE)
+        s->window = (dwconv_window){.kernel_h = 1,
+                                    .kernel_w = 1,
+                                    .stride_h = s->window.stride_h,
+                                    .stride_w = s->window.stride_w,
+                                    .dilation_h = 1,
+                                    .dilation_w = 1};
+    if (s->operation == DWCONV_INVERTED_RESIDUAL && variant % 3)
+        s->expanded = 6 * s->in_channels + variant % 5;
+    if (s->expanded > 200) s->expanded = 200;
+}
+
+/* Every geometry with every operation; activations and biases take turns. */
+const shape* grid_shape(int index) {
+    static shape s;
+    if (index >= GEOMETRIES * DWCONV_OPERATION_COUNT) return NULL;
+    s = geometries[index / DWCONV_OPERATION_COUNT];
+    s.operation = (dwconv_operation)(index % DWCONV_OPERATION_COUNT);
+    s.activation = activations[index % ACTIVATIONS];
+    s.has_bias = index % 3 != 0;
+    specialise(&s, index / DWCONV_OPERATION_COUNT + s.operation);
+    return &s;
+}
+
+shape random_shape(rng* r) {
+    const int64_t n = rng_range(r, 0, 7) ? rng_range(r, 1, 2) : rng_range(r, 0, 3);
+    shape s = {
+        GEOMETRY(n, rng_range(r, 1, 20), rng_range(r, 1, 20), rng_range(r, 1, 40), 1, rng_range(r, 1, 40)),
+        WINDOW(rng_range(r, 1, 7), rng_range(r, 1, 7), rng_range(r, 1, 3), rng_range(r, 1, 3), 1, 1) VALID};
+    s.operation = (dwconv_operation)rng_range(r, 0, DWCONV_OPERATION_COUNT - 1);
+    if (rng_range(r, 0, 3) == 0) s.multiplier = rng_range(r, 2, 5);
+    if (rng_range(r, 0, 1)) s.window.kernel_w = s.window.kernel_h = 2 * rng_range(r, 1, 3) + 1;
+    if (rng_range(r, 0, 1)) s.window.stride_w = s.window.stride_h = rng_range(r, 1, 2);
+    if (rng_range(r, 0, 3) == 0)
+        s.window.dilation_h = rng_range(r, 1, 4), s.window.dilation_w = rng_range(r, 1, 4);
+    s.window.padding = (dwconv_padding)rng_range(r, 0, 2);
+    if (s.window.padding == DWCONV_EXPLICIT) {
+        s.window.pad_top = rng_range(r, 0, 4);
+        s.window.pad_bottom = rng_range(r, 0, 4);
+        s.window.pad_left = rng_range(r, 0, 4);
+        s.window.pad_right = rng_range(r, 0, 4);
+    }
+    s.activation = activations[rng_range(r, 0, ACTIVATIONS - 1)];
+    s.has_bias = (int)rng_range(r, 0, 1);
+    s.residual = (dwconv_residual)rng_range(r, 0, 1);
+    if (s.operation == DWCONV_INVERTED_RESIDUAL && rng_range(r, 0, 1)) s.out_channels = s.in_channels;
+    specialise(&s, (int)rng_range(r, 0, 5));
+    return s;
+}
+
+const char* shape_text(const shape* s) {
+    static char text[400];
+    static const char* const names[] = {"depthwise", "pointwise", "conv", "separable", "inverted_residual"};
+    const dwconv_window* w = &s->window;
+    snprintf(
+        text, sizeof text,
+        "%s %dx%dx%dx%d multiplier %d out %d groups %d expanded %d kernel %dx%d stride %dx%d dilation %dx%d "
+        "padding %d (%d,%d,%d,%d) activation %d bias %d residual %d",
+        names[s->operation], (int)s->batch, (int)s->height, (int)s->width, (int)s->in_channels,
+        (int)s->multiplier, (int)s->out_channels, (int)s->groups, (int)s->expanded, (int)w->kernel_h,
+        (int)w->kernel_w, (int)w->stride_h, (int)w->stride_w, (int)w->dilation_h, (int)w->dilation_w,
+        (int)w->padding, (int)w->pad_top, (int)w->pad_bottom, (int)w->pad_left, (int)w->pad_right,
+        (int)s->activation.kind, s->has_bias, (int)s->residual);
+    return text;
+}

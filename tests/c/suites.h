@@ -1,0 +1,11 @@
+#ifndef SUITES_H
+#define SUITES_H
+
+void test_accuracy(void);
+void test_fuzz(void);
+void test_guard_pages(void);
+void test_allocation(void);
+void test_threads(void);
+void test_statuses(void);
+
+#endif

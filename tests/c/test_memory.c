@@ -1,0 +1,207 @@
+/* No byte outside tensors, plan memory and scratch is touched, and running allocates nothing. */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "problem.h"
+#include "suites.h"
+
+/* ---- guard pages --------------------------------------------------------------------------- */
+
+typedef struct guarded {
+    unsigned char* pages;
+    size_t total, bytes, slack;
+    void* data;
+} guarded;
+
+/* `bytes` between two inaccessible pages, flush against the second one or against the first one, up to the
+ * alignment: what alignment leaves between them is filled with 0x5a. */
+static guarded guarded_create(size_t bytes, int at_end, size_t alignment) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t inner = (bytes + page - 1) / page * page;
+    guarded g = {.total = inner + 2 * page};
+    g.pages = mmap(NULL, g.total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (g.pages == MAP_FAILED || (inner && mprotect(g.pages + page, inner, PROT_READ | PROT_WRITE) != 0))
+        abort();
+    g.data = g.pages + page + (at_end ? (inner - bytes) / alignment * alignment : 0);
+    g.slack = at_end ? inner - bytes - ((inner - bytes) / alignment * alignment) : 0;
+    memset((unsigned char*)g.data + bytes, 0x5a, g.slack);
+    g.bytes = bytes;
+    return g;
+}
+
+static int slack_intact(const guarded* g) {
+    for (size_t i = 0; i < g->slack; i++)
+        if (((unsigned char*)g->data)[g->bytes + i] != 0x5a) return 0;
+    return 1;
+}
+
+static void make_read_only(guarded* g) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (g->total > 2 * page && mprotect(g->pages + page, g->total - 2 * page, PROT_READ) != 0) abort();
+}
+
+static void guarded_free(guarded* g) { munmap(g->pages, g->total); }
+
+static dwconv_tensor dense_tensor(const int64_t dims[4], void* data) {
+    return (dwconv_tensor){
+        .data = data, .batch = dims[0], .height = dims[1], .width = dims[2], .channels = dims[3]};
+}
+
+static size_t dense_bytes(const int64_t dims[4]) {
+    return (size_t)(dims[0] * dims[1] * dims[2] * dims[3]) * sizeof(float);
+}
+
+static void check_guarded(const problem* p, rng* r, dwconv_isa isa, int at_end) {
+    buffer source, result;
+    expectation expected;
+    buffer_create(&source, p->input, DENSE);
+    buffer_fill(&source, r);
+    buffer_create(&result, p->output, DENSE);
+    expectation_create(&expected, p, &source);
+    guarded x = guarded_create(dense_bytes(p->input), at_end, sizeof(float));
+    guarded y = guarded_create(dense_bytes(p->output), at_end, sizeof(float));
+    memcpy(x.data, source.memory, dense_bytes(p->input));
+    make_read_only(&x);
+
+    dwconv_desc desc = p->desc;
+    desc.isa = isa;
+    size_t plan_bytes = 0, scratch_bytes = 0;
+    dwconv_plan* plan = NULL;
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_size(&desc, &plan_bytes));
+    guarded memory = guarded_create(plan_bytes, at_end, DWCONV_ALIGNMENT);
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_create_in(&desc, memory.data, plan_bytes, &plan));
+    if (plan) {
+        CHECK(dwconv_plan_bytes(plan) <= plan_bytes);
+        CHECK(dwconv_plan_isa(plan) == isa);
+        CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p->input, 1, &scratch_bytes));
+        guarded scratch = guarded_create(scratch_bytes, at_end, DWCONV_ALIGNMENT);
+        CHECK(slack_intact(&memory));
+        make_read_only(&memory); /* a plan never changes after creation */
+        const dwconv_tensor in = dense_tensor(p->input, x.data), out = dense_tensor(p->output, y.data);
+        memset(scratch.data, 0xff, scratch_bytes); /* NaN: what scratch holds must not matter */
+        CHECK_STATUS(DWCONV_OK,
+                     dwconv_run(plan, &in, &out, scratch_bytes ? scratch.data : NULL, scratch_bytes, NULL));
+        CHECK(slack_intact(&scratch));
+        memcpy(result.memory, y.data, dense_bytes(p->output));
+        char message[200] = "";
+        const int met = expectation_met(&expected, &result.tensor, message, sizeof message);
+        CHECK(met);
+        if (!met) printf("  %s\n", message);
+        dwconv_plan_destroy(plan);
+        guarded_free(&scratch);
+    }
+    guarded_free(&memory);
+    guarded_free(&x);
+    guarded_free(&y);
+    expectation_free(&expected);
+    buffer_free(&source);
+    buffer_free(&result);
+}
+
+void test_guard_pages(void) {
+    rng r = {3};
+    const shape* s;
+    for (int i = 0; (s = grid_shape(i)) != NULL; i++) {
+        problem p;
+        if (!problem_create(&p, s, &r)) continue;
+        for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++)
+            for (int at_end = 0; at_end < 2 && dwconv_isa_available((dwconv_isa)isa); at_end++) {
+                CONTEXT("%s at_end %d %s", dwconv_isa_name((dwconv_isa)isa), at_end, shape_text(s));
+                check_guarded(&p, &r, (dwconv_isa)isa, at_end);
+            }
+        problem_free(&p);
+    }
+}
+
+/* ---- allocation: the linker sends every call of these here (run.sh: --wrap) ----------------- */
+
+static atomic_long allocator_calls;
+
+void* __real_malloc(size_t size);
+void* __real_calloc(size_t count, size_t size);
+void* __real_realloc(void* memory, size_t size);
+void* __real_aligned_alloc(size_t alignment, size_t size);
+int __real_posix_memalign(void** memory, size_t alignment, size_t size);
+void __real_free(void* memory);
+void* __real_mmap(void* address, size_t length, int protection, int flags, int file, off_t offset);
+
+void* __wrap_malloc(size_t size) {
+    allocator_calls++;
+    return __real_malloc(size);
+}
+
+void* __wrap_calloc(size_t count, size_t size) {
+    allocator_calls++;
+    return __real_calloc(count, size);
+}
+
+void* __wrap_realloc(void* memory, size_t size) {
+    allocator_calls++;
+    return __real_realloc(memory, size);
+}
+
+void* __wrap_aligned_alloc(size_t alignment, size_t size) {
+    allocator_calls++;
+    return __real_aligned_alloc(alignment, size);
+}
+
+int __wrap_posix_memalign(void** memory, size_t alignment, size_t size) {
+    allocator_calls++;
+    return __real_posix_memalign(memory, alignment, size);
+}
+
+void __wrap_free(void* memory) {
+    allocator_calls++;
+    __real_free(memory);
+}
+
+void* __wrap_mmap(void* address, size_t length, int protection, int flags, int file, off_t offset) {
+    allocator_calls++;
+    return __real_mmap(address, length, protection, flags, file, offset);
+}
+
+static void in_order(void* pool, int64_t items, dwconv_task task, void* context) {
+    (void)pool;
+    for (int64_t i = 0; i < items; i++) task(context, i, (int)(i % 2));
+}
+
+void test_allocation(void) {
+    rng r = {4};
+    const shape* s;
+    const dwconv_threads own_threads = {.count = 2, .run = in_order};
+    for (int i = 0; (s = grid_shape(i)) != NULL; i++) {
+        problem p;
+        if (!problem_create(&p, s, &r)) continue;
+        for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++) {
+            if (!dwconv_isa_available((dwconv_isa)isa)) continue;
+            CONTEXT("%s %s", dwconv_isa_name((dwconv_isa)isa), shape_text(s));
+            buffer x, y;
+            buffer_create(&x, p.input, DENSE);
+            buffer_fill(&x, &r);
+            buffer_create(&y, p.output, DENSE);
+            dwconv_desc desc = p.desc;
+            desc.isa = (dwconv_isa)isa;
+            dwconv_plan* plan = NULL;
+            size_t scratch_bytes = 0;
+            long before = allocator_calls;
+            CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&desc, &plan));
+            CHECK(allocator_calls > before); /* the counter sees the core */
+            CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p.input, 2, &scratch_bytes));
+            void* scratch = aligned_memory(scratch_bytes);
+            before = allocator_calls;
+            CHECK_STATUS(DWCONV_OK, dwconv_run(plan, &x.tensor, &y.tensor, scratch, scratch_bytes, NULL));
+            CHECK_STATUS(DWCONV_OK,
+                         dwconv_run(plan, &x.tensor, &y.tensor, scratch, scratch_bytes, &own_threads));
+            CHECK(allocator_calls == before);
+            dwconv_plan_destroy(plan);
+            free(scratch);
+            buffer_free(&x);
+            buffer_free(&y);
+        }
+        problem_free(&p);
+    }
+}

@@ -1,0 +1,263 @@
+/* The same bits whoever does the work, in whatever order, for every batch size and layout. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "problem.h"
+#include "suites.h"
+
+/* ---- a hostile pool: its own threads take the items from the last to the first -------------- */
+
+typedef struct hostile_pool {
+    int workers;
+    atomic_llong left;
+    dwconv_task task;
+    void* context;
+    int calls; /* of parallel_for */
+} hostile_pool;
+
+typedef struct worker {
+    hostile_pool* pool;
+    int index;
+} worker;
+
+static void* work(void* argument) {
+    const worker* w = argument;
+    long long item;
+    while ((item = atomic_fetch_sub(&w->pool->left, 1) - 1) >= 0)
+        w->pool->task(w->pool->context, item, w->index);
+    return NULL;
+}
+
+static void hostile_for(void* pool, int64_t items, dwconv_task task, void* context) {
+    hostile_pool* p = pool;
+    pthread_t threads[8];
+    worker workers[8];
+    p->left = items;
+    p->task = task;
+    p->context = context;
+    p->calls++;
+    CHECK(items >= 1);
+    for (int i = 0; i < p->workers; i++) {
+        workers[i] = (worker){p, p->workers - 1 - i};
+        if (pthread_create(&threads[i], NULL, work, &workers[i]) != 0) abort();
+    }
+    for (int i = 0; i < p->workers; i++) pthread_join(threads[i], NULL);
+}
+
+/* Serial, but as the last of the workers: its share of the scratch must exist. */
+static void last_worker_for(void* pool, int64_t items, dwconv_task task, void* context) {
+    const int* count = pool;
+    for (int64_t i = items - 1; i >= 0; i--) task(context, i, *count - 1);
+}
+
+/* ---- one shape ----------------------------------------------------------------------------- */
+
+static int pool_calls;
+
+static void check_same_bits(const problem* p, dwconv_isa isa, const buffer* x, const buffer* serial,
+                            layout how, const dwconv_threads* threads) {
+    buffer y;
+    buffer_create(&y, p->output, how);
+    CHECK_STATUS(DWCONV_OK, problem_run(p, isa, x, &y, threads));
+    CHECK(buffer_same_bits(serial, &y));
+    CHECK(buffer_gaps_intact(&y));
+    buffer_free(&y);
+}
+
+static void check_thread_counts(const problem* p, dwconv_isa isa, const buffer* x, const buffer* serial) {
+    for (int count = 1; count <= 3; count++) {
+        const dwconv_threads openmp = {.count = count};
+        check_same_bits(p, isa, x, serial, DENSE, &openmp);
+        hostile_pool pool = {.workers = count};
+        const dwconv_threads hostile = {.count = count, .run = hostile_for, .pool = &pool};
+        check_same_bits(p, isa, x, serial, ALL_GAPS, &hostile);
+        CHECK(pool.calls <= 1); /* one parallel region per call */
+        pool_calls += pool.calls;
+        const dwconv_threads last = {.count = count, .run = last_worker_for, .pool = &count};
+        check_same_bits(p, isa, x, serial, DENSE, &last);
+    }
+}
+
+static void check_layouts(const problem* p, dwconv_isa isa, const buffer* x, const buffer* serial) {
+    for (int how = 0; how < LAYOUT_COUNT; how++) {
+        buffer moved;
+        buffer_create(&moved, p->input, (layout)how);
+        buffer_copy(&moved, x);
+        check_same_bits(p, isa, &moved, serial, (layout)((how + 3) % LAYOUT_COUNT), NULL);
+        buffer_free(&moved);
+    }
+}
+
+/* Image after image with the same plan parameters gives the bits of the whole batch. */
+static void check_batch(const problem* p, dwconv_isa isa, const buffer* x, const buffer* serial) {
+    problem one = *p;
+    one.input[0] = one.output[0] = one.shape.batch = 1;
+    for (int64_t n = 0; n < p->input[0]; n++) {
+        buffer image = *x, expected = *serial;
+        image.tensor.batch = expected.tensor.batch = 1;
+        image.tensor.data = tensor_at(&x->tensor, n, 0, 0, 0);
+        expected.tensor.data = tensor_at(&serial->tensor, n, 0, 0, 0);
+        check_same_bits(&one, isa, &image, &expected, DENSE, NULL);
+    }
+}
+
+/* ---- one plan, many threads at once --------------------------------------------------------- */
+
+typedef struct caller {
+    const dwconv_plan* plan;
+    const problem* p;
+    const buffer* x;
+    buffer y;
+    dwconv_status status;
+} caller;
+
+static void* call_repeatedly(void* argument) {
+    caller* c = argument;
+    size_t bytes = 0;
+    c->status = dwconv_scratch_size(c->plan, c->p->input, 1, &bytes);
+    void* scratch = aligned_memory(bytes);
+    for (int i = 0; i < 5 && c->status == DWCONV_OK; i++)
+        c->status = dwconv_run(c->plan, &c->x->tensor, &c->y.tensor, scratch, bytes, NULL);
+    free(scratch);
+    return NULL;
+}
+
+static void check_concurrent_callers(const problem* p, dwconv_isa isa, const buffer* x,
+                                     const buffer* serial) {
+    enum { CALLERS = 3 };
+    pthread_t threads[CALLERS];
+    caller callers[CALLERS];
+    dwconv_plan* plan = NULL;
+    dwconv_desc desc = p->desc;
+    desc.isa = isa;
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&desc, &plan));
+    if (!plan) return;
+    for (int i = 0; i < CALLERS; i++) {
+        callers[i] = (caller){.plan = plan, .p = p, .x = x};
+        buffer_create(&callers[i].y, p->output, DENSE);
+        if (pthread_create(&threads[i], NULL, call_repeatedly, &callers[i]) != 0) abort();
+    }
+    for (int i = 0; i < CALLERS; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK_STATUS(DWCONV_OK, callers[i].status);
+        CHECK(buffer_same_bits(serial, &callers[i].y));
+        buffer_free(&callers[i].y);
+    }
+    dwconv_plan_destroy(plan);
+}
+
+static void check_shape(const shape* s, rng* r) {
+    problem p;
+    if (!problem_create(&p, s, r)) return;
+    buffer x, serial;
+    buffer_create(&x, p.input, DENSE);
+    buffer_fill(&x, r);
+    for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++) {
+        if (!dwconv_isa_available((dwconv_isa)isa)) continue;
+        CONTEXT("%s %s", dwconv_isa_name((dwconv_isa)isa), shape_text(s));
+        buffer_create(&serial, p.output, DENSE);
+        CHECK_STATUS(DWCONV_OK, problem_run(&p, (dwconv_isa)isa, &x, &serial, NULL));
+        check_thread_counts(&p, (dwconv_isa)isa, &x, &serial);
+        check_layouts(&p, (dwconv_isa)isa, &x, &serial);
+        check_batch(&p, (dwconv_isa)isa, &x, &serial);
+        check_concurrent_callers(&p, (dwconv_isa)isa, &x, &serial);
+        buffer_free(&serial);
+    }
+    buffer_free(&x);
+    problem_free(&p);
+}
+
+/* Large enough that the cost model wakes threads; the grid is mostly below that. */
+static const shape large_shapes[] = {
+    {DWCONV_DEPTHWISE,
+     2,
+     61,
+     57,
+     130,
+     1,
+     0,
+     0,
+     0,
+     {3, 3, 1, 1, 1, 1, DWCONV_SAME, 0, 0, 0, 0},
+     {DWCONV_RELU6, 0, 0},
+     1,
+     0},
+    {DWCONV_DEPTHWISE,
+     1,
+     60,
+     40,
+     48,
+     2,
+     0,
+     0,
+     0,
+     {5, 5, 2, 1, 1, 2, DWCONV_SAME, 0, 0, 0, 0},
+     {DWCONV_SILU, 0, 0},
+     1,
+     0},
+    {DWCONV_POINTWISE,
+     1,
+     40,
+     41,
+     96,
+     0,
+     100,
+     0,
+     0,
+     {1, 1, 1, 1, 1, 1, DWCONV_VALID, 0, 0, 0, 0},
+     {DWCONV_RELU, 0, 0},
+     1,
+     0},
+    {DWCONV_CONV,
+     1,
+     40,
+     41,
+     24,
+     0,
+     50,
+     2,
+     0,
+     {3, 3, 1, 1, 1, 1, DWCONV_SAME, 0, 0, 0, 0},
+     {DWCONV_TANH, 0, 0},
+     1,
+     0},
+    {DWCONV_SEPARABLE,
+     1,
+     50,
+     51,
+     33,
+     1,
+     65,
+     0,
+     0,
+     {3, 3, 1, 1, 1, 1, DWCONV_SAME, 0, 0, 0, 0},
+     {DWCONV_RELU6, 0, 0},
+     1,
+     0},
+    {DWCONV_INVERTED_RESIDUAL,
+     2,
+     30,
+     31,
+     24,
+     1,
+     24,
+     0,
+     144,
+     {3, 3, 1, 1, 1, 1, DWCONV_SAME, 0, 0, 0, 0},
+     {DWCONV_RELU6, 0, 0},
+     1,
+     0},
+};
+
+void test_threads(void) {
+    rng r = {5};
+    const shape* s;
+    for (int i = 0; (s = grid_shape(i)) != NULL; i++) check_shape(s, &r);
+    pool_calls = 0;
+    for (size_t i = 0; i < sizeof large_shapes / sizeof large_shapes[0]; i++)
+        check_shape(&large_shapes[i], &r);
+    CONTEXT("large shapes");
+    CHECK(pool_calls > 0); /* else nothing above ran in parallel */
+}
