@@ -136,9 +136,10 @@ struct dwc_mm_call {
     const float *a;
     int64_t a_pixel, pixels;
     int64_t taps_y, taps_x, a_tap_y, a_tap_x; /* steps of a from tap to tap */
-    int64_t k, w_tap_y, w_tap_x;              /* inner length; steps in rows of a panel */
-    const float *weights;                     /* first panel, row of the first tap */
-    int64_t depth, panel, panel_unit;
+    int64_t k;                                /* inner length */
+    int64_t w_first, w_tap_y, w_tap_x;        /* row of a panel of the first tap, and steps from there */
+    const float *weights;                     /* first panel */
+    int64_t depth, panel;
     const float *bias;
     int64_t columns;
     float *y;
@@ -166,16 +167,18 @@ typedef struct dwc_matmul_rows {
 
 DWC_HIDDEN void dwc_run_matmul_rows(const dwc_matmul_rows *rows);
 
-DWC_HIDDEN dwconv_status dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
-                                       void *scratch, const dwconv_threads *threads);
-DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4], const int64_t output[4],
-                                           int threads, size_t *bytes);
+DWC_HIDDEN void dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
+                              const dwconv_threads *threads);
+/* Bytes of scratch that a worker needs for images of this size; 0 if the plan is not a block. */
+DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4], size_t *bytes);
 
-/* Runs task for every item; serial if flops are too few to pay for waking threads. */
-DWC_HIDDEN void dwc_parallel(const dwconv_threads *threads, double flops, int64_t items, dwconv_task task,
+/* How many workers are worth waking for work of so many nanoseconds on one: 1 means serial. */
+DWC_HIDDEN int dwc_worker_count(const dwconv_threads *threads, double nanoseconds);
+/* Runs task for every item on at most that many workers. */
+DWC_HIDDEN void dwc_parallel(const dwconv_threads *threads, int workers, int64_t items, dwconv_task task,
                              void *context);
-/* How many workers dwc_parallel may use at most. */
-DWC_HIDDEN int dwc_worker_count(const dwconv_threads *threads);
+/* The estimate behind it: multiply-adds at a rate that all kernels reach, or the bytes if they take longer. */
+DWC_HIDDEN double dwc_nanoseconds(double multiply_adds, double floats_moved);
 /* Registers the fork handler once; called when a plan is created. */
 DWC_HIDDEN void dwc_parallel_init(void);
 

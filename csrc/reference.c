@@ -12,15 +12,15 @@
 typedef struct layer {
     dwconv_window window;
     int64_t in_channels, out_channels, groups;
-    const float* filter; /* [kernel_h, kernel_w, in_channels / groups, out_channels] */
-    const float* bias;
+    const float *filter; /* [kernel_h, kernel_w, in_channels / groups, out_channels] */
+    const float *bias;
     dwconv_activation activation;
     int flush_denormals;
 } layer;
 
 /* [kernel_h, kernel_w, channels, multiplier] and [kernel_h, kernel_w, 1, channels * multiplier] are the same
  * memory. */
-static layer depthwise_layer(const dwconv_depthwise_desc* d, int flush_denormals) {
+static layer depthwise_layer(const dwconv_depthwise_desc *d, int flush_denormals) {
     return (layer){.window = d->window,
                    .in_channels = d->channels,
                    .out_channels = d->channels * d->multiplier,
@@ -31,7 +31,7 @@ static layer depthwise_layer(const dwconv_depthwise_desc* d, int flush_denormals
                    .flush_denormals = flush_denormals};
 }
 
-static layer pointwise_layer(const dwconv_pointwise_desc* p, int flush_denormals) {
+static layer pointwise_layer(const dwconv_pointwise_desc *p, int flush_denormals) {
     return (layer){.window = dwc_pointwise_window(p),
                    .in_channels = p->in_channels,
                    .out_channels = p->out_channels,
@@ -42,7 +42,7 @@ static layer pointwise_layer(const dwconv_pointwise_desc* p, int flush_denormals
                    .flush_denormals = flush_denormals};
 }
 
-static layer conv_layer(const dwconv_conv_desc* c, int flush_denormals) {
+static layer conv_layer(const dwconv_conv_desc *c, int flush_denormals) {
     return (layer){.window = c->window,
                    .in_channels = c->in_channels,
                    .out_channels = c->out_channels,
@@ -61,7 +61,7 @@ static double clamp(double x, double low, double high) { return x < low ? low : 
 static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 
 /* The formulas of dwconv.h, written so that negative arguments do not cancel. */
-static double activate(double x, const dwconv_activation* activation) {
+static double activate(double x, const dwconv_activation *activation) {
     static const double sqrt_half = 0.70710678118654752440, sqrt_2_over_pi = 0.79788456080286535588;
     switch (activation->kind) {
         case DWCONV_LEAKY_RELU: return x < 0.0 ? activation->a * x : x;
@@ -76,16 +76,16 @@ static double activate(double x, const dwconv_activation* activation) {
     }
 }
 
-static double weight_at(const layer* l, int64_t tap, int64_t channel, int64_t out_channel) {
+static double weight_at(const layer *l, int64_t tap, int64_t channel, int64_t out_channel) {
     const int64_t group_channels = l->in_channels / l->groups;
     const float weight = l->filter[(tap * group_channels + channel) * l->out_channels + out_channel];
     return l->flush_denormals && fabsf(weight) < FLT_MIN ? 0.0 : weight;
 }
 
 /* `image` is the element [0, 0, 0] of one image of x; iy, ix: where tap [0, 0] lies. */
-static double window_sum(const layer* l, const dwc_view* x, const float* image, int64_t iy, int64_t ix,
+static double window_sum(const layer *l, const dwc_view *x, const float *image, int64_t iy, int64_t ix,
                          int64_t out_channel) {
-    const dwconv_window* w = &l->window;
+    const dwconv_window *w = &l->window;
     const int64_t group_channels = l->in_channels / l->groups;
     const int64_t first_channel = out_channel / (l->out_channels / l->groups) * group_channels;
     double sum = 0.0;
@@ -95,7 +95,7 @@ static double window_sum(const layer* l, const dwc_view* x, const float* image, 
         for (int64_t kx = 0; kx < w->kernel_w; kx++) {
             const int64_t column = ix + kx * w->dilation_w;
             if (column < 0 || column >= x->width) continue;
-            const float* pixel = image + row * x->row + column * x->pixel + first_channel;
+            const float *pixel = image + row * x->row + column * x->pixel + first_channel;
             for (int64_t c = 0; c < group_channels; c++)
                 sum += (double)pixel[c] * weight_at(l, ky * w->kernel_w + kx, c, out_channel);
         }
@@ -105,7 +105,7 @@ static double window_sum(const layer* l, const dwc_view* x, const float* image, 
 
 /* ---- one layer ---------------------------------------------------------------------------- */
 
-static void run_layer(const layer* l, const dwc_view* x, const dwc_view* y) {
+static void run_layer(const layer *l, const dwc_view *x, const dwc_view *y) {
     dwc_extent extent;
     if (dwc_window_extent(&l->window, x->height, x->width, &extent) != DWCONV_OK) return;
     for (int64_t n = 0; n < y->batch; n++)
@@ -121,7 +121,7 @@ static void run_layer(const layer* l, const dwc_view* x, const dwc_view* y) {
                 }
 }
 
-static void add_residual(const dwc_view* x, const dwc_view* y) {
+static void add_residual(const dwc_view *x, const dwc_view *y) {
     for (int64_t n = 0; n < y->batch; n++)
         for (int64_t oy = 0; oy < y->height; oy++)
             for (int64_t ox = 0; ox < y->width; ox++)
@@ -133,7 +133,7 @@ static void add_residual(const dwc_view* x, const dwc_view* y) {
 /* ---- chains of layers --------------------------------------------------------------------- */
 
 static dwconv_status allocate_view(int64_t batch, int64_t height, int64_t width, int64_t channels,
-                                   dwc_view* v) {
+                                   dwc_view *v) {
     int64_t image, elements;
     if (!dwc_multiply(height, width, &image) || !dwc_multiply(image, channels, &image) ||
         !dwc_multiply(image, batch, &elements) || (uint64_t)elements > SIZE_MAX / sizeof(float))
@@ -151,13 +151,13 @@ static dwconv_status allocate_view(int64_t batch, int64_t height, int64_t width,
 
 /* Runs layers[0], layers[1], ... from x to y. Every tensor between them exists before the first value of
  * y is written, so that a failure leaves y alone. */
-static dwconv_status run_layers(const layer* layers, int count, const dwc_view* x, const dwc_view* y) {
+static dwconv_status run_layers(const layer *layers, int count, const dwc_view *x, const dwc_view *y) {
     enum { MAX_LAYERS = 3 };
     dwc_view views[MAX_LAYERS + 1] = {*x};
     dwconv_status status = DWCONV_OK;
     int allocated = 0;
     while (status == DWCONV_OK && allocated < count - 1) {
-        const dwc_view* from = &views[allocated];
+        const dwc_view *from = &views[allocated];
         dwc_extent extent;
         status = dwc_window_extent(&layers[allocated].window, from->height, from->width, &extent);
         if (status == DWCONV_OK)
@@ -173,8 +173,8 @@ static dwconv_status run_layers(const layer* layers, int count, const dwc_view* 
     return status;
 }
 
-dwconv_status dwconv_reference(const dwconv_desc* desc, const dwconv_tensor* input,
-                               const dwconv_tensor* output) {
+dwconv_status dwconv_reference(const dwconv_desc *desc, const dwconv_tensor *input,
+                               const dwconv_tensor *output) {
     dwconv_desc normal;
     dwc_view x, y;
     dwconv_status status = dwc_normalize(desc, &normal);

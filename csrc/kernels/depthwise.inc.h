@@ -206,10 +206,10 @@ typedef struct dw_shape {
     dw_tile_function tiles[3][3];
 } dw_shape;
 
-#define DW_TILE(K, S, R, T, L, P)                                          \
-    NOINLINE void dw_tile_##K##_##S##_##L##_##P(const dw_tile *c) {        \
-        enum { L0 = 0, L1 = (K - 1) / 2, L2 = (K - 1) / 2 - 1 };           \
-        dw_tile_run(c, K, S, R, T, L##L, L##P);                            \
+#define DW_TILE(K, S, R, T, LEFT, RIGHT)                                       \
+    NOINLINE void dw_tile_##K##_##S##_##LEFT##_##RIGHT(const dw_tile *c) {     \
+        enum { side_0 = 0, side_1 = (K - 1) / 2, side_2 = (K - 1) / 2 - 1 };   \
+        dw_tile_run(c, K, S, R, T, side_##LEFT, side_##RIGHT);                 \
     }
 
 #define DW_SHAPE_OF(K, S, R, T, ...)                                           \

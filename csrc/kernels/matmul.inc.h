@@ -30,7 +30,7 @@ INLINE void mm_tile(const dwc_mm_call *c, const float *a, const float *w, const 
     const int64_t pixel = c->a_pixel;
     for (int64_t ty = 0; ty < c->taps_y; ty++) {
         for (int64_t tx = 0; tx < c->taps_x; tx++) {
-            const float *b = w + (ty * c->w_tap_y + tx * c->w_tap_x) * WIDTH, *end = b + c->k * WIDTH;
+            const float *b = w + (c->w_first + ty * c->w_tap_y + tx * c->w_tap_x) * WIDTH, *end = b + c->k * WIDTH;
             const float *rows[5]; /* every third row: the two after it are reached by index */
             UNROLL for (int g = 0; 3 * g < MR; g++) rows[g] = a + ty * c->a_tap_y + tx * c->a_tap_x + 3 * g * pixel;
             NO_UNROLL do {

@@ -1,0 +1,95 @@
+/* What this CPU can do, and the kernel table that follows from it. Compiled with baseline flags only.
+ *
+ * Detection asks the CPU itself (cpuid, and xgetbv for what the operating system saves): it needs no file
+ * system and cannot fail. The answer never changes, so it is computed anew instead of kept in a variable
+ * that threads would have to agree on; plans ask once, when they are created. */
+#include "internal.h"
+
+#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+#include <cpuid.h>
+#define DWC_X86 1
+#endif
+
+extern DWC_HIDDEN const dwc_kernel_table dwc_table_baseline;
+#ifdef DWCONV_HAVE_AVX2
+extern DWC_HIDDEN const dwc_kernel_table dwc_table_avx2;
+#endif
+#ifdef DWCONV_HAVE_AVX512
+extern DWC_HIDDEN const dwc_kernel_table dwc_table_avx512;
+#endif
+
+static const dwc_kernel_table *compiled_table(dwconv_isa isa) {
+    switch (isa) {
+        case DWCONV_ISA_BASELINE: return &dwc_table_baseline;
+#ifdef DWCONV_HAVE_AVX2
+        case DWCONV_ISA_AVX2: return &dwc_table_avx2;
+#endif
+#ifdef DWCONV_HAVE_AVX512
+        case DWCONV_ISA_AVX512: return &dwc_table_avx512;
+#endif
+        default: return NULL;
+    }
+}
+
+#ifdef DWC_X86
+static int has_bits(unsigned value, unsigned bits) { return (value & bits) == bits; }
+
+/* Register state that the operating system saves: bits 1, 2 for SSE and AVX, 5 to 7 for AVX-512. */
+static unsigned saved_state(void) {
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !has_bits(c, bit_OSXSAVE)) return 0;
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+static int cpu_has(dwconv_isa isa) {
+    unsigned a, b, c, d, b7, c7, d7;
+    if (isa == DWCONV_ISA_BASELINE) return 1;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return 0;
+    const unsigned state = saved_state();
+    const int avx2 = has_bits(c, bit_FMA | bit_AVX) && has_bits(b7, bit_AVX2) && has_bits(state, 0x06);
+    if (isa == DWCONV_ISA_AVX2) return avx2;
+    return isa == DWCONV_ISA_AVX512 && avx2 && has_bits(state, 0xe6) &&
+           has_bits(b7, bit_AVX512F | bit_AVX512VL | bit_AVX512BW | bit_AVX512DQ);
+}
+#else
+static int cpu_has(dwconv_isa isa) { return isa == DWCONV_ISA_BASELINE; }
+#endif
+
+const dwc_kernel_table *dwc_kernel_table_of(dwconv_isa isa) {
+    if (isa == DWCONV_ISA_AUTO) isa = dwconv_isa_best();
+    const dwc_kernel_table *table = compiled_table(isa);
+    return table && cpu_has(isa) ? table : NULL;
+}
+
+const char *dwconv_isa_name(dwconv_isa isa) {
+    switch (isa) {
+        case DWCONV_ISA_AUTO: return "auto";
+        case DWCONV_ISA_BASELINE: return "baseline";
+        case DWCONV_ISA_NEON: return "neon";
+        case DWCONV_ISA_AVX2: return "avx2";
+        case DWCONV_ISA_AVX512: return "avx512";
+        default: return NULL;
+    }
+}
+
+int dwconv_isa_compiled(dwconv_isa isa) { return compiled_table(isa) != NULL; }
+
+int dwconv_isa_available(dwconv_isa isa) { return compiled_table(isa) != NULL && cpu_has(isa); }
+
+dwconv_isa dwconv_isa_best(void) {
+    for (int isa = DWCONV_ISA_COUNT - 1; isa > DWCONV_ISA_BASELINE; isa--)
+        if (dwconv_isa_available((dwconv_isa)isa)) return (dwconv_isa)isa;
+    return DWCONV_ISA_BASELINE;
+}
+
+const char *dwconv_version(void) { return DWCONV_VERSION; }
+
+int dwconv_has_openmp(void) {
+#ifdef _OPENMP
+    return 1;
+#else
+    return 0;
+#endif
+}

@@ -1,0 +1,129 @@
+/* Convolution rows as calls of the matrix kernel: rectangles of outputs that see the same taps. */
+#include "internal.h"
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Pixels that pass all panels before the next ones do: their inputs (128 KB) stay in the second-level cache
+ * beside a panel, and enough of them share each load of the weights. */
+static int64_t pixel_block(int64_t depth) {
+    const int64_t fit = 32768 / depth;
+    return fit < 28 ? 28 : fit > 196 ? 196 : fit;
+}
+
+static void call_in_blocks(const dwc_matmul_stage *stage, dwc_mm_call *call) {
+    const int64_t total = call->pixels;
+    int64_t blocks = (total + pixel_block(stage->depth) - 1) / pixel_block(stage->depth);
+    for (int64_t done = 0; done < total; blocks--) {
+        call->pixels = (total - done + blocks - 1) / blocks;
+        stage->kernel->matmul(call);
+        done += call->pixels;
+        call->a += call->pixels * call->a_pixel;
+        call->y += call->pixels * call->y_pixel;
+        if (call->residual) call->residual += call->pixels * call->residual_pixel;
+    }
+}
+
+/* Valid kernel positions of an output whose first tap lies at `origin`. */
+typedef struct tap_range {
+    int64_t begin, end;
+} tap_range;
+
+static tap_range valid_taps(int64_t origin, int64_t kernel, int64_t dilation, int64_t size) {
+    tap_range taps = {0, 0};
+    if (origin < 0) taps.begin = (-origin + dilation - 1) / dilation;
+    if (origin < size) taps.end = smaller(kernel, (size - origin + dilation - 1) / dilation);
+    if (taps.begin > taps.end) taps.begin = taps.end;
+    return taps;
+}
+
+static int same_taps(tap_range a, tap_range b) { return a.begin == b.begin && a.end == b.end; }
+
+/* Outputs that the axis sees with the taps of output `o`, up to `end`. */
+static int64_t run_length(int64_t o, int64_t end, int64_t pad, int64_t kernel, int64_t stride, int64_t dilation,
+                          int64_t size) {
+    const tap_range first = valid_taps(o * stride - pad, kernel, dilation, size);
+    if (first.begin == 0 && first.end == kernel) { /* the interior: as far as the last tap stays inside */
+        const int64_t last = (size - 1 - (kernel - 1) * dilation + pad) / stride;
+        return smaller(last + 1, end) - o;
+    }
+    int64_t next = o + 1;
+    while (next < end && same_taps(first, valid_taps(next * stride - pad, kernel, dilation, size))) next++;
+    return next - o;
+}
+
+/* Output rows [oy, oy + rows) x columns [ox, ox + columns), all of which see the same taps. */
+static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, int64_t rows, int64_t ox,
+                          int64_t columns) {
+    const dwc_matmul_stage *s = r->stage;
+    const dwconv_window *w = &s->window;
+    const int64_t iy = oy * w->stride_h - r->pad_top, ix = ox * w->stride_w - r->pad_left;
+    const tap_range ky = valid_taps(iy, w->kernel_h, w->dilation_h, r->in_h);
+    const tap_range kx = valid_taps(ix, w->kernel_w, w->dilation_w, r->in_w);
+    const int64_t first_output = group * s->group_outputs + r->column_begin;
+    const float *a = r->x + (iy + ky.begin * w->dilation_h) * r->x_row + (ix + kx.begin * w->dilation_w) * r->x_pixel +
+                     group * s->group_inputs;
+    float *y = r->y + (oy - r->row_begin) * r->y_row + ox * r->y_pixel + first_output;
+    const float *residual = r->residual;
+    if (residual) residual += (oy - r->row_begin) * r->residual_row + ox * r->residual_pixel + first_output;
+    dwc_mm_call call = {.taps_y = ky.end - ky.begin,
+                        .taps_x = kx.end - kx.begin,
+                        .a_tap_y = w->dilation_h * r->x_row,
+                        .a_tap_x = w->dilation_w * r->x_pixel,
+                        .k = s->group_inputs,
+                        .w_first = (ky.begin * w->kernel_w + kx.begin) * s->group_inputs,
+                        .w_tap_y = w->kernel_w * s->group_inputs,
+                        .w_tap_x = s->group_inputs,
+                        .weights = s->weights + group * s->depth * s->padded + r->column_begin * s->depth,
+                        .depth = s->depth,
+                        .panel = s->panel,
+                        .bias = s->bias + group * s->padded + r->column_begin,
+                        .columns = r->column_end - r->column_begin,
+                        .residual = residual,
+                        .activation = s->activation};
+    if (call.taps_x > 0 && call.a_tap_x == s->group_inputs) { /* neighbouring taps are one longer run of inputs */
+        call.k *= call.taps_x;
+        call.taps_x = 1;
+    }
+    if (columns == 1) { /* an edge: the pixels of the call go down the column */
+        call.a_pixel = w->stride_h * r->x_row;
+        call.y_pixel = r->y_row;
+        call.residual_pixel = r->residual_row;
+        columns = rows;
+        rows = 1;
+    } else {
+        call.a_pixel = w->stride_w * r->x_pixel;
+        call.y_pixel = r->y_pixel;
+        call.residual_pixel = r->residual_pixel;
+    }
+    const int64_t a_row = w->stride_h * r->x_row;
+    const int whole = a_row == columns * call.a_pixel && r->y_row == columns * call.y_pixel &&
+                      (!residual || r->residual_row == columns * call.residual_pixel);
+    if (whole) { /* rows that follow each other in memory are one long row */
+        columns *= rows;
+        rows = 1;
+    }
+    for (int64_t row = 0; row < rows; row++) {
+        call.a = a + row * a_row;
+        call.y = y + row * r->y_row;
+        call.residual = residual ? residual + row * r->residual_row : NULL;
+        call.pixels = columns;
+        call_in_blocks(s, &call);
+    }
+}
+
+void dwc_run_matmul_rows(const dwc_matmul_rows *r) {
+    const dwconv_window *w = &r->stage->window;
+    for (int64_t group = 0; group < r->stage->groups; group++) {
+        for (int64_t oy = r->row_begin; oy < r->row_end;) {
+            const int64_t rows =
+                run_length(oy, r->row_end, r->pad_top, w->kernel_h, w->stride_h, w->dilation_h, r->in_h);
+            for (int64_t ox = 0; ox < r->out_w;) {
+                const int64_t columns =
+                    run_length(ox, r->out_w, r->pad_left, w->kernel_w, w->stride_w, w->dilation_w, r->in_w);
+                run_rectangle(r, group, oy, rows, ox, columns);
+                ox += columns;
+            }
+            oy += rows;
+        }
+    }
+}

@@ -1,0 +1,70 @@
+/* Packs filters into the order in which kernels read them. */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "internal.h"
+
+static float flushed(float weight, int flush) { return flush && fabsf(weight) < FLT_MIN ? 0.0f : weight; }
+
+static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+int dwc_depthwise_floats(const dwc_depthwise_stage *s, int lanes, int64_t *floats) {
+    const int64_t taps = s->window.kernel_h * s->window.kernel_w; /* below 2^62, as are the channels' lanes */
+    int64_t vectors;
+    if (!dwc_multiply(s->group, s->channels, &vectors) || taps > INT64_MAX / 64) return 0;
+    vectors = round_up(vectors, lanes) / lanes;
+    return dwc_multiply((taps + 1 + (s->multiplier > 1)) * lanes, vectors, floats);
+}
+
+/* Every vector of channels: bias, lane indices if multiplier > 1, then its taps. Lanes beyond the last
+ * channel hold zeros: they are computed and never stored. */
+void dwc_pack_depthwise(dwc_depthwise_stage *s, const float *filter, const float *bias, int lanes, int flush,
+                        float *memory) {
+    const int64_t taps = s->window.kernel_h * s->window.kernel_w, channels = s->group * s->channels;
+    const int64_t head = 1 + (s->multiplier > 1);
+    s->weights = memory;
+    s->block = (head + taps) * lanes;
+    for (int64_t first = 0; first < channels; first += lanes, memory += s->block) {
+        for (int lane = 0; lane < lanes; lane++) {
+            const int valid = first + lane < channels;
+            const int64_t channel = valid ? (first + lane) % s->channels : 0;
+            memory[lane] = valid && bias ? bias[channel] : 0.0f;
+            if (s->multiplier > 1) { /* the input lane, counted from the first input channel of the vector */
+                const int32_t source = valid ? (int32_t)(channel / s->multiplier - first / s->multiplier) : 0;
+                memcpy(memory + lanes + lane, &source, sizeof source);
+            }
+            for (int64_t tap = 0; tap < taps; tap++)
+                memory[(head + tap) * lanes + lane] =
+                    valid ? flushed(filter[tap * s->channels + channel], flush) : 0.0f;
+        }
+    }
+}
+
+int dwc_matmul_floats(const dwc_matmul_stage *s, int64_t *floats) {
+    int64_t rows;
+    return dwc_multiply(s->depth + 1, s->padded, &rows) && dwc_multiply(rows, s->groups, floats);
+}
+
+/* Per group: panels of [depth][width], all `panel` wide but the last; then the biases of all groups. */
+void dwc_pack_matmul(dwc_matmul_stage *s, const float *filter, const float *bias, int flush, float *memory) {
+    const int64_t outputs = s->groups * s->group_outputs;
+    float *biases = memory + s->groups * s->depth * s->padded;
+    s->weights = memory;
+    s->bias = biases;
+    for (int64_t g = 0; g < s->groups; g++) {
+        const float *source = filter + g * s->group_outputs;
+        for (int64_t n = 0; n < s->padded; n++)
+            *biases++ = bias && n < s->group_outputs ? bias[g * s->group_outputs + n] : 0.0f;
+        for (int64_t first = 0; first < s->padded; first += s->panel) {
+            const int64_t width = s->padded - first < s->panel ? s->padded - first : s->panel;
+            const int64_t used = s->group_outputs - first < width ? s->group_outputs - first : width;
+            for (int64_t k = 0; k < s->depth; k++, memory += width) {
+                const float *row = source + k * outputs + first;
+                memcpy(memory, row, (size_t)used * sizeof(float));
+                memset(memory + used, 0, (size_t)(width - used) * sizeof(float));
+                for (int64_t n = 0; flush && n < used; n++) memory[n] = flushed(memory[n], flush);
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+/* parallel_for: OpenMP, the caller's own threads, or the calling thread alone. */
+#include "internal.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#include <stdatomic.h>
+#define DWC_FORKS 1
+#endif
+
+/* Waking a second thread costs OpenMP 2 to 5 us while its threads spin and 10 to 20 us once they sleep, so
+ * work below this many nanoseconds is no faster for it. */
+#define DWC_SERIAL_NANOSECONDS 15e3
+
+/* 30 multiply-adds and 5 floats (20 bytes) per nanosecond: a core of about 3.5 GHz with 256-bit vectors, half
+ * busy. Slower machines are asked for parallel work a little late, which costs little. */
+double dwc_nanoseconds(double multiply_adds, double floats_moved) {
+    const double compute = multiply_adds / 30.0, move = floats_moved / 5.0;
+    return compute > move ? compute : move;
+}
+
+#ifdef DWC_FORKS
+/* The threads of an OpenMP pool do not survive fork: the child of a process that had one would wait for
+ * them for ever. The parent's pool may have been started by any library, so every child is serial. */
+static atomic_int forked;
+static void after_fork_in_child(void) { atomic_store_explicit(&forked, 1, memory_order_relaxed); }
+static void register_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
+static int in_forked_child(void) { return atomic_load_explicit(&forked, memory_order_relaxed); }
+
+void dwc_parallel_init(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_fork_handler);
+}
+#else
+static int in_forked_child(void) { return 0; }
+void dwc_parallel_init(void) {}
+#endif
+
+int dwc_worker_count(const dwconv_threads *threads, double nanoseconds) {
+    if (!threads || threads->count <= 1 || nanoseconds < DWC_SERIAL_NANOSECONDS) return 1;
+    if (threads->run) return threads->count;
+    return dwconv_has_openmp() && !in_forked_child() ? threads->count : 1;
+}
+
+void dwc_parallel(const dwconv_threads *threads, int workers, int64_t items, dwconv_task task, void *context) {
+    if (workers <= 1 || items <= 1) {
+        for (int64_t i = 0; i < items; i++) task(context, i, 0);
+        return;
+    }
+    if (threads->run) {
+        threads->run(threads->pool, items, task, context);
+        return;
+    }
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(workers) schedule(dynamic, 1)
+    for (int64_t i = 0; i < items; i++) task(context, i, omp_get_thread_num());
+#endif
+}

@@ -1,0 +1,204 @@
+/* Plan and tensors -> work items -> parallel_for -> kernels. */
+#include "internal.h"
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Items are numbered image by image, strip by strip, block of channels by block of channels. */
+typedef struct job {
+    const dwconv_plan *plan;
+    dwc_view x, y;
+    dwc_extent extent;
+    int64_t strips, strip_rows;   /* of output rows */
+    int64_t blocks, block_channels; /* of output channels */
+} job;
+
+typedef struct piece {
+    int64_t image, row_begin, row_end, channel_begin, channel_end;
+} piece;
+
+static piece piece_of(const job *j, int64_t item) {
+    const int64_t block = item % j->blocks, strip = item / j->blocks % j->strips;
+    return (piece){.image = item / j->blocks / j->strips,
+                   .row_begin = strip * j->strip_rows,
+                   .row_end = smaller((strip + 1) * j->strip_rows, j->extent.out_h),
+                   .channel_begin = block * j->block_channels,
+                   .channel_end = smaller((block + 1) * j->block_channels, j->y.channels)};
+}
+
+/* Cuts rows into strips of at most `rows`, a multiple of `unit`, and so that `workers` have four items each. */
+static void cut_rows(job *j, int64_t rows, int64_t unit, int workers) {
+    if (workers > 1) {
+        const int64_t others = j->y.batch * j->blocks;
+        rows = smaller(rows, divide_up(j->extent.out_h * others, 4 * (int64_t)workers));
+    }
+    rows = divide_up(rows < 1 ? 1 : rows, unit) * unit;
+    j->strips = divide_up(j->extent.out_h, rows);
+    j->strip_rows = divide_up(divide_up(j->extent.out_h, j->strips), unit) * unit;
+    j->strips = divide_up(j->extent.out_h, j->strip_rows);
+}
+
+/* ---- depthwise ---------------------------------------------------------------------------- */
+
+static void depthwise_task(void *context, int64_t item, int worker) {
+    const job *j = context;
+    const piece p = piece_of(j, item);
+    (void)worker;
+    const dwc_dw_call call = {.stage = &j->plan->depthwise,
+                              .x = j->x.data + p.image * j->x.image,
+                              .x_row = j->x.row,
+                              .x_pixel = j->x.pixel,
+                              .in_h = j->x.height,
+                              .in_w = j->x.width,
+                              .ring_rows = j->x.height,
+                              .y = j->y.data + p.image * j->y.image + p.row_begin * j->y.row,
+                              .y_row = j->y.row,
+                              .y_pixel = j->y.pixel,
+                              .out_w = j->y.width,
+                              .pad_top = j->extent.pad_top,
+                              .pad_left = j->extent.pad_left,
+                              .row_begin = p.row_begin,
+                              .row_end = p.row_end,
+                              .channel_begin = p.channel_begin,
+                              .channel_end = p.channel_end};
+    j->plan->depthwise.kernel->depthwise(&call);
+}
+
+/* Weights of a block of channels that stay in the first-level cache while the image passes by. */
+#define BLOCK_WEIGHTS (12 * 1024 / (int64_t)sizeof(float))
+/* Input of a strip that stays in the second-level cache while the blocks of channels pass by. */
+#define STRIP_FLOATS (256 * 1024 / (int64_t)sizeof(float))
+
+static void run_depthwise(job *j, const dwconv_threads *threads) {
+    const dwc_depthwise_stage *s = &j->plan->depthwise;
+    const int lanes = j->plan->table->lanes;
+    const double outputs = (double)j->y.batch * (double)j->y.height * (double)j->y.width * (double)j->y.channels;
+    const double inputs = (double)j->x.batch * (double)j->x.height * (double)j->x.width * (double)j->x.channels;
+    const int workers = dwc_worker_count(
+        threads, dwc_nanoseconds(outputs * (double)(s->window.kernel_h * s->window.kernel_w), inputs + outputs));
+    j->block_channels = j->y.channels;
+    if (s->group == 1) {
+        const int64_t vectors = BLOCK_WEIGHTS / s->block;
+        j->block_channels = (vectors < 4 ? 4 : vectors) * lanes;
+    }
+    j->blocks = divide_up(j->y.channels, j->block_channels);
+    j->block_channels = divide_up(divide_up(j->y.channels, j->blocks), lanes) * lanes;
+    j->blocks = divide_up(j->y.channels, j->block_channels);
+    int64_t rows = j->extent.out_h;
+    if (j->blocks > 1) rows = STRIP_FLOATS / (j->x.width * j->x.channels * s->window.stride_h);
+    cut_rows(j, rows, s->kernel->tile_rows, workers);
+    dwc_parallel(threads, workers, j->y.batch * j->strips * j->blocks, depthwise_task, j);
+}
+
+/* ---- pointwise and dense ------------------------------------------------------------------ */
+
+static void matmul_task(void *context, int64_t item, int worker) {
+    const job *j = context;
+    const piece p = piece_of(j, item);
+    const int64_t group_outputs = j->plan->matmul.group_outputs;
+    (void)worker;
+    const dwc_matmul_rows rows = {.stage = &j->plan->matmul,
+                                  .x = j->x.data + p.image * j->x.image,
+                                  .x_row = j->x.row,
+                                  .x_pixel = j->x.pixel,
+                                  .in_h = j->x.height,
+                                  .in_w = j->x.width,
+                                  .y = j->y.data + p.image * j->y.image + p.row_begin * j->y.row,
+                                  .y_row = j->y.row,
+                                  .y_pixel = j->y.pixel,
+                                  .out_w = j->y.width,
+                                  .pad_top = j->extent.pad_top,
+                                  .pad_left = j->extent.pad_left,
+                                  .row_begin = p.row_begin,
+                                  .row_end = p.row_end,
+                                  .column_begin = j->blocks > 1 ? p.channel_begin : 0,
+                                  .column_end = j->blocks > 1 ? p.channel_end : group_outputs};
+    dwc_run_matmul_rows(&rows);
+}
+
+/* A 1x1 window with stride 1 does not care where rows and images end: dense ones become single pixels in
+ * a column, which strips cut where they like. */
+static void flatten(job *j, const dwconv_window *w) {
+    dwc_view *x = &j->x, *y = &j->y;
+    if (w->kernel_h != 1 || w->kernel_w != 1 || w->stride_h != 1 || w->stride_w != 1 || j->extent.pad_top ||
+        j->extent.pad_left || x->height != y->height || x->width != y->width)
+        return;
+    if ((x->row != x->width * x->pixel && x->height > 1) || (y->row != y->width * y->pixel && y->height > 1)) return;
+    x->height = y->height = x->width * x->height;
+    x->width = y->width = 1;
+    x->row = x->pixel;
+    y->row = y->pixel;
+    if (x->image == x->height * x->row && y->image == y->height * y->row) {
+        x->height = y->height = x->height * x->batch;
+        x->batch = y->batch = 1;
+    }
+    j->extent.out_h = y->height;
+}
+
+static void run_matmul(job *j, const dwconv_threads *threads) {
+    const dwc_matmul_stage *s = &j->plan->matmul;
+    const double pixels = (double)j->y.batch * (double)j->y.height * (double)j->y.width;
+    const double weights = (double)s->depth * (double)s->group_outputs * (double)s->groups;
+    const int workers =
+        dwc_worker_count(threads, dwc_nanoseconds(pixels * weights, pixels * (double)j->y.channels + weights));
+    flatten(j, &s->window);
+    j->blocks = 1;
+    j->block_channels = j->y.channels;
+    if (workers > 1 && s->groups == 1 && pixels < 28.0 * workers) { /* few pixels: share out the panels instead */
+        const int64_t panels = divide_up(s->group_outputs, s->panel);
+        j->block_channels = divide_up(panels, smaller(panels, 4 * (int64_t)workers)) * s->panel;
+        j->blocks = divide_up(s->group_outputs, j->block_channels);
+    }
+    cut_rows(j, j->extent.out_h, 1, workers);
+    dwc_parallel(threads, workers, j->y.batch * j->strips * j->blocks, matmul_task, j);
+}
+
+/* ---- the call ----------------------------------------------------------------------------- */
+
+dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4], int threads, size_t *bytes) {
+    int64_t output[4];
+    if (!plan || !input || !bytes) return DWCONV_NULL_POINTER;
+    if (threads < 0) return DWCONV_BAD_VALUE;
+    dwconv_status status = dwc_output_shape(&plan->desc, input, output);
+    size_t worker = 0;
+    if (status == DWCONV_OK) status = dwc_block_scratch(plan, input, &worker);
+    const size_t workers = threads > 1 ? (size_t)threads : 1;
+    if (status == DWCONV_OK && worker > PTRDIFF_MAX / workers) status = DWCONV_OVERFLOW;
+    if (status == DWCONV_OK) *bytes = worker * workers;
+    return status;
+}
+
+static dwconv_status check_scratch(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, const void *scratch,
+                                   size_t scratch_bytes, const dwconv_threads *threads) {
+    const int64_t input[4] = {x->batch, x->height, x->width, x->channels};
+    size_t needed = 0;
+    const dwconv_status status = dwconv_scratch_size(plan, input, threads ? threads->count : 1, &needed);
+    if (status != DWCONV_OK || needed == 0) return status;
+    if (!scratch) return DWCONV_NULL_POINTER;
+    if ((uintptr_t)scratch % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
+    if (scratch_bytes < needed) return DWCONV_TOO_SMALL;
+    return dwc_view_meets(x, scratch, needed) || dwc_view_meets(y, scratch, needed) ? DWCONV_OVERLAP : DWCONV_OK;
+}
+
+dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input, const dwconv_tensor *output,
+                         void *scratch, size_t scratch_bytes, const dwconv_threads *threads) {
+    if (!plan) return DWCONV_NULL_POINTER;
+    if (threads && threads->count < 0) return DWCONV_BAD_VALUE;
+    job j = {.plan = plan};
+    dwconv_status status = dwc_check_tensors(&plan->desc, input, output, &j.x, &j.y);
+    if (status != DWCONV_OK || j.x.batch == 0) return status;
+    if (plan->has_depthwise && plan->has_matmul) {
+        status = check_scratch(plan, &j.x, &j.y, scratch, scratch_bytes, threads);
+        if (status == DWCONV_OK) dwc_run_block(plan, &j.x, &j.y, scratch, threads);
+        return status;
+    }
+    const dwconv_window *window = plan->has_depthwise ? &plan->depthwise.window : &plan->matmul.window;
+    status = dwc_window_extent(window, j.x.height, j.x.width, &j.extent);
+    if (status != DWCONV_OK) return status;
+    if (plan->has_depthwise)
+        run_depthwise(&j, threads);
+    else
+        run_matmul(&j, threads);
+    return DWCONV_OK;
+}
