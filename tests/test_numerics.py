@@ -11,7 +11,7 @@ import dwconv
 from oracles import ACTIVATIONS, Case, activate, backends, using
 
 TINY = float(np.finfo(np.float32).tiny)
-# Stated bounds in units of the last place. Largest seen over dense samples: 2.7, 3.5, 1.4, 7.0, 3.7; in the
+# Stated bounds in units of the last place. Largest seen over dense samples: 2.5, 3.0, 1.4, 5.8, 3.3; in the
 # tail of "gelu" the roundings of exp, of the polynomial and of their products add up.
 SMOOTH = {"sigmoid": 4, "silu": 4, "tanh": 4, "gelu": 8, "gelu_tanh": 4}
 pytestmark = pytest.mark.parametrize("backend", backends())
@@ -51,7 +51,7 @@ def test_smooth_activations_are_within_their_stated_ulp(activation: str, backend
         y = apply(x, activation)
     error = np.where(normal, ulp_error(y, exact), 0.0)
     worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
-    assert error[worst] <= 4, (
+    assert error[worst] <= SMOOTH[activation], (
         f"{activation}({x[worst]!r}) = {y[worst]!r}, exact {exact[worst]!r}: {error[worst]} ULP"
     )
 
