@@ -44,7 +44,7 @@ INLINE void V(dw_general)(const dw_run *r, int64_t from, int64_t channel, int la
     int64_t in_channel = channel;
     int in_lanes = lanes;
     const float *spread = NULL;
-    V(vec) acc[T];
+    V(vec) acc[DW_RUN];
     UNROLL for (int t = 0; t < T; t++) acc[t] = V(load)(w);
     w += V(lanes);
     if (SPREAD) {
@@ -86,7 +86,7 @@ INLINE void V(dw_general)(const dw_run *r, int64_t from, int64_t channel, int la
         }
         return;
     }
-    float results[T][V(lanes)];
+    float results[DW_RUN][V(lanes)];
     UNROLL for (int t = 0; t < T; t++) V(store)(results[t], acc[t]);
     V(finish)(results[0], T, y, r->y_step, lanes, &s->activation, NULL, 0);
 }

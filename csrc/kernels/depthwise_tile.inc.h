@@ -6,7 +6,7 @@
  * to. That is 0.25 to 0.45 loads per multiply-add, where one would already be the limit.
  * LEFT and RIGHT columns of the tile's input are padding and are skipped at compile time. */
 
-INLINE void V(dw_input_row)(V(vec) acc[][16], const float *x, int64_t pixel, const float *w, int lanes, const int i,
+INLINE void V(dw_input_row)(V(vec) acc[][DW_TILE_COLUMNS], const float *x, int64_t pixel, const float *w, int lanes, const int i,
                             const int KERNEL, const int STRIDE, const int ROWS, const int COLUMNS, const int LEFT,
                             const int RIGHT, const int WHOLE, const int BLOCK_LANES) {
     const int columns = (COLUMNS - 1) * STRIDE + KERNEL;
@@ -39,7 +39,7 @@ INLINE void V(dw_input_row)(V(vec) acc[][16], const float *x, int64_t pixel, con
 INLINE void V(dw_tile_vector)(const dw_tile *c, int64_t x_offset, float *y, const float *w, int lanes, const int KERNEL,
                               const int STRIDE, const int ROWS, const int COLUMNS, const int LEFT, const int RIGHT,
                               const int WHOLE, const int BLOCK_LANES) {
-    V(vec) acc[ROWS][16];
+    V(vec) acc[DW_TILE_ROWS][DW_TILE_COLUMNS];
     const V(vec) bias = V(load)(w);
     UNROLL for (int r = 0; r < ROWS; r++) {
         UNROLL for (int t = 0; t < COLUMNS; t++) acc[r][t] = bias;
@@ -65,7 +65,7 @@ INLINE void V(dw_tile_vector)(const dw_tile *c, int64_t x_offset, float *y, cons
         }
         return;
     }
-    float results[ROWS][COLUMNS][V(lanes)];
+    float results[DW_TILE_ROWS][DW_TILE_COLUMNS][V(lanes)];
     UNROLL for (int r = 0; r < ROWS; r++) {
         UNROLL for (int t = 0; t < COLUMNS; t++) V(store)(results[r][t], acc[r][t]);
     }

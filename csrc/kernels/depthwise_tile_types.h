@@ -4,6 +4,9 @@
 
 #include "../internal.h"
 
+/* Of the largest tile. Arrays of vectors are never sized by an argument: gcc keeps those in memory. */
+enum { DW_TILE_ROWS = 2, DW_TILE_COLUMNS = 8 };
+
 typedef struct dw_tile {
     const float *const *rows; /* (ROWS - 1) * STRIDE + KERNEL input rows at the tile's first column; NULL: padding */
     int64_t x_pixel;

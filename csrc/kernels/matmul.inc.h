@@ -6,6 +6,8 @@
 
 #define H(name) PASTE(name, HALF_SUFFIX)
 
+enum { MM_ROWS = 14, MM_VECTORS = 3 }; /* of the largest tiles */
+
 /* The end of a tile that clamping and storing whole vectors does not do. */
 NOINLINE void mm_finish(const dwc_mm_call *c, const float *results, int rows, int width, float *y,
                         const float *residual, int columns) {
@@ -21,8 +23,8 @@ NOINLINE void mm_finish(const dwc_mm_call *c, const float *results, int rows, in
 INLINE void mm_tile(const dwc_mm_call *c, const float *a, const float *w, const float *bias, float *y,
                     const float *residual, int columns, const int MR, const int NV, const int HALF) {
     const int WIDTH = NV * V(lanes) + HALF * H(lanes);
-    V(vec) acc[MR][NV + 1];
-    H(vec) half[MR];
+    V(vec) acc[MM_ROWS][MM_VECTORS]; /* never sized by an argument: gcc keeps such arrays in memory */
+    H(vec) half[MM_ROWS];
     UNROLL for (int i = 0; i < MR; i++) {
         UNROLL for (int v = 0; v < NV; v++) acc[i][v] = V(load)(bias + v * V(lanes));
         if (HALF) half[i] = H(load)(bias + NV * V(lanes));
@@ -34,7 +36,7 @@ INLINE void mm_tile(const dwc_mm_call *c, const float *a, const float *w, const 
             const float *rows[5]; /* every third row: the two after it are reached by index */
             UNROLL for (int g = 0; 3 * g < MR; g++) rows[g] = a + ty * c->a_tap_y + tx * c->a_tap_x + 3 * g * pixel;
             NO_UNROLL do {
-                V(vec) panel[NV + 1];
+                V(vec) panel[MM_VECTORS];
                 H(vec) panel_half = {0};
                 UNROLL for (int v = 0; v < NV; v++) panel[v] = V(load)(b + v * V(lanes));
                 if (HALF) panel_half = H(load)(b + NV * V(lanes));
@@ -64,7 +66,7 @@ INLINE void mm_tile(const dwc_mm_call *c, const float *a, const float *w, const 
         }
         return;
     }
-    float results[14 * 48 + V(lanes)]; /* room for the last load of a half vector */
+    float results[MM_ROWS * MM_VECTORS * V(lanes) + V(lanes)]; /* room for the last load of a half vector */
     UNROLL for (int i = 0; i < MR; i++) {
         UNROLL for (int v = 0; v < NV; v++) V(store)(results + i * WIDTH + v * V(lanes), acc[i][v]);
         if (HALF) H(store)(results + i * WIDTH + NV * V(lanes), half[i]);
