@@ -3,10 +3,10 @@
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Pixels that pass all panels before the next ones do: their inputs (128 KB) stay in the second-level cache
+/* Pixels that pass all panels before the next ones do: their inputs (256 KB) stay in the second-level cache
  * beside a panel, and enough of them share each load of the weights. */
 static int64_t pixel_block(int64_t depth) {
-    const int64_t fit = 32768 / depth;
+    const int64_t fit = 65536 / depth;
     return fit < 28 ? 28 : fit > 196 ? 196 : fit;
 }
 
@@ -111,19 +111,33 @@ static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, i
     }
 }
 
-void dwc_run_matmul_rows(const dwc_matmul_rows *r) {
-    const dwconv_window *w = &r->stage->window;
-    for (int64_t group = 0; group < r->stage->groups; group++) {
-        for (int64_t oy = r->row_begin; oy < r->row_end;) {
-            const int64_t rows =
-                run_length(oy, r->row_end, r->pad_top, w->kernel_h, w->stride_h, w->dilation_h, r->in_h);
-            for (int64_t ox = 0; ox < r->out_w;) {
-                const int64_t columns =
-                    run_length(ox, r->out_w, r->pad_left, w->kernel_w, w->stride_w, w->dilation_w, r->in_w);
-                run_rectangle(r, group, oy, rows, ox, columns);
-                ox += columns;
-            }
-            oy += rows;
+/* Columns [begin, end) of a group. */
+static void run_columns(dwc_matmul_rows r, int64_t group, int64_t begin, int64_t end) {
+    const dwconv_window *w = &r.stage->window;
+    r.column_begin = begin;
+    r.column_end = end;
+    for (int64_t oy = r.row_begin; oy < r.row_end;) {
+        const int64_t rows = run_length(oy, r.row_end, r.pad_top, w->kernel_h, w->stride_h, w->dilation_h, r.in_h);
+        for (int64_t ox = 0; ox < r.out_w;) {
+            const int64_t columns =
+                run_length(ox, r.out_w, r.pad_left, w->kernel_w, w->stride_w, w->dilation_w, r.in_w);
+            run_rectangle(&r, group, oy, rows, ox, columns);
+            ox += columns;
         }
+        oy += rows;
     }
+}
+
+/* Weights (512 KB) that rows may pass through again and again; more than that are read panel by panel, each for
+ * all rows, from the same cache. */
+#define RESIDENT_FLOATS (512 * 1024 / (int64_t)sizeof(float))
+
+void dwc_run_matmul_rows(const dwc_matmul_rows *r) {
+    const dwc_matmul_stage *s = r->stage;
+    const int pointwise = s->depth == s->group_inputs; /* one rectangle: it is cut into blocks of pixels instead */
+    const int64_t total = r->column_end - r->column_begin;
+    const int64_t step = pointwise || s->depth * total <= RESIDENT_FLOATS ? total : s->panel;
+    for (int64_t group = 0; group < s->groups; group++)
+        for (int64_t begin = r->column_begin; begin < r->column_end; begin += step)
+            run_columns(*r, group, begin, smaller(begin + step, r->column_end));
 }

@@ -22,21 +22,22 @@ INLINE void dw_valid(int64_t origin, int64_t kernel, int64_t dilation, int64_t s
 
 /* ---- the general kernel ------------------------------------------------------------------- */
 
-/* `count` outputs of one row that see the same kernel columns [kx_begin, kx_end). */
+/* Outputs of one row. Checked: taps outside the image are skipped one by one; else there are none. */
 typedef struct dw_run {
     const dwc_dw_call *call;
-    int64_t ix;              /* input column of the first output's first valid tap */
+    int64_t ix;              /* input column of the first output's first tap */
     int64_t oy;
+    int checked;
     int64_t x_step, y_step;  /* floats from output to output */
     float *y;                /* first output, channel 0 */
-    int64_t ky_begin, ky_end, kx_begin, kx_end;
+    int64_t ky_begin, ky_end;
     int64_t channel_begin, channel_end;
 } dw_run;
 
 enum { DW_RUN = 8 }; /* outputs per tile: 1 + 1/8 loads per multiply-add, the load port's limit */
 
 INLINE void V(dw_general)(const dw_run *r, int64_t from, int64_t channel, int lanes, const int T, const int SPREAD,
-                          const int WHOLE) {
+                          const int CHECKED, const int WHOLE) {
     const dwc_dw_call *c = r->call;
     const dwc_depthwise_stage *s = c->stage;
     const dwconv_window *win = &s->window;
@@ -53,23 +54,34 @@ INLINE void V(dw_general)(const dw_run *r, int64_t from, int64_t channel, int la
         in_channel = channel / s->multiplier;
         in_lanes = (int)((channel + lanes - 1) / s->multiplier - in_channel + 1);
     }
-    const int64_t tap = win->dilation_w * c->x_pixel, step = r->x_step;
-    const int64_t offset = r->ix * c->x_pixel + from * step + in_channel;
+    const int64_t tap = win->dilation_w * c->x_pixel, step = r->x_step, stride = win->stride_w;
+    const int64_t ix = r->ix + from * stride;
+    const uint64_t in_w = (uint64_t)c->in_w;
+    int64_t kx_begin = 0, kx_end = win->kernel_w, unused;
+    if (CHECKED) { /* the kernel columns that any of the outputs sees */
+        dw_valid(ix + (T - 1) * stride, win->kernel_w, win->dilation_w, c->in_w, &kx_begin, &unused);
+        dw_valid(ix, win->kernel_w, win->dilation_w, c->in_w, &unused, &kx_end);
+    }
+    const int64_t offset = r->ix * c->x_pixel + from * step + in_channel + kx_begin * tap;
     for (int64_t ky = r->ky_begin; ky < r->ky_end; ky++) {
         const float *x = dw_row(c, r->oy * win->stride_h - c->pad_top + ky * win->dilation_h) + offset;
-        const float *k = w + (ky * win->kernel_w + r->kx_begin) * V(lanes);
-        NO_UNROLL for (int64_t kx = r->kx_begin; kx < r->kx_end; kx++) {
+        const float *k = w + (ky * win->kernel_w + kx_begin) * V(lanes);
+        int64_t column = ix + kx_begin * win->dilation_w;
+        NO_UNROLL for (int64_t kx = kx_begin; kx < kx_end; kx++) {
             const V(vec) weight = V(load)(k);
             const float *p = x;
             UNROLL for (int t = 0; t < T; t++) {
-                const float *q = p + t % 3 * step;
-                V(vec) v = WHOLE && !SPREAD ? V(load)(q) : V(load_n)(q, in_lanes);
-                if (SPREAD) v = V(spread)(v, spread);
-                acc[t] = V(fma)(v, weight, acc[t]);
+                if (!CHECKED || (uint64_t)(column + t * stride) < in_w) {
+                    const float *q = p + t % 3 * step;
+                    V(vec) v = WHOLE && !SPREAD ? V(load)(q) : V(load_n)(q, in_lanes);
+                    if (SPREAD) v = V(spread)(v, spread);
+                    acc[t] = V(fma)(v, weight, acc[t]);
+                }
                 if (t % 3 == 2) p += 3 * step;
             }
             x += tap;
             k += V(lanes);
+            column += win->dilation_w;
         }
     }
     float *y = r->y + from * r->y_step + channel;
@@ -91,57 +103,60 @@ INLINE void V(dw_general)(const dw_run *r, int64_t from, int64_t channel, int la
     V(finish)(results[0], T, y, r->y_step, lanes, &s->activation, NULL, 0);
 }
 
-INLINE void V(dw_general_channels)(const dw_run *r, int64_t from, const int T, const int SPREAD) {
+INLINE void V(dw_general_channels)(const dw_run *r, int64_t from, const int T, const int SPREAD, const int CHECKED) {
     int64_t channel = r->channel_begin;
     for (; channel + V(lanes) <= r->channel_end; channel += V(lanes))
-        V(dw_general)(r, from, channel, V(lanes), T, SPREAD, 1);
-    if (channel < r->channel_end) V(dw_general)(r, from, channel, (int)(r->channel_end - channel), T, SPREAD, 0);
+        V(dw_general)(r, from, channel, V(lanes), T, SPREAD, CHECKED, 1);
+    if (channel < r->channel_end)
+        V(dw_general)(r, from, channel, (int)(r->channel_end - channel), T, SPREAD, CHECKED, 0);
 }
 
-#define DW_GENERAL(T)                                                                                             \
-    NOINLINE void PASTE(dw_plain_, T)(const dw_run *r, int64_t from) { V(dw_general_channels)(r, from, T, 0); } \
-    NOINLINE void PASTE(dw_spread_, T)(const dw_run *r, int64_t from) { V(dw_general_channels)(r, from, T, 1); }
-DW_GENERAL(1)
-DW_GENERAL(2)
-DW_GENERAL(3)
-DW_GENERAL(4)
-DW_GENERAL(5)
-DW_GENERAL(6)
-DW_GENERAL(7)
-DW_GENERAL(8)
-#undef DW_GENERAL
+#define DW_GENERAL(T, SPREAD, CHECKED)                                                           \
+    NOINLINE void dw_general_##T##_##SPREAD##_##CHECKED(const dw_run *r, int64_t from) {         \
+        V(dw_general_channels)(r, from, T, SPREAD, CHECKED);                                     \
+    }
+#define DW_GENERALS(SPREAD, CHECKED)                                                             \
+    DW_GENERAL(1, SPREAD, CHECKED) DW_GENERAL(2, SPREAD, CHECKED) DW_GENERAL(3, SPREAD, CHECKED) \
+    DW_GENERAL(4, SPREAD, CHECKED) DW_GENERAL(5, SPREAD, CHECKED) DW_GENERAL(6, SPREAD, CHECKED) \
+    DW_GENERAL(7, SPREAD, CHECKED) DW_GENERAL(8, SPREAD, CHECKED)
+#define DW_NAMES(SPREAD, CHECKED)                                                                \
+    {NULL, dw_general_1_##SPREAD##_##CHECKED, dw_general_2_##SPREAD##_##CHECKED,                 \
+     dw_general_3_##SPREAD##_##CHECKED, dw_general_4_##SPREAD##_##CHECKED,                       \
+     dw_general_5_##SPREAD##_##CHECKED, dw_general_6_##SPREAD##_##CHECKED,                       \
+     dw_general_7_##SPREAD##_##CHECKED, dw_general_8_##SPREAD##_##CHECKED}
+DW_GENERALS(0, 0)
+DW_GENERALS(0, 1)
+DW_GENERALS(1, 0)
+DW_GENERALS(1, 1)
 
 static void dw_run_outputs(const dw_run *r, int64_t count) {
-    static void (*const kernels[2][DW_RUN + 1])(const dw_run *, int64_t) = {
-        {NULL, dw_plain_1, dw_plain_2, dw_plain_3, dw_plain_4, dw_plain_5, dw_plain_6, dw_plain_7, dw_plain_8},
-        {NULL, dw_spread_1, dw_spread_2, dw_spread_3, dw_spread_4, dw_spread_5, dw_spread_6, dw_spread_7,
-         dw_spread_8}};
+    static void (*const kernels[2][2][DW_RUN + 1])(const dw_run *, int64_t) = {{DW_NAMES(0, 0), DW_NAMES(0, 1)},
+                                                                               {DW_NAMES(1, 0), DW_NAMES(1, 1)}};
     const int spread = r->call->stage->multiplier > 1;
     int64_t tiles = (count + DW_RUN - 1) / DW_RUN;
     for (int64_t from = 0; from < count; tiles--) {
         const int64_t n = (count - from + tiles - 1) / tiles; /* near-equal parts instead of a remainder */
-        kernels[spread][n](r, from);
+        kernels[spread][r->checked][n](r, from);
         from += n;
     }
 }
 
-/* Outputs [ox, ox + count) of row oy, all with the same valid kernel columns. Where channels do not fill
- * vectors and pixels are dense, `group` pixels side by side are treated as one pixel of many channels. */
+/* Outputs [ox, ox + count) of row oy. Where channels do not fill vectors and pixels are dense, `group` pixels
+ * side by side are treated as one pixel of many channels. */
 static void dw_general_span(dw_run *r, int64_t ox, int64_t count) {
     const dwc_dw_call *c = r->call;
     const dwc_depthwise_stage *s = c->stage;
     float *y = c->y + (r->oy - c->row_begin) * c->y_row + ox * c->y_pixel;
-    const int64_t ix = ox * s->window.stride_w - c->pad_left + r->kx_begin * s->window.dilation_w;
     const int64_t g = s->group;
-    r->ix = ix;
+    r->ix = ox * s->window.stride_w - c->pad_left;
     r->y = y;
-    if (g > 1 && count >= g && c->x_pixel == s->channels && c->y_pixel == s->channels) {
+    if (g > 1 && !r->checked && count >= g && c->x_pixel == s->channels && c->y_pixel == s->channels) {
         r->x_step = r->y_step = g * s->channels;
         r->channel_begin = 0;
         r->channel_end = g * s->channels;
         dw_run_outputs(r, count / g);
         if (count % g == 0) return;
-        r->ix = ix + count - g; /* the last group overlaps the one before */
+        r->ix += count - g; /* the last group overlaps the one before */
         r->y = y + (count - g) * c->y_pixel;
         dw_run_outputs(r, 1);
         return;
@@ -153,22 +168,21 @@ static void dw_general_span(dw_run *r, int64_t ox, int64_t count) {
     dw_run_outputs(r, count);
 }
 
-/* Output columns [ox, ox_end) of one row, cut where the set of valid kernel columns changes. */
+INLINE int64_t dw_clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
+
+/* Output columns [ox, ox_end) of one row: those that see padding at the left, none, at the right. */
 static void dw_general_row(const dwc_dw_call *c, int64_t oy, int64_t ox, int64_t ox_end) {
     const dwconv_window *w = &c->stage->window;
     dw_run r = {.call = c, .oy = oy};
     dw_valid(oy * w->stride_h - c->pad_top, w->kernel_h, w->dilation_h, c->in_h, &r.ky_begin, &r.ky_end);
-    while (ox < ox_end) {
-        dw_valid(ox * w->stride_w - c->pad_left, w->kernel_w, w->dilation_w, c->in_w, &r.kx_begin, &r.kx_end);
-        int64_t end = ox + 1;
-        if (r.kx_begin == 0 && r.kx_end == w->kernel_w) { /* the interior: up to the last output that fits */
-            const int64_t reach = c->in_w + c->pad_left - (w->kernel_w - 1) * w->dilation_w - 1;
-            end = reach / w->stride_w + 1;
-            if (end > ox_end) end = ox_end;
-        }
-        dw_general_span(&r, ox, end - ox);
-        ox = end;
-    }
+    const int64_t reach = c->in_w + c->pad_left - (w->kernel_w - 1) * w->dilation_w - 1; /* of the last inner tap */
+    const int64_t inner = dw_clamp((c->pad_left + w->stride_w - 1) / w->stride_w, ox, ox_end);
+    const int64_t inner_end = dw_clamp(reach < 0 ? 0 : reach / w->stride_w + 1, inner, ox_end);
+    r.checked = 1;
+    if (ox < inner) dw_general_span(&r, ox, inner - ox);
+    if (inner_end < ox_end) dw_general_span(&r, inner_end, ox_end - inner_end);
+    r.checked = 0;
+    if (inner < inner_end) dw_general_span(&r, inner, inner_end - inner);
 }
 
 static void dw_general_f32(const dwc_dw_call *c) {
