@@ -6,7 +6,7 @@
 
 #define H(name) PASTE(name, HALF_SUFFIX)
 
-enum { MM_ROWS = 14, MM_VECTORS = 3 }; /* of the largest tiles */
+enum { MM_ROWS = 14, MM_VECTORS = 4 }; /* of the largest tiles */
 
 /* The end of a tile that clamping and storing whole vectors does not do. */
 NOINLINE void mm_finish(const dwc_mm_call *c, const float *results, int rows, int width, float *y,

@@ -12,7 +12,7 @@ int checks_passed, checks_failed;
 char check_context[512];
 
 static const struct {
-    const char* name;
+    const char *name;
     void (*run)(void);
 } suites[] = {
     {"accuracy", test_accuracy},     {"fuzz", test_fuzz},       {"guard_pages", test_guard_pages},
@@ -30,7 +30,7 @@ static void on_fault(int signal_number) {
 }
 
 /* Arguments are names of suites; none means all. */
-int main(int argc, char** argv) {
+int main(int argc, char **argv) {
 #ifndef __SANITIZE_ADDRESS__
     signal(SIGSEGV, on_fault);
     signal(SIGBUS, on_fault);

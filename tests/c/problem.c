@@ -7,20 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint64_t rng_next(rng* r) {
+uint64_t rng_next(rng *r) {
     uint64_t z = r->state += 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
 }
 
-int64_t rng_range(rng* r, int64_t low, int64_t high) {
+int64_t rng_range(rng *r, int64_t low, int64_t high) {
     return low + (int64_t)(rng_next(r) % (uint64_t)(high - low + 1));
 }
 
-float rng_float(rng* r) { return (float)(rng_next(r) >> 40) * 0x1p-23f - 1.0f; }
+float rng_float(rng *r) { return (float)(rng_next(r) >> 40) * 0x1p-23f - 1.0f; }
 
-void* aligned_memory(size_t bytes) {
+void *aligned_memory(size_t bytes) {
     if (bytes == 0) return NULL;
     return aligned_alloc(DWCONV_ALIGNMENT,
                          (bytes + DWCONV_ALIGNMENT - 1) / DWCONV_ALIGNMENT * DWCONV_ALIGNMENT);
@@ -29,12 +29,12 @@ void* aligned_memory(size_t bytes) {
 /* ---- stages -------------------------------------------------------------------------------- */
 
 /* Largest slope of an activation, and its magnitude at 0: |act(x)| <= slope * |x| + offset. */
-static float activation_slope(const dwconv_activation* a) {
+static float activation_slope(const dwconv_activation *a) {
     if (a->kind == DWCONV_LEAKY_RELU) return fmaxf(1.0f, fabsf(a->a));
     return a->kind == DWCONV_HARD_SWISH ? 1.5f : a->kind < DWCONV_HARD_SIGMOID ? 1.0f : 1.2f;
 }
 
-static float activation_offset(const dwconv_activation* a) {
+static float activation_offset(const dwconv_activation *a) {
     if (a->kind == DWCONV_SIGMOID || a->kind == DWCONV_HARD_SIGMOID) return 0.5f;
     if (a->kind == DWCONV_CLIP) return a->a > 0 ? a->a : a->b < 0 ? -a->b : 0.0f;
     return 0.0f;
@@ -45,13 +45,13 @@ typedef struct stage {
     const float *filter_magnitude, *bias_magnitude; /* times the slope, plus the offset */
 } stage;
 
-static float* keep(problem* p, int64_t floats) {
-    float* memory = malloc((size_t)floats * sizeof(float));
+static float *keep(problem *p, int64_t floats) {
+    float *memory = malloc((size_t)floats * sizeof(float));
     return p->memory[p->memory_count++] = memory;
 }
 
 /* `terms` products go into one output, `outputs` channels come out. */
-static stage make_stage(problem* p, rng* r, int64_t terms, int64_t outputs, int64_t filter_floats) {
+static stage make_stage(problem *p, rng *r, int64_t terms, int64_t outputs, int64_t filter_floats) {
     const float slope = activation_slope(&p->shape.activation),
                 offset = activation_offset(&p->shape.activation);
     float *filter = keep(p, filter_floats), *filter_magnitude = keep(p, filter_floats);
@@ -68,7 +68,7 @@ static stage make_stage(problem* p, rng* r, int64_t terms, int64_t outputs, int6
     return (stage){filter, p->shape.has_bias ? bias : NULL, filter_magnitude, bias_magnitude};
 }
 
-static dwconv_pointwise_desc pointwise_of(int64_t in, int64_t out, const stage* s, int magnitude,
+static dwconv_pointwise_desc pointwise_of(int64_t in, int64_t out, const stage *s, int magnitude,
                                           dwconv_activation activation) {
     return (dwconv_pointwise_desc){.in_channels = in,
                                    .out_channels = out,
@@ -77,7 +77,7 @@ static dwconv_pointwise_desc pointwise_of(int64_t in, int64_t out, const stage* 
                                    .activation = magnitude ? (dwconv_activation){0} : activation};
 }
 
-static dwconv_depthwise_desc depthwise_of(const shape* sh, int64_t channels, const stage* s, int magnitude) {
+static dwconv_depthwise_desc depthwise_of(const shape *sh, int64_t channels, const stage *s, int magnitude) {
     return (dwconv_depthwise_desc){.channels = channels,
                                    .multiplier = sh->multiplier,
                                    .window = sh->window,
@@ -86,7 +86,7 @@ static dwconv_depthwise_desc depthwise_of(const shape* sh, int64_t channels, con
                                    .activation = magnitude ? (dwconv_activation){0} : sh->activation};
 }
 
-static void describe(dwconv_desc* d, const shape* s, const stage* stages, int magnitude) {
+static void describe(dwconv_desc *d, const shape *s, const stage *stages, int magnitude) {
     const int64_t hidden = s->expanded ? s->expanded : s->in_channels;
     *d = (dwconv_desc){.operation = s->operation};
     switch (s->operation) {
@@ -128,8 +128,8 @@ static int64_t extent(dwconv_padding padding, int64_t in, int64_t k, int64_t s, 
     return effective > in + pad ? 0 : (in + pad - effective) / s + 1;
 }
 
-int problem_create(problem* p, const shape* s, rng* r) {
-    const dwconv_window* w = &s->window;
+int problem_create(problem *p, const shape *s, rng *r) {
+    const dwconv_window *w = &s->window;
     const int64_t taps = w->kernel_h * w->kernel_w;
     const int64_t hidden = s->expanded ? s->expanded : s->in_channels;
     const int64_t out_h =
@@ -166,13 +166,13 @@ int problem_create(problem* p, const shape* s, rng* r) {
     return 1;
 }
 
-void problem_free(problem* p) {
+void problem_free(problem *p) {
     while (p->memory_count > 0) free(p->memory[--p->memory_count]);
 }
 
 /* ---- expectations -------------------------------------------------------------------------- */
 
-void expectation_create(expectation* e, const problem* p, const buffer* x) {
+void expectation_create(expectation *e, const problem *p, const buffer *x) {
     buffer magnitude;
     buffer_create(&e->value, p->output, DENSE);
     buffer_create(&e->bound, p->output, DENSE);
@@ -189,12 +189,12 @@ void expectation_create(expectation* e, const problem* p, const buffer* x) {
     buffer_free(&magnitude);
 }
 
-void expectation_free(expectation* e) {
+void expectation_free(expectation *e) {
     buffer_free(&e->value);
     buffer_free(&e->bound);
 }
 
-int expectation_met(const expectation* e, const dwconv_tensor* y, char* message, size_t message_size) {
+int expectation_met(const expectation *e, const dwconv_tensor *y, char *message, size_t message_size) {
     double worst = 0.0;
     for (int64_t n = 0; n < y->batch; n++)
         for (int64_t oy = 0; oy < y->height; oy++)
@@ -213,16 +213,16 @@ int expectation_met(const expectation* e, const dwconv_tensor* y, char* message,
     return worst == 0.0;
 }
 
-dwconv_status problem_run(const problem* p, dwconv_isa isa, const buffer* x, buffer* y,
-                          const dwconv_threads* threads) {
+dwconv_status problem_run(const problem *p, dwconv_isa isa, const buffer *x, buffer *y,
+                          const dwconv_threads *threads) {
     dwconv_desc desc = p->desc;
     desc.isa = isa;
-    dwconv_plan* plan;
+    dwconv_plan *plan;
     size_t scratch_bytes = 0;
     dwconv_status status = dwconv_plan_create(&desc, &plan);
     if (status != DWCONV_OK) return status;
     status = dwconv_scratch_size(plan, p->input, threads ? threads->count : 1, &scratch_bytes);
-    void* scratch = aligned_memory(scratch_bytes);
+    void *scratch = aligned_memory(scratch_bytes);
     if (status == DWCONV_OK)
         status = dwconv_run(plan, &x->tensor, &y->tensor, scratch, scratch_bytes, threads);
     free(scratch);

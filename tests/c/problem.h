@@ -13,9 +13,9 @@ typedef struct rng {
     uint64_t state;
 } rng;
 
-uint64_t rng_next(rng* r);
-int64_t rng_range(rng* r, int64_t low, int64_t high); /* low and high included */
-float rng_float(rng* r);                              /* in [-1, 1) */
+uint64_t rng_next(rng *r);
+int64_t rng_range(rng *r, int64_t low, int64_t high); /* low and high included */
+float rng_float(rng *r);                              /* in [-1, 1) */
 
 /* ---- problems ------------------------------------------------------------------------------ */
 
@@ -38,19 +38,19 @@ typedef struct problem {
     dwconv_desc magnitude; /* absolute weights, identity: its reference bounds every intermediate sum */
     double unit;           /* error <= unit * magnitude: terms of all stages times eps */
     int64_t input[4], output[4];
-    float* memory[4 * MAX_STAGES];
+    float *memory[4 * MAX_STAGES];
     int memory_count;
 } problem;
 
 /* 1 on success, 0 if the geometry is impossible (then nothing needs to be freed). */
-int problem_create(problem* p, const shape* s, rng* r);
-void problem_free(problem* p);
-const char* shape_text(const shape* s); /* a static buffer */
+int problem_create(problem *p, const shape *s, rng *r);
+void problem_free(problem *p);
+const char *shape_text(const shape *s); /* a static buffer */
 
 /* The grid of shapes that every test shares; NULL after the last one. */
-const shape* grid_shape(int index);
+const shape *grid_shape(int index);
 /* A random geometry of a random operation, not always a possible one. */
-shape random_shape(rng* r);
+shape random_shape(rng *r);
 
 /* ---- tensors ------------------------------------------------------------------------------- */
 
@@ -67,36 +67,36 @@ typedef enum layout {
 
 typedef struct buffer {
     dwconv_tensor tensor;
-    float* memory;
+    float *memory;
     size_t floats;
-    unsigned char* is_element; /* per float of memory */
+    unsigned char *is_element; /* per float of memory */
 } buffer;
 
 /* All floats of the memory, elements included, start as one NaN pattern. */
-void buffer_create(buffer* b, const int64_t dims[4], layout how);
-void buffer_free(buffer* b);
-void buffer_fill(buffer* b, rng* r);
-void buffer_copy(buffer* to, const buffer* from); /* the elements, whatever the layouts */
-int buffer_gaps_intact(const buffer* b);
-int buffer_same_bits(const buffer* a, const buffer* b);
-float* tensor_at(const dwconv_tensor* t, int64_t n, int64_t y, int64_t x, int64_t c);
+void buffer_create(buffer *b, const int64_t dims[4], layout how);
+void buffer_free(buffer *b);
+void buffer_fill(buffer *b, rng *r);
+void buffer_copy(buffer *to, const buffer *from); /* the elements, whatever the layouts */
+int buffer_gaps_intact(const buffer *b);
+int buffer_same_bits(const buffer *a, const buffer *b);
+float *tensor_at(const dwconv_tensor *t, int64_t n, int64_t y, int64_t x, int64_t c);
 
 /* The reference of `p` on x, and the bound on the error of every element. Both are dense. */
 typedef struct expectation {
     buffer value, bound;
 } expectation;
 
-void expectation_create(expectation* e, const problem* p, const buffer* x);
-void expectation_free(expectation* e);
+void expectation_create(expectation *e, const problem *p, const buffer *x);
+void expectation_free(expectation *e);
 /* 1 if every element of y is within its bound; else the worst element is described in `message`. */
-int expectation_met(const expectation* e, const dwconv_tensor* y, char* message, size_t message_size);
+int expectation_met(const expectation *e, const dwconv_tensor *y, char *message, size_t message_size);
 
 /* ---- running ------------------------------------------------------------------------------- */
 
 /* Creates the plan of p on an instruction set, runs it with its own scratch, destroys it. */
-dwconv_status problem_run(const problem* p, dwconv_isa isa, const buffer* x, buffer* y,
-                          const dwconv_threads* threads);
+dwconv_status problem_run(const problem *p, dwconv_isa isa, const buffer *x, buffer *y,
+                          const dwconv_threads *threads);
 
-void* aligned_memory(size_t bytes); /* to DWCONV_ALIGNMENT; NULL for 0 bytes; for free() */
+void *aligned_memory(size_t bytes); /* to DWCONV_ALIGNMENT; NULL for 0 bytes; for free() */
 
 #endif

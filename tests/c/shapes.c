@@ -63,7 +63,7 @@ static int64_t greatest_common_divisor(int64_t a, int64_t b) {
 }
 
 /* Fields that an operation does not have are 0, so that a shape says what is run. */
-static void specialise(shape* s, int variant) {
+static void specialise(shape *s, int variant) {
     s->groups = s->operation == DWCONV_CONV ? 1 : 0;
     if (s->operation == DWCONV_CONV && variant % 2)
         s->groups = greatest_common_divisor(s->in_channels, s->out_channels);
@@ -82,7 +82,7 @@ static void specialise(shape* s, int variant) {
 }
 
 /* Every geometry with every operation; activations and biases take turns. */
-const shape* grid_shape(int index) {
+const shape *grid_shape(int index) {
     static shape s;
     if (index >= GEOMETRIES * DWCONV_OPERATION_COUNT) return NULL;
     s = geometries[index / DWCONV_OPERATION_COUNT];
@@ -93,7 +93,7 @@ const shape* grid_shape(int index) {
     return &s;
 }
 
-shape random_shape(rng* r) {
+shape random_shape(rng *r) {
     const int64_t n = rng_range(r, 0, 7) ? rng_range(r, 1, 2) : rng_range(r, 0, 3);
     shape s = {
         GEOMETRY(n, rng_range(r, 1, 20), rng_range(r, 1, 20), rng_range(r, 1, 40), 1, rng_range(r, 1, 40)),
@@ -119,10 +119,10 @@ shape random_shape(rng* r) {
     return s;
 }
 
-const char* shape_text(const shape* s) {
+const char *shape_text(const shape *s) {
     static char text[400];
-    static const char* const names[] = {"depthwise", "pointwise", "conv", "separable", "inverted_residual"};
-    const dwconv_window* w = &s->window;
+    static const char *const names[] = {"depthwise", "pointwise", "conv", "separable", "inverted_residual"};
+    const dwconv_window *w = &s->window;
     snprintf(
         text, sizeof text,
         "%s %dx%dx%dx%d multiplier %d out %d groups %d expanded %d kernel %dx%d stride %dx%d dilation %dx%d "

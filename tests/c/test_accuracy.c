@@ -5,7 +5,7 @@
 #include "problem.h"
 #include "suites.h"
 
-static void check_everywhere(const problem* p, rng* r, layout x_layout, layout y_layout) {
+static void check_everywhere(const problem *p, rng *r, layout x_layout, layout y_layout) {
     buffer x;
     expectation expected;
     buffer_create(&x, p->input, x_layout);
@@ -32,7 +32,7 @@ static void check_everywhere(const problem* p, rng* r, layout x_layout, layout y
 
 void test_accuracy(void) {
     rng r = {1};
-    const shape* s;
+    const shape *s;
     for (int i = 0; (s = grid_shape(i)) != NULL; i++) {
         problem p;
         const int possible = problem_create(&p, s, &r);

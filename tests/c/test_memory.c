@@ -12,9 +12,9 @@
 /* ---- guard pages --------------------------------------------------------------------------- */
 
 typedef struct guarded {
-    unsigned char* pages;
+    unsigned char *pages;
     size_t total, bytes, slack;
-    void* data;
+    void *data;
 } guarded;
 
 /* `bytes` between two inaccessible pages, flush against the second one or against the first one, up to the
@@ -28,25 +28,25 @@ static guarded guarded_create(size_t bytes, int at_end, size_t alignment) {
         abort();
     g.data = g.pages + page + (at_end ? (inner - bytes) / alignment * alignment : 0);
     g.slack = at_end ? inner - bytes - ((inner - bytes) / alignment * alignment) : 0;
-    memset((unsigned char*)g.data + bytes, 0x5a, g.slack);
+    memset((unsigned char *)g.data + bytes, 0x5a, g.slack);
     g.bytes = bytes;
     return g;
 }
 
-static int slack_intact(const guarded* g) {
+static int slack_intact(const guarded *g) {
     for (size_t i = 0; i < g->slack; i++)
-        if (((unsigned char*)g->data)[g->bytes + i] != 0x5a) return 0;
+        if (((unsigned char *)g->data)[g->bytes + i] != 0x5a) return 0;
     return 1;
 }
 
-static void make_read_only(guarded* g) {
+static void make_read_only(guarded *g) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     if (g->total > 2 * page && mprotect(g->pages + page, g->total - 2 * page, PROT_READ) != 0) abort();
 }
 
-static void guarded_free(guarded* g) { munmap(g->pages, g->total); }
+static void guarded_free(guarded *g) { munmap(g->pages, g->total); }
 
-static dwconv_tensor dense_tensor(const int64_t dims[4], void* data) {
+static dwconv_tensor dense_tensor(const int64_t dims[4], void *data) {
     return (dwconv_tensor){
         .data = data, .batch = dims[0], .height = dims[1], .width = dims[2], .channels = dims[3]};
 }
@@ -55,7 +55,7 @@ static size_t dense_bytes(const int64_t dims[4]) {
     return (size_t)(dims[0] * dims[1] * dims[2] * dims[3]) * sizeof(float);
 }
 
-static void check_guarded(const problem* p, rng* r, dwconv_isa isa, int at_end) {
+static void check_guarded(const problem *p, rng *r, dwconv_isa isa, int at_end) {
     buffer source, result;
     expectation expected;
     buffer_create(&source, p->input, DENSE);
@@ -70,7 +70,7 @@ static void check_guarded(const problem* p, rng* r, dwconv_isa isa, int at_end) 
     dwconv_desc desc = p->desc;
     desc.isa = isa;
     size_t plan_bytes = 0, scratch_bytes = 0;
-    dwconv_plan* plan = NULL;
+    dwconv_plan *plan = NULL;
     CHECK_STATUS(DWCONV_OK, dwconv_plan_size(&desc, &plan_bytes));
     guarded memory = guarded_create(plan_bytes, at_end, DWCONV_ALIGNMENT);
     CHECK_STATUS(DWCONV_OK, dwconv_plan_create_in(&desc, memory.data, plan_bytes, &plan));
@@ -104,7 +104,7 @@ static void check_guarded(const problem* p, rng* r, dwconv_isa isa, int at_end) 
 
 void test_guard_pages(void) {
     rng r = {3};
-    const shape* s;
+    const shape *s;
     for (int i = 0; (s = grid_shape(i)) != NULL; i++) {
         problem p;
         if (!problem_create(&p, s, &r)) continue;
@@ -121,57 +121,57 @@ void test_guard_pages(void) {
 
 static atomic_long allocator_calls;
 
-void* __real_malloc(size_t size);
-void* __real_calloc(size_t count, size_t size);
-void* __real_realloc(void* memory, size_t size);
-void* __real_aligned_alloc(size_t alignment, size_t size);
-int __real_posix_memalign(void** memory, size_t alignment, size_t size);
-void __real_free(void* memory);
-void* __real_mmap(void* address, size_t length, int protection, int flags, int file, off_t offset);
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+int __real_posix_memalign(void **memory, size_t alignment, size_t size);
+void __real_free(void *memory);
+void *__real_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
 
-void* __wrap_malloc(size_t size) {
+void *__wrap_malloc(size_t size) {
     allocator_calls++;
     return __real_malloc(size);
 }
 
-void* __wrap_calloc(size_t count, size_t size) {
+void *__wrap_calloc(size_t count, size_t size) {
     allocator_calls++;
     return __real_calloc(count, size);
 }
 
-void* __wrap_realloc(void* memory, size_t size) {
+void *__wrap_realloc(void *memory, size_t size) {
     allocator_calls++;
     return __real_realloc(memory, size);
 }
 
-void* __wrap_aligned_alloc(size_t alignment, size_t size) {
+void *__wrap_aligned_alloc(size_t alignment, size_t size) {
     allocator_calls++;
     return __real_aligned_alloc(alignment, size);
 }
 
-int __wrap_posix_memalign(void** memory, size_t alignment, size_t size) {
+int __wrap_posix_memalign(void **memory, size_t alignment, size_t size) {
     allocator_calls++;
     return __real_posix_memalign(memory, alignment, size);
 }
 
-void __wrap_free(void* memory) {
+void __wrap_free(void *memory) {
     allocator_calls++;
     __real_free(memory);
 }
 
-void* __wrap_mmap(void* address, size_t length, int protection, int flags, int file, off_t offset) {
+void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset) {
     allocator_calls++;
     return __real_mmap(address, length, protection, flags, file, offset);
 }
 
-static void in_order(void* pool, int64_t items, dwconv_task task, void* context) {
+static void in_order(void *pool, int64_t items, dwconv_task task, void *context) {
     (void)pool;
     for (int64_t i = 0; i < items; i++) task(context, i, (int)(i % 2));
 }
 
 void test_allocation(void) {
     rng r = {4};
-    const shape* s;
+    const shape *s;
     const dwconv_threads own_threads = {.count = 2, .run = in_order};
     for (int i = 0; (s = grid_shape(i)) != NULL; i++) {
         problem p;
@@ -185,13 +185,13 @@ void test_allocation(void) {
             buffer_create(&y, p.output, DENSE);
             dwconv_desc desc = p.desc;
             desc.isa = (dwconv_isa)isa;
-            dwconv_plan* plan = NULL;
+            dwconv_plan *plan = NULL;
             size_t scratch_bytes = 0;
             long before = allocator_calls;
             CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&desc, &plan));
             CHECK(allocator_calls > before); /* the counter sees the core */
             CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p.input, 2, &scratch_bytes));
-            void* scratch = aligned_memory(scratch_bytes);
+            void *scratch = aligned_memory(scratch_bytes);
             before = allocator_calls;
             CHECK_STATUS(DWCONV_OK, dwconv_run(plan, &x.tensor, &y.tensor, scratch, scratch_bytes, NULL));
             CHECK_STATUS(DWCONV_OK,

@@ -52,13 +52,13 @@ static dwconv_desc inverted_residual(void) {
 /* ---- creation ------------------------------------------------------------------------------ */
 
 /* All ways of creating a plan, and the oracle, agree on what is wrong with a descriptor. */
-static void refuses(dwconv_status expected, const dwconv_desc* d) {
-    dwconv_plan* plan = (dwconv_plan*)weights;
+static void refuses(dwconv_status expected, const dwconv_desc *d) {
+    dwconv_plan *plan = (dwconv_plan *)weights;
     size_t bytes = 0;
-    void* memory = aligned_memory(65536);
+    void *memory = aligned_memory(65536);
     CHECK_STATUS(expected, dwconv_plan_create(d, &plan));
     CHECK(plan == NULL);
-    plan = (dwconv_plan*)weights;
+    plan = (dwconv_plan *)weights;
     CHECK_STATUS(expected, dwconv_plan_create_in(d, memory, 65536, &plan));
     CHECK(plan == NULL);
     CHECK_STATUS(expected, dwconv_plan_size(d, &bytes));
@@ -113,7 +113,7 @@ static void test_descriptors(void) {
     REFUSES(DWCONV_BAD_ACTIVATION, conv,
             (d.conv.activation = (dwconv_activation){DWCONV_LEAKY_RELU, NAN, 0.0f}));
 
-    dwconv_plan* plan = NULL;
+    dwconv_plan *plan = NULL;
     size_t bytes = 0;
     dwconv_desc d = depthwise();
     CONTEXT("NULL");
@@ -146,7 +146,7 @@ static void test_absurd_sizes(void) {
     REFUSES(DWCONV_OVERFLOW, depthwise, d.depthwise.channels = d.depthwise.multiplier = 1 << 20);
     REFUSES(DWCONV_OVERFLOW, pointwise, d.pointwise.in_channels = d.pointwise.out_channels = INT32_MAX);
 
-    dwconv_plan* plan = NULL;
+    dwconv_plan *plan = NULL;
     dwconv_desc d = depthwise();
     d.depthwise.window = (dwconv_window){.kernel_h = 3,
                                          .kernel_w = 3,
@@ -185,11 +185,11 @@ static void test_absurd_sizes(void) {
 
 static void test_plan_memory(void) {
     dwconv_desc d = depthwise();
-    dwconv_plan* plan = NULL;
+    dwconv_plan *plan = NULL;
     size_t bytes = 0;
     CONTEXT("plan memory");
     CHECK_STATUS(DWCONV_OK, dwconv_plan_size(&d, &bytes));
-    unsigned char* memory = aligned_memory(bytes + DWCONV_ALIGNMENT);
+    unsigned char *memory = aligned_memory(bytes + DWCONV_ALIGNMENT);
     CHECK_STATUS(DWCONV_TOO_SMALL, dwconv_plan_create_in(&d, memory, bytes - 1, &plan));
     CHECK(plan == NULL);
     CHECK_STATUS(DWCONV_TOO_SMALL, dwconv_plan_create_in(&d, memory, 0, &plan));
@@ -206,7 +206,7 @@ static void test_instruction_sets(void) {
     int available = 0;
     for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++) {
         dwconv_desc d = depthwise();
-        dwconv_plan* plan = NULL;
+        dwconv_plan *plan = NULL;
         d.isa = (dwconv_isa)isa;
         const int usable = dwconv_isa_available(d.isa);
         available += usable;
@@ -245,22 +245,22 @@ static dwconv_tensor out_6x6(void) {
 }
 
 /* The kernel path and the oracle refuse the same tensors, and write nothing. */
-#define RUN_REFUSES(expected, change)                                                           \
-    do {                                                                                        \
-        dwconv_tensor x = in_8x8(), y = out_6x6();                                              \
-        CONTEXT("run: %s", #change);                                                            \
-        change;                                                                                 \
-        memset(data_out, 0x5a, sizeof data_out);                                                \
-        CHECK_STATUS(expected, dwconv_run(plan, &x, &y, NULL, 0, NULL));                        \
-        CHECK_STATUS(expected, dwconv_reference(&d, &x, &y));                                   \
-        int untouched = 1;                                                                      \
-        for (size_t i = 0; i < sizeof data_out; i++) untouched &= ((char*)data_out)[i] == 0x5a; \
-        CHECK(untouched);                                                                       \
+#define RUN_REFUSES(expected, change)                                                            \
+    do {                                                                                         \
+        dwconv_tensor x = in_8x8(), y = out_6x6();                                               \
+        CONTEXT("run: %s", #change);                                                             \
+        change;                                                                                  \
+        memset(data_out, 0x5a, sizeof data_out);                                                 \
+        CHECK_STATUS(expected, dwconv_run(plan, &x, &y, NULL, 0, NULL));                         \
+        CHECK_STATUS(expected, dwconv_reference(&d, &x, &y));                                    \
+        int untouched = 1;                                                                       \
+        for (size_t i = 0; i < sizeof data_out; i++) untouched &= ((char *)data_out)[i] == 0x5a; \
+        CHECK(untouched);                                                                        \
     } while (0)
 
 static void test_runs(void) {
     dwconv_desc d = depthwise();
-    dwconv_plan* plan = NULL;
+    dwconv_plan *plan = NULL;
     CONTEXT("run");
     CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&d, &plan));
     if (!plan) return;
@@ -277,8 +277,8 @@ static void test_runs(void) {
     RUN_REFUSES(DWCONV_BAD_DTYPE, y.dtype = DWCONV_DTYPE_COUNT);
     RUN_REFUSES(DWCONV_NULL_POINTER, x.data = NULL);
     RUN_REFUSES(DWCONV_NULL_POINTER, y.data = NULL);
-    RUN_REFUSES(DWCONV_MISALIGNED, x.data = (char*)data_in + 2);
-    RUN_REFUSES(DWCONV_MISALIGNED, y.data = (char*)data_out + 1);
+    RUN_REFUSES(DWCONV_MISALIGNED, x.data = (char *)data_in + 2);
+    RUN_REFUSES(DWCONV_MISALIGNED, y.data = (char *)data_out + 1);
     RUN_REFUSES(DWCONV_OVERLAP, y.data = data_in);
     RUN_REFUSES(DWCONV_OVERLAP, y.data = data_in + 8 * 8 * 4 - 1);
     RUN_REFUSES(DWCONV_BAD_LAYOUT, y.pixel_stride = 3);
@@ -304,7 +304,7 @@ static void test_runs(void) {
 
 static void test_scratch(void) {
     dwconv_desc d = separable();
-    dwconv_plan* plan = NULL;
+    dwconv_plan *plan = NULL;
     dwconv_tensor x = in_8x8(), y = out_6x6();
     size_t bytes = 0, taller = 0;
     y.channels = 6;
@@ -316,7 +316,7 @@ static void test_scratch(void) {
     CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, (int64_t[4]){1, 64, 8, 4}, 1, &bytes));
     CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, (int64_t[4]){3, 800000, 8, 4}, 1, &taller));
     CHECK(taller == bytes); /* a strip of rows, not a feature map */
-    unsigned char* scratch = aligned_memory(bytes + DWCONV_ALIGNMENT);
+    unsigned char *scratch = aligned_memory(bytes + DWCONV_ALIGNMENT);
     CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, (int64_t[4]){1, 8, 8, 4}, 1, &bytes));
     CHECK_STATUS(DWCONV_TOO_SMALL, dwconv_run(plan, &x, &y, scratch, bytes - 1, NULL));
     CHECK_STATUS(DWCONV_MISALIGNED, dwconv_run(plan, &x, &y, scratch + 16, bytes, NULL));
@@ -335,7 +335,7 @@ static void test_scratch(void) {
 
 static void test_residuals(void) {
     dwconv_desc d = inverted_residual();
-    dwconv_plan* plan = NULL;
+    dwconv_plan *plan = NULL;
     int64_t out[4];
     CONTEXT("residual");
     d.inverted_residual.residual = DWCONV_RESIDUAL_ON;

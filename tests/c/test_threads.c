@@ -13,25 +13,25 @@ typedef struct hostile_pool {
     int workers;
     atomic_llong left;
     dwconv_task task;
-    void* context;
+    void *context;
     int calls; /* of parallel_for */
 } hostile_pool;
 
 typedef struct worker {
-    hostile_pool* pool;
+    hostile_pool *pool;
     int index;
 } worker;
 
-static void* work(void* argument) {
-    const worker* w = argument;
+static void *work(void *argument) {
+    const worker *w = argument;
     long long item;
     while ((item = atomic_fetch_sub(&w->pool->left, 1) - 1) >= 0)
         w->pool->task(w->pool->context, item, w->index);
     return NULL;
 }
 
-static void hostile_for(void* pool, int64_t items, dwconv_task task, void* context) {
-    hostile_pool* p = pool;
+static void hostile_for(void *pool, int64_t items, dwconv_task task, void *context) {
+    hostile_pool *p = pool;
     pthread_t threads[8];
     worker workers[8];
     p->left = items;
@@ -47,8 +47,8 @@ static void hostile_for(void* pool, int64_t items, dwconv_task task, void* conte
 }
 
 /* Serial, but as the last of the workers: its share of the scratch must exist. */
-static void last_worker_for(void* pool, int64_t items, dwconv_task task, void* context) {
-    const int* count = pool;
+static void last_worker_for(void *pool, int64_t items, dwconv_task task, void *context) {
+    const int *count = pool;
     for (int64_t i = items - 1; i >= 0; i--) task(context, i, *count - 1);
 }
 
@@ -56,8 +56,8 @@ static void last_worker_for(void* pool, int64_t items, dwconv_task task, void* c
 
 static int pool_calls;
 
-static void check_same_bits(const problem* p, dwconv_isa isa, const buffer* x, const buffer* serial,
-                            layout how, const dwconv_threads* threads) {
+static void check_same_bits(const problem *p, dwconv_isa isa, const buffer *x, const buffer *serial,
+                            layout how, const dwconv_threads *threads) {
     buffer y;
     buffer_create(&y, p->output, how);
     CHECK_STATUS(DWCONV_OK, problem_run(p, isa, x, &y, threads));
@@ -66,7 +66,7 @@ static void check_same_bits(const problem* p, dwconv_isa isa, const buffer* x, c
     buffer_free(&y);
 }
 
-static void check_thread_counts(const problem* p, dwconv_isa isa, const buffer* x, const buffer* serial) {
+static void check_thread_counts(const problem *p, dwconv_isa isa, const buffer *x, const buffer *serial) {
     for (int count = 1; count <= 3; count++) {
         const dwconv_threads openmp = {.count = count};
         check_same_bits(p, isa, x, serial, DENSE, &openmp);
@@ -80,7 +80,7 @@ static void check_thread_counts(const problem* p, dwconv_isa isa, const buffer* 
     }
 }
 
-static void check_layouts(const problem* p, dwconv_isa isa, const buffer* x, const buffer* serial) {
+static void check_layouts(const problem *p, dwconv_isa isa, const buffer *x, const buffer *serial) {
     for (int how = 0; how < LAYOUT_COUNT; how++) {
         buffer moved;
         buffer_create(&moved, p->input, (layout)how);
@@ -91,7 +91,7 @@ static void check_layouts(const problem* p, dwconv_isa isa, const buffer* x, con
 }
 
 /* Image after image with the same plan parameters gives the bits of the whole batch. */
-static void check_batch(const problem* p, dwconv_isa isa, const buffer* x, const buffer* serial) {
+static void check_batch(const problem *p, dwconv_isa isa, const buffer *x, const buffer *serial) {
     problem one = *p;
     one.input[0] = one.output[0] = one.shape.batch = 1;
     for (int64_t n = 0; n < p->input[0]; n++) {
@@ -106,30 +106,30 @@ static void check_batch(const problem* p, dwconv_isa isa, const buffer* x, const
 /* ---- one plan, many threads at once --------------------------------------------------------- */
 
 typedef struct caller {
-    const dwconv_plan* plan;
-    const problem* p;
-    const buffer* x;
+    const dwconv_plan *plan;
+    const problem *p;
+    const buffer *x;
     buffer y;
     dwconv_status status;
 } caller;
 
-static void* call_repeatedly(void* argument) {
-    caller* c = argument;
+static void *call_repeatedly(void *argument) {
+    caller *c = argument;
     size_t bytes = 0;
     c->status = dwconv_scratch_size(c->plan, c->p->input, 1, &bytes);
-    void* scratch = aligned_memory(bytes);
+    void *scratch = aligned_memory(bytes);
     for (int i = 0; i < 5 && c->status == DWCONV_OK; i++)
         c->status = dwconv_run(c->plan, &c->x->tensor, &c->y.tensor, scratch, bytes, NULL);
     free(scratch);
     return NULL;
 }
 
-static void check_concurrent_callers(const problem* p, dwconv_isa isa, const buffer* x,
-                                     const buffer* serial) {
+static void check_concurrent_callers(const problem *p, dwconv_isa isa, const buffer *x,
+                                     const buffer *serial) {
     enum { CALLERS = 3 };
     pthread_t threads[CALLERS];
     caller callers[CALLERS];
-    dwconv_plan* plan = NULL;
+    dwconv_plan *plan = NULL;
     dwconv_desc desc = p->desc;
     desc.isa = isa;
     CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&desc, &plan));
@@ -148,7 +148,7 @@ static void check_concurrent_callers(const problem* p, dwconv_isa isa, const buf
     dwconv_plan_destroy(plan);
 }
 
-static void check_shape(const shape* s, rng* r) {
+static void check_shape(const shape *s, rng *r) {
     problem p;
     if (!problem_create(&p, s, r)) return;
     buffer x, serial;
@@ -253,7 +253,7 @@ static const shape large_shapes[] = {
 
 void test_threads(void) {
     rng r = {5};
-    const shape* s;
+    const shape *s;
     for (int i = 0; (s = grid_shape(i)) != NULL; i++) check_shape(s, &r);
     pool_calls = 0;
     for (size_t i = 0; i < sizeof large_shapes / sizeof large_shapes[0]; i++)

@@ -1,0 +1,57 @@
+# Everything happens in a private environment, .venv: nothing else on the machine is touched.
+#
+#   make run     builds, then classifies real images and measures: `dwconv demo`
+#   make test    builds, then runs the tests
+#   make lint    formatters, linters and type checker
+#   make clean   removes the environment and everything that was built
+
+PYTHON ?= python3
+VENV ?= .venv
+# What `make test` installs beside the package; .ci/run adds the oracles.
+EXTRAS ?= test
+
+BIN = $(VENV)/bin
+SOURCES = pyproject.toml setup.py src/dwconv/_core.pyx $(wildcard csrc/*.[ch] csrc/kernels/*.[ch])
+C_FILES = $(wildcard csrc/*.[ch] csrc/kernels/*.[ch] tests/c/*.[ch])
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+
+define NO_VENV
+Cannot create $(VENV). Debian and Ubuntu keep `python3 -m venv` in a package of its own:
+    apt install python3-venv
+Or make PYTHON=/path/to/another/python3 (3.10 or later).
+endef
+export NO_VENV
+
+.PHONY: run test lint clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/installed
+	$(BIN)/dwconv demo
+
+test: $(VENV)/installed-$(EXTRAS)
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint src
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info src/dwconv/_core.c src/dwconv/*.so
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks
+
+# The package is installed in place: edited Python is live, edited C is rebuilt by the next make.
+$(VENV)/installed: $(SOURCES) | $(BIN)/python
+	@echo "Building dwconv, about half a minute..."
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-%: $(VENV)/installed
+	$(PIP) install --quiet --editable ".[$*]"
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv --quiet $(VENV) \
+	    || { rm -rf $(VENV); echo "$$NO_VENV" >&2; exit 1; }

@@ -1,0 +1,74 @@
+"""Compiles the benchmark's C on the spot and keeps the result: built once per content of its sources and flags."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / "build" / "bench"
+COMPILER = os.environ.get("CC", "cc")
+BASE_FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-lto", "-fno-math-errno", "-ffp-contract=off")
+
+
+class CompileError(RuntimeError):
+    """The compiler is missing, or refused; the message holds its own words."""
+
+
+@dataclass(frozen=True)
+class Source:
+    path: Path
+    flags: tuple[str, ...] = ()
+
+
+def shared_library(
+    name: str, sources: Iterable[Source], *, flags: tuple[str, ...] = (), link: tuple[str, ...] = (), depends: Iterable[Path] = ()
+) -> Path:
+    """Path of a shared library of `sources`, rebuilt when any byte of them or of `depends` changed."""
+    sources = list(sources)
+    digest = hashlib.sha256(repr((COMPILER, BASE_FLAGS, flags, link, [s.flags for s in sources])).encode())
+    for path in [*(s.path for s in sources), *sorted(depends)]:
+        digest.update(path.read_bytes())
+    library = CACHE / f"{name}-{digest.hexdigest()[:16]}.so"
+    if library.exists():
+        return library
+    # Two processes may build the same library at once: each in its own folder, the last rename wins.
+    work = CACHE / f"{name}-{os.getpid()}"
+    work.mkdir(parents=True, exist_ok=True)
+    objects = []
+    for i, source in enumerate(sources):
+        objects.append(str(work / f"{i}-{source.path.stem}.o"))
+        _run([COMPILER, *BASE_FLAGS, *flags, *source.flags, "-c", str(source.path), "-o", objects[-1]])
+    _run([COMPILER, "-shared", "-o", str(work / "lib.so"), *objects, *link])
+    (work / "lib.so").replace(library)
+    for leftover in objects:
+        Path(leftover).unlink()
+    work.rmdir()
+    return library
+
+
+def accepts(*flags: str) -> bool:
+    """Whether the compiler builds an empty program with these flags."""
+    command = [COMPILER, *flags, "-x", "c", "-shared", "-fPIC", "-o", os.devnull, "-"]
+    try:
+        return subprocess.run(command, input=b"int x;", capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def openmp_flags() -> tuple[str, ...]:
+    return ("-fopenmp",) if sys.platform.startswith("linux") and accepts("-fopenmp") else ()
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as problem:
+        raise CompileError(f"cannot run {command[0]}: {problem}") from problem
+    if done.returncode:
+        raise CompileError(f"{' '.join(command)}\n{done.stderr.strip()}")

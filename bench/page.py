@@ -1,0 +1,121 @@
+"""The result as one HTML file that needs nothing else: figures, charts, every number behind a filter."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+from bench import tables
+from bench.peers import is_ours
+from bench.schema import Results, Row
+from bench.stats import NOISY, geometric_mean
+
+
+def render(results: Results, pictures: Sequence[Path] = ()) -> str:
+    found, mine = tables.groups(results), tables.ours(results)
+    template = Template(Path(__file__).with_name("page.html").read_text())
+    return template.substitute(
+        machine=escape(_machine(results)),
+        cards="".join(_cards(found, mine)) if mine else "",
+        explanation=escape(_EXPLANATION),
+        pictures="\n".join(_picture(path) for path in pictures),
+        losses="".join(_losses(found, mine)) if mine else "<p>dwconv was not measured.</p>",
+        noisy=f"{NOISY:.0%}",
+        sections="\n".join(_sections(results, found)),
+        peers="".join(_peers(results)),
+    )
+
+
+_EXPLANATION = (
+    "The figures above are geometric means of the time of the best other library, workload by workload, divided by the "
+    "time of dwconv: 1.20 means that the fastest alternative takes 20 % longer. All libraries ran side by side in one "
+    "run, in interleaved rounds, each in its best form, and every result was checked before it was timed."
+)
+
+
+def _machine(results: Results) -> str:
+    machine = results.machine
+    cold = ", caches evicted" if results.settings.get("cold_bytes") else ""
+    return f"{machine['cpu']}, {machine['cores']} cores, float32 NHWC{cold}, {machine['date'][:10]}, commit {machine['commit']}"
+
+
+def _cards(found: Sequence[tables.Group], mine: str) -> Iterable[str]:
+    speedups: dict[tuple[str, int], list[float]] = {}
+    for group in found:
+        speedup = group.speedup(mine)
+        if speedup:
+            speedups.setdefault((group.first.op, group.first.threads), []).append(speedup)
+    for (op, threads), values in speedups.items():
+        mean = geometric_mean(values)
+        name = op.replace("_", " ") + (f", {threads} threads" if threads > 1 else "")
+        wins = sum(value >= 1 for value in values)
+        yield (
+            f'<div class="card"><span class="soft">{escape(name)}</span><b class="{"win" if mean >= 1 else "loss"}">'
+            f'{mean:.2f}&times;</b><span class="soft">fastest in {wins} of {len(values)}</span></div>'
+        )
+
+
+def _picture(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<h2>{escape(path.stem.capitalize())}</h2><img alt="{escape(path.stem)}" src="data:image/png;base64,{data}">'
+
+
+def _losses(found: Sequence[tables.Group], mine: str) -> Iterable[str]:
+    lost = tables.losses(found, mine)
+    if not lost:
+        yield "<p>In this run, nowhere.</p>"
+        return
+    yield '<div class="scroll"><table><thead><tr><th>workload<th>threads<th>dwconv, us<th>best peer, us<th>ratio</thead><tbody>'
+    for group in lost:
+        first, best = group.first, group.best_peer
+        assert best is not None
+        name = escape(f"{first.network}: {first.op} {first.shape}")
+        yield f"<tr><td>{name}<td>{first.threads}<td>{group.best_us(mine):.1f}"
+        yield f'<td>{best.best_us:.1f} ({escape(best.peer)})<td class="loss">{group.speedup(mine):.2f}'
+    yield "</tbody></table></div>"
+
+
+def _sections(results: Results, found: Sequence[tables.Group]) -> Iterable[str]:
+    columns = tables.peers(results)
+    head = "".join(f"<th>{escape(peer)}" for peer in columns)
+    sections = list(dict.fromkeys((g.first.network, g.first.op, g.first.threads) for g in found))
+    for network, op, threads in sections:
+        name = f"{network}, {op.replace('_', ' ')}, {threads} thread{'s' if threads > 1 else ''}"
+        rows = [g for g in found if (g.first.network, g.first.op, g.first.threads) == (network, op, threads)]
+        body = "".join(_line(group, columns) for group in rows)
+        yield (
+            f'<details data-name="{escape(name)} {escape(op)}"><summary>{escape(name)}</summary><div class="scroll">'
+            f"<table><thead><tr><th>shape<th>roofline{head}</thead><tbody>{body}</tbody></table></div></details>"
+        )
+
+
+def _line(group: tables.Group, columns: Sequence[str]) -> str:
+    roofline = f"{group.first.roofline_us:.1f}" if group.first.roofline_us else ""
+    best = min((row.best_us for row in group.rows.values() if row.best_us), default=None)
+    cells = "".join(_cell(group.rows.get(peer), best) for peer in columns)
+    return f"<tr><td>{escape(group.first.shape)}<td>{roofline}{cells}"
+
+
+def _cell(row: Row | None, best: float | None) -> str:
+    if row is None:
+        return "<td>"
+    if row.best_us is None:
+        return f'<td title="{escape(row.message)}">{row.status}'
+    classes = " ".join(["best"] * (row.best_us == best) + ["ours"] * is_ours(row.peer))
+    marks = "*" * (row.slope_us == row.best_us) + "~" * ((row.noise or 0) > NOISY)
+    share = min(1.0, row.roofline_share or 0)
+    bar = f'<span class="bar" style="width:{share:.0%}"></span>' if share else ""
+    title = f"minimum {row.min_us:.1f} us, median {row.median_us:.1f} us, {row.gflops:.1f} GFLOP/s, {row.kernels}"
+    return f'<td class="{classes}" title="{escape(title)}">{row.best_us:.1f}{marks}{bar}'
+
+
+def _peers(results: Results) -> Iterable[str]:
+    for peer, described in results.peers.items():
+        if "absent" in described:
+            yield f"<li><b>{escape(peer)}</b>: absent ({escape(described['absent'].splitlines()[0])})</li>"
+        else:
+            details = ", ".join(f"{key} {value}" for key, value in described.items() if key != "version")
+            yield f"<li><b>{escape(peer)}</b> {escape(str(described.get('version', '')))} {escape(details)}</li>"

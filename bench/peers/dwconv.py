@@ -1,0 +1,71 @@
+"""dwconv's C core, compiled from this source tree and called in a loop in C: what the other C libraries compare with.
+
+Best form: one plan, created once; a whole block is one operation. The variant is an instruction set ("avx2"), or the
+path of another source tree, so that two states of the kernels can be measured side by side.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from bench import compiling
+from bench.peers import Absent, Runner, shim
+from bench.problem import Problem
+
+_ISA_FLAGS = {
+    "isa_avx2": ("-mavx2", "-mfma"),
+    "isa_avx512": (
+        *("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq"),
+        *("-mavx2", "-mfma", "-mprefer-vector-width=512"),
+    ),
+}
+
+
+class Peer:
+    reorders = False
+
+    def __init__(self, variant: str, threads: int) -> None:
+        is_path = "/" in variant
+        self.tree = Path(variant).resolve() if is_path else compiling.ROOT
+        self.isa = "" if is_path else variant
+        self.threads = threads
+        if not (self.tree / "csrc" / "dwconv.h").exists():
+            raise Absent(f"no csrc/dwconv.h in {self.tree}")
+        try:
+            self.shim = shim.load(_build(self.tree / "csrc"))
+        except compiling.CompileError as problem:
+            raise Absent(str(problem)) from problem
+
+    @staticmethod
+    def environment(threads: int) -> dict[str, str]:
+        return {"OMP_NUM_THREADS": str(threads)}
+
+    def describe(self) -> dict[str, Any]:
+        header = (self.tree / "csrc" / "dwconv.h").read_text()
+        version = header.split("#define DWCONV_VERSION", 1)[1].split('"')[1]
+        return {"version": version, "isa": self.isa or "best", "called": "from C"}
+
+    def prepare(self, problem: Problem) -> Runner:
+        return shim.prepare(self.shim, problem, self.threads, self.isa)
+
+
+def _build(csrc: Path) -> Path:
+    """The core with the flags that setup.py gives each file, and the shim."""
+    macros: list[str] = []
+    sources = [compiling.Source(path) for path in sorted(csrc.glob("*.c"))]
+    sources.append(compiling.Source(csrc / "kernels" / "isa_baseline.c"))
+    for name, flags in _ISA_FLAGS.items():
+        if platform.machine() in ("x86_64", "AMD64") and compiling.accepts(*flags):
+            sources.append(compiling.Source(csrc / "kernels" / f"{name}.c", flags))
+            macros.append(f"-DDWCONV_HAVE_{name.removeprefix('isa_').upper()}")
+    sources.append(compiling.Source(shim.SHIMS / "dwconv.c"))
+    openmp = compiling.openmp_flags()
+    return compiling.shared_library(
+        "dwconv",
+        sources,
+        flags=(f"-I{csrc}", *macros, *openmp),
+        link=("-lm", "-lpthread", *openmp),
+        depends=[*csrc.rglob("*.h"), shim.SHIMS / "chain.h"],
+    )

@@ -1,0 +1,108 @@
+"""Peers that are C libraries: lays a problem out as bench/shims/chain.h has it and calls a shim of ours."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.peers import Runner, Unsupported
+from bench.problem import Array, Problem
+
+SHIMS = Path(__file__).resolve().parent.parent / "shims"
+
+_OPS = ("depthwise", "pointwise", "conv")
+_ACTIVATIONS = (None, "relu", "relu6", "hard_swish", "silu", "gelu")
+_ALIGNMENT = 64
+
+
+class _Stage(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("op", "activation", "in_channels", "out_channels")),
+        *((name, ctypes.c_int64) for name in ("in_h", "in_w", "out_h", "out_w")),
+        *((name, ctypes.c_int64) for name in ("kernel_h", "kernel_w", "stride", "dilation")),
+        *((name, ctypes.c_int64) for name in ("pad_top", "pad_bottom", "pad_left", "pad_right")),
+        ("filter", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+    ]
+
+
+class _Chain(ctypes.Structure):
+    _fields_ = [
+        ("stages", ctypes.POINTER(_Stage)),
+        *((name, ctypes.c_int64) for name in ("count", "batch", "residual", "threads")),
+        ("isa", ctypes.c_char_p),
+        ("x", ctypes.c_void_p),
+        ("y", ctypes.c_void_p),
+    ]
+
+
+def aligned(shape: tuple[int, ...]) -> Array:
+    """An uninitialised float32 array on a cache line, as every library's own allocator would give."""
+    count = int(np.prod(shape))
+    memory = np.empty(count + _ALIGNMENT // 4, np.float32)
+    start = -memory.ctypes.data % _ALIGNMENT // 4
+    return memory[start : start + count].reshape(shape)
+
+
+def load(library: Path) -> ctypes.CDLL:
+    shim = ctypes.CDLL(str(library))
+    shim.bench_prepare.argtypes = [ctypes.POINTER(_Chain), ctypes.POINTER(ctypes.c_void_p)]
+    shim.bench_run.argtypes = [ctypes.c_void_p, ctypes.c_int64]
+    shim.bench_release.argtypes = [ctypes.c_void_p]
+    shim.bench_release.restype = None
+    shim.bench_kernels.argtypes = [ctypes.c_void_p]
+    for function in (shim.bench_prepare, shim.bench_run, shim.bench_kernels):
+        function.restype = ctypes.c_char_p
+    return shim
+
+
+def prepare(shim: ctypes.CDLL, problem: Problem, threads: int, isa: str = "") -> Runner:
+    workload = problem.workload
+    x, y = aligned(workload.input_shape), aligned(workload.output_shape)
+    x[:] = problem.x
+    stages = (_Stage * len(workload.stages))(*_stages(problem))
+    chain = _Chain(stages, len(stages), workload.batch, workload.residual, threads)
+    chain.isa = isa.encode() or None
+    chain.x, chain.y = x.ctypes.data, y.ctypes.data
+    handle = ctypes.c_void_p()
+    message = shim.bench_prepare(ctypes.byref(chain), ctypes.byref(handle))
+    if message:
+        raise Unsupported(message.decode())
+
+    def run(loops: int) -> None:
+        message = shim.bench_run(handle, loops)
+        if message:
+            raise RuntimeError(message.decode())
+
+    # `x` is read by every run: the default argument keeps it alive as long as the runner.
+    def release(_x: Array = x) -> None:
+        shim.bench_release(handle)
+
+    return Runner(run, y.copy, shim.bench_kernels(handle).decode(), release)
+
+
+def _stages(problem: Problem) -> list[Any]:
+    workload = problem.workload
+    sizes = workload.sizes()
+    result = []
+    for i, stage in enumerate(workload.stages):
+        result.append(
+            _Stage(
+                _OPS.index(stage.op),
+                _ACTIVATIONS.index(stage.activation),
+                stage.in_channels,
+                stage.out_channels,
+                *sizes[i],
+                *sizes[i + 1],
+                *stage.kernel,
+                stage.stride,
+                stage.dilation,
+                *stage.pads(*sizes[i]),
+                problem.filters[i].ctypes.data,
+                problem.biases[i].ctypes.data,
+            )
+        )
+    return result

@@ -1,0 +1,130 @@
+"""The numbers of a workload: input, weights and the expected output, made once and read by every peer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.workloads import Stage, Workload
+
+Array = NDArray[np.float32]
+
+# Of the largest magnitude of the expected output. float32 sums of these sizes stay below 1e-5 of it in any order;
+# arithmetic in bfloat16, float16 or TF32 starts at 5e-4.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Problem:
+    """x is NHWC, filters are in spec.md's layout, biases have one value per output channel; all float32."""
+
+    workload: Workload
+    x: Array
+    filters: list[Array]
+    biases: list[Array]
+
+
+def make(workload: Workload, seed: int = 0) -> Problem:
+    """Random values whose magnitude stays near 1 through a chain, so that no activation saturates everything."""
+    rng = np.random.default_rng(seed)
+    filters = []
+    for stage in workload.stages:
+        shape = stage.filter_shape
+        fan_in = shape[0] * shape[1] * stage.in_channels // stage.groups
+        filters.append(_normal(rng, shape, (2 / fan_in) ** 0.5))
+    biases = [_normal(rng, (stage.out_channels,), 0.1) for stage in workload.stages]
+    return Problem(workload, _normal(rng, workload.input_shape, 1), filters, biases)
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> Array:
+    return rng.standard_normal(shape, np.float32) * np.float32(scale)
+
+
+def reference(problem: Problem) -> Array:
+    """The expected output: plain sums over taps in float64, by none of the code under measurement."""
+    y = problem.x.astype(np.float64)
+    for stage, filters, bias in zip(problem.workload.stages, problem.filters, problem.biases, strict=True):
+        y = _activate(_convolve(y, stage, filters.astype(np.float64)) + bias, stage.activation)
+    return (y + problem.x if problem.workload.residual else y).astype(np.float32)
+
+
+def _convolve(x: NDArray[np.float64], stage: Stage, filters: NDArray[np.float64]) -> NDArray[np.float64]:
+    batch, height, width, _ = x.shape
+    out_h, out_w = stage.output_size(height, width)
+    pad_top, _, pad_left, _ = stage.pads(height, width)
+    y = np.zeros((batch, out_h, out_w, stage.out_channels))
+    for row in range(stage.kernel[0]):
+        rows, from_rows = _overlap(row * stage.dilation - pad_top, stage.stride, height, out_h)
+        for column in range(stage.kernel[1]):
+            columns, from_columns = _overlap(column * stage.dilation - pad_left, stage.stride, width, out_w)
+            taps = x[:, from_rows, from_columns]
+            if stage.op == "depthwise":
+                product = (taps[..., None] * filters[row, column]).reshape(*taps.shape[:3], -1)
+            else:
+                product = taps @ filters[row, column]
+            y[:, rows, columns] += product
+    return y
+
+
+def _overlap(offset: int, stride: int, size: int, out: int) -> tuple[slice, slice]:
+    """Outputs whose tap at `offset` falls on the image, and the inputs they meet there."""
+    first = max(0, -(offset // stride))
+    last = min(out, (size - 1 - offset) // stride + 1)
+    if last <= first:
+        return slice(0, 0), slice(0, 0)
+    start = first * stride + offset
+    return slice(first, last), slice(start, start + (last - first - 1) * stride + 1, stride)
+
+
+def _activate(y: NDArray[np.float64], name: str | None) -> NDArray[np.float64]:
+    if name is None:
+        return y
+    if name == "relu":
+        return np.maximum(y, 0)
+    if name == "relu6":
+        return np.clip(y, 0, 6)
+    if name == "hard_swish":
+        return y * np.clip(y + 3, 0, 6) / 6
+    if name == "silu":
+        return y / (1 + np.exp(-y))
+    if name == "gelu":
+        return y * (1 + _erf(y / 2**0.5)) / 2
+    raise ValueError(f"no such activation in the benchmark: {name}")
+
+
+def _erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Abramowitz and Stegun 7.1.26, absolute error 1.5e-7: far below TOLERANCE."""
+    t = 1 / (1 + 0.3275911 * np.abs(x))
+    poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    return np.sign(x) * (1 - poly * np.exp(-x * x))
+
+
+def error(got: Array, expected: Array) -> float:
+    """The largest difference as a share of the largest magnitude; infinite where shapes differ or NaNs appear."""
+    if got.shape != expected.shape or not np.isfinite(got).all():
+        return float("inf")
+    scale = float(np.abs(expected).max()) or 1.0
+    return float(np.abs(got.astype(np.float64) - expected).max()) / scale
+
+
+def save(problem: Problem, expected: Array, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "workload.json").write_text(json.dumps(problem.workload.to_json()))
+    np.save(folder / "x.npy", problem.x)
+    np.save(folder / "expected.npy", expected)
+    for i, (filters, bias) in enumerate(zip(problem.filters, problem.biases, strict=True)):
+        np.save(folder / f"filter{i}.npy", filters)
+        np.save(folder / f"bias{i}.npy", bias)
+
+
+def load(folder: Path) -> tuple[Problem, Array]:
+    workload = Workload.from_json(json.loads((folder / "workload.json").read_text()))
+    stages = range(len(workload.stages))
+    filters = [np.load(folder / f"filter{i}.npy") for i in stages]
+    biases = [np.load(folder / f"bias{i}.npy") for i in stages]
+    problem = Problem(workload, np.load(folder / "x.npy"), filters, biases)
+    return problem, np.load(folder / "expected.npy", mmap_mode="r")

@@ -1,0 +1,104 @@
+"""The file of results: one JSON object, versioned.
+
+    schema     SCHEMA; a reader refuses any other
+    machine    see machine.describe
+    settings   how it was measured: rounds, samples, seconds per sample, networks, ops, threads, cold
+    limits     see limits.measure, or null
+    peers      name -> {"version": ..., ...}, or {"absent": reason}
+    noise      {"steal_share": of CPU time taken by other guests, "noisy_rows": share of rows with noise above stats.NOISY}
+    rows       one per (workload, threads, peer): the fields of Row
+
+Times are microseconds, sizes bytes, shares and ratios plain numbers; a figure that does not exist is null.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+# Why a row has no time, beside "ok": the result differed, the peer cannot express it, raised, died, did not answer.
+STATUSES = ("ok", "wrong", "unsupported", "failed", "crashed", "hung")
+
+
+@dataclass
+class Row:
+    network: str
+    op: str
+    shape: str
+    count: int  # how often the network holds this layer or block
+    threads: int
+    peer: str
+    version: str
+    flops: int  # needed: two per tap on the image
+    bytes: int  # that must move once
+    status: str = "ok"
+    correct: bool = False
+    error: float | None = None  # against the reference, as a share of its largest magnitude
+    message: str = ""
+    min_us: float | None = None
+    median_us: float | None = None
+    spread: float | None = None  # interquartile range / minimum
+    noise: float | None = None  # uncertainty of the minimum
+    slope_us: float | None = None  # per layer in a chain of them: without the reorders at its ends
+    first_call_us: float | None = None  # preparing and the first run
+    peak_bytes: int | None = None  # memory that both took at most
+    gflops: float | None = None
+    roofline_us: float | None = None  # no machine with these limits can be faster
+    roofline_share: float | None = None  # roofline_us / best_us
+    ratio_to_best_peer: float | None = None  # best time of the other peers / best_us: above 1 is faster
+    kernels: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What rows of different peers or runs have in common."""
+        return self.network, self.op, self.shape, self.threads
+
+    @property
+    def best_us(self) -> float | None:
+        """The peer's fairer figure: of a library with a layout of its own, its time inside a network."""
+        times = [t for t in (self.min_us, self.slope_us) if t]
+        return min(times) if times else None
+
+
+@dataclass
+class Results:
+    machine: dict[str, Any]
+    settings: dict[str, Any]
+    peers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    limits: dict[str, Any] | None = None
+    noise: dict[str, float] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Writes beside the file first, so that an interrupted write leaves the old one."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(path.suffix + ".part")
+        partial.write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n")
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """ValueError where the file is no result of this schema."""
+        data = json.loads(path.read_text())
+        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+            raise ValueError(f"{path}: not a benchmark result of schema {SCHEMA}")
+        try:
+            rows = [Row(**row) for row in data.pop("rows")]
+            return cls(**data, rows=rows)
+        except (KeyError, TypeError) as problem:
+            raise ValueError(f"{path}: {problem}") from problem
+
+
+def compare_peers(rows: list[Row], is_ours: Any) -> None:
+    """Fills ratio_to_best_peer. dwconv itself is nobody's peer."""
+    groups: dict[tuple[str, str, str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.key, []).append(row)
+    for group in groups.values():
+        for row in group:
+            others = [r.best_us for r in group if r is not row and r.best_us and not is_ours(r.peer)]
+            row.ratio_to_best_peer = min(others) / row.best_us if others and row.best_us else None

@@ -1,0 +1,46 @@
+/* What the shims share: a chain of NHWC convolutions as bench/peers/shim.py lays it out, and the four
+ * functions of a shim. A shim runs its library n times without leaving C, so that libraries are compared
+ * and not the ways to call them from Python. */
+#ifndef BENCH_CHAIN_H
+#define BENCH_CHAIN_H
+
+#include <stdint.h>
+
+typedef enum bench_op { BENCH_DEPTHWISE, BENCH_POINTWISE, BENCH_CONV } bench_op;
+
+typedef enum bench_activation {
+    BENCH_IDENTITY,
+    BENCH_RELU,
+    BENCH_RELU6,
+    BENCH_HARD_SWISH,
+    BENCH_SILU,
+    BENCH_GELU
+} bench_activation;
+
+typedef struct bench_stage {
+    int64_t op, activation;
+    int64_t in_channels, out_channels;
+    int64_t in_h, in_w, out_h, out_w;
+    int64_t kernel_h, kernel_w, stride, dilation;
+    int64_t pad_top, pad_bottom, pad_left, pad_right;
+    const float *filter, *bias; /* filter as in dwconv.h */
+} bench_stage;
+
+typedef struct bench_chain {
+    const bench_stage *stages;
+    int64_t count, batch, residual, threads;
+    const char *isa; /* NULL: the best */
+    float *x, *y;    /* dense, aligned to 64 bytes */
+} bench_chain;
+
+#define BENCH_API __attribute__((visibility("default")))
+#define BENCH_STAGES 16
+
+/* Each returns NULL, or a message that lives as long as the library. */
+BENCH_API const char *bench_prepare(const bench_chain *chain, void **handle);
+BENCH_API const char *bench_run(void *handle, int64_t loops);
+BENCH_API void bench_release(void *handle);
+/* Which kernels the library chose; lives until bench_release. */
+BENCH_API const char *bench_kernels(void *handle);
+
+#endif

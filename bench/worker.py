@@ -1,0 +1,149 @@
+"""One process per peer: holds the library and its prepared workloads, and times calls when told to.
+
+`python -m bench.worker PEER THREADS CPUS` reads requests as JSON lines from its standard input and answers each with one
+JSON line. OpenMP runtimes must not meet in one process, and a peer that crashes must not take the run with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from bench import problem as problems
+from bench.peers import Absent, Peer, Runner, Unsupported, peer_class
+
+
+
+class Worker:
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.runners: dict[str, Runner] = {}
+        self.loops: dict[str, int] = {}
+        self.evictor: np.ndarray[Any, Any] | None = None
+
+    def prepare(self, key: str, folder: str) -> dict[str, Any]:
+        """Prepares, runs once, and compares with the reference; a wrong result is dropped and never timed."""
+        problem, expected = problems.load(Path(folder))
+        before = _memory_peak(reset=True)
+        start = time.perf_counter()
+        runner = self.peer.prepare(problem)
+        runner.run(1)
+        seconds = time.perf_counter() - start
+        peak = max(0, _memory_peak() - before)
+        error = problems.error(runner.output(), expected)
+        correct = error <= problems.TOLERANCE
+        if correct:
+            self.runners[key] = runner
+        else:
+            runner.release()
+        return {
+            "first_call_us": seconds * 1e6,
+            "peak_bytes": peak,
+            "error": min(error, sys.float_info.max),
+            "correct": correct,
+            "kernels": runner.kernels,
+        }
+
+    def sample(self, key: str, samples: int, seconds: float, cold_bytes: int = 0) -> dict[str, Any]:
+        """Microseconds per call, `samples` times over at least `seconds` each; after one call to warm up.
+
+        cold_bytes > 0: instead, single calls, each after walking over that many bytes.
+        """
+        runner = self.runners[key]
+        if cold_bytes:
+            return {"us": [self._cold(runner, cold_bytes) for _ in range(samples)]}
+        if key not in self.loops:
+            self.loops[key] = _calibrate(runner, seconds)
+        loops = self.loops[key]
+        runner.run(max(1, loops // 4))
+        times = []
+        for _ in range(samples):
+            start = time.perf_counter()
+            runner.run(loops)
+            times.append((time.perf_counter() - start) / loops * 1e6)
+            if times[-1] * loops > 10e6 * seconds:
+                break  # one call alone takes over ten samples' time
+        return {"us": times}
+
+    def drop(self, key: str) -> dict[str, Any]:
+        self.loops.pop(key, None)
+        runner = self.runners.pop(key, None)
+        if runner:
+            runner.release()
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        return self.peer.describe()
+
+    def _cold(self, runner: Runner, size: int) -> float:
+        if self.evictor is None or self.evictor.nbytes != size:
+            self.evictor = np.zeros(size, np.uint8)
+        self.evictor += 1
+        start = time.perf_counter()
+        runner.run(1)
+        return (time.perf_counter() - start) * 1e6
+
+
+def _calibrate(runner: Runner, seconds: float) -> int:
+    """Calls that fill a sample; a few doublings also bring the core up to speed."""
+    loops = 1
+    while True:
+        start = time.perf_counter()
+        runner.run(loops)
+        taken = time.perf_counter() - start
+        if taken >= seconds / 2:
+            return max(1, round(loops * seconds / taken))
+        loops = min(loops * 8, max(loops + 1, int(loops * seconds / max(taken, 1e-7))))
+
+
+def _memory_peak(reset: bool = False) -> int:
+    """The largest resident size in bytes; with reset, the present one, from which a new peak is counted. 0: unknown."""
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def serve(worker: Worker, requests: IO[str], answers: IO[str]) -> None:
+    """Answers requests until the input ends. A failure of the library is an answer, not an end."""
+    for line in requests:
+        request = json.loads(line)
+        method = getattr(worker, request.pop("call"))
+        try:
+            answer = {"status": "ok", **method(**request)}
+        except Unsupported as reason:
+            answer = {"status": "unsupported", "message": str(reason)}
+        except Exception as problem:
+            answer = {"status": "failed", "message": f"{type(problem).__name__}: {problem}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def main(name: str, threads: str, cpus: str) -> None:
+    # Libraries print to standard output; only answers may appear on the pipe.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [int(cpu) for cpu in cpus.split(",")])
+    peer, variant = peer_class(name)
+    try:
+        worker = Worker(peer(variant, int(threads)))
+    except (Absent, ImportError) as reason:
+        answers.write(json.dumps({"status": "absent", "message": str(reason)}) + "\n")
+        return
+    answers.write(json.dumps({"status": "ok", **worker.describe()}) + "\n")
+    answers.flush()
+    serve(worker, sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

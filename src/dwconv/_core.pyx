@@ -1,0 +1,521 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
+"""The C core for Python: buffers in, plan calls out. The only file that knows C; dwconv.h is its manual.
+
+Operations come as `dwconv.operation.Operation`, checked. Tensors come as anything with a buffer; `Plan.run`
+leaves to its caller what it cannot address, so that a call which needs no words costs nothing extra.
+"""
+
+import threading
+
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS,
+    PyBUF_FORMAT,
+    PyBUF_STRIDES,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from libc.stdint cimport int64_t, uint32_t, uintptr_t
+from libc.string cimport memset
+
+from numpy import empty, float32
+
+cdef extern from "dwconv.h" nogil:
+    ctypedef enum dwconv_status:
+        DWCONV_OK
+        DWCONV_BAD_DTYPE
+        DWCONV_BAD_LAYOUT
+        DWCONV_MISALIGNED
+        DWCONV_NO_MEMORY
+
+    ctypedef enum dwconv_isa:
+        DWCONV_ISA_AUTO
+        DWCONV_ISA_COUNT
+
+    ctypedef enum dwconv_dtype:
+        DWCONV_F32
+
+    ctypedef enum dwconv_operation:
+        DWCONV_DEPTHWISE
+        DWCONV_POINTWISE
+        DWCONV_CONV
+        DWCONV_SEPARABLE
+        DWCONV_INVERTED_RESIDUAL
+
+    ctypedef enum dwconv_activation_kind:
+        DWCONV_IDENTITY
+        DWCONV_RELU
+        DWCONV_RELU6
+        DWCONV_CLIP
+        DWCONV_LEAKY_RELU
+        DWCONV_HARD_SIGMOID
+        DWCONV_HARD_SWISH
+        DWCONV_SIGMOID
+        DWCONV_SILU
+        DWCONV_TANH
+        DWCONV_GELU_ERF
+        DWCONV_GELU_TANH
+
+    ctypedef enum dwconv_padding:
+        DWCONV_VALID
+        DWCONV_SAME
+        DWCONV_EXPLICIT
+
+    ctypedef enum dwconv_residual:
+        DWCONV_RESIDUAL_AUTO
+        DWCONV_RESIDUAL_OFF
+        DWCONV_RESIDUAL_ON
+
+    ctypedef struct dwconv_activation:
+        dwconv_activation_kind kind
+        float a, b
+
+    ctypedef struct dwconv_window:
+        int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w
+        dwconv_padding padding
+        int64_t pad_top, pad_bottom, pad_left, pad_right
+
+    ctypedef struct dwconv_depthwise_desc:
+        int64_t channels, multiplier
+        dwconv_window window
+        const float *filter
+        const float *bias
+        dwconv_activation activation
+
+    ctypedef struct dwconv_pointwise_desc:
+        int64_t in_channels, out_channels, stride_h, stride_w
+        const float *filter
+        const float *bias
+        dwconv_activation activation
+
+    ctypedef struct dwconv_conv_desc:
+        int64_t in_channels, out_channels, groups
+        dwconv_window window
+        const float *filter
+        const float *bias
+        dwconv_activation activation
+
+    ctypedef struct dwconv_separable_desc:
+        dwconv_depthwise_desc depthwise
+        dwconv_pointwise_desc pointwise
+
+    ctypedef struct dwconv_inverted_residual_desc:
+        dwconv_pointwise_desc expand
+        dwconv_depthwise_desc depthwise
+        dwconv_pointwise_desc project
+        dwconv_residual residual
+
+    ctypedef struct dwconv_desc:
+        dwconv_operation operation
+        dwconv_dtype dtype
+        dwconv_isa isa
+        uint32_t flags
+        dwconv_depthwise_desc depthwise
+        dwconv_pointwise_desc pointwise
+        dwconv_conv_desc conv
+        dwconv_separable_desc separable
+        dwconv_inverted_residual_desc inverted_residual
+
+    ctypedef struct dwconv_plan:
+        pass
+
+    ctypedef struct dwconv_tensor:
+        void *data
+        dwconv_dtype dtype
+        int64_t batch, height, width, channels, image_stride, row_stride, pixel_stride
+
+    ctypedef struct dwconv_threads:
+        int count
+
+    const uint32_t DWCONV_FLUSH_DENORMAL_WEIGHTS
+    const size_t DWCONV_ALIGNMENT
+
+    const char *dwconv_status_string(dwconv_status)
+    const char *dwconv_isa_name(dwconv_isa)
+    bint dwconv_isa_compiled(dwconv_isa)
+    bint dwconv_isa_available(dwconv_isa)
+    dwconv_isa dwconv_isa_best()
+    const char *dwconv_version()
+    bint dwconv_has_openmp()
+    dwconv_status dwconv_plan_create(const dwconv_desc *, dwconv_plan **)
+    void dwconv_plan_destroy(dwconv_plan *)
+    size_t dwconv_plan_bytes(const dwconv_plan *)
+    dwconv_isa dwconv_plan_isa(const dwconv_plan *)
+    const char *dwconv_plan_kernel(const dwconv_plan *, int)
+    dwconv_status dwconv_output_shape(const dwconv_plan *, const int64_t *, int64_t *)
+    dwconv_status dwconv_scratch_size(const dwconv_plan *, const int64_t *, int, size_t *)
+    dwconv_status dwconv_run(
+        const dwconv_plan *,
+        const dwconv_tensor *,
+        const dwconv_tensor *,
+        void *,
+        size_t,
+        const dwconv_threads *,
+    )
+    dwconv_status dwconv_reference(const dwconv_desc *, const dwconv_tensor *, const dwconv_tensor *)
+
+
+# ---- the library ------------------------------------------------------------------------------
+
+def version():
+    return dwconv_version().decode()
+
+
+def has_openmp():
+    return bool(dwconv_has_openmp())
+
+
+def isas_compiled():
+    """Names of the instruction sets that this build holds, best last."""
+    return [
+        dwconv_isa_name(<dwconv_isa>isa).decode()
+        for isa in range(DWCONV_ISA_AUTO + 1, DWCONV_ISA_COUNT)
+        if dwconv_isa_compiled(<dwconv_isa>isa)
+    ]
+
+
+def isas_available():
+    """Names of those that this CPU has too, best last."""
+    return [
+        dwconv_isa_name(<dwconv_isa>isa).decode()
+        for isa in range(DWCONV_ISA_AUTO + 1, DWCONV_ISA_COUNT)
+        if dwconv_isa_available(<dwconv_isa>isa)
+    ]
+
+
+def isa_best():
+    return dwconv_isa_name(dwconv_isa_best()).decode()
+
+
+cdef dwconv_isa isa_named(str name) except? DWCONV_ISA_AUTO:
+    for isa in range(DWCONV_ISA_AUTO + 1, DWCONV_ISA_COUNT):
+        if dwconv_isa_name(<dwconv_isa>isa).decode() == name:
+            return <dwconv_isa>isa
+    raise ValueError(f"there is no instruction set {name!r}")
+
+
+cdef object error_of(dwconv_status status, str name):
+    """The exception for a status; operations and tensors were checked before, so it is a last resort."""
+    message = f"{name}: {dwconv_status_string(status).decode()}"
+    if status == DWCONV_NO_MEMORY:
+        return MemoryError(message)
+    return TypeError(message) if status == DWCONV_BAD_DTYPE else ValueError(message)
+
+
+# ---- descriptions -----------------------------------------------------------------------------
+
+KINDS = {
+    "depthwise": DWCONV_DEPTHWISE,
+    "pointwise": DWCONV_POINTWISE,
+    "conv": DWCONV_CONV,
+    "separable": DWCONV_SEPARABLE,
+    "inverted_residual": DWCONV_INVERTED_RESIDUAL,
+}
+ACTIVATIONS = {
+    "identity": DWCONV_IDENTITY,
+    "relu": DWCONV_RELU,
+    "relu6": DWCONV_RELU6,
+    "clip": DWCONV_CLIP,
+    "leaky_relu": DWCONV_LEAKY_RELU,
+    "hard_sigmoid": DWCONV_HARD_SIGMOID,
+    "hard_swish": DWCONV_HARD_SWISH,
+    "sigmoid": DWCONV_SIGMOID,
+    "silu": DWCONV_SILU,
+    "tanh": DWCONV_TANH,
+    "gelu": DWCONV_GELU_ERF,
+    "gelu_tanh": DWCONV_GELU_TANH,
+}
+RESIDUALS = {None: DWCONV_RESIDUAL_AUTO, False: DWCONV_RESIDUAL_OFF, True: DWCONV_RESIDUAL_ON}
+
+
+cdef class Floats:
+    """A contiguous float32 array, held in place for as long as this lives."""
+
+    cdef Py_buffer view
+
+    def __cinit__(self, array):
+        PyObject_GetBuffer(array, &self.view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        if not is_float32(&self.view):
+            raise TypeError("filters and biases must be float32")
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.view)
+
+
+cdef class Description:
+    """A dwconv_desc and the arrays that it points into."""
+
+    cdef dwconv_desc desc
+    cdef list arrays
+
+    def __cinit__(self, operation):
+        memset(&self.desc, 0, sizeof(self.desc))
+        self.arrays = []
+        self.desc.operation = <dwconv_operation><int>KINDS[operation.kind]
+        if operation.flush_denormals:
+            self.desc.flags = DWCONV_FLUSH_DENORMAL_WEIGHTS
+        stages = operation.stages
+        if self.desc.operation == DWCONV_DEPTHWISE:
+            self.depthwise(&self.desc.depthwise, stages[0])
+        elif self.desc.operation == DWCONV_POINTWISE:
+            self.pointwise(&self.desc.pointwise, stages[0])
+        elif self.desc.operation == DWCONV_CONV:
+            self.conv(&self.desc.conv, stages[0])
+        elif self.desc.operation == DWCONV_SEPARABLE:
+            self.depthwise(&self.desc.separable.depthwise, stages[0])
+            self.pointwise(&self.desc.separable.pointwise, stages[1])
+        else:
+            if len(stages) == 3:
+                self.pointwise(&self.desc.inverted_residual.expand, stages[0])
+            self.depthwise(&self.desc.inverted_residual.depthwise, stages[len(stages) - 2])
+            self.pointwise(&self.desc.inverted_residual.project, stages[len(stages) - 1])
+            self.desc.inverted_residual.residual = <dwconv_residual><int>RESIDUALS[operation.residual]
+
+    cdef const float *floats(self, array) except? NULL:
+        if array is None:
+            return NULL
+        cdef Floats held = Floats(array)
+        self.arrays.append(held)
+        return <const float *>held.view.buf
+
+    cdef int depthwise(self, dwconv_depthwise_desc *desc, stage) except -1:
+        desc.channels, desc.multiplier = stage.filters.shape[2:]
+        desc.filter = self.floats(stage.filters)
+        desc.bias = self.floats(stage.bias)
+        describe_window(&desc.window, stage.window)
+        describe_activation(&desc.activation, stage.activation)
+        return 0
+
+    cdef int pointwise(self, dwconv_pointwise_desc *desc, stage) except -1:
+        desc.in_channels, desc.out_channels = stage.filters.shape[2:]
+        desc.stride_h, desc.stride_w = stage.window.strides
+        desc.filter = self.floats(stage.filters)
+        desc.bias = self.floats(stage.bias)
+        describe_activation(&desc.activation, stage.activation)
+        return 0
+
+    cdef int conv(self, dwconv_conv_desc *desc, stage) except -1:
+        desc.in_channels, desc.out_channels = stage.in_channels, stage.out_channels
+        desc.groups = stage.groups
+        desc.filter = self.floats(stage.filters)
+        desc.bias = self.floats(stage.bias)
+        describe_window(&desc.window, stage.window)
+        describe_activation(&desc.activation, stage.activation)
+        return 0
+
+
+cdef int describe_window(dwconv_window *desc, window) except -1:
+    desc.kernel_h, desc.kernel_w = window.kernel
+    desc.stride_h, desc.stride_w = window.strides
+    desc.dilation_h, desc.dilation_w = window.dilations
+    if window.padding == "valid":
+        desc.padding = DWCONV_VALID
+    elif window.padding == "same":
+        desc.padding = DWCONV_SAME
+    else:
+        desc.padding = DWCONV_EXPLICIT
+        (desc.pad_top, desc.pad_bottom), (desc.pad_left, desc.pad_right) = window.padding
+    return 0
+
+
+cdef int describe_activation(dwconv_activation *desc, activation) except -1:
+    desc.kind = <dwconv_activation_kind><int>ACTIVATIONS[activation.kind]
+    desc.a, desc.b = activation.a, activation.b
+    return 0
+
+
+# ---- tensors ----------------------------------------------------------------------------------
+
+cdef inline bint is_float32(const Py_buffer *view) noexcept:
+    return view.itemsize == sizeof(float) and view.format[0] == b"f" and view.format[1] == 0
+
+
+cdef bint describe_tensor(object array, int flags, Py_buffer *view, dwconv_tensor *tensor):
+    """Takes the buffer of `array`, to be released. False, with nothing taken: C cannot address it."""
+    try:
+        PyObject_GetBuffer(array, view, PyBUF_STRIDES | PyBUF_FORMAT | flags)
+    except Exception:  # TypeError, BufferError, ValueError: as the exporter likes
+        return False
+    if view.ndim == 4 and is_float32(view) and has_layout(view, tensor):
+        return True
+    PyBuffer_Release(view)
+    return False
+
+
+cdef bint has_layout(const Py_buffer *view, dwconv_tensor *tensor) noexcept:
+    cdef const Py_ssize_t *shape = view.shape
+    cdef const Py_ssize_t *strides = view.strides
+    cdef int axis
+    tensor.data = view.buf
+    tensor.dtype = DWCONV_F32
+    tensor.batch, tensor.height, tensor.width, tensor.channels = shape[0], shape[1], shape[2], shape[3]
+    tensor.image_stride = tensor.row_stride = tensor.pixel_stride = 0
+    if shape[0] == 0:
+        return True
+    for axis in range(3):  # C takes a stride of 0 for "contiguous"
+        if strides[axis] % <Py_ssize_t>sizeof(float) or (strides[axis] == 0 and shape[axis] > 1):
+            return False
+    if shape[3] > 1 and strides[3] != sizeof(float):
+        return False
+    tensor.image_stride = strides[0] // <Py_ssize_t>sizeof(float)
+    tensor.row_stride = strides[1] // <Py_ssize_t>sizeof(float)
+    tensor.pixel_stride = strides[2] // <Py_ssize_t>sizeof(float)
+    return <uintptr_t>view.buf % sizeof(float) == 0
+
+
+def reference(operation, x, out):
+    """Writes operation(x) into `out` by the plain loops of the C oracle. Slow."""
+    cdef Description description = Description(operation)
+    cdef Py_buffer x_view, y_view
+    cdef dwconv_tensor x_tensor, y_tensor
+    cdef dwconv_status status
+    if not describe_tensor(x, 0, &x_view, &x_tensor):
+        raise ValueError(f"{operation.name}: x is not a float32 tensor with contiguous channels")
+    if not describe_tensor(out, PyBUF_WRITABLE, &y_view, &y_tensor):
+        PyBuffer_Release(&x_view)
+        raise ValueError(f"{operation.name}: out is not a writable float32 tensor with contiguous channels")
+    with nogil:
+        status = dwconv_reference(&description.desc, &x_tensor, &y_tensor)
+    PyBuffer_Release(&y_view)
+    PyBuffer_Release(&x_view)
+    if status != DWCONV_OK:
+        raise error_of(status, operation.name)
+
+
+# ---- plans ------------------------------------------------------------------------------------
+
+cdef class Scratch:
+    """Memory of one thread, for whatever plan runs on it; it grows to the most that any of them asks for."""
+
+    cdef void *memory
+    cdef void *aligned
+    cdef size_t bytes
+
+    cdef int reserve(self, size_t bytes) except -1:
+        if bytes <= self.bytes:
+            return 0
+        PyMem_RawFree(self.memory)
+        self.bytes = 0
+        self.memory = PyMem_RawMalloc(bytes + DWCONV_ALIGNMENT)
+        if self.memory == NULL:
+            raise MemoryError(f"{bytes} bytes of scratch memory")
+        self.aligned = <void *>((<uintptr_t>self.memory // DWCONV_ALIGNMENT + 1) * DWCONV_ALIGNMENT)
+        self.bytes = bytes
+        return 0
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.memory)
+
+
+thread_state = threading.local()
+
+
+cdef Scratch scratch_of_thread(size_t bytes):
+    cdef Scratch scratch = getattr(thread_state, "scratch", None)
+    if scratch is None:
+        scratch = thread_state.scratch = Scratch()
+    scratch.reserve(bytes)
+    return scratch
+
+
+cdef class Plan:
+    """An operation with its filters packed for one instruction set; never changes after creation."""
+
+    cdef dwconv_plan *plan
+    cdef str name
+    cdef bint has_scratch
+
+    def __cinit__(self, operation, str isa):
+        cdef Description description = Description(operation)
+        cdef dwconv_status status
+        self.name = operation.name
+        self.has_scratch = len(operation.stages) > 1
+        description.desc.isa = isa_named(isa)
+        with nogil:
+            status = dwconv_plan_create(&description.desc, &self.plan)
+        if status != DWCONV_OK:
+            raise error_of(status, self.name)
+
+    def __dealloc__(self):
+        dwconv_plan_destroy(self.plan)
+
+    @property
+    def isa(self):
+        return dwconv_isa_name(dwconv_plan_isa(self.plan)).decode()
+
+    @property
+    def nbytes(self):
+        return dwconv_plan_bytes(self.plan)
+
+    @property
+    def kernels(self):
+        """The names of its kernels, in the order in which they run."""
+        names = []
+        while dwconv_plan_kernel(self.plan, <int>len(names)) != NULL:
+            names.append(dwconv_plan_kernel(self.plan, <int>len(names)).decode())
+        return tuple(names)
+
+    def scratch_size(self, input_shape, int threads=1):
+        """Bytes of scratch memory for an input [batch, height, width, channels]."""
+        cdef int64_t shape[4]
+        cdef size_t bytes = 0
+        shape[0], shape[1], shape[2], shape[3] = input_shape
+        cdef dwconv_status status = dwconv_scratch_size(self.plan, shape, threads, &bytes)
+        if status != DWCONV_OK:
+            raise error_of(status, self.name)
+        return bytes
+
+    def run(self, x, out, int threads, bint strict=False):
+        """Writes the result into `out`, or into a new array where that is None, and returns it.
+
+        Where C cannot address the tensors, or refuses them, returns NotImplemented; raises if `strict`.
+        """
+        cdef Py_buffer x_view, y_view
+        cdef dwconv_tensor x_tensor, y_tensor
+        cdef dwconv_status status = DWCONV_BAD_LAYOUT
+        if describe_tensor(x, 0, &x_view, &x_tensor):
+            try:
+                if out is None:
+                    out = self.new_output(&x_tensor)
+                if out is not None and describe_tensor(out, PyBUF_WRITABLE, &y_view, &y_tensor):
+                    try:
+                        status = self.execute(&x_tensor, &y_tensor, threads)
+                    finally:
+                        PyBuffer_Release(&y_view)
+            finally:
+                PyBuffer_Release(&x_view)
+        if status == DWCONV_OK:
+            return out
+        if strict:
+            raise error_of(status, self.name)
+        return NotImplemented
+
+    cdef object new_output(self, const dwconv_tensor *x):
+        """None: the input does not fit."""
+        cdef int64_t input[4]
+        cdef int64_t output[4]
+        input[0], input[1], input[2], input[3] = x.batch, x.height, x.width, x.channels
+        if dwconv_output_shape(self.plan, input, output) != DWCONV_OK:
+            return None
+        return empty((output[0], output[1], output[2], output[3]), float32)
+
+    cdef dwconv_status execute(self, const dwconv_tensor *x, const dwconv_tensor *y, int threads) except *:
+        cdef dwconv_threads workers
+        cdef dwconv_status status
+        cdef int64_t input[4]
+        cdef size_t bytes = 0
+        cdef void *memory = NULL
+        cdef Scratch scratch
+        memset(&workers, 0, sizeof(workers))
+        workers.count = threads
+        if self.has_scratch and x.batch > 0:
+            input[0], input[1], input[2], input[3] = x.batch, x.height, x.width, x.channels
+            status = dwconv_scratch_size(self.plan, input, threads, &bytes)
+            if status != DWCONV_OK:
+                return status
+            scratch = scratch_of_thread(bytes)
+            memory = scratch.aligned
+        with nogil:
+            status = dwconv_run(self.plan, x, y, memory, bytes, &workers)
+        return status

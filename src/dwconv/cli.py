@@ -1,0 +1,105 @@
+"""The command line: `dwconv info | verify | demo | bench`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import platform
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dwconv import demo, verify
+from dwconv.config import config
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code is 1 if it found something wrong, 2 if it was not understood."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dwconv", description="Fast depthwise, pointwise and separable convolution on CPUs."
+    )
+    parser.add_argument("--version", action="version", version=f"dwconv {config()['version']}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    info = commands.add_parser("info", help="what runs the operations here, and why")
+    info.set_defaults(run=_info)
+
+    check = commands.add_parser("verify", help="check every kernel that this machine can run")
+    check.add_argument("--quick", action="store_true", help="fewer shapes: a few seconds")
+    check.set_defaults(run=lambda options: 0 if verify.run(quick=options.quick) else 1)
+
+    show = commands.add_parser("demo", help="classify real images, then race the NumPy fallback")
+    show.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw them (needs matplotlib)")
+    show.set_defaults(run=_demo)
+
+    bench = commands.add_parser(
+        "bench", help="measure against other libraries (needs the source tree)", add_help=False
+    )
+    bench.add_argument("options", nargs=argparse.REMAINDER, help="see python -m bench --help")
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+def _info(_: argparse.Namespace) -> int:
+    for label, value in _facts(config()):
+        print(f"{label:<20}{value}")
+    return 0
+
+
+def _facts(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    compiled, available = settings["isas_compiled"], settings["isas_available"]
+    backend = "native code" if settings["backend"] == "native" else f"NumPy ({settings['reason']})"
+    threads = f"{settings['threads']} ({settings['threads_reason']})"
+    return [
+        ("dwconv", settings["version"]),
+        ("backend", backend),
+        ("instruction set", settings["isa"] or "none: NumPy decides"),
+        ("  in this CPU", ", ".join(available) or "unknown without the extension"),
+        ("  in this build", ", ".join(compiled) or "none"),
+        ("threads", threads),
+        ("OpenMP", "yes" if settings["openmp"] else "no"),
+        ("Python", f"{platform.python_version()}, {platform.python_compiler()}"),
+        ("NumPy", np.__version__),
+        ("machine", f"{platform.system()} {platform.machine()}, {_cpu()}"),
+    ]
+
+
+def _cpu() -> str:
+    """The CPU's name as Linux tells it: what a report about a slow or wrong kernel must contain."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown CPU"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return names[0] if names else "unknown CPU"
+
+
+def _demo(options: argparse.Namespace) -> int:
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        print("dwconv demo: --plot needs matplotlib: pip install matplotlib", file=sys.stderr)
+        return 2
+    return 0 if demo.run(plot=options.plot) else 1
+
+
+def _bench(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("bench") is None:
+        print("The benchmark is part of the source tree, not of the package. There:")
+        print("    pip install '.[bench]'")
+        print("    python -m bench run --quick")
+        return 2
+    sys.argv[1:] = options.options
+    runpy.run_module("bench", run_name="__main__", alter_sys=True)
+    return 0

@@ -1,0 +1,220 @@
+"""What runs the operations, on how many threads, and why.
+
+Environment, read at import:
+
+- `DWCONV_NUM_THREADS`: default number of threads; stronger than `OMP_NUM_THREADS`.
+- `DWCONV_ISA`: "avx512", "avx2", "neon" or "baseline" instead of the best instruction set available.
+- `DWCONV_BACKEND=numpy`: everything through NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from .geometry import MAX_THREADS, thread_count
+
+core: Any = None  # the module `_core`
+_import_error: ImportError | None = None
+try:
+    core = import_module("._core", __package__)
+except ImportError as error:
+    _import_error = error
+
+
+class PerformanceWarning(UserWarning):
+    """A tensor was copied because its layout cannot be read or written in place."""
+
+
+# ---- thread count -----------------------------------------------------------------------------
+
+
+def _cgroup_cpus(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """CPUs that the quotas of this process's control groups and their parents allow; None: no quota."""
+    limits = []
+    try:
+        lines = proc.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "cpu" if controllers else root
+        group = top / path.strip("/")
+        # In a container the path may be the host's, while `root` shows only the container's own group.
+        for folder in [group, *group.parents]:
+            limit = _quota(folder, old=bool(controllers))
+            if limit is not None:
+                limits.append(limit)
+            if folder == top:
+                break
+    return max(1, math.ceil(min(limits))) if limits else None
+
+
+def _quota(folder: Path, old: bool) -> float | None:
+    """quota / period of one control group, of version 1 (`old`) or 2."""
+    try:
+        if old:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        else:
+            quota, period = (folder / "cpu.max").read_text().split()
+        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
+    except (OSError, ValueError):  # absent, or "max": unlimited
+        return None
+
+
+def _affinity_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _default_threads(environment: Mapping[str, str], openmp: bool) -> tuple[int, str]:
+    """(threads, why)."""
+    own = environment.get("DWCONV_NUM_THREADS", "")
+    if own:
+        if not own.strip().isdecimal():
+            raise ValueError(f"DWCONV_NUM_THREADS must be an integer from 1 to {MAX_THREADS}, not {own!r}")
+        return thread_count("DWCONV_NUM_THREADS", int(own)), "DWCONV_NUM_THREADS"
+    if not openmp:
+        return 1, "built without OpenMP"
+    shared = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is for nested regions
+    if shared.isdecimal() and int(shared) > 0:
+        return min(int(shared), MAX_THREADS), "OMP_NUM_THREADS"
+    limits = [(_affinity_cpus(), "CPUs that this process may use")]
+    quota = _cgroup_cpus()
+    if quota is not None:
+        limits.append((quota, "CPU quota of the control group"))
+    ceiling = environment.get("OMP_THREAD_LIMIT", "").strip()
+    if ceiling.isdecimal() and int(ceiling) > 0:
+        limits.append((int(ceiling), "OMP_THREAD_LIMIT"))
+    threads, reason = min(limits, key=lambda limit: limit[0])
+    return min(threads, MAX_THREADS), reason
+
+
+# ---- state ------------------------------------------------------------------------------------
+
+
+def _check_isa(where: str, isa: str) -> str:
+    available = core.isas_available()
+    if isa not in available:
+        raise ValueError(f"{where}={isa}: this build on this CPU runs {', '.join(available)}")
+    return isa
+
+
+def _initial_backend(environment: Mapping[str, str]) -> str:
+    asked = environment.get("DWCONV_BACKEND", "")
+    if asked not in ("", "native", "numpy"):
+        raise ValueError(f"DWCONV_BACKEND must be 'native' or 'numpy', not {asked!r}")
+    if asked == "numpy":
+        return "numpy"
+    if core is None:
+        if asked == "native":
+            raise ImportError(f"DWCONV_BACKEND=native: {_import_error}")
+        warnings.warn(
+            f"dwconv: the compiled core cannot be imported ({_import_error}); everything runs through NumPy, "
+            "many times slower. DWCONV_BACKEND=numpy asks for that and silences this warning.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return "numpy"
+    return "native"
+
+
+def _initial_isa(environment: Mapping[str, str]) -> str:
+    asked = environment.get("DWCONV_ISA", "")
+    return _check_isa("DWCONV_ISA", asked) if asked else core.isa_best()
+
+
+_backend = _initial_backend(os.environ)
+_isa = _initial_isa(os.environ) if _backend == "native" else ""
+_threads, _threads_reason = _default_threads(os.environ, openmp=core is not None and core.has_openmp())
+
+
+def native_isa() -> str | None:
+    """The instruction set of plans made now; None: NumPy is in force."""
+    return _isa if _backend == "native" else None
+
+
+@contextmanager
+def _force(*, isa: str | None = None, backend: str | None = None) -> Iterator[None]:
+    """Layers made and functions called inside use this; for tests, in one thread."""
+    global _backend, _isa
+    before = _backend, _isa
+    if isa is not None:
+        if core is None:
+            raise RuntimeError("the compiled core is not there")
+        _backend, _isa = "native", _check_isa("isa", isa)
+    elif backend == "numpy":
+        _backend = "numpy"
+    else:
+        raise ValueError(f"backend must be 'numpy', not {backend!r}")
+    try:
+        yield
+    finally:
+        _backend, _isa = before
+
+
+# ---- public -----------------------------------------------------------------------------------
+
+
+def set_num_threads(n: int) -> None:
+    """Sets how many threads a call uses at most where it does not say `num_threads` itself.
+
+    Small work runs on the calling thread whatever the number. Raises TypeError or ValueError unless `n` is an
+    integer from 1 to 1024.
+    """
+    global _threads, _threads_reason
+    _threads, _threads_reason = thread_count("set_num_threads: n", n), "set_num_threads"
+
+
+def get_num_threads() -> int:
+    """How many threads a call uses at most where it does not say `num_threads` itself."""
+    return _threads
+
+
+def config() -> dict[str, Any]:
+    """What runs the operations, and why.
+
+    Keys: `version`; `backend`, "native" or "numpy"; `isa`, the instruction set in force, None with the NumPy
+    backend; `isas_compiled` and `isas_available` (this build has them; this CPU has them too), best last;
+    `threads` and `threads_reason`; `openmp`; `reason`, why the backend is "numpy", or None.
+    """
+    reason = None
+    if _backend == "numpy":
+        reason = f"the compiled core cannot be imported: {_import_error}" if core is None else "asked for"
+    return {
+        "version": version(),
+        "backend": _backend,
+        "reason": reason,
+        "isa": native_isa(),
+        "isas_compiled": core.isas_compiled() if core is not None else [],
+        "isas_available": core.isas_available() if core is not None else [],
+        "threads": _threads,
+        "threads_reason": _threads_reason,
+        "openmp": core is not None and core.has_openmp(),
+    }
+
+
+def show_config() -> None:
+    """Prints `config()`, one setting a line."""
+    for key, value in config().items():
+        print(f"{key:15} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def version() -> str:
+    """The version of the compiled core, or of the installed package where there is none."""
+    if core is not None:
+        return str(core.version())
+    try:
+        return metadata.version("dwconv")
+    except metadata.PackageNotFoundError:
+        return "unknown"

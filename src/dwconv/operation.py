@@ -1,0 +1,120 @@
+"""The five operations as chains of checked stages: what the compiled core and the NumPy fallback both run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from .activation import Activation, Array
+from .geometry import Shape, Window, shape
+
+Kind: TypeAlias = Literal["depthwise", "pointwise", "conv", "separable", "inverted_residual"]
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16))
+
+
+def as_array(name: str, argument: str, value: Any, dtype: np.dtype[Any] | None) -> Array:
+    """`value` as an array of `dtype`, or of any supported one where that is None.
+
+    Lists of numbers have no dtype of their own: they become `dtype`, or float32. Arrays are never converted.
+    """
+    array = np.asarray(value)
+    if not hasattr(value, "dtype") and array.dtype.kind in "iuf":
+        return array.astype(dtype or np.float32)
+    if array.dtype not in DTYPES:
+        raise TypeError(
+            f"{name}: the dtype of {argument} is {array.dtype}; float32, float64 and float16 are supported, "
+            "in native byte order"
+        )
+    if dtype is not None and array.dtype != dtype:
+        raise TypeError(
+            f"{name}: the dtype of {argument} is {array.dtype} but {dtype} is expected; x, filters and "
+            "biases must have the same dtype"
+        )
+    return array
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One convolution with its bias and activation.
+
+    `filters` is contiguous: [kernel_h, kernel_w, channels, multiplier] for "depthwise", [1, 1, channels,
+    outputs] for "pointwise", [kernel_h, kernel_w, channels / groups, outputs] for "conv".
+    """
+
+    kind: Literal["depthwise", "pointwise", "conv"]
+    argument: str
+    filters: Array
+    bias: Array | None
+    activation: Activation
+    window: Window
+    groups: int = 1
+
+    @property
+    def in_channels(self) -> int:
+        return int(self.filters.shape[2]) * self.groups
+
+    @property
+    def out_channels(self) -> int:
+        inputs, outputs = self.filters.shape[2:]
+        return int(inputs * outputs if self.kind == "depthwise" else outputs)
+
+    def output_shape(self, name: str, x: Shape) -> Shape:
+        return (x[0], *self.window.output_size(name, x[1], x[2]), self.out_channels)
+
+    def frozen(self) -> Stage:
+        """With read-only copies of its arrays."""
+        copies: list[Array] = []
+        for array in (self.filters, self.bias):
+            if array is not None:
+                array = array.copy()
+                array.setflags(write=False)
+                copies.append(array)
+        return replace(self, filters=copies[0], bias=copies[1] if len(copies) > 1 else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`name` is the function or layer that the user called: it begins every message."""
+
+    name: str
+    kind: Kind
+    stages: tuple[Stage, ...]
+    flush_denormals: bool = False
+    residual: bool | None = False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.stages[0].filters.dtype
+
+    def shapes(self, x: Shape) -> list[Shape]:
+        """The shapes of the input and of what every stage gives. Raises ValueError where x does not fit."""
+        first = self.stages[0]
+        if x[3] != first.in_channels:
+            grouped = f" in {first.groups} groups" if first.groups > 1 else ""
+            raise ValueError(
+                f"{self.name}: {first.argument} {'expect' if first.argument == 'filters' else 'expects'} "
+                f"{first.in_channels} channels{grouped} but x has {x[3]} "
+                f"(x {x}, {first.argument} {first.filters.shape})"
+            )
+        shapes = [x]
+        for stage in self.stages:
+            shapes.append(stage.output_shape(self.name, shapes[-1]))
+        if self.residual and shapes[-1] != x:
+            raise ValueError(
+                f"{self.name}: residual=True needs an output of the shape of x (x {x}, output {shapes[-1]})"
+            )
+        return shapes
+
+    def output_shape(self, x: Any) -> Shape:
+        return self.shapes(shape(f"{self.name}: x", x))[-1]
+
+    def adds_input(self, x: Shape) -> bool:
+        """Whether the residual connection applies to an input of this shape."""
+        if self.residual is False or any(stage.window.strides != (1, 1) for stage in self.stages):
+            return False
+        return self.shapes(x)[-1] == x
+
+    def frozen(self) -> Operation:
+        return replace(self, stages=tuple(stage.frozen() for stage in self.stages))

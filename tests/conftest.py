@@ -1,0 +1,25 @@
+"""Fixtures that the tests share. This directory is on the path: tests import `oracles` and each other's helpers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import dwconv
+from oracles import backends, using
+
+
+@pytest.fixture(params=backends())
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test once on every instruction set and once on the NumPy fallback."""
+    with using(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def thread_setting() -> Iterator[None]:
+    """Puts the default number of threads back."""
+    before = dwconv.get_num_threads()
+    yield
+    dwconv.set_num_threads(before)
