@@ -54,4 +54,4 @@ $(VENV)/installed-%: $(VENV)/installed
 
 $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv --quiet $(VENV) \
-	    || { rm -rf $(VENV); echo "$$NO_VENV" >&2; exit 1; }
+	    || { rm -f $@; echo "$$NO_VENV" >&2; exit 1; }

@@ -50,7 +50,7 @@ def _roofline(results: Results, folder: Path) -> Path | None:
 
 
 def _roofs(axes: Any, limit: dict[str, Any], caches: dict[str, int]) -> None:
-    intensities = [2 ** (i / 4) for i in range(-8, 44)]
+    intensities = [2 ** (i / 4) for i in range(-8, 34)]
     names = {limit["bandwidth"][0]["bytes"]: "L1", limit["bandwidth"][-1]["bytes"]: "memory"}
     if "L2" in caches:
         names[max(s["bytes"] for s in limit["bandwidth"] if s["bytes"] <= caches["L2"] / 2)] = "L2"

@@ -1,0 +1,93 @@
+"""dwconv as Python users call it: a layer, packed once, writing into a given output.
+
+Best form: `layer(x, out=y)`, which allocates nothing. Beside `dwconv` it shows what a call through Python costs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.peers import Absent, Runner
+from bench.peers.shim import aligned
+from bench.problem import Problem
+
+
+class Peer:
+    reorders = False
+    backend = "native"
+
+    def __init__(self, variant: str, threads: int) -> None:
+        import dwconv
+
+        self.dwconv = dwconv
+        self.config = dwconv.config()
+        if self.config["backend"] != self.backend:
+            raise Absent("dwconv's extension is not built: pip install -e .")
+
+    @staticmethod
+    def environment(threads: int) -> dict[str, str]:
+        return {"OMP_NUM_THREADS": str(threads), "DWCONV_NUM_THREADS": str(threads)}
+
+    def describe(self) -> dict[str, Any]:
+        return {"version": self.dwconv.__version__, "isa": self.config["isa"], "called": "from Python"}
+
+    def prepare(self, problem: Problem) -> Runner:
+        layers = self._layers(problem)
+        tensors = [aligned(problem.workload.input_shape)]
+        tensors[0][:] = problem.x
+        for layer in layers:
+            tensors.append(aligned(layer.output_shape(tensors[-1].shape)))
+        calls = list(zip(layers, tensors[:-1], tensors[1:], strict=True))
+
+        def run(loops: int) -> None:
+            for _ in range(loops):
+                for layer, x, y in calls:
+                    layer(x, out=y)
+
+        return Runner(run, tensors[-1].copy)
+
+    def _layers(self, problem: Problem) -> list[Any]:
+        stages = problem.workload.stages
+        if problem.workload.op == "separable":
+            return [self._separable(problem)]
+        if problem.workload.op == "inverted_residual":
+            return [self._inverted_residual(problem)]
+        kinds = {
+            "depthwise": self.dwconv.DepthwiseConv2D,
+            "pointwise": self.dwconv.PointwiseConv2D,
+            "conv": self.dwconv.Conv2D,
+        }
+        layers = []
+        for stage, filters, bias in zip(stages, problem.filters, problem.biases, strict=True):
+            window = {} if stage.op == "pointwise" else {"padding": stage.padding, "dilations": stage.dilation}
+            options = {"strides": stage.stride, "bias": bias, "activation": stage.activation, **window}
+            layers.append(kinds[stage.op](filters, **options))
+        return layers
+
+    def _separable(self, problem: Problem) -> Any:
+        depthwise, pointwise = problem.workload.stages
+        return self.dwconv.SeparableConv2D(
+            *problem.filters,
+            strides=depthwise.stride,
+            padding=depthwise.padding,
+            dilations=depthwise.dilation,
+            depthwise_bias=problem.biases[0],
+            depthwise_activation=depthwise.activation,
+            bias=problem.biases[1],
+            activation=pointwise.activation,
+        )
+
+    def _inverted_residual(self, problem: Problem) -> Any:
+        depthwise = problem.workload.stages[-2]
+        expands = len(problem.filters) == 3
+        return self.dwconv.InvertedResidual(
+            *(problem.filters if expands else [None, *problem.filters]),
+            strides=depthwise.stride,
+            padding=depthwise.padding,
+            dilations=depthwise.dilation,
+            expand_bias=problem.biases[0] if expands else None,
+            depthwise_bias=problem.biases[-2],
+            bias=problem.biases[-1],
+            activation=depthwise.activation,
+            residual=problem.workload.residual,
+        )

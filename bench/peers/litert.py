@@ -1,0 +1,46 @@
+"""LiteRT (once TensorFlow Lite), which runs XNNPACK.
+
+Best form: a model of float32 NHWC operators with fused activations; the interpreter's default delegate is XNNPACK,
+which packs the weights and computes in place; the input is written once, invoke() is all that repeats.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+from bench.peers import Runner, tflite_model
+from bench.problem import Array, Problem
+
+
+class Peer:
+    reorders = False
+
+    def __init__(self, variant: str, threads: int) -> None:
+        from ai_edge_litert import interpreter
+
+        self.interpreter, self.threads = interpreter, threads
+
+    @staticmethod
+    def environment(threads: int) -> dict[str, str]:
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        return {"version": metadata.version("ai-edge-litert"), "called": "from Python"}
+
+    def prepare(self, problem: Problem) -> Runner:
+        model = tflite_model.build(problem)
+        interpreter = self.interpreter.Interpreter(model_content=model, num_threads=self.threads)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], problem.x)
+        result = interpreter.get_output_details()[0]["index"]
+
+        def run(loops: int) -> None:
+            for _ in range(loops):
+                interpreter.invoke()
+
+        def output() -> Array:
+            values: Array = interpreter.get_tensor(result)
+            return values
+
+        return Runner(run, output)

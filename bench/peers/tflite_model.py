@@ -1,0 +1,122 @@
+"""A workload as a LiteRT (TensorFlow Lite) model, written with the schema that the runtime ships."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bench.problem import Array, Problem
+from bench.workloads import Stage
+
+_FUSED = {None: "NONE", "relu": "RELU", "relu6": "RELU6"}
+
+
+class Builder:
+    """Tensors, constants and operators of one graph, in the order in which they are added."""
+
+    def __init__(self) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self.schema = schema
+        self.codes: list[int] = []
+        self.buffers = [schema.BufferT()]  # number 0 stands for "no data"
+        self.graph = schema.SubGraphT(tensors=[], operators=[], name="workload")
+
+    def tensor(self, shape: tuple[int, ...], values: Array | None = None) -> int:
+        buffer = 0
+        if values is not None:
+            data = np.ascontiguousarray(values, np.float32).view(np.uint8).ravel()
+            self.buffers.append(self.schema.BufferT(data=data))
+            buffer = len(self.buffers) - 1
+        name = f"tensor{len(self.graph.tensors)}"
+        self.graph.tensors.append(
+            self.schema.TensorT(shape=list(shape), type=self.schema.TensorType.FLOAT32, buffer=buffer, name=name)
+        )
+        return len(self.graph.tensors) - 1
+
+    def operator(self, name: str, inputs: list[int], shape: tuple[int, ...], kind: str = "", options: Any = None) -> int:
+        """Adds an operator and returns its output; `kind` names its options in the schema."""
+        code = getattr(self.schema.BuiltinOperator, name)
+        if code not in self.codes:
+            self.codes.append(code)
+        output = self.tensor(shape)
+        self.graph.operators.append(
+            self.schema.OperatorT(
+                opcodeIndex=self.codes.index(code),
+                inputs=inputs,
+                outputs=[output],
+                builtinOptionsType=getattr(self.schema.BuiltinOptions, kind or "NONE"),
+                builtinOptions=options,
+            )
+        )
+        return output
+
+    def finish(self, x: int, y: int) -> bytes:
+        import flatbuffers
+
+        self.graph.inputs, self.graph.outputs = [x], [y]
+        model = self.schema.ModelT(
+            version=3,
+            operatorCodes=[
+                # Readers of old models look at the deprecated field, which holds one byte.
+                self.schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=_version(code))
+                for code in self.codes
+            ],
+            subgraphs=[self.graph],
+            buffers=self.buffers,
+        )
+        writer = flatbuffers.Builder(1 << 20)
+        writer.Finish(model.Pack(writer), b"TFL3")
+        return bytes(writer.Output())
+
+
+def build(problem: Problem) -> bytes:
+    """Input and output NHWC, shapes fixed; relu and relu6 fused, other activations as operators."""
+    workload, builder = problem.workload, Builder()
+    x = y = builder.tensor(workload.input_shape)
+    size = workload.sizes()[0]
+    for stage, filters, bias in zip(workload.stages, problem.filters, problem.biases, strict=True):
+        size = stage.output_size(*size)
+        y = _convolution(builder, stage, y, (workload.batch, *size, stage.out_channels), filters, bias)
+    if workload.residual:
+        y = builder.operator("ADD", [y, x], workload.output_shape, "AddOptions", builder.schema.AddOptionsT())
+    return builder.finish(x, y)
+
+
+def _convolution(
+    builder: Builder, stage: Stage, x: int, shape: tuple[int, ...], filters: Array, bias: Array
+) -> int:
+    schema = builder.schema
+    options = {
+        "padding": getattr(schema.Padding, stage.padding.upper()),
+        "strideW": stage.stride,
+        "strideH": stage.stride,
+        "dilationWFactor": stage.dilation,
+        "dilationHFactor": stage.dilation,
+        "fusedActivationFunction": getattr(schema.ActivationFunctionType, _FUSED.get(stage.activation, "NONE")),
+    }
+    if stage.op == "depthwise":
+        weights = filters.reshape(1, *stage.kernel, stage.out_channels)
+        multiplier = stage.out_channels // stage.in_channels
+        kind, name = "DepthwiseConv2DOptions", "DEPTHWISE_CONV_2D"
+        chosen = schema.DepthwiseConv2DOptionsT(**options, depthMultiplier=multiplier)
+    else:
+        weights = filters.transpose(3, 0, 1, 2)
+        kind, name = "Conv2DOptions", "CONV_2D"
+        chosen = schema.Conv2DOptionsT(**options)
+    inputs = [x, builder.tensor(weights.shape, weights), builder.tensor(bias.shape, bias)]
+    y = builder.operator(name, inputs, shape, kind, chosen)
+    if stage.activation == "hard_swish":
+        return builder.operator("HARD_SWISH", [y], shape, "HardSwishOptions", schema.HardSwishOptionsT())
+    if stage.activation == "gelu":
+        return builder.operator("GELU", [y], shape, "GeluOptions", schema.GeluOptionsT(approximate=False))
+    if stage.activation == "silu":
+        gate = builder.operator("LOGISTIC", [y], shape)
+        return builder.operator("MUL", [y, gate], shape, "MulOptions", schema.MulOptionsT())
+    return y
+
+
+def _version(code: int) -> int:
+    """Dilated depthwise convolutions exist since version 2 of the operator."""
+    return 2 if code == 4 else 1
