@@ -6,9 +6,11 @@
  * to. That is 0.25 to 0.45 loads per multiply-add, where one would already be the limit.
  * LEFT and RIGHT columns of the tile's input are padding and are skipped at compile time. */
 
-INLINE void V(dw_input_row)(V(vec) acc[][DW_TILE_COLUMNS], const float *x, int64_t pixel, const float *w, int lanes, const int i,
-                            const int KERNEL, const int STRIDE, const int ROWS, const int COLUMNS, const int LEFT,
-                            const int RIGHT, const int WHOLE, const int BLOCK_LANES) {
+
+/* One input row for the output rows [R_BEGIN, R_END); `w` is the kernel row that output row 0 would see it with. */
+INLINE void V(dw_input_row)(V(vec) acc[][DW_TILE_COLUMNS], const float *x, int64_t pixel, const float *w, int lanes,
+                            const int R_BEGIN, const int R_END, const int KERNEL, const int STRIDE, const int COLUMNS,
+                            const int LEFT, const int RIGHT, const int WHOLE, const int BLOCK_LANES) {
     const int columns = (COLUMNS - 1) * STRIDE + KERNEL;
     V(vec) in[24];
     const float *next[2];
@@ -24,10 +26,8 @@ INLINE void V(dw_input_row)(V(vec) acc[][DW_TILE_COLUMNS], const float *x, int64
             next[kx % STRIDE] += STRIDE * pixel;
             OPAQUE(next[kx % STRIDE]);
         }
-        UNROLL for (int r = 0; r < ROWS; r++) {
-            const int ky = i - r * STRIDE;
-            if (ky < 0 || ky >= KERNEL) continue;
-            const V(vec) weight = V(load)(w + (1 + ky * KERNEL + kx) * BLOCK_LANES);
+        UNROLL for (int r = R_BEGIN; r < R_END; r++) {
+            const V(vec) weight = V(load)(w + (kx - r * STRIDE * KERNEL) * BLOCK_LANES);
             UNROLL for (int t = 0; t < COLUMNS; t++) {
                 const int j = t * STRIDE + kx;
                 if (j >= LEFT && j < columns - RIGHT) acc[r][t] = V(fma)(in[j], weight, acc[r][t]);
@@ -39,18 +39,25 @@ INLINE void V(dw_input_row)(V(vec) acc[][DW_TILE_COLUMNS], const float *x, int64
 INLINE void V(dw_tile_vector)(const dw_tile *c, int64_t x_offset, float *y, const float *w, int lanes, const int KERNEL,
                               const int STRIDE, const int ROWS, const int COLUMNS, const int LEFT, const int RIGHT,
                               const int WHOLE, const int BLOCK_LANES) {
+    const int head = (ROWS - 1) * STRIDE; /* input rows that the first (last) of two output rows has for itself */
     V(vec) acc[DW_TILE_ROWS][DW_TILE_COLUMNS];
     const V(vec) bias = V(load)(w);
+    const float *const *rows = c->rows;
+    w += BLOCK_LANES;
     UNROLL for (int r = 0; r < ROWS; r++) {
         UNROLL for (int t = 0; t < COLUMNS; t++) acc[r][t] = bias;
     }
-    UNROLL for (int i = 0; i < (ROWS - 1) * STRIDE + KERNEL; i++) {
-        const float *row = c->rows[i];
-        OPAQUE(w);
-        if (row)
-            V(dw_input_row)(acc, row + x_offset, c->x_pixel, w, lanes, i, KERNEL, STRIDE, ROWS, COLUMNS, LEFT, RIGHT,
-                            WHOLE, BLOCK_LANES);
-    }
+#define DW_INPUT_ROW(R_BEGIN, R_END)                                                                                 \
+    if (*rows)                                                                                                       \
+        V(dw_input_row)(acc, *rows + x_offset, c->x_pixel, w, lanes, R_BEGIN, R_END, KERNEL, STRIDE, COLUMNS, LEFT,  \
+                        RIGHT, WHOLE, BLOCK_LANES);                                                                  \
+    rows++;                                                                                                          \
+    w += KERNEL * BLOCK_LANES;                                                                                       \
+    OPAQUE(w);
+    NO_UNROLL for (int i = 0; i < head; i++) { DW_INPUT_ROW(0, 1) }
+    NO_UNROLL for (int i = head; i < KERNEL; i++) { DW_INPUT_ROW(0, ROWS) }
+    NO_UNROLL for (int i = 0; i < head; i++) { DW_INPUT_ROW(ROWS - 1, ROWS) }
+#undef DW_INPUT_ROW
     const dwconv_activation *act = c->activation;
     if (act->kind == DWCONV_CLIP && (WHOLE || lanes == V(lanes))) {
         const V(vec) low = V(set1)(act->a), high = V(set1)(act->b);

@@ -16,12 +16,12 @@ INLINE vec_x load_x(const float *p) {
     memcpy(&v, p, sizeof v);
     return v;
 }
-INLINE vec_x load_n_x(const float *p, int n) {
+NOINLINE vec_x load_n_x(const float *p, int n) { /* a call: inlined, its branches would fill half the library */
     vec_x v = {p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, n > 3 ? p[3] : 0.0f};
     return v;
 }
 INLINE void store_x(float *p, vec_x v) { memcpy(p, &v, sizeof v); }
-INLINE void store_n_x(float *p, vec_x v, int n) {
+NOINLINE void store_n_x(float *p, vec_x v, int n) {
     p[0] = v[0];
     if (n > 1) p[1] = v[1];
     if (n > 2) p[2] = v[2];
