@@ -11,7 +11,7 @@ VENV ?= .venv
 EXTRAS ?= test
 
 BIN = $(VENV)/bin
-SOURCES = pyproject.toml setup.py src/dwconv/_core.pyx $(wildcard csrc/*.[ch] csrc/kernels/*.[ch])
+SOURCES = pyproject.toml setup.py $(wildcard src/dwconv/*.pyx src/dwconv/*.pxd csrc/*.[ch] csrc/kernels/*.[ch])
 C_FILES = $(wildcard csrc/*.[ch] csrc/kernels/*.[ch] tests/c/*.[ch])
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
@@ -31,6 +31,8 @@ run: $(VENV)/installed
 test: $(VENV)/installed-$(EXTRAS)
 	$(BIN)/python -m pytest
 
+# cython-lint looks for pycodestyle on the PATH.
+lint: export PATH := $(abspath $(BIN)):$(PATH)
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

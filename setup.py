@@ -125,7 +125,7 @@ class build_ext(_build_ext):
 core = Extension(
     "dwconv._core",
     sources=["src/dwconv/_core.pyx"],
-    depends=["setup.py", *map(str, sorted(CSRC.glob("**/*.[ch]")))],
+    depends=["setup.py", "src/dwconv/_core.pxd", *map(str, sorted(CSRC.glob("**/*.[ch]")))],
     include_dirs=[str(CSRC)],
     libraries=["m", "pthread"],
     extra_compile_args=COMMON_FLAGS,

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench import compiling, limits, machine, measure, networks
 from bench.display import Display, summary
-from bench.peers import PEERS
+from bench.peers import PEERS, WITH_VARIANTS
 from bench.schema import Results, Row
 from bench.stats import NOISY
 from bench.workloads import Workload
@@ -103,7 +103,8 @@ def _noise(rows: list[Row], stolen: float, total: float) -> dict[str, float]:
 def _verdict(results: Results) -> str:
     steal, noisy = results.noise["steal_share"], results.noise["noisy_rows"]
     word = "quiet" if noisy < 0.05 and steal < 0.02 else "NOISY"
-    return f"{word} run: {noisy:.0%} of rows uncertain by more than {NOISY:.0%}; others took {steal:.1%} of the CPU"
+    uncertain = f"{noisy:.0%} of rows uncertain by more than {NOISY:.0%}"
+    return f"{word} run: {uncertain}; others took {steal:.1%} of the CPU"
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -152,12 +153,20 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     run = add("run", _run, "measure, and write a file of results")
-    run.add_argument("--quick", action="store_true", help="the classic layers, a few minutes (default: everything)")
+    run.add_argument(
+        "--quick", action="store_true", help="the classic layers, a few minutes (default: everything)"
+    )
     run.add_argument("--network", type=_names(networks.NETWORKS), help="comma-separated; see `list`")
-    run.add_argument("--ops", type=_names(networks.OPS), default=list(networks.OPS), help=",".join(networks.OPS))
-    run.add_argument("--peers", type=_peers, default=list(PEERS), help="comma-separated, with variants: dwconv@avx2")
+    run.add_argument(
+        "--ops", type=_names(networks.OPS), default=list(networks.OPS), help=",".join(networks.OPS)
+    )
+    run.add_argument(
+        "--peers", type=_peers, default=list(PEERS), help="comma-separated, with variants: dwconv@avx2"
+    )
     run.add_argument("--threads", type=_counts, default=[1], help="comma-separated: 1,2")
-    run.add_argument("--match", action="append", default=[], metavar="TEXT", help="only shapes that contain TEXT")
+    run.add_argument(
+        "--match", action="append", default=[], metavar="TEXT", help="only shapes that contain TEXT"
+    )
     run.add_argument("--cold", action="store_true", help="evict the caches before every call")
     run.add_argument("--out", type=Path, default=Path("results") / "bench.json")
     report = add("report", _report, "tables, charts and a page from a file of results")
@@ -185,8 +194,14 @@ def _names(known: Any) -> Callable[[str], list[str]]:
 
 
 def _peers(text: str) -> list[str]:
-    _names(PEERS)(",".join(name.partition("@")[0] for name in text.split(",")))
-    return text.split(",")
+    names = text.split(",")
+    for name, at, _ in (name.partition("@") for name in names):
+        if "." in name:
+            continue  # a module of the caller's
+        _names(PEERS)(name)
+        if at and name not in WITH_VARIANTS:
+            raise argparse.ArgumentTypeError(f"{name} has no variants; {', '.join(WITH_VARIANTS)} have")
+    return names
 
 
 def _counts(text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""The pictures of a report: the roofline with every measurement on it, and dwconv's speed-up over the best peer."""
+"""The pictures of a report: the roofline with all measurements on it, the speed-up over the best peer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_BARS = 60
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
-    """roofline.png (if limits were measured) and speedup.png (if dwconv and a peer were); paths of what was drawn."""
+    """roofline.png (if limits were measured) and speedup.png (if dwconv and a peer were); what was drawn."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -32,15 +32,16 @@ def _roofline(results: Results, folder: Path) -> Path | None:
     limit = results.limits["isa"][best_isa(results.limits)][str(threads)]
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
     _roofs(axes, limit, results.machine["caches"])
-    mine = tables.ours(results)
-    for group in tables.groups(results):
+    mine = tables.ours(results.rows)
+    for group in tables.groups(results.rows):
         if group.first.threads != threads:
             continue
         for row in group.rows.values():
             if row.gflops and (row.peer == mine or not is_ours(row.peer)):
                 ours = row.peer == mine
-                style = {"color": _OURS if ours else _THEIRS, "s": 22 if ours else 8, "zorder": 3 if ours else 2}
-                axes.scatter(row.flops / row.bytes, row.gflops, label="dwconv" if ours else "peers", **style)
+                size, color, layer, label = (22, _OURS, 3, "dwconv") if ours else (8, _THEIRS, 2, "peers")
+                intensity = row.flops / row.bytes
+                axes.scatter(intensity, row.gflops, s=size, color=color, zorder=layer, label=label)
     axes.set(xscale="log", yscale="log", xlabel="operations per byte that must move", ylabel="GFLOP/s")
     axes.set_title(f"Roofline, {threads} core(s)", loc="left")
     handles, labels = axes.get_legend_handles_labels()
@@ -66,8 +67,8 @@ def _roofs(axes: Any, limit: dict[str, Any], caches: dict[str, int]) -> None:
 def _speedup(results: Results, folder: Path) -> Path | None:
     import matplotlib.pyplot as plt
 
-    mine = tables.ours(results)
-    groups = [g for g in tables.groups(results) if mine and g.speedup(mine)]
+    mine = tables.ours(results.rows)
+    groups = [g for g in tables.groups(results.rows) if mine and g.speedup(mine)]
     if not mine or not groups:
         return None
     # The costliest first: where a network spends its time.
@@ -75,12 +76,17 @@ def _speedup(results: Results, folder: Path) -> Path | None:
     groups.sort(key=lambda g: g.speedup(mine) or 0)
     ratios = [g.speedup(mine) or 0 for g in groups]
     figure, axes = plt.subplots(figsize=(9, 1.2 + 0.19 * len(groups)), layout="constrained")
-    axes.barh(range(len(groups)), ratios, color=[_OURS if ratio >= 1 else _LOST for ratio in ratios], height=0.7)
-    names = [f"{g.first.shape}" + (f", {g.first.threads} threads" if g.first.threads > 1 else "") for g in groups]
+    axes.barh(
+        range(len(groups)), ratios, color=[_OURS if ratio >= 1 else _LOST for ratio in ratios], height=0.7
+    )
+    names = [
+        f"{g.first.shape}" + (f", {g.first.threads} threads" if g.first.threads > 1 else "") for g in groups
+    ]
     axes.set_yticks(range(len(groups)), names, fontsize=7)
     for i, (group, ratio) in enumerate(zip(groups, ratios, strict=True)):
         best = group.best_peer
-        axes.annotate(f" {ratio:.2f} {best.peer if best else ''}", (ratio, i), fontsize=6, va="center")
+        text = f" {ratio:.2f} {best.peer if best else ''}"
+        axes.annotate(text, (max(ratio, 1), i), fontsize=6, va="center")
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set(xlabel="time of the best peer / time of dwconv", ylim=(-0.7, len(groups) - 0.3))
     axes.spines[["top", "right"]].set_visible(False)

@@ -26,7 +26,8 @@ class Change:
 
 
 def changes(old: Results, new: Results, threshold: float = 0.05) -> list[Change]:
-    """Rows that both results timed, the slowest change first. A row that no longer works counts as infinitely slower.
+    """Rows that both results timed, the slowest change first. A row that no longer works counts as infinitely
+    slower.
 
     The margin is the threshold plus the uncertainty of both minima.
     """

@@ -1,4 +1,4 @@
-"""Compiles the benchmark's C on the spot and keeps the result: built once per content of its sources and flags."""
+"""Compiles the benchmark's C on the spot, once for every content of its sources and flags."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "bench"
 COMPILER = os.environ.get("CC", "cc")
-BASE_FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-lto", "-fno-math-errno", "-ffp-contract=off")
+BASE_FLAGS = (
+    "-std=c11",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-lto",
+    "-fno-math-errno",
+    "-ffp-contract=off",
+)
 
 
 class CompileError(RuntimeError):
@@ -27,7 +36,12 @@ class Source:
 
 
 def shared_library(
-    name: str, sources: Iterable[Source], *, flags: tuple[str, ...] = (), link: tuple[str, ...] = (), depends: Iterable[Path] = ()
+    name: str,
+    sources: Iterable[Source],
+    *,
+    flags: tuple[str, ...] = (),
+    link: tuple[str, ...] = (),
+    depends: Iterable[Path] = (),
 ) -> Path:
     """Path of a shared library of `sources`, rebuilt when any byte of them or of `depends` changed."""
     sources = list(sources)
@@ -40,10 +54,14 @@ def shared_library(
     # Two processes may build the same library at once: each in its own folder, the last rename wins.
     work = CACHE / f"{name}-{os.getpid()}"
     work.mkdir(parents=True, exist_ok=True)
-    objects = []
-    for i, source in enumerate(sources):
-        objects.append(str(work / f"{i}-{source.path.stem}.o"))
-        _run([COMPILER, *BASE_FLAGS, *flags, *source.flags, "-c", str(source.path), "-o", objects[-1]])
+    objects = [str(work / f"{i}-{source.path.stem}.o") for i, source in enumerate(sources)]
+    compile_flags = [*BASE_FLAGS, *flags]
+    commands = [
+        [COMPILER, *compile_flags, *source.flags, "-c", str(source.path), "-o", target]
+        for source, target in zip(sources, objects, strict=True)
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(_run, commands))
     _run([COMPILER, "-shared", "-o", str(work / "lib.so"), *objects, *link])
     (work / "lib.so").replace(library)
     for leftover in objects:

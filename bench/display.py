@@ -10,9 +10,10 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from bench import tables
 from bench.peers import is_ours
 from bench.schema import Row
-from bench.stats import NOISY, geometric_mean
+from bench.stats import NOISY
 
 
 class Display(AbstractContextManager["Display"]):
@@ -54,10 +55,12 @@ class Display(AbstractContextManager["Display"]):
 
 
 def table(groups: Iterable[Sequence[Row]], peers: Sequence[str]) -> Table:
-    """A line per workload, a column per peer: microseconds, and how many times as long as the best of the line."""
+    """A line per workload, a column per peer: microseconds, and times as long as the best of the line."""
     result = Table(box=None, pad_edge=False)
     for name in ("network", "operation", "shape", "threads", "roofline"):
-        result.add_column(name, justify="right" if name in ("threads", "roofline") else "left", overflow="fold")
+        result.add_column(
+            name, justify="right" if name in ("threads", "roofline") else "left", overflow="fold"
+        )
     for peer in peers:
         result.add_column(peer, justify="right", style="bold" if is_ours(peer) else "", overflow="fold")
     for rows in groups:
@@ -72,23 +75,19 @@ def table(groups: Iterable[Sequence[Row]], peers: Sequence[str]) -> Table:
 
 def summary(rows: Sequence[Row]) -> Table:
     """How much faster the first of our peers that was measured is than each peer, in geometric mean."""
-    result = Table(title="geometric mean of peer's time / dwconv's time (above 1: dwconv is faster)", box=None)
-    ours = next((row.peer for row in rows if is_ours(row.peer)), None)
+    result = Table(
+        title="geometric mean of peer's time / dwconv's time (above 1: dwconv is faster)", box=None
+    )
+    mine = tables.ours(rows)
     ops = list(dict.fromkeys(row.op for row in rows))
     for name in ("peer", "threads", *ops):
         result.add_column(name, justify="left" if name == "peer" else "right")
-    times = {(row.key, row.peer): row.best_us for row in rows if row.best_us}
     for threads in sorted({row.threads for row in rows}):
-        for peer in dict.fromkeys(row.peer for row in rows):
-            if peer == ours:
-                continue
-            ratios: dict[str, list[float]] = {op: [] for op in ops}
-            for (key, name), time in times.items():
-                if name == peer and key[3] == threads and (key, ours) in times:
-                    ratios[key[1]].append(time / times[key, ours])
-            cells = [f"{geometric_mean(ratios[op]):.2f}" if ratios[op] else "" for op in ops]
-            if any(cells):
-                result.add_row(peer, str(threads), *cells)
+        found = tables.groups(row for row in rows if row.threads == threads)
+        for peer in tables.peers(rows):
+            means = tables.mean_speedups(found, mine, peer) if mine and peer != mine else {}
+            if means:
+                result.add_row(peer, str(threads), *(f"{means[op]:.2f}" if op in means else "" for op in ops))
     return result
 
 

@@ -1,7 +1,8 @@
 """The limits of this machine, measured on the spot, and the roofline they draw.
 
     {"cores": [1, 2],
-     "isa": {"avx512": {"1": {"gflops": 117.5, "bandwidth": [{"bytes": 16384, "read": 2.1e11, "write": ..., "copy": ...}]}}}}
+     "isa": {"avx512": {"1": {"gflops": 117.5, "bandwidth": [{"bytes": 16384, "read": 2.1e11, "write": ...,
+     "copy": ...}]}}}}
 
 `bytes` is the size of each core's buffer, rates are bytes per second of all cores together.
 """
@@ -27,14 +28,16 @@ _X86 = {
 }
 _CPU_FLAGS = {"avx512": "avx512dq", "avx2": "fma"}
 
-SIZES = tuple(1024 * kib for kib in (16, 32, 128, 512, 1024, 1536, 2048, 3072, 4096, 8192, 16384, 32768, 131072))
+SIZES = tuple(
+    1024 * kib for kib in (16, 32, 128, 512, 1024, 1536, 2048, 3072, 4096, 8192, 16384, 32768, 131072)
+)
 _KINDS = ("read", "write", "copy")
 _ATTEMPTS = 12
 _MOVE_BYTES = 32 << 20  # per attempt: half a millisecond in L1, a few in memory
 
 
 def measure(cpu_flags: Sequence[str], threads: Sequence[int] = (1,)) -> dict[str, Any]:
-    """Every instruction set that compiler and CPU have, at each number of cores. Raises compiling.CompileError."""
+    """Every instruction set of compiler and CPU, at each number of cores. Raises compiling.CompileError."""
     found: dict[str, Any] = {}
     for isa, library in _libraries(cpu_flags).items():
         found[isa] = {str(count): _measure(library, count) for count in threads}
@@ -42,29 +45,37 @@ def measure(cpu_flags: Sequence[str], threads: Sequence[int] = (1,)) -> dict[str
 
 
 def best_isa(limits: dict[str, Any]) -> str:
-    return max(limits["isa"], key=lambda isa: float(limits["isa"][isa][str(limits["cores"][0])]["gflops"]))
+    found: dict[str, Any] = limits["isa"]
+    return max(found, key=lambda isa: float(found[isa][str(limits["cores"][0])]["gflops"]))
 
 
 def roofline_us(limits: dict[str, Any], workload: Workload, threads: int) -> float:
     """max(flops / peak, bytes / bandwidth of the level that holds them), in microseconds."""
     limit = limits["isa"][best_isa(limits)][str(threads)]
     step = held_by(limit["bandwidth"], workload.bytes / threads)
-    # Loads and stores share the way to L2 and beyond, but not the ports of L1: whichever is less, so that it is a bound.
+    # Loads and stores share the way to L2 and beyond, but not the ports of L1: whichever is less, so that it
+    # is a bound.
     in_turn = workload.read_bytes / step["read"] + workload.write_bytes / step["write"]
     seconds = min(in_turn, workload.bytes / step["copy"])
-    return max(workload.flops / (limit["gflops"] * 1e9), seconds) * 1e6
+    return float(max(workload.flops / (limit["gflops"] * 1e9), seconds) * 1e6)
 
 
 def held_by(ladder: Sequence[dict[str, float]], size: float) -> dict[str, float]:
-    """The rates of the largest measured buffer that is no larger than `size`: too fast rather than too slow."""
-    return max((step for step in ladder if step["bytes"] <= size), key=lambda s: s["bytes"], default=ladder[0])
+    """The rates of the largest measured buffer not above `size` bytes: too fast rather than too slow."""
+    return max(
+        (step for step in ladder if step["bytes"] <= size), key=lambda s: s["bytes"], default=ladder[0]
+    )
 
 
 def _libraries(cpu_flags: Sequence[str]) -> dict[str, ctypes.CDLL]:
     found = {}
     isas: dict[str, tuple[int, tuple[str, ...]]] = {"baseline": (16, ())}
     if platform.machine() in ("x86_64", "AMD64"):
-        isas |= {isa: row for isa, row in _X86.items() if _CPU_FLAGS[isa] in cpu_flags and compiling.accepts(*row[1])}
+        isas |= {
+            isa: row
+            for isa, row in _X86.items()
+            if _CPU_FLAGS[isa] in cpu_flags and compiling.accepts(*row[1])
+        }
     for isa, (size, flags) in isas.items():
         # The one place where contraction is wanted: a * m + b must become one instruction where there is one.
         options = (*flags, "-ffp-contract=fast", f"-DVECTOR_BYTES={size}")
@@ -81,14 +92,12 @@ def _libraries(cpu_flags: Sequence[str]) -> dict[str, ctypes.CDLL]:
 
 def _measure(library: ctypes.CDLL, threads: int) -> dict[str, Any]:
     with _Cores(threads) as cores:
-        gflops = cores.best(lambda _: library.limit_fma(200_000)) / 1e9
+        gflops = cores.best(lambda _: float(library.limit_fma(200_000))) / 1e9
         ladder = []
         for size in SIZES:
             step: dict[str, float] = {"bytes": size}
             for kind in _KINDS:
-                function = getattr(library, f"limit_{kind}")
-                loops = max(1, _MOVE_BYTES // size)
-                step[kind] = cores.best(lambda buffer, f=function, n=loops: f(buffer, size, n))
+                step[kind] = cores.best(getattr(library, f"limit_{kind}"), size, max(1, _MOVE_BYTES // size))
             ladder.append(step)
     return {"gflops": gflops, "bandwidth": ladder}
 
@@ -110,8 +119,8 @@ class _Cores:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def best(self, function: Callable[[int], float]) -> float:
-        """The fastest of several attempts, the cores of an attempt added up."""
+    def best(self, function: Callable[..., float], *arguments: int) -> float:
+        """The fastest of several attempts at function(buffer, *arguments), summed over the cores."""
 
         def work(index: int) -> list[float]:
             if hasattr(os, "sched_setaffinity"):
@@ -119,8 +128,8 @@ class _Cores:
             rates = []
             for _ in range(_ATTEMPTS):
                 self._barrier.wait()
-                rates.append(function(self._buffers[index].ctypes.data))
+                rates.append(function(self._buffers[index].ctypes.data, *arguments))
             return rates
 
         rates = list(self._pool.map(work, range(len(self._cpus))))
-        return max(sum(attempt) for attempt in zip(*rates, strict=True))
+        return float(max(sum(attempt) for attempt in zip(*rates, strict=True)))

@@ -1,4 +1,4 @@
-"""What the result was measured on: CPU, frequency, caches, versions, commit, and how much of the CPU others took."""
+"""What the result was measured on: CPU, caches, versions, commit; and how much of the CPU others took."""
 
 from __future__ import annotations
 
@@ -65,7 +65,18 @@ def cpu_times() -> tuple[float, float]:
 
 
 def _isa_flags() -> list[str]:
-    wanted = {"avx", "avx2", "fma", "avx512f", "avx512vl", "avx512bw", "avx512dq", "avx512_fp16", "amx_bf16", "asimd"}
+    wanted = {
+        "avx",
+        "avx2",
+        "fma",
+        "avx512f",
+        "avx512vl",
+        "avx512bw",
+        "avx512dq",
+        "avx512_fp16",
+        "amx_bf16",
+        "asimd",
+    }
     for line in _read("/proc/cpuinfo").splitlines():
         if line.startswith(("flags", "Features")):
             return sorted(wanted & set(line.split()))

@@ -1,12 +1,14 @@
 """One honest run: all peers side by side on one workload after another, in interleaved rounds.
 
-Every turn goes round the peers, so that drift of the machine hits all alike, and begins with another peer each time.
-Rounds are added while a row is too noisy. A peer that is wrong, crashes or hangs is reported as such; the run goes on.
+Every turn goes round the peers, so that drift of the machine hits all alike, and begins with another peer
+each time. Rounds are added while a row is too noisy. A peer that is wrong, crashes or hangs is reported as
+such; the run goes on.
 """
 
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from bench import problem as problems
 from bench import stats
 from bench.machine import usable_cpus
 from bench.peers import is_ours, peer_class
-from bench.process import WorkerGone, WorkerProcess
+from bench.process import WorkerError, WorkerProcess
 from bench.schema import Row, compare_peers
 from bench.workloads import Workload
 
@@ -26,22 +28,28 @@ CHAIN = 4  # layers; the slope is (time of the chain - time of one) / (CHAIN - 1
 
 @dataclass(frozen=True)
 class Settings:
-    """Seconds per sample are long against the clock's 50 ns and short against the scheduler's milliseconds."""
+    """A sample is long against the clock's 50 ns and short against the scheduler's milliseconds.
+
+    A round is a preparation of every peer in other memory than before, then `turns` turns of `samples`.
+    Rounds beyond `rounds` are added while a row is noisy, but none after `patience` seconds on a workload.
+    """
 
     rounds: int
+    turns: int
     samples: int
     sample_seconds: float
     most_rounds: int
+    patience: float = 5
     timeout: float = 120
     cold_bytes: int = 0
 
 
-QUICK = Settings(rounds=6, samples=3, sample_seconds=0.002, most_rounds=18)
-FULL = Settings(rounds=10, samples=4, sample_seconds=0.003, most_rounds=40)
+QUICK = Settings(rounds=4, turns=2, samples=3, sample_seconds=0.002, most_rounds=10)
+FULL = Settings(rounds=4, turns=3, samples=4, sample_seconds=0.003, most_rounds=10)
 
 
 class Crew(AbstractContextManager["Crew"]):
-    """The workers of all peers at one thread count; one that is gone is started again for the next workload."""
+    """The workers of all peers at one thread count; a lost one is started again for the next workload."""
 
     def __init__(self, peers: Sequence[str], threads: int, settings: Settings) -> None:
         self.threads, self.settings = threads, settings
@@ -60,9 +68,9 @@ class Crew(AbstractContextManager["Crew"]):
             if peer not in self._workers:
                 self._start(peer)
             return self._workers[peer].ask(call, self.settings.timeout, **arguments)
-        except WorkerGone as gone:
+        except WorkerError as lost:
             self._workers.pop(peer, None)
-            return {"status": gone.status, "message": str(gone)}
+            return {"status": lost.status, "message": str(lost)}
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers.values():
@@ -73,10 +81,13 @@ class Crew(AbstractContextManager["Crew"]):
         cpus = usable_cpus()[: self.threads]
         try:
             worker = WorkerProcess(peer, self.threads, cpus)
-        except WorkerGone as gone:
+        except WorkerError as lost:
             if peer in self.described:
                 raise
-            self.described[peer] = {"absent": f"{gone.status} at start: {gone}"}
+            self.described[peer] = {"absent": f"{lost.status} at start: {lost}"}
+            return
+        except ImportError as problem:
+            self.described[peer] = {"absent": str(problem)}
             return
         greeting = dict(worker.greeting)
         if greeting.pop("status") == "ok":
@@ -87,7 +98,9 @@ class Crew(AbstractContextManager["Crew"]):
             self.described[peer] = {"absent": greeting["message"]}
 
 
-def run_workload(workload: Workload, crews: Sequence[Crew], limits: Callable[[Workload, int], float | None]) -> list[Row]:
+def run_workload(
+    workload: Workload, crews: Sequence[Crew], limits: Callable[[Workload, int], float | None]
+) -> list[Row]:
     """Rows of every peer at every thread count. `limits` gives the roofline time in microseconds."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="dwconv-bench-") as folder:
@@ -138,26 +151,48 @@ def _prepare(workload: Workload, crew: Crew, peer: str, folder: str) -> Row:
     return row
 
 
-def _interleave(crew: Crew, timed: list[tuple[str, str]], rows: dict[str, Row]) -> dict[tuple[str, str], stats.Timing]:
+def _interleave(
+    crew: Crew, timed: list[tuple[str, str]], rows: dict[str, Row]
+) -> dict[tuple[str, str], stats.Timing]:
     settings = crew.settings
     rounds: dict[tuple[str, str], list[list[float]]] = {pair: [] for pair in timed}
-    arguments = {"samples": settings.samples, "seconds": settings.sample_seconds, "cold_bytes": settings.cold_bytes}
-    for turn in range(settings.most_rounds):
-        pairs = list(rounds)
-        start = turn % len(pairs) if pairs else 0
-        for peer, key in pairs[start:] + pairs[:start]:
-            if rows[peer].status != "ok":
-                continue
-            answer = crew.ask(peer, "sample", key=key, **arguments)
-            if answer["status"] == "ok":
-                rounds[peer, key].append(answer["us"])
-            else:
-                rows[peer].status, rows[peer].message = answer["status"], answer["message"]
-        rounds = {pair: turns for pair, turns in rounds.items() if rows[pair[0]].status == "ok"}
-        enough = turn + 1 >= settings.rounds
-        if enough and not any(stats.summarize(turns).noisy for turns in rounds.values()):
+    arguments = {
+        "samples": settings.samples,
+        "seconds": settings.sample_seconds,
+        "cold_bytes": settings.cold_bytes,
+    }
+
+    def ask(peer: str, call: str, **arguments: Any) -> dict[str, Any] | None:
+        """The answer of a peer that works; one that fails is marked in its row."""
+        row = rows[peer]
+        if row.status != "ok":
+            return None
+        answer = crew.ask(peer, call, **arguments)
+        if answer["status"] != "ok":
+            row.status, row.message = answer["status"], answer["message"]
+            return None
+        return answer
+
+    started = time.monotonic()
+    for number in range(settings.most_rounds):
+        for (peer, key), samples in rounds.items():
+            samples.append([])
+            if number:
+                ask(peer, "renew", key=key)
+        for turn in range(settings.turns):
+            pairs = list(rounds)
+            start = (number * settings.turns + turn) % len(pairs) if pairs else 0
+            for peer, key in pairs[start:] + pairs[:start]:
+                answer = ask(peer, "sample", key=key, **arguments)
+                if answer:
+                    rounds[peer, key][-1] += answer["us"]
+        rounds = {pair: samples for pair, samples in rounds.items() if rows[pair[0]].status == "ok"}
+        if number + 1 < settings.rounds:
+            continue
+        quiet = not any(stats.summarize(samples).noisy for samples in rounds.values())
+        if quiet or time.monotonic() - started > settings.patience:
             break
-    return {pair: stats.summarize(turns) for pair, turns in rounds.items()}
+    return {pair: stats.summarize(samples) for pair, samples in rounds.items()}
 
 
 def _fill(row: Row, call: stats.Timing, chain: stats.Timing | None, roofline_us: float | None) -> None:

@@ -1,8 +1,9 @@
 """The networks, each a compact description that expands to its layers and blocks.
 
-Every convolution of a network is a layer, classifiers and squeeze-and-excitation products included (as 1x1 images), so
-that totals equal the published multiply-accumulate counts; pooling, normalisation and gates are left out.
-Blocks are what dwconv runs as one operation: depthwise + pointwise, and inverted residuals without a gate inside.
+Every convolution of a network is a layer, classifiers and squeeze-and-excitation products included (as 1x1
+images), so that totals equal the published multiply-accumulate counts; pooling, normalisation and gates are
+left out. Blocks are what dwconv runs as one operation: depthwise + pointwise, and inverted residuals without
+a gate inside.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ class _Net:
         self.channels, self.activation = channels, activation
         self.found: list[Workload] = []
 
-    def conv(self, out: int, kernel: int, stride: int = 1, padding: str = "same", activation: str | None = None) -> None:
+    def conv(
+        self, out: int, kernel: int, stride: int = 1, padding: str = "same", activation: str | None = None
+    ) -> None:
         op = "pointwise" if kernel == 1 else "conv"
         self._layers(self._stage(op, out, kernel, stride, padding, activation or self.activation))
 
@@ -32,12 +35,16 @@ class _Net:
         self._layers(self._stage("depthwise", self.channels, kernel, stride, activation=activation))
 
     def separable(self, out: int, stride: int = 1, between: bool = True) -> None:
-        depthwise = self._stage("depthwise", self.channels, 3, stride, activation=self.activation if between else None)
+        depthwise = self._stage(
+            "depthwise", self.channels, 3, stride, activation=self.activation if between else None
+        )
         self._block(depthwise, self._stage("pointwise", out, activation=self.activation))
 
     def inverted(self, out: int, expanded: int, kernel: int = 3, stride: int = 1, squeeze: int = 0) -> None:
         residual = stride == 1 and out == self.channels
-        stages = [self._stage("depthwise", expanded, kernel, stride, activation=self.activation, channels=expanded)]
+        stages = [
+            self._stage("depthwise", expanded, kernel, stride, activation=self.activation, channels=expanded)
+        ]
         if expanded != self.channels:
             stages.insert(0, self._stage("pointwise", expanded, activation=self.activation))
         project = self._stage("pointwise", out, channels=expanded)
@@ -85,7 +92,17 @@ class _Net:
 def _mobilenet_v1() -> list[Workload]:
     net = _Net("mobilenet_v1", 224)
     net.conv(32, 3, 2)
-    for out, stride in [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]:
+    for out, stride in [
+        (64, 1),
+        (128, 2),
+        (128, 1),
+        (256, 2),
+        (256, 1),
+        (512, 2),
+        *[(512, 1)] * 5,
+        (1024, 2),
+        (1024, 1),
+    ]:
         net.separable(out, stride)
     net.on_pooled(1000)
     return net.found
@@ -130,11 +147,12 @@ def _mobilenet_v3(name: str, rows: str, last: int, hidden: int) -> list[Workload
     return net.found
 
 
-# kernel, expanded and output channels, squeeze-and-excitation, activation, stride (tables 1 and 2 of the paper)
+# kernel, expanded and output channels, squeeze-and-excitation, activation, stride (tables 1 and 2 of the
+# paper)
 _V3_LARGE = (
     "3 16 16 - re 1; 3 64 24 - re 2; 3 72 24 - re 1; 5 72 40 se re 2; 5 120 40 se re 1; 5 120 40 se re 1;"
-    "3 240 80 - hs 2; 3 200 80 - hs 1; 3 184 80 - hs 1; 3 184 80 - hs 1; 3 480 112 se hs 1; 3 672 112 se hs 1;"
-    "5 672 160 se hs 2; 5 960 160 se hs 1; 5 960 160 se hs 1"
+    "3 240 80 - hs 2; 3 200 80 - hs 1; 3 184 80 - hs 1; 3 184 80 - hs 1; 3 480 112 se hs 1;"
+    "3 672 112 se hs 1; 5 672 160 se hs 2; 5 960 160 se hs 1; 5 960 160 se hs 1"
 )
 _V3_SMALL = (
     "3 16 16 se re 2; 3 72 24 - re 2; 3 88 24 - re 1; 5 96 40 se hs 2; 5 240 40 se hs 1; 5 240 40 se hs 1;"
@@ -226,7 +244,7 @@ def _pointwise(name: str, table: str) -> Iterator[Workload]:
 
 
 def _blocks(name: str, table: str) -> Iterator[Workload]:
-    """Rows of `size in>out` (depthwise-separable pair) or `size in>expanded>out` (inverted residual), then `sS`."""
+    """Rows of `size in>out` (separable pair) or `size in>expanded>out` (inverted residual), then `sS`."""
     for row in table.split(";"):
         size, chain, *options = row.split()
         channels = [int(c) for c in chain.split(">")]
@@ -244,32 +262,38 @@ def _classic() -> list[Workload]:
     return [
         *_depthwise(
             "classic",
-            "112x112x32 3x3; 112x112x64 3x3 s2; 56x56x128 3x3; 56x56x128 3x3 s2; 28x28x256 3x3; 28x28x256 3x3 s2;"
-            "14x14x512 3x3; 14x14x512 3x3 s2; 7x7x1024 3x3; 7x7x1040 3x3; 56x56x144 3x3; 56x56x24 3x3; 28x28x40 3x3;"
-            "28x28x72 3x3; 28x28x120 3x3; 28x28x240 5x5; 14x14x672 5x5; 56x56x96 7x7; 14x14x384 7x7",
+            "112x112x32 3x3; 112x112x64 3x3 s2; 56x56x128 3x3; 56x56x128 3x3 s2; 28x28x256 3x3;"
+            "28x28x256 3x3 s2; 14x14x512 3x3; 14x14x512 3x3 s2; 7x7x1024 3x3; 7x7x1040 3x3; 56x56x144 3x3;"
+            "56x56x24 3x3; 28x28x40 3x3; 28x28x72 3x3; 28x28x120 3x3; 28x28x240 5x5; 14x14x672 5x5;"
+            "56x56x96 7x7; 14x14x384 7x7",
         ),
         *_pointwise(
-            "classic", "112x112 16>96; 112x112 96>24; 56x56 24>144; 56x56 144>24; 112x112 32>64; 7x7 1024>1024"
+            "classic",
+            "112x112 16>96; 112x112 96>24; 56x56 24>144; 56x56 144>24; 112x112 32>64; 7x7 1024>1024",
         ),
         *_blocks(
             "classic",
             "112 32>64; 56 128>128; 14 512>512; 112 16>96>24 s2; 56 24>144>24; 28 32>192>32; 14 64>384>64;"
-            "14 96>576>96; 7 160>960>160; 256 32>64; 512 32>64; 256 16>96>24 s2; 512 16>96>24 s2; 256 24>144>24",
+            "14 96>576>96; 7 160>960>160; 256 32>64; 512 32>64; 256 16>96>24 s2; 512 16>96>24 s2;"
+            "256 24>144>24",
         ),
     ]
 
 
 def _stress() -> list[Workload]:
-    """Where libraries have cliffs: dilation, multipliers, big kernels, odd channels, batches, extreme image sizes."""
+    """Where libraries have cliffs: dilation, multipliers, big kernels, odd channels, batches, sizes."""
     return [
         *_depthwise(
             "stress",
-            "56x56x64 3x3 d2; 56x56x64 3x3 d4; 56x56x64 3x3 d18; 56x56x64 3x3 s2 d2; 56x56x32 3x3 m2; 56x56x32 3x3 m4;"
-            "112x112x3 3x3 m8; 56x56x64 4x4; 56x56x64 9x9; 56x56x64 11x11; 56x56x64 31x31; 56x56x64 1x9; 56x56x64 9x1;"
+            "56x56x64 3x3 d2; 56x56x64 3x3 d4; 56x56x64 3x3 d18; 56x56x64 3x3 s2 d2; 56x56x32 3x3 m2;"
+            "56x56x32 3x3 m4; 112x112x3 3x3 m8; 56x56x64 4x4; 56x56x64 9x9; 56x56x64 11x11; 56x56x64 31x31;"
+            "56x56x64 1x9; 56x56x64 9x1;"
             "112x112x3 3x3; 112x112x17 3x3; 112x112x24 3x3; 112x112x40 3x3; 112x112x1 3x3; 28x28x256 3x3 b8;"
             "1x1x256 3x3; 4x4x256 3x3; 256x256x32 3x3; 512x512x32 3x3; 1024x1024x32 3x3; 1024x1024x32 3x3 s2",
         ),
-        *_pointwise("stress", "1x1 512>512; 4x4 256>256; 56x56 3>16; 56x56 17>40; 112x112 24>24; 512x512 32>64"),
+        *_pointwise(
+            "stress", "1x1 512>512; 4x4 256>256; 56x56 3>16; 56x56 17>40; 112x112 24>24; 512x512 32>64"
+        ),
         *_blocks("stress", "1024 32>64; 1024 24>144>24; 416 32>64 s2; 13 512>1024"),
     ]
 
@@ -288,11 +312,12 @@ NETWORKS: dict[str, Callable[[], list[Workload]]] = {
     "stress": _stress,
 }
 
+SETS = ("classic", "stress")  # chosen layers, of which no total makes sense
 OPS = ("depthwise", "pointwise", "conv", "blocks")
 
 
 def expand(network: str, ops: tuple[str, ...] = OPS) -> list[Workload]:
-    """The distinct workloads of a network in order of appearance, equal ones counted. KeyError for no such network."""
+    """Distinct workloads in order of appearance, equal ones counted. KeyError for no such network."""
     counts: dict[Workload, int] = {}
     for workload in NETWORKS[network]():
         if workload.kind in ops:

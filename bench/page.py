@@ -15,7 +15,7 @@ from bench.stats import NOISY, geometric_mean
 
 
 def render(results: Results, pictures: Sequence[Path] = ()) -> str:
-    found, mine = tables.groups(results), tables.ours(results)
+    found, mine = tables.groups(results.rows), tables.ours(results.rows)
     template = Template(Path(__file__).with_name("page.html").read_text())
     return template.substitute(
         machine=escape(_machine(results)),
@@ -30,16 +30,18 @@ def render(results: Results, pictures: Sequence[Path] = ()) -> str:
 
 
 _EXPLANATION = (
-    "The figures above are geometric means of the time of the best other library, workload by workload, divided by the "
-    "time of dwconv: 1.20 means that the fastest alternative takes 20 % longer. All libraries ran side by side in one "
-    "run, in interleaved rounds, each in its best form, and every result was checked before it was timed."
+    "The figures above are geometric means of the time of the best other library, workload by workload, "
+    "divided by the time of dwconv: 1.20 means that the fastest alternative takes 20 % longer. All libraries "
+    "ran side by side, in interleaved rounds, each in its best form, and every result was checked before it "
+    "was timed."
 )
 
 
 def _machine(results: Results) -> str:
     machine = results.machine
     cold = ", caches evicted" if results.settings.get("cold_bytes") else ""
-    return f"{machine['cpu']}, {machine['cores']} cores, float32 NHWC{cold}, {machine['date'][:10]}, commit {machine['commit']}"
+    origin = f"{machine['date'][:10]}, commit {machine['commit'] or 'unknown'}"
+    return f"{machine['cpu']}, {machine['cores']} cores, float32 NHWC{cold}, {origin}"
 
 
 def _cards(found: Sequence[tables.Group], mine: str) -> Iterable[str]:
@@ -52,15 +54,18 @@ def _cards(found: Sequence[tables.Group], mine: str) -> Iterable[str]:
         mean = geometric_mean(values)
         name = op.replace("_", " ") + (f", {threads} threads" if threads > 1 else "")
         wins = sum(value >= 1 for value in values)
+        kind = "win" if mean >= 1 else "loss"
         yield (
-            f'<div class="card"><span class="soft">{escape(name)}</span><b class="{"win" if mean >= 1 else "loss"}">'
-            f'{mean:.2f}&times;</b><span class="soft">fastest in {wins} of {len(values)}</span></div>'
+            f'<div class="card"><span class="soft">{escape(name)}</span>'
+            f'<b class="{kind}">{mean:.2f}&times;</b>'
+            f'<span class="soft">fastest in {wins} of {len(values)}</span></div>'
         )
 
 
 def _picture(path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
-    return f'<h2>{escape(path.stem.capitalize())}</h2><img alt="{escape(path.stem)}" src="data:image/png;base64,{data}">'
+    name = escape(path.stem)
+    return f'<h2>{name.capitalize()}</h2><img alt="{name}" src="data:image/png;base64,{data}">'
 
 
 def _losses(found: Sequence[tables.Group], mine: str) -> Iterable[str]:
@@ -68,7 +73,8 @@ def _losses(found: Sequence[tables.Group], mine: str) -> Iterable[str]:
     if not lost:
         yield "<p>In this run, nowhere.</p>"
         return
-    yield '<div class="scroll"><table><thead><tr><th>workload<th>threads<th>dwconv, us<th>best peer, us<th>ratio</thead><tbody>'
+    head = "<th>workload<th>threads<th>dwconv, us<th>best peer, us<th>ratio"
+    yield f'<div class="scroll"><table><thead><tr>{head}</thead><tbody>'
     for group in lost:
         first, best = group.first, group.best_peer
         assert best is not None
@@ -79,7 +85,7 @@ def _losses(found: Sequence[tables.Group], mine: str) -> Iterable[str]:
 
 
 def _sections(results: Results, found: Sequence[tables.Group]) -> Iterable[str]:
-    columns = tables.peers(results)
+    columns = tables.peers(results.rows)
     head = "".join(f"<th>{escape(peer)}" for peer in columns)
     sections = list(dict.fromkeys((g.first.network, g.first.op, g.first.threads) for g in found))
     for network, op, threads in sections:
@@ -87,8 +93,9 @@ def _sections(results: Results, found: Sequence[tables.Group]) -> Iterable[str]:
         rows = [g for g in found if (g.first.network, g.first.op, g.first.threads) == (network, op, threads)]
         body = "".join(_line(group, columns) for group in rows)
         yield (
-            f'<details data-name="{escape(name)} {escape(op)}"><summary>{escape(name)}</summary><div class="scroll">'
-            f"<table><thead><tr><th>shape<th>roofline{head}</thead><tbody>{body}</tbody></table></div></details>"
+            f'<details data-name="{escape(name)} {escape(op)}"><summary>{escape(name)}</summary>'
+            f'<div class="scroll"><table><thead><tr><th>shape<th>roofline{head}</thead>'
+            f"<tbody>{body}</tbody></table></div></details>"
         )
 
 
@@ -108,7 +115,9 @@ def _cell(row: Row | None, best: float | None) -> str:
     marks = "*" * (row.slope_us == row.best_us) + "~" * ((row.noise or 0) > NOISY)
     share = min(1.0, row.roofline_share or 0)
     bar = f'<span class="bar" style="width:{share:.0%}"></span>' if share else ""
-    title = f"minimum {row.min_us:.1f} us, median {row.median_us:.1f} us, {row.gflops:.1f} GFLOP/s, {row.kernels}"
+    title = (
+        f"minimum {row.min_us:.1f} us, median {row.median_us:.1f} us, {row.gflops:.1f} GFLOP/s, {row.kernels}"
+    )
     return f'<td class="{classes}" title="{escape(title)}">{row.best_us:.1f}{marks}{bar}'
 
 
@@ -118,4 +127,5 @@ def _peers(results: Results) -> Iterable[str]:
             yield f"<li><b>{escape(peer)}</b>: absent ({escape(described['absent'].splitlines()[0])})</li>"
         else:
             details = ", ".join(f"{key} {value}" for key, value in described.items() if key != "version")
-            yield f"<li><b>{escape(peer)}</b> {escape(str(described.get('version', '')))} {escape(details)}</li>"
+            version = str(described.get("version", ""))
+            yield f"<li><b>{escape(peer)}</b> {escape(version)} {escape(details)}</li>"

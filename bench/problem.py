@@ -13,8 +13,8 @@ from bench.workloads import Stage, Workload
 
 Array = NDArray[np.float32]
 
-# Of the largest magnitude of the expected output. float32 sums of these sizes stay below 1e-5 of it in any order;
-# arithmetic in bfloat16, float16 or TF32 starts at 5e-4.
+# Of the largest magnitude of the expected output. float32 sums of these sizes stay below 1e-5 of it in any
+# order; arithmetic in bfloat16, float16 or TF32 starts at 5e-4.
 TOLERANCE = 1e-4
 
 
@@ -29,7 +29,7 @@ class Problem:
 
 
 def make(workload: Workload, seed: int = 0) -> Problem:
-    """Random values whose magnitude stays near 1 through a chain, so that no activation saturates everything."""
+    """Random values whose magnitude stays near 1 through a chain, so that activations do not saturate."""
     rng = np.random.default_rng(seed)
     filters = []
     for stage in workload.stages:
@@ -41,7 +41,8 @@ def make(workload: Workload, seed: int = 0) -> Problem:
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> Array:
-    return rng.standard_normal(shape, np.float32) * np.float32(scale)
+    values: Array = rng.standard_normal(shape, np.float32) * np.float32(scale)
+    return values
 
 
 def reference(problem: Problem) -> Array:
@@ -63,7 +64,9 @@ def _convolve(x: NDArray[np.float64], stage: Stage, filters: NDArray[np.float64]
             columns, from_columns = _overlap(column * stage.dilation - pad_left, stage.stride, width, out_w)
             taps = x[:, from_rows, from_columns]
             if stage.op == "depthwise":
-                product = (taps[..., None] * filters[row, column]).reshape(*taps.shape[:3], -1)
+                product = (taps[..., None] * filters[row, column]).reshape(
+                    *taps.shape[:3], stage.out_channels
+                )
             else:
                 product = taps @ filters[row, column]
             y[:, rows, columns] += product
@@ -80,20 +83,24 @@ def _overlap(offset: int, stride: int, size: int, out: int) -> tuple[slice, slic
     return slice(first, last), slice(start, start + (last - first - 1) * stride + 1, stride)
 
 
+_CLIPS: dict[str, tuple[float, float]] = {"relu": (0, float("inf")), "relu6": (0, 6)}
+
+
 def _activate(y: NDArray[np.float64], name: str | None) -> NDArray[np.float64]:
+    result: NDArray[np.float64]
     if name is None:
-        return y
-    if name == "relu":
-        return np.maximum(y, 0)
-    if name == "relu6":
-        return np.clip(y, 0, 6)
-    if name == "hard_swish":
-        return y * np.clip(y + 3, 0, 6) / 6
-    if name == "silu":
-        return y / (1 + np.exp(-y))
-    if name == "gelu":
-        return y * (1 + _erf(y / 2**0.5)) / 2
-    raise ValueError(f"no such activation in the benchmark: {name}")
+        result = y
+    elif name in _CLIPS:
+        result = np.clip(y, *_CLIPS[name])
+    elif name == "hard_swish":
+        result = y * np.clip(y + 3, 0, 6) / 6
+    elif name == "silu":
+        result = y / (1 + np.exp(-y))
+    elif name == "gelu":
+        result = y * (1 + _erf(y / 2**0.5)) / 2
+    else:
+        raise ValueError(f"no such activation in the benchmark: {name}")
+    return result
 
 
 def _erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,7 +111,7 @@ def _erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def error(got: Array, expected: Array) -> float:
-    """The largest difference as a share of the largest magnitude; infinite where shapes differ or NaNs appear."""
+    """Largest difference as a share of the largest magnitude; infinite where shapes differ or NaNs appear."""
     if got.shape != expected.shape or not np.isfinite(got).all():
         return float("inf")
     scale = float(np.abs(expected).max()) or 1.0

@@ -16,7 +16,7 @@ from bench.compiling import ROOT
 from bench.peers import peer_class
 
 
-class WorkerGone(Exception):
+class WorkerError(Exception):
     """The worker crashed or did not answer in time; `status` is "crashed" or "hung"."""
 
     def __init__(self, status: str, message: str) -> None:
@@ -27,13 +27,13 @@ class WorkerGone(Exception):
 class WorkerProcess:
     """A worker that is stopped (SIGSTOP) whenever it is not being asked: an idle thread pool cannot spin."""
 
-    def __init__(self, peer: str, threads: int, cpus: list[int], start_timeout: float = 120) -> None:
+    def __init__(self, peer: str, threads: int, cpus: list[int], start_timeout: float = 600) -> None:
         self.peer, self.threads = peer, threads
         kind, _ = peer_class(peer)
         environment = {**os.environ, **kind.environment(threads)}
-        paths = [str(ROOT), *filter(None, [environment.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-        self._errors = tempfile.TemporaryFile()
+        # A worker imports what this process can: peers may live anywhere.
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (`close` closes it)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.worker", peer, str(threads), ",".join(map(str, cpus))],
             stdin=subprocess.PIPE,
@@ -44,11 +44,12 @@ class WorkerProcess:
             start_new_session=True,
         )
         self._buffer = b""
+        # Long enough for a small board to compile dwconv's kernels.
         self.greeting = self._answer(start_timeout)
         self._pause()
 
     def ask(self, call: str, timeout: float = 120, **arguments: Any) -> dict[str, Any]:
-        """The answer of Worker.`call`. Raises WorkerGone, after which the object is of no more use."""
+        """The answer of Worker.`call`. Raises WorkerError, after which the object is of no more use."""
         assert self._process.stdin is not None
         try:
             self._process.send_signal(signal.SIGCONT)
@@ -76,10 +77,10 @@ class WorkerProcess:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([descriptor], [], [], left)[0]:
                 self.close()
-                raise WorkerGone("hung", f"no answer within {timeout:.0f} s")
+                raise WorkerError("hung", f"no answer within {timeout:.0f} s")
             chunk = os.read(descriptor, 65536)
             if not chunk:
-                raise WorkerGone("crashed", self._last_words())
+                raise WorkerError("crashed", self._last_words())
             self._buffer += chunk
         line, self._buffer = self._buffer.split(b"\n", 1)
         answer: dict[str, Any] = json.loads(line)

@@ -5,7 +5,7 @@
     settings   how it was measured: rounds, samples, seconds per sample, networks, ops, threads, cold
     limits     see limits.measure, or null
     peers      name -> {"version": ..., ...}, or {"absent": reason}
-    noise      {"steal_share": of CPU time taken by other guests, "noisy_rows": share of rows with noise above stats.NOISY}
+    noise      {"steal_share": of CPU time taken by other guests, "noisy_rows": of rows above stats.NOISY}
     rows       one per (workload, threads, peer): the fields of Row
 
 Times are microseconds, sizes bytes, shares and ratios plain numbers; a figure that does not exist is null.
@@ -20,7 +20,8 @@ from typing import Any
 
 SCHEMA = 1
 
-# Why a row has no time, beside "ok": the result differed, the peer cannot express it, raised, died, did not answer.
+# Why a row has no time, beside "ok": the result differed, the peer cannot express it, raised, died, did not
+# answer.
 STATUSES = ("ok", "wrong", "unsupported", "failed", "crashed", "hung")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-# Above this, a row's minimum would likely come out differently in another run; such rows are repeated, then flagged.
+# Above this, a row's minimum would likely come out differently in another run; such rows are repeated, then
+# flagged.
 NOISY = 0.03
 
 
@@ -28,8 +29,8 @@ class Timing:
 def summarize(rounds: Sequence[Sequence[float]]) -> Timing:
     """The timing of samples taken in interleaved rounds. ValueError without a sample.
 
-    The noise is what two shorter measurements would have disagreed by: the minimum of the even rounds against the
-    minimum of the odd ones.
+    The noise is what two shorter measurements would have disagreed by: the minimum of the even rounds against
+    the minimum of the odd ones.
     """
     samples = sorted(value for turn in rounds for value in turn)
     if not samples:

@@ -1,12 +1,12 @@
-"""What results say, as plain data: who is faster by how much, whole networks, losses. Reports only dress this up."""
+"""What results say, as plain data: who is faster by how much, networks, losses. Reports only dress it up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.peers import is_ours
-from bench.schema import Results, Row
+from bench.schema import Row
 from bench.stats import geometric_mean
 
 LAYERS = ("depthwise", "pointwise", "conv")
@@ -37,22 +37,22 @@ class Group:
         return best.best_us / mine if mine and best and best.best_us else None
 
 
-def groups(results: Results) -> list[Group]:
+def groups(rows: Iterable[Row]) -> list[Group]:
     """In order of measurement."""
     found: dict[tuple[str, str, str, int], dict[str, Row]] = {}
-    for row in results.rows:
+    for row in rows:
         found.setdefault(row.key, {})[row.peer] = row
     return [Group(rows) for rows in found.values()]
 
 
-def peers(results: Results) -> list[str]:
+def peers(rows: Iterable[Row]) -> list[str]:
     """Those with a row, in order of measurement."""
-    return list(dict.fromkeys(row.peer for row in results.rows))
+    return list(dict.fromkeys(row.peer for row in rows))
 
 
-def ours(results: Results) -> str | None:
+def ours(rows: Iterable[Row]) -> str | None:
     """The form of dwconv that is compared: the first that was measured."""
-    return next((peer for peer in peers(results) if is_ours(peer)), None)
+    return next((peer for peer in peers(rows) if is_ours(peer)), None)
 
 
 def mean_speedups(found: Sequence[Group], mine: str, other: str) -> dict[str, float]:
@@ -75,7 +75,9 @@ def network_totals(found: Sequence[Group]) -> dict[tuple[str, int], dict[str, fl
     for group in found:
         if group.first.op not in LAYERS:
             continue
-        total = totals.setdefault((group.first.network, group.first.threads), dict.fromkeys([*names, "roofline"], 0.0))
+        total = totals.setdefault(
+            (group.first.network, group.first.threads), dict.fromkeys([*names, "roofline"], 0.0)
+        )
         for peer in names:
             time = group.best_us(peer)
             total[peer] += group.first.count * time if time else float("inf")

@@ -1,7 +1,8 @@
 """One process per peer: holds the library and its prepared workloads, and times calls when told to.
 
-`python -m bench.worker PEER THREADS CPUS` reads requests as JSON lines from its standard input and answers each with one
-JSON line. OpenMP runtimes must not meet in one process, and a peer that crashes must not take the run with it.
+`python -m bench.worker PEER THREADS CPUS` reads requests as JSON lines from its standard input and answers
+each with one JSON line. OpenMP runtimes must not meet in one process, and a peer that crashes must not take
+the run with it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from bench import problem as problems
 from bench.peers import Absent, Peer, Runner, Unsupported, peer_class
 
 
-
 class Worker:
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.runners: dict[str, Runner] = {}
+        self.folders: dict[str, Path] = {}
         self.loops: dict[str, int] = {}
         self.evictor: np.ndarray[Any, Any] | None = None
 
@@ -39,7 +40,7 @@ class Worker:
         error = problems.error(runner.output(), expected)
         correct = error <= problems.TOLERANCE
         if correct:
-            self.runners[key] = runner
+            self.runners[key], self.folders[key] = runner, Path(folder)
         else:
             runner.release()
         return {
@@ -49,6 +50,15 @@ class Worker:
             "correct": correct,
             "kernels": runner.kernels,
         }
+
+    def renew(self, key: str) -> dict[str, Any]:
+        """Prepares anew in other memory, which the old runner's still being there ensures."""
+        problem, _ = problems.load(self.folders[key])
+        runner = self.peer.prepare(problem)
+        runner.run(1)
+        self.runners[key].release()
+        self.runners[key] = runner
+        return {}
 
     def sample(self, key: str, samples: int, seconds: float, cold_bytes: int = 0) -> dict[str, Any]:
         """Microseconds per call, `samples` times over at least `seconds` each; after one call to warm up.
@@ -103,7 +113,7 @@ def _calibrate(runner: Runner, seconds: float) -> int:
 
 
 def _memory_peak(reset: bool = False) -> int:
-    """The largest resident size in bytes; with reset, the present one, from which a new peak is counted. 0: unknown."""
+    """The largest resident size in bytes; `reset` starts a new peak at the present size. 0: unknown."""
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")

@@ -1,7 +1,7 @@
 """What is measured: a workload is a chain of convolutions on one NHWC image size.
 
-A layer is a chain of one stage, a depthwise-separable pair has two, an inverted residual three. Padding follows
-spec.md ("same" is TensorFlow's rule). Sizes are pixels, counts are exact integers.
+A layer is a chain of one stage, a depthwise-separable pair has two, an inverted residual three. Padding
+follows spec.md ("same" is TensorFlow's rule). Sizes are pixels, counts are exact integers.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Workload:
-    """A chain of stages on images [batch, height, width, channels]; `count` is how often the network holds it."""
+    """A chain of stages on images [batch, height, width, channels], `count` times in its network."""
 
     network: str
     stages: tuple[Stage, ...]
@@ -151,7 +151,10 @@ class Workload:
             if first.out_channels != first.in_channels:
                 parts.append(f"m{first.out_channels // first.in_channels}")
         else:
-            channels = [self.stages[0].in_channels, *(s.out_channels for s in self.stages if s.op != "depthwise")]
+            channels = [
+                self.stages[0].in_channels,
+                *(s.out_channels for s in self.stages if s.op != "depthwise"),
+            ]
             parts.append(">".join(map(str, channels)))
         for stage in self.stages:
             if stage.kernel != (1, 1) or stage.op == "depthwise":

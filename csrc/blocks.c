@@ -30,7 +30,9 @@ typedef struct block {
 
 /* Pixels a multiple of 1 KB or so apart compete for the same few sets of the first-level cache: 16 floats more
  * spread them. Few channels stay dense, which lets kernels treat neighbouring pixels as one. */
-static int64_t scratch_pixel(int64_t channels) { return channels < 64 ? channels : (channels + 15) / 16 * 16 + 16; }
+static int64_t scratch_pixel(int64_t channels) {
+    return channels < 64 ? channels : (channels + 15) / 16 * 16 + 16;
+}
 
 static int64_t ring_rows_for(const dwconv_window *w, int64_t chunk_rows, int64_t in_h) {
     return smaller(in_h, (chunk_rows - 1) * w->stride_h + (w->kernel_h - 1) * w->dilation_h + 1);
@@ -90,8 +92,8 @@ static void expand_rows(const block *b, const float *image, float *ring, int64_t
     }
 }
 
-static void depthwise_rows(const block *b, const float *image, const float *ring, float *chunk, int64_t first_row,
-                           int64_t begin, int64_t end) {
+static void depthwise_rows(const block *b, const float *image, const float *ring, float *chunk,
+                           int64_t first_row, int64_t begin, int64_t end) {
     const int expanded = b->plan->has_expand;
     const dwc_dw_call call = {.stage = &b->plan->depthwise,
                               .x = expanded ? ring : image,
@@ -147,7 +149,8 @@ static void band_task(void *context, int64_t item, int worker) {
     for (int64_t begin = first; begin < last; begin += b->chunk_rows) {
         const int64_t end = smaller(begin + b->chunk_rows, last);
         int64_t needed = begin * w->stride_h - b->extent.pad_top;
-        int64_t needed_end = (end - 1) * w->stride_h - b->extent.pad_top + (w->kernel_h - 1) * w->dilation_h + 1;
+        int64_t needed_end =
+            (end - 1) * w->stride_h - b->extent.pad_top + (w->kernel_h - 1) * w->dilation_h + 1;
         if (needed < 0) needed = 0;
         needed_end = smaller(needed_end, b->x.height);
         if (b->plan->has_expand) {
@@ -165,16 +168,18 @@ void dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y
     const dwc_depthwise_stage *d = &plan->depthwise;
     const int64_t in_shape[4] = {x->batch, x->height, x->width, x->channels};
     const int64_t out_shape[4] = {y->batch, y->height, y->width, y->channels};
-    if (dwc_window_extent(&d->window, x->height, x->width, &b.extent) != DWCONV_OK || !size_scratch(&b)) return;
+    if (dwc_window_extent(&d->window, x->height, x->width, &b.extent) != DWCONV_OK || !size_scratch(&b))
+        return;
     b.add_residual = dwc_residual_applies(&plan->desc, in_shape, out_shape);
     const double in_pixels = (double)x->batch * (double)x->height * (double)x->width;
     const double out_pixels = (double)y->batch * (double)y->height * (double)y->width;
-    const double work = out_pixels * (double)d->channels *
-                            (double)(d->window.kernel_h * d->window.kernel_w + y->channels) +
-                        (plan->has_expand ? in_pixels * (double)x->channels * (double)d->in_channels : 0.0);
+    const double work =
+        out_pixels * (double)d->channels * (double)(d->window.kernel_h * d->window.kernel_w + y->channels) +
+        (plan->has_expand ? in_pixels * (double)x->channels * (double)d->in_channels : 0.0);
     const int workers = dwc_worker_count(
         threads, dwc_nanoseconds(work, in_pixels * (double)x->channels + out_pixels * (double)y->channels));
-    b.bands = x->batch % workers == 0 ? 1 : smaller(workers, b.extent.out_h); /* equal shares, the least halo */
+    b.bands =
+        x->batch % workers == 0 ? 1 : smaller(workers, b.extent.out_h); /* equal shares, the least halo */
     b.band_rows = (b.extent.out_h + b.bands - 1) / b.bands;
     b.bands = (b.extent.out_h + b.band_rows - 1) / b.band_rows;
     dwc_parallel(threads, workers, x->batch * b.bands, band_task, &b);

@@ -1,8 +1,9 @@
 /* What this CPU can do, and the kernel table that follows from it. Compiled with baseline flags only.
  *
  * Detection asks the CPU itself (cpuid, and xgetbv for what the operating system saves): it needs no file
- * system and cannot fail. The answer never changes, so it is computed anew instead of kept in a variable
- * that threads would have to agree on; plans ask once, when they are created. */
+ * system and cannot fail. The answer is kept: in virtual machines every cpuid traps, for about 20 us. */
+#include <stdatomic.h>
+
 #include "internal.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
@@ -43,7 +44,7 @@ static unsigned saved_state(void) {
     return low;
 }
 
-static int cpu_has(dwconv_isa isa) {
+static int detect(dwconv_isa isa) {
     unsigned a, b, c, d, b7, c7, d7;
     if (isa == DWCONV_ISA_BASELINE) return 1;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return 0;
@@ -54,8 +55,21 @@ static int cpu_has(dwconv_isa isa) {
            has_bits(b7, bit_AVX512F | bit_AVX512VL | bit_AVX512BW | bit_AVX512DQ);
 }
 #else
-static int cpu_has(dwconv_isa isa) { return isa == DWCONV_ISA_BASELINE; }
+static int detect(dwconv_isa isa) { return isa == DWCONV_ISA_BASELINE; }
 #endif
+
+/* Threads that come here first at the same time find the same answer and store the same bits. */
+static int cpu_has(dwconv_isa isa) {
+    static atomic_uint known; /* bit i: instruction set i; bit 0: the others are valid */
+    unsigned bits = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!bits) {
+        bits = 1;
+        for (int i = DWCONV_ISA_BASELINE; i < DWCONV_ISA_COUNT; i++)
+            if (detect((dwconv_isa)i)) bits |= 1u << i;
+        atomic_store_explicit(&known, bits, memory_order_relaxed);
+    }
+    return bits >> isa & 1;
+}
 
 const dwc_kernel_table *dwc_kernel_table_of(dwconv_isa isa) {
     if (isa == DWCONV_ISA_AUTO) isa = dwconv_isa_best();

@@ -87,17 +87,17 @@ typedef enum dwconv_isa {
     DWCONV_ISA_AUTO = 0, /* the best one available */
     DWCONV_ISA_BASELINE, /* what the compiler assumes without flags: SSE2 on x86-64, NEON on Arm64 */
     DWCONV_ISA_NEON,
-    DWCONV_ISA_AVX2,     /* AVX2 + FMA: x86 since 2013 */
-    DWCONV_ISA_AVX512,   /* AVX-512 F, VL, BW, DQ: server x86 since 2017, Zen 4 */
+    DWCONV_ISA_AVX2,   /* AVX2 + FMA: x86 since 2013 */
+    DWCONV_ISA_AVX512, /* AVX-512 F, VL, BW, DQ: server x86 since 2017, Zen 4 */
     DWCONV_ISA_COUNT
 } dwconv_isa;
 
-DWCONV_API const char *dwconv_isa_name(dwconv_isa isa);   /* "avx2"; NULL for an unknown value */
-DWCONV_API int dwconv_isa_compiled(dwconv_isa isa);       /* 1 if this build holds its kernels */
-DWCONV_API int dwconv_isa_available(dwconv_isa isa);      /* 1 if compiled and the CPU has it */
-DWCONV_API dwconv_isa dwconv_isa_best(void);              /* what DWCONV_ISA_AUTO stands for */
-DWCONV_API const char *dwconv_version(void);              /* DWCONV_VERSION of the built library */
-DWCONV_API int dwconv_has_openmp(void);                   /* 1 if built with OpenMP */
+DWCONV_API const char *dwconv_isa_name(dwconv_isa isa); /* "avx2"; NULL for an unknown value */
+DWCONV_API int dwconv_isa_compiled(dwconv_isa isa);     /* 1 if this build holds its kernels */
+DWCONV_API int dwconv_isa_available(dwconv_isa isa);    /* 1 if compiled and the CPU has it */
+DWCONV_API dwconv_isa dwconv_isa_best(void);            /* what DWCONV_ISA_AUTO stands for */
+DWCONV_API const char *dwconv_version(void);            /* DWCONV_VERSION of the built library */
+DWCONV_API int dwconv_has_openmp(void);                 /* 1 if built with OpenMP */
 
 /* ---- descriptors -------------------------------------------------------------------------- */
 
@@ -123,8 +123,8 @@ typedef enum dwconv_activation_kind {
     DWCONV_SIGMOID,      /* 1 / (1 + exp(-x)) */
     DWCONV_SILU,         /* x * sigmoid(x) */
     DWCONV_TANH,
-    DWCONV_GELU_ERF,     /* x * (1 + erf(x / sqrt(2))) / 2 */
-    DWCONV_GELU_TANH,    /* x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2 */
+    DWCONV_GELU_ERF,  /* x * (1 + erf(x / sqrt(2))) / 2 */
+    DWCONV_GELU_TANH, /* x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2 */
     DWCONV_ACTIVATION_COUNT
 } dwconv_activation_kind;
 
@@ -152,7 +152,7 @@ typedef struct dwconv_window {
 /* Output channel c * multiplier + q is input channel c filtered by filter[:, :, c, q]. */
 typedef struct dwconv_depthwise_desc {
     int64_t channels;
-    int64_t multiplier;  /* 0 means 1 */
+    int64_t multiplier; /* 0 means 1 */
     dwconv_window window;
     const float *filter; /* [kernel_h, kernel_w, channels, multiplier] */
     const float *bias;   /* [channels * multiplier] or NULL */

@@ -5,9 +5,9 @@
 
 #include "internal.h"
 
-#define TRY(call)                                   \
-    do {                                            \
-        const dwconv_status try_status = (call);    \
+#define TRY(call)                                       \
+    do {                                                \
+        const dwconv_status try_status = (call);        \
         if (try_status != DWCONV_OK) return try_status; \
     } while (0)
 
@@ -153,8 +153,9 @@ dwconv_status dwc_normalize(const dwconv_desc *desc, dwconv_desc *normal) {
 
 /* ---- output shapes ------------------------------------------------------------------------ */
 
-static dwconv_status extent_1d(dwconv_padding padding, int64_t in, int64_t kernel, int64_t stride, int64_t dilation,
-                               int64_t before, int64_t after, int64_t *out, int64_t *pad_before) {
+static dwconv_status extent_1d(dwconv_padding padding, int64_t in, int64_t kernel, int64_t stride,
+                               int64_t dilation, int64_t before, int64_t after, int64_t *out,
+                               int64_t *pad_before) {
     const int64_t effective = (kernel - 1) * dilation + 1; /* below 2^62: all sizes are below 2^31 */
     if (padding == DWCONV_SAME) {
         *out = (in + stride - 1) / stride;
@@ -169,8 +170,8 @@ static dwconv_status extent_1d(dwconv_padding padding, int64_t in, int64_t kerne
 }
 
 dwconv_status dwc_window_extent(const dwconv_window *w, int64_t in_h, int64_t in_w, dwc_extent *e) {
-    TRY(extent_1d(w->padding, in_h, w->kernel_h, w->stride_h, w->dilation_h, w->pad_top, w->pad_bottom, &e->out_h,
-                  &e->pad_top));
+    TRY(extent_1d(w->padding, in_h, w->kernel_h, w->stride_h, w->dilation_h, w->pad_top, w->pad_bottom,
+                  &e->out_h, &e->pad_top));
     return extent_1d(w->padding, in_w, w->kernel_w, w->stride_w, w->dilation_w, w->pad_left, w->pad_right,
                      &e->out_w, &e->pad_left);
 }
@@ -246,7 +247,8 @@ static dwconv_status address_range(const dwc_view *v, uintptr_t *begin, uintptr_
     int64_t below = 0, above = v->channels;
     for (int i = 0; i < 3; i++) {
         int64_t reach;
-        if (strides[i] == INT64_MIN || !dwc_multiply(sizes[i] - 1, llabs(strides[i]), &reach)) return DWCONV_OVERFLOW;
+        if (strides[i] == INT64_MIN || !dwc_multiply(sizes[i] - 1, llabs(strides[i]), &reach))
+            return DWCONV_OVERFLOW;
         int64_t *side = strides[i] < 0 ? &below : &above;
         if (reach > INT64_MAX / 16 - *side) return DWCONV_OVERFLOW;
         *side += reach;
@@ -261,7 +263,8 @@ static dwconv_status address_range(const dwc_view *v, uintptr_t *begin, uintptr_
 
 static dwconv_status resolve(const dwconv_tensor *t, dwc_view *v) {
     if (t->dtype != DWCONV_F32) return DWCONV_BAD_DTYPE;
-    *v = (dwc_view){.data = t->data, .batch = t->batch, .height = t->height, .width = t->width, .channels = t->channels};
+    *v = (dwc_view){
+        .data = t->data, .batch = t->batch, .height = t->height, .width = t->width, .channels = t->channels};
     int64_t elements;
     if (!dwc_multiply(v->height, v->width, &elements) || !dwc_multiply(elements, v->channels, &elements) ||
         !dwc_multiply(elements, v->batch ? v->batch : 1, &elements) || elements > INT64_MAX / 16)
@@ -306,7 +309,8 @@ static int disjoint_slices(const dwc_view *x, const dwc_view *y) {
     const int64_t p = x->pixel;
     if (p <= 0 || y->pixel % p || x->row % p || y->row % p || x->image % p || y->image % p) return 0;
     const int64_t step = p * (int64_t)sizeof(float);
-    int64_t distance = (int64_t)((uintptr_t)y->data % (uintptr_t)step) - (int64_t)((uintptr_t)x->data % (uintptr_t)step);
+    int64_t distance =
+        (int64_t)((uintptr_t)y->data % (uintptr_t)step) - (int64_t)((uintptr_t)x->data % (uintptr_t)step);
     if (distance < 0) distance += step;
     return distance >= x->channels * (int64_t)sizeof(float) &&
            distance + y->channels * (int64_t)sizeof(float) <= step;
@@ -318,8 +322,8 @@ int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes) {
     return begin < (uintptr_t)a + bytes && (uintptr_t)a < end;
 }
 
-dwconv_status dwc_check_tensors(const dwconv_desc *normal, const dwconv_tensor *input, const dwconv_tensor *output,
-                                dwc_view *x, dwc_view *y) {
+dwconv_status dwc_check_tensors(const dwconv_desc *normal, const dwconv_tensor *input,
+                                const dwconv_tensor *output, dwc_view *x, dwc_view *y) {
     if (!input || !output) return DWCONV_NULL_POINTER;
     const int64_t in_shape[4] = {input->batch, input->height, input->width, input->channels};
     int64_t out_shape[4];

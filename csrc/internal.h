@@ -40,10 +40,12 @@ DWC_HIDDEN dwconv_status dwc_window_extent(const dwconv_window *window, int64_t 
 DWC_HIDDEN dwconv_window dwc_pointwise_window(const dwconv_pointwise_desc *pointwise);
 
 /* The output shape of a normal descriptor. */
-DWC_HIDDEN dwconv_status dwc_output_shape(const dwconv_desc *normal, const int64_t input[4], int64_t output[4]);
+DWC_HIDDEN dwconv_status dwc_output_shape(const dwconv_desc *normal, const int64_t input[4],
+                                          int64_t output[4]);
 
 /* 1 if the residual of a normal inverted-residual descriptor applies to these shapes. */
-DWC_HIDDEN int dwc_residual_applies(const dwconv_desc *normal, const int64_t input[4], const int64_t output[4]);
+DWC_HIDDEN int dwc_residual_applies(const dwconv_desc *normal, const int64_t input[4],
+                                    const int64_t output[4]);
 
 /* Checks both tensors against a normal descriptor and resolves their strides. */
 DWC_HIDDEN dwconv_status dwc_check_tensors(const dwconv_desc *normal, const dwconv_tensor *input,
@@ -94,9 +96,9 @@ typedef struct dwc_depthwise_stage {
 typedef struct dwc_matmul_stage {
     dwconv_window window;
     int64_t groups, group_inputs, group_outputs;
-    int64_t depth;       /* kernel_h * kernel_w * group_inputs */
-    int64_t panel;       /* columns of a full panel */
-    int64_t padded;      /* group_outputs rounded up to the panel unit */
+    int64_t depth;  /* kernel_h * kernel_w * group_inputs */
+    int64_t panel;  /* columns of a full panel */
+    int64_t padded; /* group_outputs rounded up to the panel unit */
     dwconv_activation activation;
     const dwc_kernel *kernel;
     const float *weights; /* per group: panels of [depth][columns of the panel] */
@@ -109,9 +111,10 @@ struct dwconv_plan {
     size_t bytes;
     int owns_memory;
     int has_depthwise, has_matmul, has_expand;
-    dwc_matmul_stage expand;       /* inverted residual with an expansion */
-    dwc_depthwise_stage depthwise; /* depthwise, separable, inverted residual, conv of one channel per group */
-    dwc_matmul_stage matmul;       /* pointwise, conv, and the last stage of blocks */
+    dwc_matmul_stage expand; /* inverted residual with an expansion */
+    dwc_depthwise_stage
+        depthwise;           /* depthwise, separable, inverted residual, conv of one channel per group */
+    dwc_matmul_stage matmul; /* pointwise, conv, and the last stage of blocks */
 };
 
 /* ---- calls of kernels --------------------------------------------------------------------- */
@@ -184,8 +187,8 @@ DWC_HIDDEN void dwc_parallel_init(void);
 
 /* pack.c: sizes in floats, then the packing itself. flush: denormal weights become zero. */
 DWC_HIDDEN int dwc_depthwise_floats(const dwc_depthwise_stage *stage, int lanes, int64_t *floats);
-DWC_HIDDEN void dwc_pack_depthwise(dwc_depthwise_stage *stage, const float *filter, const float *bias, int lanes,
-                                   int flush, float *memory);
+DWC_HIDDEN void dwc_pack_depthwise(dwc_depthwise_stage *stage, const float *filter, const float *bias,
+                                   int lanes, int flush, float *memory);
 DWC_HIDDEN int dwc_matmul_floats(const dwc_matmul_stage *stage, int64_t *floats);
 DWC_HIDDEN void dwc_pack_matmul(dwc_matmul_stage *stage, const float *filter, const float *bias, int flush,
                                 float *memory);

@@ -39,8 +39,8 @@ static tap_range valid_taps(int64_t origin, int64_t kernel, int64_t dilation, in
 static int same_taps(tap_range a, tap_range b) { return a.begin == b.begin && a.end == b.end; }
 
 /* Outputs that the axis sees with the taps of output `o`, up to `end`. */
-static int64_t run_length(int64_t o, int64_t end, int64_t pad, int64_t kernel, int64_t stride, int64_t dilation,
-                          int64_t size) {
+static int64_t run_length(int64_t o, int64_t end, int64_t pad, int64_t kernel, int64_t stride,
+                          int64_t dilation, int64_t size) {
     const tap_range first = valid_taps(o * stride - pad, kernel, dilation, size);
     if (first.begin == 0 && first.end == kernel) { /* the interior: as far as the last tap stays inside */
         const int64_t last = (size - 1 - (kernel - 1) * dilation + pad) / stride;
@@ -60,8 +60,8 @@ static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, i
     const tap_range ky = valid_taps(iy, w->kernel_h, w->dilation_h, r->in_h);
     const tap_range kx = valid_taps(ix, w->kernel_w, w->dilation_w, r->in_w);
     const int64_t first_output = group * s->group_outputs + r->column_begin;
-    const float *a = r->x + (iy + ky.begin * w->dilation_h) * r->x_row + (ix + kx.begin * w->dilation_w) * r->x_pixel +
-                     group * s->group_inputs;
+    const float *a = r->x + (iy + ky.begin * w->dilation_h) * r->x_row +
+                     (ix + kx.begin * w->dilation_w) * r->x_pixel + group * s->group_inputs;
     float *y = r->y + (oy - r->row_begin) * r->y_row + ox * r->y_pixel + first_output;
     const float *residual = r->residual;
     if (residual) residual += (oy - r->row_begin) * r->residual_row + ox * r->residual_pixel + first_output;
@@ -80,7 +80,8 @@ static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, i
                         .columns = r->column_end - r->column_begin,
                         .residual = residual,
                         .activation = s->activation};
-    if (call.taps_x > 0 && call.a_tap_x == s->group_inputs) { /* neighbouring taps are one longer run of inputs */
+    if (call.taps_x > 0 &&
+        call.a_tap_x == s->group_inputs) { /* neighbouring taps are one longer run of inputs */
         call.k *= call.taps_x;
         call.taps_x = 1;
     }
@@ -117,7 +118,8 @@ static void run_columns(dwc_matmul_rows r, int64_t group, int64_t begin, int64_t
     r.column_begin = begin;
     r.column_end = end;
     for (int64_t oy = r.row_begin; oy < r.row_end;) {
-        const int64_t rows = run_length(oy, r.row_end, r.pad_top, w->kernel_h, w->stride_h, w->dilation_h, r.in_h);
+        const int64_t rows =
+            run_length(oy, r.row_end, r.pad_top, w->kernel_h, w->stride_h, w->dilation_h, r.in_h);
         for (int64_t ox = 0; ox < r.out_w;) {
             const int64_t columns =
                 run_length(ox, r.out_w, r.pad_left, w->kernel_w, w->stride_w, w->dilation_w, r.in_w);
@@ -134,7 +136,8 @@ static void run_columns(dwc_matmul_rows r, int64_t group, int64_t begin, int64_t
 
 void dwc_run_matmul_rows(const dwc_matmul_rows *r) {
     const dwc_matmul_stage *s = r->stage;
-    const int pointwise = s->depth == s->group_inputs; /* one rectangle: it is cut into blocks of pixels instead */
+    const int pointwise =
+        s->depth == s->group_inputs; /* one rectangle: it is cut into blocks of pixels instead */
     const int64_t total = r->column_end - r->column_begin;
     const int64_t step = pointwise || s->depth * total <= RESIDENT_FLOATS ? total : s->panel;
     for (int64_t group = 0; group < s->groups; group++)

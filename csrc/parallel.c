@@ -44,7 +44,8 @@ int dwc_worker_count(const dwconv_threads *threads, double nanoseconds) {
     return dwconv_has_openmp() && !in_forked_child() ? threads->count : 1;
 }
 
-void dwc_parallel(const dwconv_threads *threads, int workers, int64_t items, dwconv_task task, void *context) {
+void dwc_parallel(const dwconv_threads *threads, int workers, int64_t items, dwconv_task task,
+                  void *context) {
     if (workers <= 1 || items <= 1) {
         for (int64_t i = 0; i < items; i++) task(context, i, 0);
         return;

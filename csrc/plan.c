@@ -8,12 +8,12 @@ static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit 
 
 /* ---- the choice of kernels ---------------------------------------------------------------- */
 
-static const dwc_kernel *find_kernel(const dwc_kernel_table *table, dwconv_operation operation, dwconv_dtype dtype,
-                                     int64_t kernel, int64_t stride) {
+static const dwc_kernel *find_kernel(const dwc_kernel_table *table, dwconv_operation operation,
+                                     dwconv_dtype dtype, int64_t kernel, int64_t stride) {
     for (int i = 0; i < table->kernel_count; i++) {
         const dwc_kernel *row = &table->kernels[i];
-        if (row->operation == operation && row->dtype == dtype && (row->kernel == 0 || row->kernel == kernel) &&
-            (row->stride == 0 || row->stride == stride))
+        if (row->operation == operation && row->dtype == dtype &&
+            (row->kernel == 0 || row->kernel == kernel) && (row->stride == 0 || row->stride == stride))
             return row;
     }
     return NULL;
@@ -23,7 +23,8 @@ static const dwc_kernel *find_kernel(const dwc_kernel_table *table, dwconv_opera
  * that leave at most a fifteenth of the lanes idle. Neighbouring outputs then read neighbouring inputs, which
  * needs stride 1, and every channel its own input, which needs multiplier 1. */
 static int64_t pixel_group(const dwc_depthwise_stage *s, int lanes) {
-    if (s->multiplier > 1 || s->window.stride_w > 1 || s->channels % lanes == 0 || s->channels > 4 * lanes) return 1;
+    if (s->multiplier > 1 || s->window.stride_w > 1 || s->channels % lanes == 0 || s->channels > 4 * lanes)
+        return 1;
     for (int64_t group = 1; group < lanes; group++) {
         const int64_t used = group * s->channels;
         if ((round_up(used, lanes) - used) * 15 <= round_up(used, lanes)) return group;
@@ -43,7 +44,8 @@ static void choose_depthwise(dwc_depthwise_stage *s, const dwc_kernel_table *tab
     const int square = w->kernel_h == w->kernel_w && w->stride_h == w->stride_w && w->dilation_h == 1 &&
                        w->dilation_w == 1 && s->multiplier == 1;
     const int64_t group = pixel_group(s, table->lanes);
-    s->kernel = find_kernel(table, DWCONV_DEPTHWISE, dtype, square ? w->kernel_h : -1, square ? w->stride_h : -1);
+    s->kernel =
+        find_kernel(table, DWCONV_DEPTHWISE, dtype, square ? w->kernel_h : -1, square ? w->stride_h : -1);
     s->group = group;
     if (s->kernel->kernel != 0) { /* tiles finish a row of channels with vectors of the panel unit */
         const double tiled = waste(s->channels, table->panel_unit);
@@ -236,12 +238,14 @@ static void fill(dwconv_plan *plan, const dwconv_plan *prepared, const sources *
     *plan = *prepared;
     plan->bytes = at->end;
     if (plan->has_expand)
-        dwc_pack_matmul(&plan->expand, from->expand, from->expand_bias, flush, (float *)(void *)(base + at->expand));
+        dwc_pack_matmul(&plan->expand, from->expand, from->expand_bias, flush,
+                        (float *)(void *)(base + at->expand));
     if (plan->has_depthwise)
         dwc_pack_depthwise(&plan->depthwise, from->depthwise, from->depthwise_bias, plan->table->lanes, flush,
                            (float *)(void *)(base + at->depthwise));
     if (plan->has_matmul)
-        dwc_pack_matmul(&plan->matmul, from->matmul, from->matmul_bias, flush, (float *)(void *)(base + at->matmul));
+        dwc_pack_matmul(&plan->matmul, from->matmul, from->matmul_bias, flush,
+                        (float *)(void *)(base + at->matmul));
     dwc_parallel_init();
 }
 

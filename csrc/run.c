@@ -10,7 +10,7 @@ typedef struct job {
     const dwconv_plan *plan;
     dwc_view x, y;
     dwc_extent extent;
-    int64_t strips, strip_rows;   /* of output rows */
+    int64_t strips, strip_rows;     /* of output rows */
     int64_t blocks, block_channels; /* of output channels */
 } job;
 
@@ -73,10 +73,13 @@ static void depthwise_task(void *context, int64_t item, int worker) {
 static void run_depthwise(job *j, const dwconv_threads *threads) {
     const dwc_depthwise_stage *s = &j->plan->depthwise;
     const int lanes = j->plan->table->lanes;
-    const double outputs = (double)j->y.batch * (double)j->y.height * (double)j->y.width * (double)j->y.channels;
-    const double inputs = (double)j->x.batch * (double)j->x.height * (double)j->x.width * (double)j->x.channels;
+    const double outputs =
+        (double)j->y.batch * (double)j->y.height * (double)j->y.width * (double)j->y.channels;
+    const double inputs =
+        (double)j->x.batch * (double)j->x.height * (double)j->x.width * (double)j->x.channels;
     const int workers = dwc_worker_count(
-        threads, dwc_nanoseconds(outputs * (double)(s->window.kernel_h * s->window.kernel_w), inputs + outputs));
+        threads,
+        dwc_nanoseconds(outputs * (double)(s->window.kernel_h * s->window.kernel_w), inputs + outputs));
     j->block_channels = j->y.channels;
     if (s->group == 1) {
         const int64_t vectors = BLOCK_WEIGHTS / s->block;
@@ -124,7 +127,8 @@ static void flatten(job *j, const dwconv_window *w) {
     if (w->kernel_h != 1 || w->kernel_w != 1 || w->stride_h != 1 || w->stride_w != 1 || j->extent.pad_top ||
         j->extent.pad_left || x->height != y->height || x->width != y->width)
         return;
-    if ((x->row != x->width * x->pixel && x->height > 1) || (y->row != y->width * y->pixel && y->height > 1)) return;
+    if ((x->row != x->width * x->pixel && x->height > 1) || (y->row != y->width * y->pixel && y->height > 1))
+        return;
     x->height = y->height = x->width * x->height;
     x->width = y->width = 1;
     x->row = x->pixel;
@@ -140,12 +144,13 @@ static void run_matmul(job *j, const dwconv_threads *threads) {
     const dwc_matmul_stage *s = &j->plan->matmul;
     const double pixels = (double)j->y.batch * (double)j->y.height * (double)j->y.width;
     const double weights = (double)s->depth * (double)s->group_outputs * (double)s->groups;
-    const int workers =
-        dwc_worker_count(threads, dwc_nanoseconds(pixels * weights, pixels * (double)j->y.channels + weights));
+    const int workers = dwc_worker_count(
+        threads, dwc_nanoseconds(pixels * weights, pixels * (double)j->y.channels + weights));
     flatten(j, &s->window);
     j->blocks = 1;
     j->block_channels = j->y.channels;
-    if (workers > 1 && s->groups == 1 && pixels < 28.0 * workers) { /* few pixels: share out the panels instead */
+    if (workers > 1 && s->groups == 1 &&
+        pixels < 28.0 * workers) { /* few pixels: share out the panels instead */
         const int64_t panels = divide_up(s->group_outputs, s->panel);
         j->block_channels = divide_up(panels, smaller(panels, 4 * (int64_t)workers)) * s->panel;
         j->blocks = divide_up(s->group_outputs, j->block_channels);
@@ -156,7 +161,8 @@ static void run_matmul(job *j, const dwconv_threads *threads) {
 
 /* ---- the call ----------------------------------------------------------------------------- */
 
-dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4], int threads, size_t *bytes) {
+dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4], int threads,
+                                  size_t *bytes) {
     int64_t output[4];
     if (!plan || !input || !bytes) return DWCONV_NULL_POINTER;
     if (threads < 0) return DWCONV_BAD_VALUE;
@@ -169,8 +175,8 @@ dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4
     return status;
 }
 
-static dwconv_status check_scratch(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, const void *scratch,
-                                   size_t scratch_bytes, const dwconv_threads *threads) {
+static dwconv_status check_scratch(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                                   const void *scratch, size_t scratch_bytes, const dwconv_threads *threads) {
     const int64_t input[4] = {x->batch, x->height, x->width, x->channels};
     size_t needed = 0;
     const dwconv_status status = dwconv_scratch_size(plan, input, threads ? threads->count : 1, &needed);
@@ -178,7 +184,8 @@ static dwconv_status check_scratch(const dwconv_plan *plan, const dwc_view *x, c
     if (!scratch) return DWCONV_NULL_POINTER;
     if ((uintptr_t)scratch % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
     if (scratch_bytes < needed) return DWCONV_TOO_SMALL;
-    return dwc_view_meets(x, scratch, needed) || dwc_view_meets(y, scratch, needed) ? DWCONV_OVERLAP : DWCONV_OK;
+    return dwc_view_meets(x, scratch, needed) || dwc_view_meets(y, scratch, needed) ? DWCONV_OVERLAP
+                                                                                    : DWCONV_OK;
 }
 
 dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input, const dwconv_tensor *output,

@@ -1,4 +1,4 @@
-"""Fixtures that the tests share. This directory is on the path: tests import `oracles` and each other's helpers."""
+"""Fixtures that the tests share. This directory is on the path, so that tests can import `oracles`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,10 @@ import c_reference
 from oracles import Case, cases, numpy_conv
 
 RUN = Path(__file__).resolve().parent / "c" / "run.sh"
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+pytestmark = pytest.mark.skipif(
+    shutil.which("cc") is None or not c_reference.CSRC.exists(),
+    reason="there is no C compiler, or this is not the source tree",
+)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="this 
 
 SUFFIXES = ("c", "h", "md", "py", "pyx", "sh", "toml")
 # What the documents name without the source tree holding it: results of commands, parts of the machine.
-MADE_OR_FOREIGN = ("/", "~", "build/", "dist/", ".venv", "results", "*")
+MADE_OR_FOREIGN = ("/", "~", ".inc.h", "build/", "dist/", ".venv", "results", "*")
 
 document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -39,7 +39,7 @@ def inline_code(path: Path) -> list[str]:
 
 
 def is_path(code: str) -> bool:
-    """`docs/design.md`, `csrc/kernels/`, `setup.py`; not `x / y`, `n/m` or `module.attribute`."""
+    """`docs/design.md`, `csrc/kernels/`, `setup.py`; not `x / y`, `n/m`, `.inc.h` or `module.attribute`."""
     if not re.fullmatch(r"[\w.{},/-]+", code) or code.startswith(MADE_OR_FOREIGN):
         return False
     return code.endswith("/") or re.search(rf"\.({'|'.join(SUFFIXES)})$", code) is not None

@@ -1,8 +1,9 @@
 """The peers: one file per library, each in the best form that its users could call.
 
-A peer is a module of this package with a class `Peer` (see the protocol). Modules import nothing heavy at the top:
-only the worker process that measures a peer loads its library, after `environment` has been applied.
-A name may carry a variant: `dwconv@avx2` forces an instruction set, `dwconv@/path/to/tree` takes another source tree.
+A peer is a module of this package with a class `Peer` (see the protocol). Modules import nothing heavy at the
+top: only the worker process that measures a peer loads its library, after `environment` has been applied.
+A name may carry a variant: `dwconv@avx2` forces an instruction set, `dwconv@/path/to/tree` takes another
+source tree.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any, Protocol
 from bench.problem import Array, Problem
 
 
-class Absent(Exception):
+class Absent(Exception):  # noqa: N818 (a finding to report, not a mistake)
     """The peer is not installed, or cannot run on this machine; the message says which."""
 
 
-class Unsupported(Exception):
+class Unsupported(Exception):  # noqa: N818 (likewise)
     """The peer cannot express this workload."""
 
 
@@ -31,11 +32,12 @@ class Runner:
     output: Callable[[], Array]
     kernels: str = ""
     release: Callable[[], None] = lambda: None
+    keep: tuple[object, ...] = ()  # what the library reads without owning it
 
 
 class Peer(Protocol):
-    # Whether the library keeps activations in a layout of its own, so that one layer pays two reorders which it would
-    # not pay inside a network; the harness then measures chains of the layer too.
+    # Whether the library keeps activations in a layout of its own, so that one layer pays two reorders that
+    # it would not pay inside a network; the harness then measures chains of the layer too.
     reorders: bool
 
     def __init__(self, variant: str, threads: int) -> None:
@@ -65,13 +67,27 @@ PEERS = {
     "litert": "litert",
     "tensorflow": "tensorflow",
 }
+WITH_VARIANTS = ("dwconv", "onednn")
+
+# glibc hands large blocks back to the system when they are freed; a library that allocates an output per call
+# is then charged its page faults every time (measured: 45 ms instead of 11 for 64 MB). Programs that care set
+# these or preload another allocator, as the manuals of such libraries advise.
+KEEP_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
 
 
 def peer_class(name: str) -> tuple[type[Peer], str]:
-    """The class behind a name, and the variant that the name carries. KeyError for no such peer."""
+    """The class behind a name, and the variant that the name carries. ImportError for no such peer.
+
+    A name that is not in PEERS is a module of the caller's, from anywhere on PYTHONPATH: `my_kernels.peer`.
+    """
     base, _, variant = name.partition("@")
-    module = importlib.import_module(f"bench.peers.{PEERS[base]}")
-    return module.Peer, variant
+    module = importlib.import_module(f"bench.peers.{PEERS[base]}" if base in PEERS else base)
+    peer: type[Peer] = module.Peer
+    return peer, variant
 
 
 def is_ours(name: str) -> bool:

@@ -1,7 +1,8 @@
-"""dwconv's C core, compiled from this source tree and called in a loop in C: what the other C libraries compare with.
+"""dwconv's C core, compiled from this source tree and called in a loop in C, as the other C libraries are.
 
-Best form: one plan, created once; a whole block is one operation. The variant is an instruction set ("avx2"), or the
-path of another source tree, so that two states of the kernels can be measured side by side.
+Best form: one plan, created once; a whole block is one operation. The variant is an instruction set
+("avx2"), or the path of another source tree, so that two states of the kernels can be measured side by
+side.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """dwconv as Python users call it: a layer, packed once, writing into a given output.
 
-Best form: `layer(x, out=y)`, which allocates nothing. Beside `dwconv` it shows what a call through Python costs.
+Best form: `layer(x, out=y)`, which allocates nothing. Beside `dwconv` it shows what calls through Python
+cost.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Peer:
     def __init__(self, variant: str, threads: int) -> None:
         import dwconv
 
-        self.dwconv = dwconv
+        self.dwconv: Any = dwconv
         self.config = dwconv.config()
         if self.config["backend"] != self.backend:
             raise Absent("dwconv's extension is not built: pip install -e .")
@@ -59,8 +60,9 @@ class Peer:
         }
         layers = []
         for stage, filters, bias in zip(stages, problem.filters, problem.biases, strict=True):
-            window = {} if stage.op == "pointwise" else {"padding": stage.padding, "dilations": stage.dilation}
-            options = {"strides": stage.stride, "bias": bias, "activation": stage.activation, **window}
+            options = {"strides": stage.stride, "bias": bias, "activation": stage.activation}
+            if stage.op != "pointwise":
+                options |= {"padding": stage.padding, "dilations": stage.dilation}
             layers.append(kinds[stage.op](filters, **options))
         return layers
 

@@ -1,7 +1,7 @@
 """LiteRT (once TensorFlow Lite), which runs XNNPACK.
 
-Best form: a model of float32 NHWC operators with fused activations; the interpreter's default delegate is XNNPACK,
-which packs the weights and computes in place; the input is written once, invoke() is all that repeats.
+Best form: a model of float32 NHWC operators with fused activations; the interpreter's default delegate is
+XNNPACK, which packs the weights and computes in place; the input is written once, only invoke() repeats.
 """
 
 from __future__ import annotations

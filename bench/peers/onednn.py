@@ -1,8 +1,8 @@
-"""oneDNN itself (PyPI: onednn-cpu-gomp, onednn-devel-cpu-gomp): the reference that speed claims are made against.
+"""oneDNN itself (PyPI: onednn-cpu-gomp, onednn-devel-cpu-gomp): the reference of every claim about speed.
 
-Best form: the convolution primitive with NHWC activations, which is the layout that frameworks hand it on CPUs and what
-it has its fastest kernels for; weights in the format it picks, reordered once; bias, activation and residual as
-post-ops; the primitive, its memory objects and its output reused; called in a loop in C.
+Best form: the convolution primitive with NHWC activations, which is the layout that frameworks hand it on
+CPUs and that its newest kernels are for; weights in the format it picks, reordered once; bias, activation
+and residual as post-ops; the primitive, its memory objects and its output reused; called in a loop in C.
 The variant limits the instruction set ("avx2").
 """
 

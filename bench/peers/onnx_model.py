@@ -13,7 +13,7 @@ _OPSET = 20  # the first with Gelu
 
 
 def build(problem: Problem) -> bytes:
-    """Input "x", output "y", shapes fixed; weights are initializers, activations the nodes that exporters write."""
+    """Input "x", output "y", shapes fixed; weights are initializers, activations what exporters write."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
     workload = problem.workload
@@ -26,7 +26,7 @@ def build(problem: Problem) -> bytes:
             numpy_helper.from_array(problem.biases[i], f"b{i}"),
         ]
         top, bottom, left, right = stage.pads(*size)
-        window = {
+        window: dict[str, Any] = {
             "kernel_shape": stage.kernel,
             "strides": [stage.stride] * 2,
             "dilations": [stage.dilation] * 2,

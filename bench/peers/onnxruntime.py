@@ -1,7 +1,8 @@
 """ONNX Runtime's CPU provider.
 
-Best form: an NCHW model with all graph optimisations, input and output bound once. It computes in a blocked layout of
-its own (NCHWc) and reorders at both ends of the graph, which one layer pays in full: see the slope.
+Best form: an NCHW model with all graph optimisations, input and output bound once. It computes in a
+blocked layout of its own (NCHWc) and reorders at both ends of the graph, which one layer pays in full: see
+the slope.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Peer:
         options.log_severity_level = 3
         model = onnx_model.build(problem)
         session = self.ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        x = self.ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(problem.x.transpose(0, 3, 1, 2)))
+        image = np.ascontiguousarray(problem.x.transpose(0, 3, 1, 2))
+        x = self.ort.OrtValue.ortvalue_from_numpy(image)
         y = self.ort.OrtValue.ortvalue_from_shape_and_type(
             onnx_model.nchw(problem.workload.output_shape), np.float32, "cpu"
         )
@@ -52,4 +54,4 @@ class Peer:
         def output() -> Array:
             return np.ascontiguousarray(y.numpy().transpose(0, 2, 3, 1))
 
-        return Runner(run, output)
+        return Runner(run, output, keep=(image, x))

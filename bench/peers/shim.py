@@ -77,11 +77,10 @@ def prepare(shim: ctypes.CDLL, problem: Problem, threads: int, isa: str = "") ->
         if message:
             raise RuntimeError(message.decode())
 
-    # `x` is read by every run: the default argument keeps it alive as long as the runner.
-    def release(_x: Array = x) -> None:
+    def release() -> None:
         shim.bench_release(handle)
 
-    return Runner(run, y.copy, shim.bench_kernels(handle).decode(), release)
+    return Runner(run, y.copy, shim.bench_kernels(handle).decode(), release, keep=(x, y, problem))
 
 
 def _stages(problem: Problem) -> list[Any]:

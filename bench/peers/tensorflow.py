@@ -1,14 +1,15 @@
 """TensorFlow's CPU build, with oneDNN's optimisations on.
 
-Best form: a traced function with its weights as constants, so that the graph optimiser folds bias and activation into
-the convolutions; NHWC, its native layout. It cannot stride a dilated depthwise convolution.
+Best form: a traced function with its weights as constants, so that the graph optimiser folds bias and
+activation into the convolutions; NHWC, its native layout. It cannot stride a dilated depthwise
+convolution.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from bench.peers import Runner, Unsupported
+from bench.peers import KEEP_MEMORY, Runner, Unsupported
 from bench.problem import Array, Problem
 from bench.workloads import Stage
 
@@ -30,6 +31,7 @@ class Peer:
             "TF_ENABLE_ONEDNN_OPTS": "1",
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "CUDA_VISIBLE_DEVICES": "",
+            **KEEP_MEMORY,
         }
 
     def describe(self) -> dict[str, Any]:

@@ -31,11 +31,15 @@ class Builder:
             buffer = len(self.buffers) - 1
         name = f"tensor{len(self.graph.tensors)}"
         self.graph.tensors.append(
-            self.schema.TensorT(shape=list(shape), type=self.schema.TensorType.FLOAT32, buffer=buffer, name=name)
+            self.schema.TensorT(
+                shape=list(shape), type=self.schema.TensorType.FLOAT32, buffer=buffer, name=name
+            )
         )
         return len(self.graph.tensors) - 1
 
-    def operator(self, name: str, inputs: list[int], shape: tuple[int, ...], kind: str = "", options: Any = None) -> int:
+    def operator(
+        self, name: str, inputs: list[int], shape: tuple[int, ...], kind: str = "", options: Any = None
+    ) -> int:
         """Adds an operator and returns its output; `kind` names its options in the schema."""
         code = getattr(self.schema.BuiltinOperator, name)
         if code not in self.codes:
@@ -60,7 +64,9 @@ class Builder:
             version=3,
             operatorCodes=[
                 # Readers of old models look at the deprecated field, which holds one byte.
-                self.schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=_version(code))
+                self.schema.OperatorCodeT(
+                    builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=_version(code)
+                )
                 for code in self.codes
             ],
             subgraphs=[self.graph],
@@ -94,7 +100,9 @@ def _convolution(
         "strideH": stage.stride,
         "dilationWFactor": stage.dilation,
         "dilationHFactor": stage.dilation,
-        "fusedActivationFunction": getattr(schema.ActivationFunctionType, _FUSED.get(stage.activation, "NONE")),
+        "fusedActivationFunction": getattr(
+            schema.ActivationFunctionType, _FUSED.get(stage.activation, "NONE")
+        ),
     }
     if stage.op == "depthwise":
         weights = filters.reshape(1, *stage.kernel, stage.out_channels)

@@ -1,11 +1,13 @@
 """PyTorch's CPU build, with oneDNN inside.
 
-Best form: channels_last tensors; weights reordered once for the shape at hand; one fused operator per convolution with
-bias, activation and residual inside (the operators that its compiler emits for frozen models); inference mode. What
-remains over oneDNN is the cost of an operator call and of allocating the output.
+Best form: channels_last tensors; weights reordered once for the shape at hand; one fused operator per
+convolution with bias, activation and residual inside (the operators that its compiler emits for frozen
+models); inference mode. What remains over oneDNN is the cost of an operator call and of allocating the
+output.
 
-PyTorch pads both sides alike, TensorFlow's "same" puts an odd row or column last. Problems are therefore mirrored where
-that matters: mirrored images and filters make the padding come first, where a symmetric one covers it at equal work.
+PyTorch pads both sides alike, TensorFlow's "same" puts an odd row or column last. Problems are therefore
+mirrored where that matters: mirrored images and filters make the padding come first, where a symmetric one
+covers it at equal work.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.peers import Runner, Unsupported
+from bench.peers import KEEP_MEMORY, Runner, Unsupported
 from bench.problem import Array, Problem
 from bench.workloads import Stage
 
@@ -36,12 +38,12 @@ class Peer:
     def __init__(self, variant: str, threads: int) -> None:
         import torch
 
-        self.torch = torch
+        self.torch: Any = torch
         torch.set_num_threads(threads)
 
     @staticmethod
     def environment(threads: int) -> dict[str, str]:
-        return {"OMP_NUM_THREADS": str(threads)}
+        return {"OMP_NUM_THREADS": str(threads), **KEEP_MEMORY}
 
     def describe(self) -> dict[str, Any]:
         onednn = self.torch.__config__.show().split("MKL-DNN v", 1)
@@ -81,14 +83,14 @@ class Peer:
         """One convolution of the chain as a function of its input."""
         padding = list(symmetric_padding(stage, shape[1:]))
         geometry = [stage.stride] * 2, [stage.dilation] * 2
-        name, scalars, algorithm = _ATTRIBUTES[stage.activation]
+        attribute = _ATTRIBUTES[stage.activation]
         fused = self.torch.ops.mkldnn._convolution_pointwise
         nchw = [shape[0], stage.in_channels, *shape[1:]]
         packed = self.torch._C._nn.mkldnn_reorder_conv2d_weight(
             weights.to_mkldnn(), padding, *geometry, stage.groups, nchw
         )
         if residual is None:
-            return lambda x: fused(x, packed, bias, padding, *geometry, stage.groups, name, scalars, algorithm)
+            return lambda x: fused(x, packed, bias, padding, *geometry, stage.groups, *attribute)
         if stage.activation:
             raise Unsupported("a residual after an activation")
         return lambda x: fused.binary(
@@ -117,11 +119,11 @@ def _mirror(values: Array, axes: tuple[int, int]) -> Array:
 
 
 def symmetric_padding(stage: Stage, size: tuple[int, ...]) -> tuple[int, int]:
-    """The symmetric padding that gives the output size of the mirrored problem. Unsupported if there is none."""
+    """The padding that gives the output size of the mirrored problem. Unsupported if there is none."""
     height, width = size
     top, bottom, left, right = stage.pads(height, width)
-    padding = max(top, bottom), max(left, right)
-    for extent, pad, kernel, out in zip(size, padding, stage.kernel, stage.output_size(height, width), strict=True):
+    padding, outs = (max(top, bottom), max(left, right)), stage.output_size(height, width)
+    for extent, pad, kernel, out in zip(size, padding, stage.kernel, outs, strict=True):
         effective = (kernel - 1) * stage.dilation + 1
         if (extent + 2 * pad - effective) // stage.stride + 1 != out:
             raise Unsupported("padding that PyTorch cannot express without a copy of the image")

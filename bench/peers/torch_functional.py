@@ -1,11 +1,13 @@
-"""PyTorch as most code calls it: `F.conv2d` on channels_last tensors, then the activation as an operator of its own.
+"""PyTorch as most code calls it: `F.conv2d` on channels_last tensors, then the activation as one more
+operator.
 
-Not its best form; it shows what leaving out weight packing and fusion costs.
+Not its best form: it shows what leaving out weight packing and fusion costs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bench.peers import torch
@@ -19,7 +21,8 @@ class Peer(torch.Peer):
         functional = self.torch.nn.functional
         weights = weights.to(memory_format=self.torch.channels_last)
         padding = torch.symmetric_padding(stage, shape[1:])
-        options = {"stride": stage.stride, "padding": padding, "dilation": stage.dilation, "groups": stage.groups}
+        window = {"stride": stage.stride, "padding": padding, "dilation": stage.dilation}
+        convolve = partial(functional.conv2d, weight=weights, bias=bias, groups=stage.groups, **window)
         activations = {
             None: lambda y: y,
             "relu": functional.relu_,
@@ -30,5 +33,5 @@ class Peer(torch.Peer):
         }
         activate = activations[stage.activation]
         if residual is None:
-            return lambda x: activate(functional.conv2d(x, weights, bias, **options))
-        return lambda x: activate(functional.conv2d(x, weights, bias, **options)).add_(residual)
+            return lambda x: activate(convolve(x))
+        return lambda x: activate(convolve(x)).add_(residual)

@@ -111,7 +111,8 @@ static dwconv_status add_plan(runner *r, const bench_chain *c, dwconv_desc *desc
     r->plans[r->count++] = plan;
     for (int i = 0; dwconv_plan_kernel(plan, i); i++) {
         size_t used = strlen(r->kernels);
-        snprintf(r->kernels + used, sizeof(r->kernels) - used, "%s%s", used ? ", " : "", dwconv_plan_kernel(plan, i));
+        snprintf(r->kernels + used, sizeof(r->kernels) - used, "%s%s", used ? ", " : "",
+                 dwconv_plan_kernel(plan, i));
     }
     return DWCONV_OK;
 }
@@ -165,8 +166,8 @@ const char *bench_run(void *handle, int64_t loops) {
     runner *r = handle;
     for (int64_t n = 0; n < loops; n++) {
         for (int i = 0; i < r->count; i++) {
-            dwconv_status status =
-                dwconv_run(r->plans[i], &r->tensors[i], &r->tensors[i + 1], r->scratch, r->scratch_bytes, &r->threads);
+            dwconv_status status = dwconv_run(r->plans[i], &r->tensors[i], &r->tensors[i + 1], r->scratch,
+                                              r->scratch_bytes, &r->threads);
             if (status != DWCONV_OK) return dwconv_status_string(status);
         }
     }

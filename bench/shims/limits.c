@@ -1,5 +1,6 @@
-/* What one core can do at most: multiply-adds per second out of registers, bytes per second to and from a buffer.
- * Compiled once per instruction set with VECTOR_BYTES; vectors are the compiler's own, so there is one text for all. */
+/* What one core can do at most: multiply-adds per second out of registers, bytes per second to and from a
+ * buffer. Compiled once per instruction set with VECTOR_BYTES; vectors are the compiler's own, so there is
+ * one text for all. */
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 
 #include <stddef.h>
@@ -30,7 +31,8 @@ static vec splat(float value) {
 
 /* Floating-point operations per second. Twelve chains cover a latency of four to six cycles on two ports. */
 API double limit_fma(int64_t loops) {
-    vec a0 = splat(1), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0, a8 = a0, a9 = a0, a10 = a0, a11 = a0;
+    vec a0 = splat(1), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0, a8 = a0, a9 = a0,
+        a10 = a0, a11 = a0;
     vec m = splat(0.5f), b = splat(0.25f);
     KEEP(m);
     KEEP(b);
@@ -39,7 +41,8 @@ API double limit_fma(int64_t loops) {
 #define STEP(a)    \
     a = a * m + b; \
     KEEP(a);
-        STEP(a0) STEP(a1) STEP(a2) STEP(a3) STEP(a4) STEP(a5) STEP(a6) STEP(a7) STEP(a8) STEP(a9) STEP(a10) STEP(a11)
+        STEP(a0)
+        STEP(a1) STEP(a2) STEP(a3) STEP(a4) STEP(a5) STEP(a6) STEP(a7) STEP(a8) STEP(a9) STEP(a10) STEP(a11)
     }
     double seconds = now() - start;
     return (double)loops * 12 * 2 * (VECTOR_BYTES / sizeof(float)) / seconds;

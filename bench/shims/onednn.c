@@ -23,12 +23,13 @@ typedef struct runner {
     char kernels[512];
 } runner;
 
-#define TRY(call)                                \
-    do {                                         \
+#define TRY(call)                                 \
+    do {                                          \
         if ((call) != dnnl_success) return #call; \
     } while (0)
 
-static const char *make_attr(const bench_stage *s, const_dnnl_memory_desc_t residual, dnnl_primitive_attr_t *attr) {
+static const char *make_attr(const bench_stage *s, const_dnnl_memory_desc_t residual,
+                             dnnl_primitive_attr_t *attr) {
     dnnl_post_ops_t ops;
     TRY(dnnl_primitive_attr_create(attr));
     TRY(dnnl_post_ops_create(&ops));
@@ -104,9 +105,9 @@ static const char *add_layer(runner *r, const bench_chain *c, int index, float *
     const char *error = user_filter(s, 1, &w_desc);
     if (!error) error = make_attr(s, last && c->residual ? y_desc : NULL, &attr);
     if (error) return error;
-    TRY(dnnl_convolution_forward_primitive_desc_create(&pd, r->engine, dnnl_forward_inference, dnnl_convolution_direct,
-                                                       x_desc, w_desc, bias_desc, y_desc, strides, dilates, before,
-                                                       after, attr));
+    TRY(dnnl_convolution_forward_primitive_desc_create(&pd, r->engine, dnnl_forward_inference,
+                                                       dnnl_convolution_direct, x_desc, w_desc, bias_desc,
+                                                       y_desc, strides, dilates, before, after, attr));
     TRY(dnnl_primitive_create(&l->primitive, pd));
     const char *name = "?";
     dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name);
@@ -170,7 +171,8 @@ const char *bench_run(void *handle, int64_t loops) {
     runner *r = handle;
     for (int64_t n = 0; n < loops; n++)
         for (int i = 0; i < r->count; i++)
-            TRY(dnnl_primitive_execute(r->layers[i].primitive, r->stream, r->layers[i].arg_count, r->layers[i].args));
+            TRY(dnnl_primitive_execute(r->layers[i].primitive, r->stream, r->layers[i].arg_count,
+                                       r->layers[i].args));
     TRY(dnnl_stream_wait(r->stream));
     return NULL;
 }

@@ -103,12 +103,13 @@ INLINE V(vec) V(gelu_erf)(V(vec) x) {
 
 /* (1 + tanh(u)) / 2 = sigmoid(2 u), and 2 u = x * w with w = c0 + c1 x^2, each in two parts. */
 INLINE V(vec) V(gelu_tanh)(V(vec) x) {
-    const V(vec) c0_high = V(set1)(1.595703125f), c0_low = V(set1)(6.59966057e-5f); /* 2 sqrt(2 / pi) */
+    const V(vec) c0_high = V(set1)(1.595703125f), c0_low = V(set1)(6.59966057e-5f);  /* 2 sqrt(2 / pi) */
     const V(vec) c1_high = V(set1)(0.0713500977f), c1_low = V(set1)(4.71861635e-6f); /* 0.044715 of that */
     const V(vec) t = V(clamp)(x, -16.0f, 16.0f); /* sigmoid is 0 or 1 from there */
     const V(vec) square = t * t, square_high = V(high)(square);
     const V(vec) p = c1_high * square_high;
-    const V(vec) p_low = c1_high * (square - square_high) + c1_low * square + c1_high * V(square_error)(t, square);
+    const V(vec) p_low =
+        c1_high * (square - square_high) + c1_low * square + c1_high * V(square_error)(t, square);
     const V(vec) w = V(high)(c0_high + p);
     const V(vec) w_low = p - (w - c0_high) + (p_low + c0_low);
     const V(vec) t_high = V(high)(t), exact = t_high * w, rest = (t - t_high) * w + t * w_low;

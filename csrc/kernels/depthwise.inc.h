@@ -12,74 +12,37 @@ INLINE const float *dw_row(const dwc_dw_call *c, int64_t iy) {
     return c->x + slot * c->x_row;
 }
 
+/* Quotient of positive numbers, rounded up; a division takes longer than the taps of a small filter. */
+INLINE int64_t dw_divide_up(int64_t a, int64_t b) { return b == 1 ? a : (a + b - 1) / b; }
+
 /* First and one past the last kernel position that reads inside [0, size). */
-INLINE void dw_valid(int64_t origin, int64_t kernel, int64_t dilation, int64_t size, int64_t *begin, int64_t *end) {
-    *begin = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
-    *end = origin >= size ? 0 : (size - origin + dilation - 1) / dilation;
-    if (*end > kernel) *end = kernel;
+INLINE void dw_valid(int64_t origin, int64_t kernel, int64_t dilation, int64_t size, int64_t *begin,
+                     int64_t *end) {
+    *begin = origin < 0 ? dw_divide_up(-origin, dilation) : 0;
+    *end = kernel;
+    if (origin + (kernel - 1) * dilation >= size)
+        *end = origin >= size ? 0 : dw_divide_up(size - origin, dilation);
     if (*begin > *end) *begin = *end;
 }
 
 /* ---- the general kernel ------------------------------------------------------------------- */
 
-/* Outputs of one row, `spacing` columns apart so that their taps fall on the same input columns: with dilation d
- * and stride s that is every d / gcd(s, d)-th output, and the taps of neighbours lie s / gcd(s, d) apart. */
+/* Outputs of one row. Checked: taps outside the image are skipped one by one; else there are none. */
 typedef struct dw_run {
     const dwc_dw_call *call;
-    int64_t ky_begin, ky_end, kx_begin, kx_end; /* taps that any of the outputs sees */
-    int64_t oy, spacing;
-    int64_t ix;             /* input column of the first output's first tap */
+    int64_t ix; /* input column of the first output's first tap */
+    int64_t oy;
+    int checked;
     int64_t x_step, y_step; /* floats from output to output */
     float *y;               /* first output, channel 0 */
-    uint64_t columns;       /* input columns are valid from 0 up to here */
+    int64_t ky_begin, ky_end;
     int64_t channel_begin, channel_end;
 } dw_run;
 
-/* Outputs per tile, and taps of a kernel row that share the loads of inputs: 13 loads per 24 multiply-adds. */
-enum { DW_RUN = 8, DW_CHUNK = 3 };
+enum { DW_RUN = 8 }; /* outputs per tile: 1 + 1/8 loads per multiply-add, the load port's limit */
 
-/* TAPS neighbouring taps of T outputs. If SHARED, the taps of an output and its neighbour's are one column apart, and
- * an input is loaded once for all of them. Inputs in the padding are skipped. */
-INLINE void V(dw_chunk)(V(vec) acc[DW_RUN], const dw_run *r, const float *x, const float *k, int64_t column,
-                        const float *spread, int lanes, const int T, const int TAPS, const int SHARED, const int SPREAD,
-                        const int WHOLE) {
-    const dwconv_window *win = &r->call->stage->window;
-    const int64_t tap = win->dilation_w * r->call->x_pixel;
-    V(vec) weight[DW_CHUNK];
-    UNROLL for (int u = 0; u < TAPS; u++) weight[u] = V(load)(k + u * V(lanes));
-    if (SHARED) {
-        UNROLL for (int j = 0; j < T + TAPS - 1; j++) {
-            OPAQUE(x);
-            if ((uint64_t)column < r->columns) {
-                V(vec) v = WHOLE && !SPREAD ? V(load)(x) : V(load_n)(x, lanes);
-                if (SPREAD) v = V(spread)(v, spread);
-                UNROLL for (int u = 0; u < TAPS; u++) {
-                    if (j - u >= 0 && j - u < T) acc[j - u] = V(fma)(v, weight[u], acc[j - u]);
-                }
-            }
-            x += tap;
-            column += win->dilation_w;
-        }
-        return;
-    }
-    UNROLL for (int t = 0; t < T; t++) {
-        const float *q = x + t * r->x_step;
-        int64_t at = column + t * r->spacing * win->stride_w;
-        OPAQUE(q);
-        UNROLL for (int u = 0; u < TAPS; u++) {
-            if ((uint64_t)at < r->columns) {
-                V(vec) v = WHOLE && !SPREAD ? V(load)(q) : V(load_n)(q, lanes);
-                if (SPREAD) v = V(spread)(v, spread);
-                acc[t] = V(fma)(v, weight[u], acc[t]);
-            }
-            q += tap;
-            at += win->dilation_w;
-        }
-    }
-}
-
-INLINE void V(dw_general)(const dw_run *r, int64_t from, int64_t channel, int lanes, const int T, const int SHARED,
-                          const int SPREAD, const int WHOLE) {
+INLINE void V(dw_general)(const dw_run *r, int64_t from, int64_t channel, int lanes, const int T,
+                          const int SPREAD, const int CHECKED, const int WHOLE) {
     const dwc_dw_call *c = r->call;
     const dwc_depthwise_stage *s = c->stage;
     const dwconv_window *win = &s->window;
@@ -96,21 +59,31 @@ INLINE void V(dw_general)(const dw_run *r, int64_t from, int64_t channel, int la
         in_channel = channel / s->multiplier;
         in_lanes = (int)((channel + lanes - 1) / s->multiplier - in_channel + 1);
     }
-    const int64_t ix = r->ix + from * r->spacing * win->stride_w, kx_begin = r->kx_begin, kx_end = r->kx_end;
-    const int64_t tap = win->dilation_w * c->x_pixel;
-    const int64_t offset = r->ix * c->x_pixel + from * r->x_step + in_channel + kx_begin * tap;
+    const int64_t tap = win->dilation_w * c->x_pixel, step = r->x_step, stride = win->stride_w;
+    const int64_t ix = r->ix + from * stride;
+    const uint64_t in_w = (uint64_t)c->in_w;
+    int64_t kx_begin = 0, kx_end = win->kernel_w, unused;
+    if (CHECKED) { /* the kernel columns that any of the outputs sees */
+        dw_valid(ix + (T - 1) * stride, win->kernel_w, win->dilation_w, c->in_w, &kx_begin, &unused);
+        dw_valid(ix, win->kernel_w, win->dilation_w, c->in_w, &unused, &kx_end);
+    }
+    const int64_t offset = r->ix * c->x_pixel + from * step + in_channel + kx_begin * tap;
     for (int64_t ky = r->ky_begin; ky < r->ky_end; ky++) {
         const float *x = dw_row(c, r->oy * win->stride_h - c->pad_top + ky * win->dilation_h) + offset;
         const float *k = w + (ky * win->kernel_w + kx_begin) * V(lanes);
-        int64_t column = ix + kx_begin * win->dilation_w, kx = kx_begin;
-        NO_UNROLL for (; kx + DW_CHUNK <= kx_end; kx += DW_CHUNK) {
-            V(dw_chunk)(acc, r, x, k, column, spread, in_lanes, T, DW_CHUNK, SHARED, SPREAD, WHOLE);
-            x += DW_CHUNK * tap;
-            k += DW_CHUNK * V(lanes);
-            column += DW_CHUNK * win->dilation_w;
-        }
-        NO_UNROLL for (; kx < kx_end; kx++) {
-            V(dw_chunk)(acc, r, x, k, column, spread, in_lanes, T, 1, SHARED, SPREAD, WHOLE);
+        int64_t column = ix + kx_begin * win->dilation_w;
+        NO_UNROLL for (int64_t kx = kx_begin; kx < kx_end; kx++) {
+            const V(vec) weight = V(load)(k);
+            const float *p = x;
+            UNROLL for (int t = 0; t < T; t++) {
+                if (!CHECKED || (uint64_t)(column + t * stride) < in_w) {
+                    const float *q = p + t % 3 * step;
+                    V(vec) v = WHOLE && !SPREAD ? V(load)(q) : V(load_n)(q, in_lanes);
+                    if (SPREAD) v = V(spread)(v, spread);
+                    acc[t] = V(fma)(v, weight, acc[t]);
+                }
+                if (t % 3 == 2) p += 3 * step;
+            }
             x += tap;
             k += V(lanes);
             column += win->dilation_w;
@@ -135,120 +108,86 @@ INLINE void V(dw_general)(const dw_run *r, int64_t from, int64_t channel, int la
     V(finish)(results[0], T, y, r->y_step, lanes, &s->activation, NULL, 0);
 }
 
-INLINE void V(dw_general_channels)(const dw_run *r, int64_t from, const int T, const int SHARED, const int SPREAD) {
+INLINE void V(dw_general_channels)(const dw_run *r, int64_t from, const int T, const int SPREAD, const int CHECKED) {
     int64_t channel = r->channel_begin;
     for (; channel + V(lanes) <= r->channel_end; channel += V(lanes))
-        V(dw_general)(r, from, channel, V(lanes), T, SHARED, SPREAD, 1);
+        V(dw_general)(r, from, channel, V(lanes), T, SPREAD, CHECKED, 1);
     if (channel < r->channel_end)
-        V(dw_general)(r, from, channel, (int)(r->channel_end - channel), T, SHARED, SPREAD, 0);
+        V(dw_general)(r, from, channel, (int)(r->channel_end - channel), T, SPREAD, CHECKED, 0);
 }
 
-#define DW_GENERAL(T, SHARED, SPREAD)                                                            \
-    NOINLINE void dw_general_##T##_##SHARED##_##SPREAD(const dw_run *r, int64_t from) {          \
-        V(dw_general_channels)(r, from, T, SHARED, SPREAD);                                      \
+#define DW_GENERAL(T, SPREAD, CHECKED)                                                           \
+    NOINLINE void dw_general_##T##_##SPREAD##_##CHECKED(const dw_run *r, int64_t from) {         \
+        V(dw_general_channels)(r, from, T, SPREAD, CHECKED);                                     \
     }
-#define DW_GENERALS(SHARED, SPREAD)                                                              \
-    DW_GENERAL(1, SHARED, SPREAD) DW_GENERAL(2, SHARED, SPREAD) DW_GENERAL(3, SHARED, SPREAD)    \
-    DW_GENERAL(4, SHARED, SPREAD) DW_GENERAL(5, SHARED, SPREAD) DW_GENERAL(6, SHARED, SPREAD)    \
-    DW_GENERAL(7, SHARED, SPREAD) DW_GENERAL(8, SHARED, SPREAD)
-#define DW_NAMES(SHARED, SPREAD)                                                                 \
-    {NULL, dw_general_1_##SHARED##_##SPREAD, dw_general_2_##SHARED##_##SPREAD,                   \
-     dw_general_3_##SHARED##_##SPREAD, dw_general_4_##SHARED##_##SPREAD,                         \
-     dw_general_5_##SHARED##_##SPREAD, dw_general_6_##SHARED##_##SPREAD,                         \
-     dw_general_7_##SHARED##_##SPREAD, dw_general_8_##SHARED##_##SPREAD}
+#define DW_GENERALS(SPREAD, CHECKED)                                                             \
+    DW_GENERAL(1, SPREAD, CHECKED) DW_GENERAL(2, SPREAD, CHECKED) DW_GENERAL(3, SPREAD, CHECKED) \
+    DW_GENERAL(4, SPREAD, CHECKED) DW_GENERAL(5, SPREAD, CHECKED) DW_GENERAL(6, SPREAD, CHECKED) \
+    DW_GENERAL(7, SPREAD, CHECKED) DW_GENERAL(8, SPREAD, CHECKED)
+#define DW_NAMES(SPREAD, CHECKED)                                                                \
+    {NULL, dw_general_1_##SPREAD##_##CHECKED, dw_general_2_##SPREAD##_##CHECKED,                 \
+     dw_general_3_##SPREAD##_##CHECKED, dw_general_4_##SPREAD##_##CHECKED,                       \
+     dw_general_5_##SPREAD##_##CHECKED, dw_general_6_##SPREAD##_##CHECKED,                       \
+     dw_general_7_##SPREAD##_##CHECKED, dw_general_8_##SPREAD##_##CHECKED}
 DW_GENERALS(0, 0)
 DW_GENERALS(0, 1)
 DW_GENERALS(1, 0)
 DW_GENERALS(1, 1)
 
-/* Not const: the kernel columns of each tile are filled in here, where a division is shared by all channels. */
-static void dw_run_outputs(dw_run *r, int64_t count) {
+static void dw_run_outputs(const dw_run *r, int64_t count) {
     static void (*const kernels[2][2][DW_RUN + 1])(const dw_run *, int64_t) = {{DW_NAMES(0, 0), DW_NAMES(0, 1)},
                                                                                {DW_NAMES(1, 0), DW_NAMES(1, 1)}};
-    const dwc_depthwise_stage *s = r->call->stage;
-    const dwconv_window *w = &s->window;
-    const int shared = r->x_step == w->dilation_w * r->call->x_pixel;
-    const int64_t reach = (w->kernel_w - 1) * w->dilation_w, step = r->spacing * w->stride_w;
-    int64_t tiles = (count + DW_RUN - 1) / DW_RUN, unused;
+    const int spread = r->call->stage->multiplier > 1;
+    int64_t tiles = (count + DW_RUN - 1) / DW_RUN;
     for (int64_t from = 0; from < count; tiles--) {
         const int64_t n = (count - from + tiles - 1) / tiles; /* near-equal parts instead of a remainder */
-        const int64_t first = r->ix + from * step, last = first + (n - 1) * step;
-        r->kx_begin = 0;
-        r->kx_end = w->kernel_w;
-        if (last < 0 || (uint64_t)(first + reach) >= r->columns) {
-            dw_valid(last, w->kernel_w, w->dilation_w, r->call->in_w, &r->kx_begin, &unused);
-            dw_valid(first, w->kernel_w, w->dilation_w, r->call->in_w, &unused, &r->kx_end);
-        }
-        kernels[shared][s->multiplier > 1][n](r, from);
+        kernels[spread][r->checked][n](r, from);
         from += n;
     }
 }
 
+/* Outputs [ox, ox + count) of row oy. Where channels do not fill vectors and pixels are dense, `group` pixels
+ * side by side are treated as one pixel of many channels. */
+static void dw_general_span(dw_run *r, int64_t ox, int64_t count) {
+    const dwc_dw_call *c = r->call;
+    const dwc_depthwise_stage *s = c->stage;
+    float *y = c->y + (r->oy - c->row_begin) * c->y_row + ox * c->y_pixel;
+    const int64_t g = s->group;
+    r->ix = ox * s->window.stride_w - c->pad_left;
+    r->y = y;
+    if (g > 1 && !r->checked && count >= g && c->x_pixel == s->channels && c->y_pixel == s->channels) {
+        r->x_step = r->y_step = g * s->channels;
+        r->channel_begin = 0;
+        r->channel_end = g * s->channels;
+        dw_run_outputs(r, count / g);
+        if (count % g == 0) return;
+        r->ix += count - g; /* the last group overlaps the one before */
+        r->y = y + (count - g) * c->y_pixel;
+        dw_run_outputs(r, 1);
+        return;
+    }
+    r->x_step = s->window.stride_w * c->x_pixel;
+    r->y_step = c->y_pixel;
+    r->channel_begin = c->channel_begin;
+    r->channel_end = c->channel_end;
+    dw_run_outputs(r, count);
+}
+
 INLINE int64_t dw_clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
 
-INLINE int64_t dw_gcd(int64_t a, int64_t b) {
-    while (b) {
-        const int64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
-/* Outputs [ox, ox_end) of a row. */
-static void dw_general_span(dw_run r, int64_t ox, int64_t ox_end) {
-    const dwc_dw_call *c = r.call;
-    const dwconv_window *w = &c->stage->window;
-    r.spacing = w->dilation_w / dw_gcd(w->stride_w, w->dilation_w);
-    r.columns = (uint64_t)c->in_w;
-    r.x_step = r.spacing * w->stride_w * c->x_pixel;
-    r.y_step = r.spacing * c->y_pixel;
-    r.channel_begin = c->channel_begin;
-    r.channel_end = c->channel_end;
-    for (int64_t first = ox; first < ox_end && first < ox + r.spacing; first++) {
-        r.ix = first * w->stride_w - c->pad_left;
-        r.y = c->y + (r.oy - c->row_begin) * c->y_row + first * c->y_pixel;
-        dw_run_outputs(&r, (ox_end - first + r.spacing - 1) / r.spacing);
-    }
-}
-
-/* The same for outputs that see no padding and lie densely: `group` pixels side by side are one pixel of many
- * channels, so that few channels fill vectors. The last group overlaps the one before. Stride 1. */
-static void dw_grouped_span(dw_run r, int64_t ox, int64_t ox_end) {
-    const dwc_dw_call *c = r.call;
-    const dwc_depthwise_stage *s = c->stage;
-    const int64_t group = s->group, whole = (ox_end - ox) / group;
-    r.spacing = group;
-    r.columns = UINT64_MAX;
-    r.x_step = r.y_step = group * s->channels;
-    r.channel_begin = 0;
-    r.channel_end = group * s->channels;
-    for (int part = 0; part < 2; part++) {
-        const int64_t first = part ? ox_end - group : ox;
-        r.ix = first - c->pad_left;
-        r.y = c->y + (r.oy - c->row_begin) * c->y_row + first * c->y_pixel;
-        dw_run_outputs(&r, part ? 1 : whole);
-        if (whole * group == ox_end - ox) break;
-    }
-}
-
-/* Output columns [ox, ox_end) of one row. */
+/* Output columns [ox, ox_end) of one row: those that see padding at the left, none, at the right. */
 static void dw_general_row(const dwc_dw_call *c, int64_t oy, int64_t ox, int64_t ox_end) {
-    const dwc_depthwise_stage *s = c->stage;
-    const dwconv_window *w = &s->window;
+    const dwconv_window *w = &c->stage->window;
     dw_run r = {.call = c, .oy = oy};
     dw_valid(oy * w->stride_h - c->pad_top, w->kernel_h, w->dilation_h, c->in_h, &r.ky_begin, &r.ky_end);
-    if (s->group > 1 && c->x_pixel == s->channels && c->y_pixel == s->channels) {
-        const int64_t inner = dw_clamp(c->pad_left, ox, ox_end);
-        const int64_t inner_end = dw_clamp(c->in_w + c->pad_left - (w->kernel_w - 1) * w->dilation_w, inner, ox_end);
-        if (inner_end - inner >= s->group) {
-            if (ox < inner) dw_general_span(r, ox, inner);
-            dw_grouped_span(r, inner, inner_end);
-            if (inner_end < ox_end) dw_general_span(r, inner_end, ox_end);
-            return;
-        }
-    }
-    dw_general_span(r, ox, ox_end);
+    const int64_t reach = c->in_w + c->pad_left - (w->kernel_w - 1) * w->dilation_w - 1; /* of the last inner tap */
+    const int64_t inner = dw_clamp((c->pad_left + w->stride_w - 1) / w->stride_w, ox, ox_end);
+    const int64_t inner_end = dw_clamp(reach < 0 ? 0 : reach / w->stride_w + 1, inner, ox_end);
+    r.checked = 1;
+    if (ox < inner) dw_general_span(&r, ox, inner - ox);
+    if (inner_end < ox_end) dw_general_span(&r, inner_end, ox_end - inner_end);
+    r.checked = 0;
+    if (inner < inner_end) dw_general_span(&r, inner, inner_end - inner);
 }
 
 static void dw_general_f32(const dwc_dw_call *c) {

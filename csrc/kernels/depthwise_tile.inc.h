@@ -6,11 +6,11 @@
  * to. That is 0.25 to 0.45 loads per multiply-add, where one would already be the limit.
  * LEFT and RIGHT columns of the tile's input are padding and are skipped at compile time. */
 
-
 /* One input row for the output rows [R_BEGIN, R_END); `w` is the kernel row that output row 0 would see it with. */
-INLINE void V(dw_input_row)(V(vec) acc[][DW_TILE_COLUMNS], const float *x, int64_t pixel, const float *w, int lanes,
-                            const int R_BEGIN, const int R_END, const int KERNEL, const int STRIDE, const int COLUMNS,
-                            const int LEFT, const int RIGHT, const int WHOLE, const int BLOCK_LANES) {
+INLINE void V(dw_input_row)(V(vec) acc[][DW_TILE_COLUMNS], const float *x, int64_t pixel, const float *w,
+                            int lanes, const int R_BEGIN, const int R_END, const int KERNEL, const int STRIDE,
+                            const int COLUMNS, const int LEFT, const int RIGHT, const int WHOLE,
+                            const int BLOCK_LANES) {
     const int columns = (COLUMNS - 1) * STRIDE + KERNEL;
     V(vec) in[24];
     const float *next[2];

@@ -41,5 +41,5 @@ static const dwc_kernel kernels[] = {
     {DWCONV_CONV, DWCONV_F32, 0, 0, 6, 24, "avx2 matrix, tiles up to 6x16 and 4x24", NULL, mm_f32},
 };
 
-const dwc_kernel_table dwc_table_avx2 = {DWCONV_ISA_AVX2, lanes_y, MM_UNIT, 24, sizeof kernels / sizeof *kernels,
-                                         kernels};
+const dwc_kernel_table dwc_table_avx2 = {
+    DWCONV_ISA_AVX2, lanes_y, MM_UNIT, 24, sizeof kernels / sizeof *kernels, kernels};

@@ -36,8 +36,9 @@ MM_WIDTH(6, 3, 1)
 MM_WIDTH(6, 4, 0)
 
 static void mm_f32(const dwc_mm_call *c) {
-    static const mm_width *const widths[] = {NULL,           &mm_width_0_1, &mm_width_1_0, &mm_width_1_1,
-                                             &mm_width_2_0, &mm_width_2_1, &mm_width_3_0, &mm_width_3_1, &mm_width_4_0};
+    static const mm_width *const widths[] = {NULL,          &mm_width_0_1, &mm_width_1_0,
+                                             &mm_width_1_1, &mm_width_2_0, &mm_width_2_1,
+                                             &mm_width_3_0, &mm_width_3_1, &mm_width_4_0};
     mm_run(c, widths);
 }
 
@@ -48,9 +49,10 @@ static const dwc_kernel kernels[] = {
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 2, 7, "avx512 depthwise 5x5 s2, tile 2x7", dw_5_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 7, "avx512 depthwise 7x7 s1, tile 2x7", dw_7_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 7, 2, 2, 7, "avx512 depthwise 7x7 s2, tile 2x7", dw_7_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 1, DW_RUN, "avx512 depthwise general, tile 1x8", dw_general_f32, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 1, DW_RUN, "avx512 depthwise general, tile 1x8", dw_general_f32,
+     NULL},
     {DWCONV_CONV, DWCONV_F32, 0, 0, 14, 64, "avx512 matrix, tiles 14x32, 9x48, 6x64", NULL, mm_f32},
 };
 
-const dwc_kernel_table dwc_table_avx512 = {DWCONV_ISA_AVX512, lanes_z, MM_UNIT, 64,
-                                           sizeof kernels / sizeof *kernels, kernels};
+const dwc_kernel_table dwc_table_avx512 = {
+    DWCONV_ISA_AVX512, lanes_z, MM_UNIT, 64, sizeof kernels / sizeof *kernels, kernels};

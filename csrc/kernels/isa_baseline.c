@@ -31,9 +31,10 @@ static const dwc_kernel kernels[] = {
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 4, "baseline depthwise 3x3 s2, tile 1x4", dw_3_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 4, "baseline depthwise 5x5 s1, tile 2x4", dw_5_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 1, 4, "baseline depthwise 5x5 s2, tile 1x4", dw_5_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 1, DW_RUN, "baseline depthwise general, tile 1x8", dw_general_f32, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 1, DW_RUN, "baseline depthwise general, tile 1x8", dw_general_f32,
+     NULL},
     {DWCONV_CONV, DWCONV_F32, 0, 0, 4, 8, "baseline matrix, tiles up to 4x8", NULL, mm_f32},
 };
 
-const dwc_kernel_table dwc_table_baseline = {DWCONV_ISA_BASELINE, lanes_x, MM_UNIT, 8,
-                                             sizeof kernels / sizeof *kernels, kernels};
+const dwc_kernel_table dwc_table_baseline = {
+    DWCONV_ISA_BASELINE, lanes_x, MM_UNIT, 8, sizeof kernels / sizeof *kernels, kernels};

@@ -106,9 +106,11 @@ typedef struct mm_width {
 #define MM_14(F, ...) MM_13(F, __VA_ARGS__) F(14, __VA_ARGS__)
 
 /* MM_WIDTH(MR, NV, HALF) defines the tiles of 1 to MR pixels and mm_width_NV_HALF. */
+/* clang-format off */
 #define MM_WIDTH(MR, NV, HALF)      \
     MM_##MR(MM_TILE, NV, HALF)      \
     static const mm_width mm_width_##NV##_##HALF = {MR, {NULL, MM_##MR(MM_NAME, NV, HALF)}};
+/* clang-format on */
 
 /* widths[u]: tiles of u panel units. Panels outside, pixels inside: a panel stays in the first-level
  * cache while the caller's block of pixels passes by. */

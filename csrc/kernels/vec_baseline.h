@@ -16,7 +16,8 @@ INLINE vec_x load_x(const float *p) {
     memcpy(&v, p, sizeof v);
     return v;
 }
-NOINLINE vec_x load_n_x(const float *p, int n) { /* a call: inlined, its branches would fill half the library */
+NOINLINE vec_x load_n_x(const float *p,
+                        int n) { /* a call: inlined, its branches would fill half the library */
     vec_x v = {p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, n > 3 ? p[3] : 0.0f};
     return v;
 }
@@ -29,7 +30,9 @@ NOINLINE void store_n_x(float *p, vec_x v, int n) {
 }
 INLINE vec_x set1_x(float f) { return (vec_x){f, f, f, f}; }
 INLINE vec_x fma_x(vec_x a, vec_x b, vec_x c) { return a * b + c; } /* rounds twice: contraction is off */
-INLINE vec_x pick_x(ivec_x mask, vec_x a, vec_x b) { return (vec_x)(((ivec_x)a & mask) | ((ivec_x)b & ~mask)); }
+INLINE vec_x pick_x(ivec_x mask, vec_x a, vec_x b) {
+    return (vec_x)(((ivec_x)a & mask) | ((ivec_x)b & ~mask));
+}
 INLINE vec_x min_x(vec_x a, vec_x b) { return pick_x(a < b, a, b); }
 INLINE vec_x max_x(vec_x a, vec_x b) { return pick_x(a > b, a, b); }
 INLINE vec_x spread_x(vec_x v, const float *lanes) {

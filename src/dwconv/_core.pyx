@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
-"""The C core for Python: buffers in, plan calls out. The only file that knows C; dwconv.h is its manual.
+"""The C core for Python: buffers in, plan calls out. The only module that knows C; dwconv.h is its manual.
 
 Operations come as `dwconv.operation.Operation`, checked. Tensors come as anything with a buffer; `Plan.run`
 leaves to its caller what it cannot address, so that a call which needs no words costs nothing extra.
@@ -16,144 +16,10 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from libc.stdint cimport int64_t, uint32_t, uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
-from numpy import empty, float32
-
-cdef extern from "dwconv.h" nogil:
-    ctypedef enum dwconv_status:
-        DWCONV_OK
-        DWCONV_BAD_DTYPE
-        DWCONV_BAD_LAYOUT
-        DWCONV_MISALIGNED
-        DWCONV_NO_MEMORY
-
-    ctypedef enum dwconv_isa:
-        DWCONV_ISA_AUTO
-        DWCONV_ISA_COUNT
-
-    ctypedef enum dwconv_dtype:
-        DWCONV_F32
-
-    ctypedef enum dwconv_operation:
-        DWCONV_DEPTHWISE
-        DWCONV_POINTWISE
-        DWCONV_CONV
-        DWCONV_SEPARABLE
-        DWCONV_INVERTED_RESIDUAL
-
-    ctypedef enum dwconv_activation_kind:
-        DWCONV_IDENTITY
-        DWCONV_RELU
-        DWCONV_RELU6
-        DWCONV_CLIP
-        DWCONV_LEAKY_RELU
-        DWCONV_HARD_SIGMOID
-        DWCONV_HARD_SWISH
-        DWCONV_SIGMOID
-        DWCONV_SILU
-        DWCONV_TANH
-        DWCONV_GELU_ERF
-        DWCONV_GELU_TANH
-
-    ctypedef enum dwconv_padding:
-        DWCONV_VALID
-        DWCONV_SAME
-        DWCONV_EXPLICIT
-
-    ctypedef enum dwconv_residual:
-        DWCONV_RESIDUAL_AUTO
-        DWCONV_RESIDUAL_OFF
-        DWCONV_RESIDUAL_ON
-
-    ctypedef struct dwconv_activation:
-        dwconv_activation_kind kind
-        float a, b
-
-    ctypedef struct dwconv_window:
-        int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w
-        dwconv_padding padding
-        int64_t pad_top, pad_bottom, pad_left, pad_right
-
-    ctypedef struct dwconv_depthwise_desc:
-        int64_t channels, multiplier
-        dwconv_window window
-        const float *filter
-        const float *bias
-        dwconv_activation activation
-
-    ctypedef struct dwconv_pointwise_desc:
-        int64_t in_channels, out_channels, stride_h, stride_w
-        const float *filter
-        const float *bias
-        dwconv_activation activation
-
-    ctypedef struct dwconv_conv_desc:
-        int64_t in_channels, out_channels, groups
-        dwconv_window window
-        const float *filter
-        const float *bias
-        dwconv_activation activation
-
-    ctypedef struct dwconv_separable_desc:
-        dwconv_depthwise_desc depthwise
-        dwconv_pointwise_desc pointwise
-
-    ctypedef struct dwconv_inverted_residual_desc:
-        dwconv_pointwise_desc expand
-        dwconv_depthwise_desc depthwise
-        dwconv_pointwise_desc project
-        dwconv_residual residual
-
-    ctypedef struct dwconv_desc:
-        dwconv_operation operation
-        dwconv_dtype dtype
-        dwconv_isa isa
-        uint32_t flags
-        dwconv_depthwise_desc depthwise
-        dwconv_pointwise_desc pointwise
-        dwconv_conv_desc conv
-        dwconv_separable_desc separable
-        dwconv_inverted_residual_desc inverted_residual
-
-    ctypedef struct dwconv_plan:
-        pass
-
-    ctypedef struct dwconv_tensor:
-        void *data
-        dwconv_dtype dtype
-        int64_t batch, height, width, channels, image_stride, row_stride, pixel_stride
-
-    ctypedef struct dwconv_threads:
-        int count
-
-    const uint32_t DWCONV_FLUSH_DENORMAL_WEIGHTS
-    const size_t DWCONV_ALIGNMENT
-
-    const char *dwconv_status_string(dwconv_status)
-    const char *dwconv_isa_name(dwconv_isa)
-    bint dwconv_isa_compiled(dwconv_isa)
-    bint dwconv_isa_available(dwconv_isa)
-    dwconv_isa dwconv_isa_best()
-    const char *dwconv_version()
-    bint dwconv_has_openmp()
-    dwconv_status dwconv_plan_create(const dwconv_desc *, dwconv_plan **)
-    void dwconv_plan_destroy(dwconv_plan *)
-    size_t dwconv_plan_bytes(const dwconv_plan *)
-    dwconv_isa dwconv_plan_isa(const dwconv_plan *)
-    const char *dwconv_plan_kernel(const dwconv_plan *, int)
-    dwconv_status dwconv_output_shape(const dwconv_plan *, const int64_t *, int64_t *)
-    dwconv_status dwconv_scratch_size(const dwconv_plan *, const int64_t *, int, size_t *)
-    dwconv_status dwconv_run(
-        const dwconv_plan *,
-        const dwconv_tensor *,
-        const dwconv_tensor *,
-        void *,
-        size_t,
-        const dwconv_threads *,
-    )
-    dwconv_status dwconv_reference(const dwconv_desc *, const dwconv_tensor *, const dwconv_tensor *)
+from numpy import empty, float32, ndarray
 
 
 # ---- the library ------------------------------------------------------------------------------
@@ -478,7 +344,7 @@ cdef class Plan:
             try:
                 if out is None:
                     out = self.new_output(&x_tensor)
-                if out is not None and describe_tensor(out, PyBUF_WRITABLE, &y_view, &y_tensor):
+                if isinstance(out, ndarray) and describe_tensor(out, PyBUF_WRITABLE, &y_view, &y_tensor):
                     try:
                         status = self.execute(&x_tensor, &y_tensor, threads)
                     finally:

@@ -56,19 +56,18 @@ def _run_checked(operation: Operation, plan: Plan | None, x: Any, out: Any, num_
     if out is not None:
         check_out(name, out, expected, x)
     if plan is None:
-        y = fallback.run(operation, x)
-    else:
-        result = plan.run(x, out, threads)
-        if result is not NotImplemented:
-            return result
-        warnings.warn(
-            f"{name}: x{'' if out is None else ' and out'} are copied: channels must be contiguous, other "
-            f"strides whole numbers of elements (strides of x {x.strides}"
-            + (")" if out is None else f", of out {out.strides})"),
-            PerformanceWarning,
-            stacklevel=4,
-        )
-        y = plan.run(x.copy(order="C"), None, threads, strict=True)
+        return fallback.run(operation, x, out)
+    y = plan.run(x, out, threads)
+    if y is not NotImplemented:
+        return y
+    warnings.warn(
+        f"{name}: {'x is' if out is None else 'x and out are'} copied: only tensors with adjacent channels "
+        "and whole elements between pixels, apart from each other, are used in place (strides of x "
+        f"{x.strides}{'' if out is None else f', of out {out.strides}'})",
+        PerformanceWarning,
+        stacklevel=4,
+    )
+    y = plan.run(x.copy(order="C"), None, threads, strict=True)
     if out is None:
         return y
     out[...] = y

@@ -25,12 +25,15 @@ CHUNK = 2**19
 Pixels: TypeAlias = tuple[slice, slice, slice]  # of the first three axes
 
 
-def run(operation: Operation, x: Array) -> Array:
-    """`x` and the filters have the dtype of the result, any of the supported ones."""
+def run(operation: Operation, x: Array, out: Array | None = None) -> Array:
+    """Writes the result into `out`, or into a new array where that is None, and returns it.
+
+    All have the dtype of the filters, any of the supported ones; `out` fits and does not overlap x.
+    """
     shapes = operation.shapes(x.shape)
     adds_input = operation.adds_input(shapes[0])
     work = np.float64 if x.dtype == np.float64 else np.float32
-    y = np.empty(shapes[-1], x.dtype)
+    y = np.empty(shapes[-1], x.dtype) if out is None else out
     images = max(1, CHUNK // max(math.prod(shape[1:]) for shape in shapes))
     with np.errstate(all="ignore"):
         for first in range(0, len(x), images):
@@ -47,7 +50,8 @@ def run(operation: Operation, x: Array) -> Array:
 def _run_stage(stage: Stage, x: Array, flush_denormals: bool) -> Array:
     filters = stage.filters.astype(x.dtype, copy=False)
     if flush_denormals:
-        filters = np.where(np.abs(filters) < np.finfo(x.dtype).tiny, x.dtype.type(0), filters)
+        tiny = np.finfo(stage.filters.dtype).tiny
+        filters = np.where(np.abs(filters) < tiny, x.dtype.type(0), filters)
     size = [stage.window.extent(axis, x.shape[1 + axis])[0] for axis in range(2)]
     y = np.zeros((len(x), *size, stage.out_channels), x.dtype)
     if stage.kind == "depthwise":

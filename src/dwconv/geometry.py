@@ -36,9 +36,11 @@ def thread_count(where: str, value: Any) -> int:
 
 def data_format(name: str, value: Any) -> bool:
     """True for "NCHW", False for "NHWC"."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: data_format must be 'NHWC' or 'NCHW', not {value!r}")
     if value not in ("NHWC", "NCHW"):
         raise ValueError(f"{name}: data_format must be 'NHWC' or 'NCHW', not {value!r}")
-    return bool(value == "NCHW")
+    return value == "NCHW"
 
 
 def _items(where: str, value: Any, rule: str) -> list[Any]:

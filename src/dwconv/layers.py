@@ -39,7 +39,8 @@ class _Layer:
     def _bind(self, operation: Operation, **attributes: Any) -> None:
         attributes |= {"_operation": operation, "_plan": create_plan(operation)}
         for name, value in attributes.items():
-            object.__setattr__(self, name, value)
+            # The caller's list, of an activation, could change.
+            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
 
     def __call__(self, x: Any, out: Array | None = None, num_threads: int | None = None) -> Array:
         """The result [batch, out_h, out_w, outputs]; `out` itself where that is given.
@@ -98,14 +99,8 @@ class DepthwiseConv2D(_Layer):
     """`dwconv.depthwise_conv2d` with `filters` [kernel_h, kernel_w, channels, multiplier] packed once."""
 
     __slots__ = (  # noqa: RUF023
-        "filters",
-        "strides",
-        "padding",
-        "dilations",
-        "bias",
-        "activation",
-        "flush_denormals",
-    )
+        "filters", "strides", "padding", "dilations", "bias", "activation", "flush_denormals",
+    )  # fmt: skip
 
     filters: Array
     strides: Pair
@@ -126,41 +121,23 @@ class DepthwiseConv2D(_Layer):
         activation: ActivationLike = None,
         flush_denormals: bool = False,
     ) -> None:
+        sliding = Sliding(strides, padding, dilations)
         operation = build.depthwise(
-            "DepthwiseConv2D",
-            filters,
-            Sliding(strides, padding, dilations),
-            bias,
-            activation,
-            flush_denormals,
+            "DepthwiseConv2D", filters, sliding, bias, activation, flush_denormals
         ).frozen()
         (stage,) = operation.stages
         self._bind(
-            operation,
-        filters=stage.filters,
-        bias=stage.bias,
-        activation=activation,
-            flush_denormals=flush_denormals,
-        **_sliding(stage),
+            operation, filters=stage.filters, bias=stage.bias, activation=activation,
+            flush_denormals=flush_denormals, **_sliding(stage),
         )  # fmt: skip
 
 
 class Conv2D(_Layer):
-    """`dwconv.conv2d` with `filters` [kernel_h,
-    kernel_w,
-    channels / groups,
-    outputs] packed once."""
+    """`dwconv.conv2d` with `filters` [kernel_h, kernel_w, channels / groups, outputs] packed once."""
 
     __slots__ = (  # noqa: RUF023
-        "filters",
-        "strides",
-        "padding",
-        "dilations",
-        "bias",
-        "activation",
-        "groups",
-        "flush_denormals",
-    )
+        "filters", "strides", "padding", "dilations", "bias", "activation", "groups", "flush_denormals",
+    )  # fmt: skip
 
     filters: Array
     strides: Pair
@@ -187,13 +164,8 @@ class Conv2D(_Layer):
         operation = build.conv("Conv2D", filters, sliding, bias, activation, groups, flush_denormals).frozen()
         (stage,) = operation.stages
         self._bind(
-            operation,
-        filters=stage.filters,
-        bias=stage.bias,
-        activation=activation,
-        groups=stage.groups,
-            flush_denormals=flush_denormals,
-        **_sliding(stage),
+            operation, filters=stage.filters, bias=stage.bias, activation=activation, groups=stage.groups,
+            flush_denormals=flush_denormals, **_sliding(stage),
         )  # fmt: skip
 
 
@@ -231,17 +203,9 @@ class SeparableConv2D(_Layer):
     """`dwconv.separable_conv2d` with both filters packed once, run as one operation."""
 
     __slots__ = (  # noqa: RUF023
-        "depthwise_filter",
-        "pointwise_filter",
-        "strides",
-        "padding",
-        "dilations",
-        "depthwise_bias",
-        "depthwise_activation",
-        "bias",
-        "activation",
-        "flush_denormals",
-    )
+        "depthwise_filter", "pointwise_filter", "strides", "padding", "dilations", "depthwise_bias",
+        "depthwise_activation", "bias", "activation", "flush_denormals",
+    )  # fmt: skip
 
     depthwise_filter: Array
     pointwise_filter: Array
@@ -287,19 +251,9 @@ class InvertedResidual(_Layer):
     """
 
     __slots__ = (  # noqa: RUF023
-        "expand_filter",
-        "depthwise_filter",
-        "project_filter",
-        "strides",
-        "padding",
-        "dilations",
-        "expand_bias",
-        "depthwise_bias",
-        "bias",
-        "activation",
-        "residual",
-        "flush_denormals",
-    )
+        "expand_filter", "depthwise_filter", "project_filter", "strides", "padding", "dilations",
+        "expand_bias", "depthwise_bias", "bias", "activation", "residual", "flush_denormals",
+    )  # fmt: skip
 
     expand_filter: Array | None
     depthwise_filter: Array

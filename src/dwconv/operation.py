@@ -19,7 +19,10 @@ def as_array(name: str, argument: str, value: Any, dtype: np.dtype[Any] | None) 
 
     Lists of numbers have no dtype of their own: they become `dtype`, or float32. Arrays are never converted.
     """
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # a ragged list
+        raise ValueError(f"{name}: {argument} is not an array: {error}") from None
     if not hasattr(value, "dtype") and array.dtype.kind in "iuf":
         return array.astype(dtype or np.float32)
     if array.dtype not in DTYPES:

@@ -1,8 +1,8 @@
 """`dwconv verify`: every operation and kernel variant that this machine can run, against the reference.
 
 The reference is the C core's plain loops in double precision, or the NumPy fallback in float64 where there is
-no extension. Results must be within the error bound of docs/design.md, and the same to the bit for every
-number of threads and for an input that is a crop of a larger image.
+no extension. Results must be within the error bound that the README states, and the same to the bit for
+every number of threads and for an input that is a crop of a larger image.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ flags=(-std=c11 -D_GNU_SOURCE -O2 -g -ffp-contract=off -fno-math-errno -Wall -We
 link=(-pthread -lm)
 [[ ${OPENMP:-0} == 1 ]] && flags+=(-fopenmp) link+=(-fopenmp)
 if [[ -n ${SANITIZE:-} ]]; then
-    flags+=("-fsanitize=$SANITIZE" -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    # -O2 -g compiles the instrumented kernels for minutes each, -O1 -g1 for seconds.
+    flags+=("-fsanitize=$SANITIZE" -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g1)
     link+=("-fsanitize=$SANITIZE")
 fi
 for symbol in malloc calloc realloc aligned_alloc posix_memalign free mmap; do

@@ -1,0 +1,182 @@
+"""The harness survives its peers: wrong, absent, crashing and hanging ones are reported."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
+from bench import measure
+from bench.machine import usable_cpus
+from bench.peers import PEERS, WITH_VARIANTS, is_ours, peer_class
+from bench.schema import Row
+from bench.workloads import Stage, Workload
+
+if not hasattr(signal, "SIGSTOP"):
+    pytest.skip("the benchmark needs POSIX signals", allow_module_level=True)
+
+LAYER = Workload("test", (Stage("depthwise", 4, 4, (3, 3), activation="relu6"),), 6, 6)
+SHORT = measure.Settings(rounds=2, turns=1, samples=2, sample_seconds=1e-5, most_rounds=2, timeout=5)
+
+
+@pytest.fixture
+def crew(request: pytest.FixtureRequest) -> Iterator[measure.Crew]:
+    with measure.Crew([f"bench_fakes.peer@{variant}" for variant in request.param], 1, SHORT) as workers:
+        yield workers
+
+
+def run(crew: measure.Crew, workload: Workload = LAYER) -> dict[str, Row]:
+    rows = measure.run_workload(workload, [crew], lambda workload, threads: 1.0)
+    return {row.peer.partition("@")[2]: row for row in rows}
+
+
+@pytest.mark.parametrize("crew", [["fine", "wrong", "nan", "unsupported", "raise"]], indirect=True)
+def test_only_what_is_correct_is_timed(crew: measure.Crew) -> None:
+    rows = run(crew)
+    statuses = {name: (row.status, row.correct, row.min_us is not None) for name, row in rows.items()}
+    assert statuses == {
+        "fine": ("ok", True, True),
+        "wrong": ("wrong", False, False),
+        "nan": ("wrong", False, False),
+        "unsupported": ("unsupported", False, False),
+        "raise": ("failed", False, False),
+    }
+    assert rows["wrong"].error == pytest.approx(0.01, rel=0.999)
+    assert rows["raise"].message == "ArithmeticError: cannot pack"
+    assert rows["unsupported"].message == "no such operation"
+
+
+@pytest.mark.parametrize("crew", [["fine"]], indirect=True)
+def test_a_row_is_complete(crew: measure.Crew) -> None:
+    row = run(crew)["fine"]
+    assert (row.network, row.op, row.shape, row.count) == ("test", "depthwise", LAYER.shape, 1)
+    assert (row.threads, row.version, row.kernels) == (1, "1.0", "fake")
+    assert (row.flops, row.bytes) == (LAYER.flops, LAYER.bytes)
+    assert row.min_us is not None
+    assert row.median_us is not None
+    assert 0 < row.min_us <= row.median_us
+    assert row.first_call_us
+    assert row.gflops == pytest.approx(row.flops / row.min_us / 1e3)
+    assert row.roofline_share == pytest.approx(1.0 / row.min_us)
+    assert row.ratio_to_best_peer is None
+
+
+@pytest.mark.parametrize("crew", [["crash", "fine"]], indirect=True)
+def test_a_crash_costs_its_own_row_and_the_peer_comes_back(crew: measure.Crew) -> None:
+    for _ in range(2):
+        rows = run(crew)
+        assert rows["fine"].status == "ok"
+        assert rows["crash"].status == "crashed"
+        assert "SIGABRT" in rows["crash"].message
+        assert rows["crash"].min_us is None
+
+
+@pytest.mark.parametrize("crew", [["hang", "fine"]], indirect=True)
+def test_a_peer_that_hangs_is_given_up(crew: measure.Crew) -> None:
+    crew.settings = replace(SHORT, timeout=0.5)
+    hanging = crew.described["bench_fakes.peer@hang"]["pid"]
+    crew.ask("bench_fakes.peer@fine", "describe")  # is warm, whatever half a second means here
+    rows = run(crew)
+    assert rows["hang"].status == "hung"
+    assert not Path(f"/proc/{hanging}").exists()
+
+
+@pytest.mark.parametrize("crew", [["absent", "dead", "fine"]], indirect=True)
+def test_absent_peers_are_named_with_their_reason(crew: measure.Crew) -> None:
+    assert crew.described["bench_fakes.peer@absent"] == {"absent": "not on this machine"}
+    assert crew.described["bench_fakes.peer@dead"] == {"absent": "crashed at start: exit code 3"}
+    assert crew.peers == ["bench_fakes.peer@fine"]
+    assert list(run(crew)) == ["fine"]
+
+
+def test_a_module_that_does_not_import_is_absent() -> None:
+    with measure.Crew(["no_such_module.peer"], 1, SHORT) as crew:
+        assert "No module named 'no_such_module'" in crew.described["no_such_module.peer"]["absent"]
+        assert crew.peers == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity here")
+def test_workers_share_the_first_cores_and_their_thread_count() -> None:
+    count = min(2, len(usable_cpus()))
+    with measure.Crew(["bench_fakes.peer@a", "bench_fakes.peer@b"], count, SHORT) as crew:
+        described = list(crew.described.values())
+    assert [d["threads"] for d in described] == [str(count)] * 2
+    assert [d["cpus"] for d in described] == [sorted(usable_cpus()[:count])] * 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
+@pytest.mark.parametrize("crew", [["fine"]], indirect=True)
+def test_an_idle_worker_is_stopped_and_cannot_spin(crew: measure.Crew) -> None:
+    pid = crew.described["bench_fakes.peer@fine"]["pid"]
+    run(crew)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)  # returns once the signal has arrived
+    assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_no_worker_outlives_its_crew() -> None:
+    with measure.Crew(["bench_fakes.peer@fine"], 1, SHORT) as crew:
+        pid = crew.described["bench_fakes.peer@fine"]["pid"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("crew", [["fine"]], indirect=True)
+def test_cold_samples_are_single_calls(crew: measure.Crew) -> None:
+    crew.settings = replace(SHORT, cold_bytes=1 << 20)
+    assert run(crew)["fine"].status == "ok"
+
+
+# ---- the real peers ---------------------------------------------------------------------------
+
+PROBLEMS = [
+    Workload("test", (Stage("depthwise", 24, 24, (3, 3), 2, activation="relu6"),), 10, 12),
+    Workload("test", (Stage("pointwise", 24, 40, activation="hard_swish"),), 5, 6),
+    Workload("test", (Stage("conv", 3, 8, (3, 3), 2, activation="silu"),), 12, 10),
+    Workload("test", (Stage("depthwise", 16, 16, (7, 7), activation="gelu"),), 9, 9),
+    Workload(
+        "test",
+        (
+            Stage("pointwise", 8, 48, activation="relu"),
+            Stage("depthwise", 48, 48, (3, 3), activation="relu"),
+            Stage("pointwise", 48, 8),
+        ),
+        7,
+        6,
+        residual=True,
+    ),
+]
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_installed_peer_computes_the_reference(name: str) -> None:
+    settings = replace(SHORT, timeout=120)
+    with measure.Crew([name], 1, settings) as crew:
+        if not crew.peers:
+            pytest.skip(crew.described[name]["absent"].splitlines()[0])
+        assert crew.described[name]["version"]
+        for workload in PROBLEMS:
+            (row,) = measure.run_workload(workload, [crew], lambda workload, threads: None)
+            assert row.status == "ok", (workload.op, row.message, row.error)
+
+
+def test_names_of_peers() -> None:
+    assert set(WITH_VARIANTS) <= set(PEERS)
+    assert [name for name in PEERS if is_ours(name)] == ["dwconv", "dwconv-python", "dwconv-numpy"]
+    assert is_ours("dwconv@avx2")
+    kind, variant = peer_class("bench_fakes.peer@/some/path")
+    assert (kind.__module__, variant) == ("bench_fakes.peer", "/some/path")
+
+
+@pytest.mark.parametrize("text", ["nonsense", "dwconv,nonsense", "torch@avx2"])
+def test_the_command_line_refuses_peers_that_do_not_exist(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = pytest.importorskip("bench.__main__", reason="needs rich").main
+    with pytest.raises(SystemExit):
+        main(["run", "--peers", text])
+    assert text.rpartition(",")[2].partition("@")[0] in capsys.readouterr().err

@@ -1,0 +1,181 @@
+"""Thread counts and their reasons, settings, and what happens without the compiled core."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dwconv
+
+settings = importlib.import_module("dwconv.config")  # the package's attribute of that name is the function
+
+WITHOUT_CORE = """
+import sys, warnings
+sys.modules["dwconv._core"] = None  # as if it had not been built
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    import dwconv
+import numpy as np
+layer = dwconv.DepthwiseConv2D(np.ones((1, 1, 2, 1), np.float32))
+y = layer(np.ones((1, 3, 3, 2), np.float32), num_threads=2)
+print(layer.backend, dwconv.config()["backend"], y.sum(), *(w.category.__name__ for w in seen))
+dwconv.show_config()
+"""
+
+
+def run_python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("DWCONV_", "OMP_"))}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment | variables, capture_output=True, text=True, check=False
+    )
+
+
+def last_line(text: str) -> str:
+    return text.splitlines()[-1] if text else ""
+
+
+# ---- settings ---------------------------------------------------------------------------------
+
+
+def test_config_tells_everything() -> None:
+    found = dwconv.config()
+    assert set(found) == {
+        "version", "backend", "reason", "isa", "isas_compiled", "isas_available", "threads",
+        "threads_reason", "openmp",
+    }  # fmt: skip
+    assert found["version"] == dwconv.__version__
+    assert found["threads"] == dwconv.get_num_threads() >= 1
+    assert set(found["isas_available"]) <= set(found["isas_compiled"])
+    if found["backend"] == "native":
+        assert found["isa"] in found["isas_available"]
+        assert found["reason"] is None
+
+
+def test_show_config_prints_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    dwconv.show_config()
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == list(dwconv.config())
+
+
+@pytest.mark.usefixtures("thread_setting")
+def test_threads_can_be_set() -> None:
+    dwconv.set_num_threads(3)
+    assert dwconv.get_num_threads() == 3
+    assert dwconv.config()["threads_reason"] == "set_num_threads"
+
+
+def test_the_package_tells_its_names() -> None:
+    assert all(hasattr(dwconv, name) for name in dwconv.__all__)
+    assert issubclass(dwconv.PerformanceWarning, UserWarning)
+
+
+# ---- threads ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(settings, "_affinity_cpus", lambda: 8)
+    monkeypatch.setattr(settings, "_cgroup_cpus", lambda: None)
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("eight_cpus")
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, (8, "CPUs that this process may use")),
+        ({"OMP_NUM_THREADS": "3"}, (3, "OMP_NUM_THREADS")),
+        ({"OMP_NUM_THREADS": "5,2"}, (5, "OMP_NUM_THREADS")),
+        ({"OMP_NUM_THREADS": "many"}, (8, "CPUs that this process may use")),
+        ({"OMP_THREAD_LIMIT": "6"}, (6, "OMP_THREAD_LIMIT")),
+        ({"DWCONV_NUM_THREADS": "4", "OMP_NUM_THREADS": "3"}, (4, "DWCONV_NUM_THREADS")),
+        ({"DWCONV_NUM_THREADS": "16"}, (16, "DWCONV_NUM_THREADS")),
+    ],
+    ids=str,
+)
+def test_the_default_number_of_threads(environment: dict[str, str], expected: tuple[int, str]) -> None:
+    assert settings._default_threads(environment, openmp=True) == expected
+
+
+def test_quotas_limit_threads(eight_cpus: pytest.MonkeyPatch) -> None:
+    eight_cpus.setattr(settings, "_cgroup_cpus", lambda: 2)
+    assert settings._default_threads({}, openmp=True) == (2, "CPU quota of the control group")
+    eight_cpus.setattr(settings, "_cgroup_cpus", lambda: 9)
+    assert settings._default_threads({}, openmp=True)[0] == 8
+
+
+def test_there_is_one_thread_without_openmp() -> None:
+    assert settings._default_threads({"OMP_NUM_THREADS": "4"}, openmp=False) == (1, "built without OpenMP")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "1025"])
+def test_a_wrong_number_of_threads_in_the_environment_is_an_error(value: str) -> None:
+    result = run_python("import dwconv", DWCONV_NUM_THREADS=value)
+    assert result.returncode != 0
+    assert last_line(result.stderr).startswith("ValueError: DWCONV_NUM_THREADS must be ")
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000"}, None),
+        ({"a/b/cpu.max": "150000 100000"}, 2),
+        ({"a/cpu.max": "100000 100000", "a/b/cpu.max": "400000 100000"}, 1),
+        ({"a/b/cpu.max": "20000 100000"}, 1),
+        ({"cpu.max": "300000 100000"}, 3),  # a container: its path is the host's, its own group is the root
+        ({"a/b/cpu.max": "nonsense"}, None),
+    ],
+    ids=str,
+)
+def test_quotas_of_control_groups_version_2(
+    files: dict[str, str], expected: int | None, tmp_path: Path
+) -> None:
+    write(tmp_path / "proc", "0::/a/b\n")
+    for name, text in files.items():
+        write(tmp_path / "root" / name, text)
+    assert settings._cgroup_cpus(tmp_path / "proc", tmp_path / "root") == expected
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("-1", None), ("250000", 3)])
+def test_quotas_of_control_groups_version_1(quota: str, expected: int | None, tmp_path: Path) -> None:
+    write(tmp_path / "proc", "7:memory:/other\n4:cpu,cpuacct:/a\n")
+    write(tmp_path / "root/cpu/a/cpu.cfs_quota_us", quota)
+    write(tmp_path / "root/cpu/a/cpu.cfs_period_us", "100000")
+    assert settings._cgroup_cpus(tmp_path / "proc", tmp_path / "root") == expected
+
+
+def test_systems_without_control_groups_have_no_quota(tmp_path: Path) -> None:
+    assert settings._cgroup_cpus(tmp_path / "absent", tmp_path) is None
+
+
+# ---- without the compiled core ----------------------------------------------------------------
+
+
+def test_without_the_core_numpy_runs_everything_after_one_warning() -> None:
+    result = run_python(WITHOUT_CORE)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0].split() == ["numpy", "numpy", "18.0", "RuntimeWarning"]
+    assert "cannot be imported" in result.stdout
+
+
+def test_no_warning_where_numpy_was_asked_for() -> None:
+    result = run_python(WITHOUT_CORE, DWCONV_BACKEND="numpy")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0].split() == ["numpy", "numpy", "18.0"]
+
+
+def test_asking_for_an_absent_core_is_an_error() -> None:
+    result = run_python(WITHOUT_CORE, DWCONV_BACKEND="native")
+    assert result.returncode != 0
+    assert last_line(result.stderr).startswith("ImportError: DWCONV_BACKEND=native: ")
