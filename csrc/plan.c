@@ -46,14 +46,7 @@ static void choose_depthwise(dwc_depthwise_stage *s, const dwc_kernel_table *tab
     const int64_t group = pixel_group(s, table->lanes);
     s->kernel =
         find_kernel(table, DWCONV_DEPTHWISE, dtype, square ? w->kernel_h : -1, square ? w->stride_h : -1);
-    s->group = group;
-    if (s->kernel->kernel != 0) { /* tiles finish a row of channels with vectors of the panel unit */
-        const double tiled = waste(s->channels, table->panel_unit);
-        if (tiled <= TILE_GAIN * waste(group * s->channels, table->lanes))
-            s->group = 1;
-        else
-            s->kernel = find_kernel(table, DWCONV_DEPTHWISE, dtype, -1, -1);
-    }
+    s->group = 1;(void)group;
 }
 
 /* The widest panel that divides the columns or leaves a rest of more than a vector: 64, 48 or 32 columns with

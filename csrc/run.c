@@ -1,5 +1,6 @@
 /* Plan and tensors -> work items -> parallel_for -> kernels. */
 #include "internal.h"
+#include <stdlib.h>
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -90,6 +91,7 @@ static void run_depthwise(job *j, const dwconv_threads *threads) {
     j->blocks = divide_up(j->y.channels, j->block_channels);
     int64_t rows = j->extent.out_h;
     if (j->blocks > 1) rows = STRIP_FLOATS / (j->x.width * j->x.channels * s->window.stride_h);
+    if(getenv("RS"))rows=atoi(getenv("RS"));if(getenv("CB")){j->block_channels=atoi(getenv("CB"));j->blocks = divide_up(j->y.channels, j->block_channels);}
     cut_rows(j, rows, s->kernel->tile_rows, workers);
     dwc_parallel(threads, workers, j->y.batch * j->strips * j->blocks, depthwise_task, j);
 }

@@ -2,12 +2,19 @@
 #include "../internal.h"
 #include "vec_avx2.h"
 
+/* 2 x 7 accumulators and an input; weights are operands in memory. */
+enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 0 };
+#define DW_SEGMENT 5
+
 #define SUFFIX _y
 #include "activation.inc.h"
-#include "depthwise_tile_types.h"
+#include "depthwise_types.h"
+#include "depthwise_store.inc.h"
 #include "depthwise_tile.inc.h"
+#include "depthwise_window.inc.h"
 #define TAIL_SUFFIX _y
 #include "depthwise.inc.h"
+#include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
 #include "matmul.inc.h"
@@ -37,7 +44,7 @@ static const dwc_kernel kernels[] = {
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 1, 4, "avx2 depthwise 5x5 s2, tile 1x4", dw_5_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 4, "avx2 depthwise 7x7 s1, tile 2x4", dw_7_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 7, 2, 1, 4, "avx2 depthwise 7x7 s2, tile 1x4", dw_7_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 1, DW_RUN, "avx2 depthwise general, tile 1x8", dw_general_f32, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 7, "avx2 depthwise any window, tile 2x7", dw_general_f32, NULL},
     {DWCONV_CONV, DWCONV_F32, 0, 0, 6, 24, "avx2 matrix, tiles up to 6x16 and 4x24", NULL, mm_f32},
 };
 

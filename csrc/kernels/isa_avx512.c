@@ -2,24 +2,37 @@
 #include "../internal.h"
 #include "vec_avx512.h"
 
+/* Strips of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112). 2 x 7 accumulators, 2 x 5 weights
+ * and an input fit the 32 registers. */
+enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
+#define DW_SEGMENT 5
+
 #define SUFFIX _y
 #include "activation.inc.h"
-#include "depthwise_tile_types.h"
+#include "depthwise_types.h"
+#include "depthwise_store.inc.h"
+#include "depthwise_roll.inc.h"
 #include "depthwise_tile.inc.h"
+#include "depthwise_window.inc.h"
 #undef SUFFIX
 #define SUFFIX _z
 #include "activation.inc.h"
+#include "depthwise_store.inc.h"
+#include "depthwise_roll.inc.h"
 #include "depthwise_tile.inc.h"
+#include "depthwise_window.inc.h"
 #define TAIL_SUFFIX _y
 #include "depthwise.inc.h"
+#include "depthwise_rolled.inc.h"
+#include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
 #include "matmul.inc.h"
 
-/* 32 registers: ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. Seven columns divide
- * the 7, 14, 28, 56 and 112 of the usual networks. */
-DW_SHAPE(3, 1, 2, 7)
-DW_SHAPE(3, 2, 2, 7)
+DW_ROLL(1)
+DW_ROLL(2)
+
+/* ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. */
 DW_SHAPE(5, 1, 2, 7)
 DW_SHAPE_SHORT(5, 2, 2, 7)
 DW_SHAPE(7, 1, 2, 7)
@@ -43,14 +56,13 @@ static void mm_f32(const dwc_mm_call *c) {
 }
 
 static const dwc_kernel kernels[] = {
-    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 7, "avx512 depthwise 3x3 s1, tile 2x7", dw_3_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 2, 7, "avx512 depthwise 3x3 s2, tile 2x7", dw_3_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 1, 7, "avx512 depthwise 3x3 s1, rolling rows", dw_roll_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 7, "avx512 depthwise 3x3 s2, rolling rows", dw_roll_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 7, "avx512 depthwise 5x5 s1, tile 2x7", dw_5_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 2, 7, "avx512 depthwise 5x5 s2, tile 2x7", dw_5_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 7, "avx512 depthwise 7x7 s1, tile 2x7", dw_7_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 7, 2, 2, 7, "avx512 depthwise 7x7 s2, tile 2x7", dw_7_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 1, DW_RUN, "avx512 depthwise general, tile 1x8", dw_general_f32,
-     NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 7, "avx512 depthwise any window, tile 2x7", dw_general_f32, NULL},
     {DWCONV_CONV, DWCONV_F32, 0, 0, 14, 64, "avx512 matrix, tiles 14x32, 9x48, 6x64", NULL, mm_f32},
 };
 

@@ -2,12 +2,19 @@
 #include "../internal.h"
 #include "vec_baseline.h"
 
+/* 2 x 4 accumulators and an input; weights are operands in memory. */
+enum { DW_WIDE = 4, DW_NARROW = 2, DW_HOLD = 0 };
+#define DW_SEGMENT 3
+
 #define SUFFIX _x
 #include "activation.inc.h"
-#include "depthwise_tile_types.h"
+#include "depthwise_types.h"
+#include "depthwise_store.inc.h"
 #include "depthwise_tile.inc.h"
+#include "depthwise_window.inc.h"
 #define TAIL_SUFFIX _x
 #include "depthwise.inc.h"
+#include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _x
 #define MM_UNIT 4
 #include "matmul.inc.h"
@@ -15,8 +22,6 @@
 /* 16 registers, and no fused multiply-add: a product needs one of its own. */
 DW_SHAPE(3, 1, 2, 4)
 DW_SHAPE(3, 2, 1, 4)
-DW_SHAPE(5, 1, 2, 4)
-DW_SHAPE_SHORT(5, 2, 1, 4)
 
 MM_WIDTH(8, 1, 0)
 MM_WIDTH(4, 2, 0)
@@ -29,9 +34,7 @@ static void mm_f32(const dwc_mm_call *c) {
 static const dwc_kernel kernels[] = {
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 4, "baseline depthwise 3x3 s1, tile 2x4", dw_3_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 4, "baseline depthwise 3x3 s2, tile 1x4", dw_3_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 4, "baseline depthwise 5x5 s1, tile 2x4", dw_5_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 1, 4, "baseline depthwise 5x5 s2, tile 1x4", dw_5_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 1, DW_RUN, "baseline depthwise general, tile 1x8", dw_general_f32,
+    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 4, "baseline depthwise any window, tile 2x4", dw_general_f32,
      NULL},
     {DWCONV_CONV, DWCONV_F32, 0, 0, 4, 8, "baseline matrix, tiles up to 4x8", NULL, mm_f32},
 };

@@ -27,6 +27,9 @@
 #define NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 
+/* Keeps the usual path in one piece, without a jump. */
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+
 /* Makes a pointer opaque: the compiler can no longer derive hundreds of addresses from its origin,
  * keep them in registers ahead of time and spill what matters. */
 #define OPAQUE(p) __asm__("" : "+r"(p))

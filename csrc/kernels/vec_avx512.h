@@ -41,5 +41,8 @@ INLINE vec_y set1_y(float f) { return _mm256_set1_ps(f); }
 INLINE vec_y fma_y(vec_y a, vec_y b, vec_y c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE vec_y min_y(vec_y a, vec_y b) { return _mm256_min_ps(a, b); }
 INLINE vec_y max_y(vec_y a, vec_y b) { return _mm256_max_ps(a, b); }
+INLINE vec_y spread_y(vec_y v, const float *lanes) {
+    return _mm256_permutexvar_ps(_mm256_loadu_si256((const __m256i *)lanes), v);
+}
 
 #endif

@@ -1,0 +1,90 @@
+/* What the depthwise kernels of all vector widths share. */
+#ifndef DWCONV_DEPTHWISE_TYPES_H
+#define DWCONV_DEPTHWISE_TYPES_H
+
+#include "../internal.h"
+#include "vec.h"
+
+/* Bounds of the arrays of vectors, which are never sized by an argument: gcc keeps those in memory. */
+enum { DW_TILE_ROWS = 2, DW_TILE_COLUMNS = 8, DW_COLUMNS = 7 };
+
+/* The arguments of a tile of a small square window. */
+typedef struct dw_tile {
+    const float *const
+        *rows; /* (ROWS - 1) * STRIDE + KERNEL input rows at the tile's first column; NULL: padding */
+    int64_t x_pixel;
+    float *y;
+    int64_t y_row, y_pixel;
+    int row_count; /* rows to store, at most ROWS */
+    int64_t tiles; /* how many tiles, COLUMNS apart */
+    const float *weights;
+    int64_t block, channels;
+    const dwconv_activation *activation;
+} dw_tile;
+
+/* A strip: up to T outputs of a row, walking down rows of a call, all its channels.
+ *
+ * The outputs form a dense problem with the inputs that they see: with stride s, dilation d and g their greatest
+ * common divisor, outputs d / g apart see inputs d apart, at a stride of s / g inputs. Columns and rows of a strip
+ * count in that problem. Output t sees columns t * stride to t * stride + taps - 1. */
+typedef struct dw_strip {
+    const dwc_dw_call *call;
+    int64_t x, x_step;             /* from an input row to column 0 (no place if that is padding), and between columns */
+    int64_t live_begin, live_end;  /* columns on the image that the outputs see */
+    int inner;                     /* all columns of T outputs are on the image */
+    int64_t stride;                /* columns from output to output */
+    int64_t taps, long_taps;       /* of a kernel row, and in its segments of full length */
+    int64_t row_begin, row_end;    /* output rows */
+    int64_t row_step, row_stride;  /* output rows row_step apart are row_stride inputs apart */
+    int64_t y, y_step;             /* from an output row to output 0, and from output to output */
+    int count;                     /* outputs to store */
+} dw_strip;
+
+typedef void (*dw_strip_function)(const dw_strip *);
+
+/* The kernel for strips of `wide` outputs, and one for up to `narrow`. */
+typedef struct dw_strips {
+    int wide, narrow;
+    int segment; /* taps of a segment of the wide kernel, where the narrow one has 3 */
+    dw_strip_function run_wide, run_narrow;
+} dw_strips;
+
+/* The input row `iy` of a call, NULL where it is padding. */
+INLINE const float *dw_row(const dwc_dw_call *c, int64_t iy) {
+    if (iy < 0 || iy >= c->in_h) return NULL;
+    int64_t slot = iy - c->ring_first;
+    if (slot >= c->ring_rows) slot -= c->ring_rows;
+    return c->x + slot * c->x_row;
+}
+
+INLINE int64_t dw_clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
+
+/* Quotient of positive numbers, rounded up; a division takes longer than the taps of a small filter. */
+INLINE int64_t dw_divide_up(int64_t a, int64_t b) { return b == 1 ? a : (a + b - 1) / b; }
+
+INLINE int64_t dw_common_divisor(int64_t a, int64_t b) {
+    if (a == 1 || b == 1) return 1; /* nearly always; a division takes long */
+    while (b) {
+        const int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* Bit j is set where column first + j is live, for j < count. */
+INLINE unsigned dw_live(const dw_strip *s, int64_t first, int count) {
+    const int begin = (int)dw_clamp(s->live_begin - first, 0, count);
+    const int end = (int)dw_clamp(s->live_end - first, begin, count);
+    return (1u << end) - (1u << begin);
+}
+
+/* The same for columns first + t * stride. */
+INLINE unsigned dw_live_apart(const dw_strip *s, int64_t first, int count) {
+    unsigned live = 0;
+    for (int t = 0; t < count; t++, first += s->stride)
+        live |= (unsigned)(first >= s->live_begin && first < s->live_end) << t;
+    return live;
+}
+
+#endif
