@@ -89,7 +89,9 @@ static void run_depthwise(job *j, const dwconv_threads *threads) {
     j->block_channels = divide_up(divide_up(j->y.channels, j->blocks), lanes) * lanes;
     j->blocks = divide_up(j->y.channels, j->block_channels);
     int64_t rows = j->extent.out_h;
-    if (j->blocks > 1) rows = STRIP_FLOATS / (j->x.width * j->x.channels * s->window.stride_h);
+    if (j->blocks > 1) /* pixels of the input may overlap: nothing bounds this product by memory */
+        rows = (int64_t)((double)STRIP_FLOATS /
+                         ((double)j->x.width * (double)j->x.channels * (double)s->window.stride_h));
     cut_rows(j, rows, s->kernel->tile_rows, workers);
     dwc_parallel(threads, workers, j->y.batch * j->strips * j->blocks, depthwise_task, j);
 }
