@@ -117,8 +117,9 @@ def _initial_backend(environment: Mapping[str, str]) -> str:
     if asked == "numpy":
         return "numpy"
     if core is None:
-        if asked == "native":
-            raise ImportError(f"DWCONV_BACKEND=native: {_import_error}")
+        for variable in ("DWCONV_BACKEND", "DWCONV_ISA"):
+            if environment.get(variable):  # an instruction set cannot be had without the core either
+                raise ImportError(f"{variable}={environment[variable]}: {_import_error}")
         warnings.warn(
             f"dwconv: the compiled core cannot be imported ({_import_error}); everything runs through NumPy, "
             "many times slower. DWCONV_BACKEND=numpy asks for that and silences this warning.",
