@@ -46,7 +46,7 @@ def test_config_tells_everything() -> None:
     found = dwconv.config()
     assert set(found) == {
         "version", "backend", "reason", "isa", "isas_compiled", "isas_available", "threads",
-        "threads_reason", "openmp",
+        "threads_reason", "openmp", "compiler",
     }  # fmt: skip
     assert found["version"] == dwconv.__version__
     assert found["threads"] == dwconv.get_num_threads() >= 1

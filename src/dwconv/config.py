@@ -187,7 +187,8 @@ def config() -> dict[str, Any]:
 
     Keys: `version`; `backend`, "native" or "numpy"; `isa`, the instruction set in force, None with the NumPy
     backend; `isas_compiled` and `isas_available` (this build has them; this CPU has them too), best last;
-    `threads` and `threads_reason`; `openmp`; `reason`, why the backend is "numpy", or None.
+    `threads` and `threads_reason`; `openmp` and `compiler`, of this build; `reason`, why the backend is
+    "numpy", or None.
     """
     reason = None
     if _backend == "numpy":
@@ -202,6 +203,7 @@ def config() -> dict[str, Any]:
         "threads": _threads,
         "threads_reason": _threads_reason,
         "openmp": core is not None and core.has_openmp(),
+        "compiler": core.compiler() if core is not None else None,
     }
 
 

@@ -99,7 +99,7 @@ def run(plot: Path | None = None) -> bool:
         _plot(network, predictions, plot)
         _print(f"picture             {plot}")
     if config()["backend"] == "native":
-        _print(f"\n{'layers at 224x224':<20}{'shape':<24}{'dwconv':>12}{'NumPy':>13}{'speed-up':>11}")
+        _print(f"\n{'224x224 networks':<20}{'layer':<24}{'dwconv':>12}{'NumPy':>13}{'speed-up':>11}")
         for line in _timings():
             _print(line)
     if accuracy < LOWEST_ACCURACY:

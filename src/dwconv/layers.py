@@ -294,6 +294,6 @@ class InvertedResidual(_Layer):
             operation, expand_filter=expand[0].filters if expand else None,
             depthwise_filter=depthwise.filters, project_filter=project.filters,
             expand_bias=expand[0].bias if expand else None,
-            depthwise_bias=depthwise.bias, bias=project.bias, activation=activation, residual=operation.residual,
-            flush_denormals=operation.flush_denormals, **_sliding(depthwise),
+            depthwise_bias=depthwise.bias, bias=project.bias, activation=activation,
+            residual=operation.residual, flush_denormals=operation.flush_denormals, **_sliding(depthwise),
         )  # fmt: skip
