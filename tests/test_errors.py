@@ -120,8 +120,8 @@ VALUES: dict[str, Call] = {
     "depthwise_conv2d: padding must be 'valid', 'same', an integer": lambda: depthwise(padding="full"),
     "depthwise_conv2d: padding must be between 0 and": lambda: depthwise(padding=-1),
     "conv2d: padding must be 'valid', 'same'": lambda: conv(padding=((1, 1), (1, 1), (0, 0))),
-    "depthwise_conv2d: padding must be 'valid', 'same', an integer, (h, w), ((top, bottom), (left, right)) or "
-    "[[0, 0], [t, b], [l, r], [0, 0]], not (1, 2, 3, 4)": lambda: depthwise(padding=(1, 2, 3, 4)),
+    "depthwise_conv2d: padding must be 'valid', 'same', an integer, (h, w), ((top, bottom), (left, right)) "
+    "or [[0, 0], [t, b], [l, r], [0, 0]], not (1, 2, 3, 4)": lambda: depthwise(padding=(1, 2, 3, 4)),
     "separable_conv2d: padding must be": lambda: separable(padding=[[0, 0], [1, 1], [1, 1], [0, 1]]),
     "conv2d: padding must be ": lambda: conv(padding=((1, 2, 3), (1, 1))),
     "depthwise_conv2d: data_format must be 'NHWC' or 'NCHW', not 'NHCW'":
