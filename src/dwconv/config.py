@@ -124,7 +124,7 @@ def _initial_backend(environment: Mapping[str, str]) -> str:
             f"dwconv: the compiled core cannot be imported ({_import_error}); everything runs through NumPy, "
             "many times slower. DWCONV_BACKEND=numpy asks for that and silences this warning.",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=4,  # the line that imports dwconv
         )
         return "numpy"
     return "native"
