@@ -14,6 +14,8 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py $(wildcard src/dwconv/*.pyx src/dwconv/*.pxd csrc/*.[ch] csrc/kernels/*.[ch])
 C_FILES = $(wildcard csrc/*.[ch] csrc/kernels/*.[ch] tests/c/*.[ch])
 PIP = $(BIN)/python -m pip --disable-pip-version-check
+# Where pip is configured to install for the user, it would refuse a private environment.
+export PIP_USER = 0
 
 define NO_VENV
 Cannot create $(VENV). Debian and Ubuntu keep `python3 -m venv` in a package of its own:
@@ -71,4 +73,4 @@ $(VENV)/installed-%: $(SOURCES) | $(BIN)/python
 $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv --quiet $(VENV) \
 	    || { $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $@ install --quiet pip; } \
-	    || { rm -rf $(VENV); echo "$$NO_VENV" >&2; exit 1; }
+	    || { rm -f $@; echo "$$NO_VENV" >&2; exit 1; }
