@@ -14,6 +14,8 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py $(wildcard src/dwconv/*.pyx src/dwconv/*.pxd csrc/*.[ch] csrc/kernels/*.[ch])
 C_FILES = $(wildcard csrc/*.[ch] csrc/kernels/*.[ch] tests/c/*.[ch])
 PIP = $(BIN)/python -m pip --disable-pip-version-check
+# Where pip is configured to install for the user, it would refuse a private environment.
+export PIP_USER = 0
 
 define NO_VENV
 Cannot create $(VENV). Debian and Ubuntu keep `python3 -m venv` in a package of its own:
@@ -21,6 +23,15 @@ Cannot create $(VENV). Debian and Ubuntu keep `python3 -m venv` in a package of 
 Or make PYTHON=/path/to/another/python3 (3.10 or later).
 endef
 export NO_VENV
+
+define NO_EXTENSION
+
+The C extension was not built: dwconv computes with NumPy, many times slower.
+`DWCONV_REQUIRE_EXTENSION=1 make` tells why. Debian and Ubuntu keep Python's headers in a package of their own:
+    apt install python3-dev
+
+endef
+export NO_EXTENSION
 
 .PHONY: run test lint clean
 .DELETE_ON_ERROR:
@@ -44,16 +55,22 @@ clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/dwconv/_core.c src/dwconv/*.so
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks
 
-# The package is installed in place: edited Python is live, edited C is rebuilt by the next make.
-$(VENV)/installed: $(SOURCES) | $(BIN)/python
-	@echo "Building dwconv, about half a minute..."
-	$(PIP) install --quiet --editable .
-	@touch $@
+# The package is installed in place: edited Python is live, edited C is rebuilt by the next make. Without the
+# extension nothing is marked as done, so that the next make tries again.
+define INSTALL
+@echo "Building dwconv, about half a minute..."
+$(PIP) install --quiet --editable "$(1)"
+@$(BIN)/python -W ignore -c "import dwconv._core" 2>/dev/null && touch $@ $(VENV)/installed \
+    || echo "$$NO_EXTENSION" >&2
+endef
 
-$(VENV)/installed-%: $(VENV)/installed
-	$(PIP) install --quiet --editable ".[$*]"
-	@touch $@
+$(VENV)/installed: $(SOURCES) | $(BIN)/python
+	$(call INSTALL,.)
+
+$(VENV)/installed-%: $(SOURCES) | $(BIN)/python
+	$(call INSTALL,.[$*])
 
 $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv --quiet $(VENV) \
+	    || { $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $@ install --quiet pip; } \
 	    || { rm -f $@; echo "$$NO_VENV" >&2; exit 1; }

@@ -73,6 +73,10 @@ class build_ext(_build_ext):
         except (CCompilerError, PlatformError) as error:
             if not ext.optional:
                 raise
+            # An older build would be imported, or packed into the wheel, in place of what does not compile.
+            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
+            if self.editable_mode:
+                Path("src", self.get_ext_filename(ext.name)).unlink(missing_ok=True)
             self.warn(
                 f"the C extension was not built ({error}): dwconv will compute with NumPy, many times "
                 "slower. DWCONV_REQUIRE_EXTENSION=1 makes this an error."

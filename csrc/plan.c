@@ -19,34 +19,13 @@ static const dwc_kernel *find_kernel(const dwc_kernel_table *table, dwconv_opera
     return NULL;
 }
 
-/* How many pixels the general kernel treats as one, so that few channels fill whole vectors: the fewest
- * that leave at most a fifteenth of the lanes idle. Neighbouring outputs then read neighbouring inputs, which
- * needs stride 1, and every channel its own input, which needs multiplier 1. */
-static int64_t pixel_group(const dwc_depthwise_stage *s, int lanes) {
-    if (s->multiplier > 1 || s->window.stride_w > 1 || s->channels % lanes == 0 || s->channels > 4 * lanes)
-        return 1;
-    for (int64_t group = 1; group < lanes; group++) {
-        const int64_t used = group * s->channels;
-        if ((round_up(used, lanes) - used) * 15 <= round_up(used, lanes)) return group;
-    }
-    return lanes;
-}
-
-/* Share of the computed lanes that a unit of vectors wastes, as computed / used. */
-static double waste(int64_t used, int64_t unit) { return (double)round_up(used, unit) / (double)used; }
-
-/* Tiles beat the general kernel by about this factor at equal use of the lanes: it loads a vector more per
- * multiply-add. */
-#define TILE_GAIN 1.5
-
 static void choose_depthwise(dwc_depthwise_stage *s, const dwc_kernel_table *table, dwconv_dtype dtype) {
     const dwconv_window *w = &s->window;
     const int square = w->kernel_h == w->kernel_w && w->stride_h == w->stride_w && w->dilation_h == 1 &&
                        w->dilation_w == 1 && s->multiplier == 1;
-    const int64_t group = pixel_group(s, table->lanes);
     s->kernel =
         find_kernel(table, DWCONV_DEPTHWISE, dtype, square ? w->kernel_h : -1, square ? w->stride_h : -1);
-    s->group = 1;(void)group;
+    s->group = 1;
 }
 
 /* The widest panel that divides the columns or leaves a rest of more than a vector: 64, 48 or 32 columns with

@@ -1,6 +1,5 @@
 /* Plan and tensors -> work items -> parallel_for -> kernels. */
 #include "internal.h"
-#include <stdlib.h>
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -90,8 +89,9 @@ static void run_depthwise(job *j, const dwconv_threads *threads) {
     j->block_channels = divide_up(divide_up(j->y.channels, j->blocks), lanes) * lanes;
     j->blocks = divide_up(j->y.channels, j->block_channels);
     int64_t rows = j->extent.out_h;
-    if (j->blocks > 1) rows = STRIP_FLOATS / (j->x.width * j->x.channels * s->window.stride_h);
-    if(getenv("RS"))rows=atoi(getenv("RS"));if(getenv("CB")){j->block_channels=atoi(getenv("CB"));j->blocks = divide_up(j->y.channels, j->block_channels);}
+    if (j->blocks > 1) /* pixels of the input may overlap: nothing bounds this product by memory */
+        rows = (int64_t)((double)STRIP_FLOATS /
+                         ((double)j->x.width * (double)j->x.channels * (double)s->window.stride_h));
     cut_rows(j, rows, s->kernel->tile_rows, workers);
     dwc_parallel(threads, workers, j->y.batch * j->strips * j->blocks, depthwise_task, j);
 }

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import c_reference
-from oracles import Case, cases, numpy_conv
+from oracles import Case, numpy_conv
+from shapes import cases
 
 RUN = Path(__file__).resolve().parent / "c" / "run.sh"
 pytestmark = pytest.mark.skipif(

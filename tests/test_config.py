@@ -46,7 +46,7 @@ def test_config_tells_everything() -> None:
     found = dwconv.config()
     assert set(found) == {
         "version", "backend", "reason", "isa", "isas_compiled", "isas_available", "threads",
-        "threads_reason", "openmp",
+        "threads_reason", "openmp", "compiler",
     }  # fmt: skip
     assert found["version"] == dwconv.__version__
     assert found["threads"] == dwconv.get_num_threads() >= 1
@@ -175,7 +175,8 @@ def test_no_warning_where_numpy_was_asked_for() -> None:
     assert result.stdout.splitlines()[0].split() == ["numpy", "numpy", "18.0"]
 
 
-def test_asking_for_an_absent_core_is_an_error() -> None:
-    result = run_python(WITHOUT_CORE, DWCONV_BACKEND="native")
+@pytest.mark.parametrize(("variable", "value"), [("DWCONV_BACKEND", "native"), ("DWCONV_ISA", "baseline")])
+def test_asking_for_an_absent_core_is_an_error(variable: str, value: str) -> None:
+    result = run_python(WITHOUT_CORE, **{variable: value})
     assert result.returncode != 0
-    assert last_line(result.stderr).startswith("ImportError: DWCONV_BACKEND=native: ")
+    assert last_line(result.stderr).startswith(f"ImportError: {variable}={value}: ")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oracles import OPERATIONS, Case, backends, cases, using
+from oracles import OPERATIONS, Case, backends, using
+from shapes import cases
 
 
 def large(operation: str) -> Case:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import as_strided
 
 import dwconv
 
@@ -20,6 +21,7 @@ def ones(*shape: int, dtype: Any = F4) -> np.ndarray:
 
 X = ones(1, 8, 8, 4)
 K = ones(3, 3, 4, 1)
+MEMORY = ones(236)  # shared by the calls that must be refused for it
 
 
 def depthwise(x: Any = X, filters: Any = K, **extra: Any) -> Any:
@@ -118,6 +120,8 @@ VALUES: dict[str, Call] = {
     "depthwise_conv2d: padding must be 'valid', 'same', an integer": lambda: depthwise(padding="full"),
     "depthwise_conv2d: padding must be between 0 and": lambda: depthwise(padding=-1),
     "conv2d: padding must be 'valid', 'same'": lambda: conv(padding=((1, 1), (1, 1), (0, 0))),
+    "depthwise_conv2d: padding must be 'valid', 'same', an integer, (h, w), ((top, bottom), (left, right)) "
+    "or [[0, 0], [t, b], [l, r], [0, 0]], not (1, 2, 3, 4)": lambda: depthwise(padding=(1, 2, 3, 4)),
     "separable_conv2d: padding must be": lambda: separable(padding=[[0, 0], [1, 1], [1, 1], [0, 1]]),
     "conv2d: padding must be ": lambda: conv(padding=((1, 2, 3), (1, 1))),
     "depthwise_conv2d: data_format must be 'NHWC' or 'NCHW', not 'NHCW'":
@@ -142,6 +146,15 @@ VALUES: dict[str, Call] = {
     "DepthwiseConv2D: out overlaps x": lambda: dwconv.DepthwiseConv2D(K)(X, out=X[:, 1:7, 1:7]),
     "PointwiseConv2D: out overlaps x":
         lambda: dwconv.PointwiseConv2D(ones(4, 3))(X, out=X[..., 1:]),
+    "depthwise_conv2d: out overlaps filters":
+        lambda: depthwise(X, MEMORY[:36].reshape(3, 3, 4, 1), out=MEMORY[:144].reshape(1, 6, 6, 4)),
+    "separable_conv2d: out overlaps pointwise_filter":
+        lambda: separable(K, MEMORY[:24].reshape(4, 6), out=MEMORY[20:].reshape(1, 6, 6, 6)),
+    "conv2d (x as NHWC): out overlaps a bias":
+        lambda: dwconv.conv2d(ones(1, 4, 8, 8), ones(3, 3, 4, 6), bias=MEMORY[230:], data_format="NCHW",
+                              out=MEMORY[20:].reshape(1, 6, 6, 6)),
+    "DepthwiseConv2D: elements of out share memory (shape (1, 6, 6, 4), strides (0, 0, 16, 4))":
+        lambda: dwconv.DepthwiseConv2D(K)(X, out=as_strided(ones(24), (1, 6, 6, 4), (0, 0, 16, 4))),
     "depthwise_conv2d (x as NHWC): out overlaps x":
         lambda: depthwise(X, ones(1, 1, 8, 1), data_format="NCHW", out=X),
 }  # fmt: skip

@@ -11,7 +11,8 @@ import pytest
 
 import dwconv
 from dwconv import activation, fallback
-from oracles import OPERATIONS, Case, cases, using
+from oracles import OPERATIONS, Case, using
+from shapes import cases
 
 
 def cast(case: Case, dtype: type) -> Case:

@@ -87,6 +87,8 @@ def test_layers_of_other_dtypes_run_through_numpy() -> None:
         ({"dilations": np.array([2, 1])}, {"dilations": [1, 2, 1, 1]}),
         ({"padding": "SAME"}, {"padding": "same"}),
         ({"padding": 2}, {"padding": ((2, 2), (2, 2))}),
+        ({"padding": np.array([[1, 0], [2, 3]])}, {"padding": ((1, 0), (2, 3))}),
+        ({"strides": np.array(2), "padding": np.array(1)}, {"strides": 2, "padding": 1}),
         ({"padding": (1, 2)}, {"padding": ((1, 1), (2, 2))}),
         ({"padding": [[0, 0], [1, 0], [2, 3], [0, 0]]}, {"padding": ((1, 0), (2, 3))}),
         ({"activation": "leaky_relu"}, {"activation": ("leaky_relu", 0.2)}),
@@ -189,6 +191,16 @@ def test_outputs_that_are_not_channel_contiguous_are_copied_with_a_warning(backe
     np.testing.assert_array_equal(out, layer(X))
 
 
+def test_pixels_of_the_input_may_overlap() -> None:
+    """What `as_strided` makes has no bound by memory: here more elements than 2**40, in 16 MB."""
+    channels, stride = 2**20, 2**24
+    memory = np.arange(2 * channels, dtype=np.float32)
+    x = np.lib.stride_tricks.as_strided(memory, (1, 1, channels, channels), (4, 4, 4, 4), writeable=False)
+    layer = dwconv.DepthwiseConv2D(np.ones((1, 1, channels, 1), np.float32), strides=(stride, channels // 2))
+    y = layer(x)
+    np.testing.assert_array_equal(y[0, 0], [memory[:channels], memory[channels // 2 : -channels // 2]])
+
+
 def test_rows_of_one_buffer_may_take_turns() -> None:
     """No element is shared, but the core cannot tell: the input is copied."""
     memory = np.zeros((1, 18, 8, 6), np.float32)
@@ -206,7 +218,7 @@ def test_functions_give_what_layers_give_into_out() -> None:
     np.testing.assert_array_equal(out, dwconv.DepthwiseConv2D(K)(X))
 
 
-@pytest.mark.parametrize(("residual", "expected"), [(None, 2), (True, 2), (False, 1)])
+@pytest.mark.parametrize(("residual", "expected"), [(None, 2), (True, 2), (np.True_, 2), (False, 1)])
 def test_residual_decides_whether_the_input_is_added(residual: bool | None, expected: int) -> None:
     x, one = np.ones((1, 3, 3, 1), np.float32), np.ones((1, 1, 1, 1), np.float32)
     y = dwconv.inverted_residual(x, None, one, one, residual=residual)

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from oracles import OPERATIONS, Case, backends, cases, using
+from oracles import OPERATIONS, Case, backends, using
+from shapes import cases
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="uses mprotect")
 PROTECTION_NONE, PROTECTION_ALL = 0, mmap.PROT_READ | mmap.PROT_WRITE

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oracles import Case, backends, cases, using
+from oracles import Case, backends, using
+from shapes import cases
 
 tf = pytest.importorskip("tensorflow")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oracles import ACTIVATIONS, Case, activate, backends, cases, numpy_conv, torch_conv, using
+from oracles import ACTIVATIONS, Case, activate, backends, numpy_conv, torch_conv, using
+from shapes import cases
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pytest
 
@@ -83,27 +81,3 @@ def test_arguments_of_tensorflow_1_layers_have_counterparts() -> None:
     )
     assert y.shape == (1, 8, 9, 6)
     assert y.min() == 0
-
-
-FIRST = ["x", "filters", "strides", "padding", "data_format", "dilations"]
-
-
-@pytest.mark.parametrize(
-    ("function", "positional"),
-    [
-        (dwconv.depthwise_conv2d, FIRST),
-        (dwconv.conv2d, FIRST),
-        (dwconv.pointwise_conv2d, FIRST[:3]),
-        (dwconv.separable_conv2d, ["x", "depthwise_filter", "pointwise_filter", *FIRST[2:]]),
-        (
-            dwconv.inverted_residual,
-            ["x", "expand_filter", "depthwise_filter", "project_filter", "strides", "padding", "dilations"],
-        ),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_positional_arguments_keep_their_order(function: object, positional: list[str]) -> None:
-    parameters = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
-    assert [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] == positional
-    defaults = {"strides": 1, "data_format": "NHWC", "dilations": 1}
-    assert all(p.default == defaults[p.name] for p in parameters if p.name in defaults)

@@ -4,15 +4,9 @@ INLINE void V(dw_store)(const dw_strip *s, float *y, const V(vec) *acc, int lane
     if (LIKELY(act->kind == DWCONV_CLIP)) {
         const V(vec) low = V(set1)(act->a), high = V(set1)(act->b);
         UNROLL for (int t = 0; t < T; t++) {
-#ifndef HACK2
             if (t >= s->count) break;
-#endif
             
-#ifdef NOCLAMP
-const V(vec) v = acc[t];(void)low;(void)high;
-#else
-const V(vec) v = V(min)(high, V(max)(low, acc[t]));
-#endif
+            const V(vec) v = V(min)(high, V(max)(low, acc[t]));
 
             OPAQUE(y);
             if (WHOLE)

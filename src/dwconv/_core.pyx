@@ -24,12 +24,28 @@ from numpy import empty, float32, ndarray
 
 # ---- the library ------------------------------------------------------------------------------
 
+cdef extern from *:
+    """
+    #ifdef __clang__
+    #define COMPILER __VERSION__ /* "Clang 14.0.6" */
+    #else
+    #define COMPILER "GCC " __VERSION__
+    #endif
+    """
+    const char *COMPILER
+
+
 def version():
     return dwconv_version().decode()
 
 
 def has_openmp():
     return bool(dwconv_has_openmp())
+
+
+def compiler():
+    """What built this module: "GCC 12.2.0"."""
+    return COMPILER.decode()
 
 
 def isas_compiled():

@@ -118,8 +118,9 @@ def inverted_residual(
     stages.append(_pointwise(name, project_filter, bias, Activation(), dtype, "project_filter"))
     for first, second in pairwise(stages):
         _check_chain(name, first, second)
-    if residual is not None and not isinstance(residual, bool):
+    if residual is not None and not isinstance(residual, bool | np.bool_):
         raise TypeError(f"{name}: residual must be True, False or None, not {residual!r}")
+    residual = None if residual is None else bool(residual)
     strides = stages[-2].window.strides
     if residual and (strides != (1, 1) or stages[0].in_channels != stages[-1].out_channels):
         raise ValueError(
@@ -186,6 +187,6 @@ def _check_chain(name: str, first: Stage, second: Stage) -> None:
 
 
 def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
+    if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: flush_denormals must be True or False, not {value!r}")
-    return value
+    return bool(value)

@@ -70,8 +70,13 @@ def _facts(settings: dict[str, Any]) -> list[tuple[str, str]]:
         ("  in this CPU", ", ".join(available) or "unknown without the extension"),
         ("  in this build", ", ".join(compiled) or "none"),
         ("threads", threads),
-        ("OpenMP", "yes" if settings["openmp"] else "no"),
-        ("Python", f"{platform.python_version()}, {platform.python_compiler()}"),
+        (
+            "build",
+            f"{settings['compiler']}, {'with' if settings['openmp'] else 'without'} OpenMP"
+            if settings["compiler"]
+            else "Python only: the extension was not built",
+        ),
+        ("Python", platform.python_version()),
         ("NumPy", np.__version__),
         ("machine", f"{platform.system()} {platform.machine()}, {_cpu()}"),
     ]

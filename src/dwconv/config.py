@@ -117,13 +117,14 @@ def _initial_backend(environment: Mapping[str, str]) -> str:
     if asked == "numpy":
         return "numpy"
     if core is None:
-        if asked == "native":
-            raise ImportError(f"DWCONV_BACKEND=native: {_import_error}")
+        for variable in ("DWCONV_BACKEND", "DWCONV_ISA"):
+            if environment.get(variable):  # an instruction set cannot be had without the core either
+                raise ImportError(f"{variable}={environment[variable]}: {_import_error}")
         warnings.warn(
             f"dwconv: the compiled core cannot be imported ({_import_error}); everything runs through NumPy, "
             "many times slower. DWCONV_BACKEND=numpy asks for that and silences this warning.",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=4,  # the line that imports dwconv
         )
         return "numpy"
     return "native"
@@ -186,7 +187,8 @@ def config() -> dict[str, Any]:
 
     Keys: `version`; `backend`, "native" or "numpy"; `isa`, the instruction set in force, None with the NumPy
     backend; `isas_compiled` and `isas_available` (this build has them; this CPU has them too), best last;
-    `threads` and `threads_reason`; `openmp`; `reason`, why the backend is "numpy", or None.
+    `threads` and `threads_reason`; `openmp` and `compiler`, of this build; `reason`, why the backend is
+    "numpy", or None.
     """
     reason = None
     if _backend == "numpy":
@@ -201,6 +203,7 @@ def config() -> dict[str, Any]:
         "threads": _threads,
         "threads_reason": _threads_reason,
         "openmp": core is not None and core.has_openmp(),
+        "compiler": core.compiler() if core is not None else None,
     }
 
 

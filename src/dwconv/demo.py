@@ -98,8 +98,10 @@ def run(plot: Path | None = None) -> bool:
     if plot is not None:
         _plot(network, predictions, plot)
         _print(f"picture             {plot}")
-    if config()["backend"] == "native":
-        _print(f"\n{'layers at 224x224':<20}{'shape':<24}{'dwconv':>12}{'NumPy':>13}{'speed-up':>11}")
+    if config()["backend"] == "numpy":
+        _print("no timings          NumPy alone has nothing to be compared with")
+    else:
+        _print(f"\n{'224x224 networks':<20}{'layer':<24}{'dwconv':>12}{'NumPy':>13}{'speed-up':>11}")
         for line in _timings():
             _print(line)
     if accuracy < LOWEST_ACCURACY:

@@ -24,6 +24,16 @@ def create_plan(operation: Operation) -> Plan | None:
     return core.Plan(operation, isa) if isa and operation.dtype == np.float32 else None
 
 
+def create_plan_for_call(operation: Operation, out: Any) -> Plan | None:
+    """The same for a single call, whose filters may be the caller's own memory: `out` must lie elsewhere."""
+    if isinstance(out, np.ndarray):
+        for stage in operation.stages:
+            for argument, array in ((stage.argument, stage.filters), ("a bias", stage.bias)):
+                if array is not None and _share_memory(array, out):
+                    raise ValueError(f"{operation.name}: out overlaps {argument}")
+    return create_plan(operation)
+
+
 def threads_of(name: str, num_threads: int | None) -> int:
     return get_num_threads() if num_threads is None else thread_count(f"{name}: num_threads", num_threads)
 
@@ -81,7 +91,8 @@ def run_nchw(operation: Operation, x: Array, out: Any, num_threads: int | None) 
     if out is not None:
         n, h, w, c = operation.output_shape(x.shape)
         check_out(operation.name, out, (n, c, h, w), x)
-    y = run(operation, create_plan(operation), x.copy(order="C"), None, num_threads).transpose(0, 3, 1, 2)
+    plan = create_plan_for_call(operation, out)
+    y = run(operation, plan, x.copy(order="C"), None, num_threads).transpose(0, 3, 1, 2)
     if out is None:
         return np.ascontiguousarray(y)
     out[...] = y
@@ -97,8 +108,26 @@ def check_out(name: str, out: Any, expected: Shape, x: Array) -> None:
         raise ValueError(f"{name}: out has the shape {out.shape} but the result {expected} (x {x.shape})")
     if not out.flags.writeable:
         raise ValueError(f"{name}: out is read-only")
+    if _overlaps_itself(out):
+        raise ValueError(f"{name}: elements of out share memory (shape {out.shape}, strides {out.strides})")
     if _share_memory(x, out):
         raise ValueError(f"{name}: out overlaps x")
+
+
+def _overlaps_itself(out: Array) -> bool:
+    """Whether some axis, from the smallest stride on, does not step over all that lies inside it.
+
+    Slices and transposed arrays always do; only views with made-up strides do not.
+    """
+    if out.size == 0:
+        return False
+    inner = out.itemsize
+    for stride, size in sorted(zip(map(abs, out.strides), out.shape, strict=True)):
+        if size > 1:
+            if stride < inner:
+                return True
+            inner += (size - 1) * stride
+    return False
 
 
 def _share_memory(a: Array, b: Array) -> bool:

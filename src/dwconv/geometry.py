@@ -43,6 +43,11 @@ def data_format(name: str, value: Any) -> bool:
     return value == "NCHW"
 
 
+def _is_number(value: Any) -> bool:
+    """Whether `value` stands for one number: an int, a NumPy scalar or an array of no axes."""
+    return hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
+
+
 def _items(where: str, value: Any, rule: str) -> list[Any]:
     if isinstance(value, str | bytes):
         raise TypeError(f"{where} must be {rule}, not {value!r}")
@@ -55,7 +60,7 @@ def _items(where: str, value: Any, rule: str) -> list[Any]:
 def steps(name: str, argument: str, value: Any, nchw: bool = False) -> Pair:
     """Strides or dilations: an int, (height, width), or one number per axis of the data format."""
     where = f"{name}: {argument}"
-    if hasattr(value, "__index__") and not hasattr(value, "__len__"):
+    if _is_number(value):
         number = integer(where, value)
         return number, number
     pattern = "[1, 1, h, w]" if nchw else "[1, h, w, 1]"
@@ -82,13 +87,15 @@ def padding(name: str, value: Any, nchw: bool = False) -> Padding:
         if lower == "same":
             return "same"
         raise ValueError(f"{where} must be {rule}, not {value!r}")
-    if hasattr(value, "__index__") and not hasattr(value, "__len__"):
+    if _is_number(value):
         size = integer(where, value, 0)
         return (size, size), (size, size)
     items = _items(where, value, rule)
-    if len(items) == 2 and all(hasattr(item, "__index__") for item in items):
-        pad_h, pad_w = (integer(where, item, 0) for item in items)
-        return (pad_h, pad_h), (pad_w, pad_w)
+    if items and all(_is_number(item) for item in items):
+        numbers = [integer(where, item, 0) for item in items]
+        if len(numbers) == 2:
+            return (numbers[0], numbers[0]), (numbers[1], numbers[1])
+        raise ValueError(f"{where} must be {rule}, not {value!r}")
     sides = [_items(where, item, rule) for item in items]
     if len(sides) in (2, 4) and all(len(side) == 2 for side in sides):
         pairs = [(integer(where, before, 0), integer(where, after, 0)) for before, after in sides]

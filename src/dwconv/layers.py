@@ -128,7 +128,7 @@ class DepthwiseConv2D(_Layer):
         (stage,) = operation.stages
         self._bind(
             operation, filters=stage.filters, bias=stage.bias, activation=activation,
-            flush_denormals=flush_denormals, **_sliding(stage),
+            flush_denormals=operation.flush_denormals, **_sliding(stage),
         )  # fmt: skip
 
 
@@ -165,7 +165,7 @@ class Conv2D(_Layer):
         (stage,) = operation.stages
         self._bind(
             operation, filters=stage.filters, bias=stage.bias, activation=activation, groups=stage.groups,
-            flush_denormals=flush_denormals, **_sliding(stage),
+            flush_denormals=operation.flush_denormals, **_sliding(stage),
         )  # fmt: skip
 
 
@@ -195,7 +195,7 @@ class PointwiseConv2D(_Layer):
         (stage,) = operation.stages
         self._bind(
             operation, filters=stage.filters, strides=stage.window.strides, bias=stage.bias,
-            activation=activation, flush_denormals=flush_denormals,
+            activation=activation, flush_denormals=operation.flush_denormals,
         )  # fmt: skip
 
 
@@ -240,7 +240,7 @@ class SeparableConv2D(_Layer):
         self._bind(
             operation, depthwise_filter=depthwise.filters, pointwise_filter=pointwise.filters,
             depthwise_bias=depthwise.bias, depthwise_activation=depthwise_activation, bias=pointwise.bias,
-            activation=activation, flush_denormals=flush_denormals, **_sliding(depthwise),
+            activation=activation, flush_denormals=operation.flush_denormals, **_sliding(depthwise),
         )  # fmt: skip
 
 
@@ -294,6 +294,6 @@ class InvertedResidual(_Layer):
             operation, expand_filter=expand[0].filters if expand else None,
             depthwise_filter=depthwise.filters, project_filter=project.filters,
             expand_bias=expand[0].bias if expand else None,
-            depthwise_bias=depthwise.bias, bias=project.bias, activation=activation, residual=residual,
-            flush_denormals=flush_denormals, **_sliding(depthwise),
+            depthwise_bias=depthwise.bias, bias=project.bias, activation=activation,
+            residual=operation.residual, flush_denormals=operation.flush_denormals, **_sliding(depthwise),
         )  # fmt: skip

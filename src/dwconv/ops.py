@@ -16,8 +16,8 @@ Common to all functions, unless a docstring says otherwise:
 - `activation`, applied after the bias: None, "relu", "relu6", "leaky_relu" (slope 0.2), ("leaky_relu",
   slope), ("clip", low, high), "hard_sigmoid", "hard_swish", "sigmoid", "silu", "tanh", "gelu" (with erf),
   "gelu_tanh".
-- `out`: array of exactly the shape and dtype of the result, writable, not overlapping `x`; it is returned.
-  Other channels of the same buffer are fine.
+- `out`: array of exactly the shape and dtype of the result, writable, not overlapping `x`, filters or
+  biases; it is returned. Other channels of the same buffer as `x` are fine.
 - `num_threads`: at most so many threads; None: `get_num_threads()`. The result has the same bits with any
   number.
 - Filters and biases have the dtype of x; lists of numbers are converted to it.
@@ -33,7 +33,7 @@ from typing import Any
 from . import build
 from .activation import ActivationLike, Array
 from .build import Sliding
-from .engine import as_input, create_plan, run, run_nchw
+from .engine import as_input, create_plan_for_call, run, run_nchw
 from .geometry import data_format as is_nchw
 
 
@@ -63,7 +63,7 @@ def depthwise_conv2d(
     operation = build.depthwise(name, filters, sliding, bias, activation, dtype=x.dtype)
     if nchw:
         return run_nchw(operation, x, out, num_threads)
-    return run(operation, create_plan(operation), x, out, num_threads)
+    return run(operation, create_plan_for_call(operation, out), x, out, num_threads)
 
 
 def conv2d(
@@ -93,7 +93,7 @@ def conv2d(
     operation = build.conv(name, filters, sliding, bias, activation, groups, dtype=x.dtype)
     if nchw:
         return run_nchw(operation, x, out, num_threads)
-    return run(operation, create_plan(operation), x, out, num_threads)
+    return run(operation, create_plan_for_call(operation, out), x, out, num_threads)
 
 
 def pointwise_conv2d(
@@ -114,7 +114,7 @@ def pointwise_conv2d(
     name = "pointwise_conv2d"
     x = as_input(name, x)
     operation = build.pointwise(name, filters, strides, bias, activation, dtype=x.dtype)
-    return run(operation, create_plan(operation), x, out, num_threads)
+    return run(operation, create_plan_for_call(operation, out), x, out, num_threads)
 
 
 def separable_conv2d(
@@ -149,7 +149,7 @@ def separable_conv2d(
     )  # fmt: skip
     if nchw:
         return run_nchw(operation, x, out, num_threads)
-    return run(operation, create_plan(operation), x, out, num_threads)
+    return run(operation, create_plan_for_call(operation, out), x, out, num_threads)
 
 
 def inverted_residual(
@@ -184,4 +184,4 @@ def inverted_residual(
         name, expand_filter, depthwise_filter, project_filter, Sliding(strides, padding, dilations),
         expand_bias, depthwise_bias, bias, activation, residual, dtype=x.dtype,
     )  # fmt: skip
-    return run(operation, create_plan(operation), x, out, num_threads)
+    return run(operation, create_plan_for_call(operation, out), x, out, num_threads)

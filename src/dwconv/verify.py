@@ -7,10 +7,10 @@ every number of threads and for an input that is a crop of a larger image.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 EPS = float(np.finfo(np.float32).eps)
 THREADS = (1, 2, 3)
+BAR = 50  # characters of the progress bar
 ACTIVATIONS: tuple[Any, ...] = (
     None, "relu", "relu6", "leaky_relu", "hard_sigmoid", "hard_swish", "sigmoid", "silu", "tanh", "gelu",
     "gelu_tanh", ("clip", -0.5, 0.75),
@@ -244,8 +245,8 @@ def run(quick: bool = False) -> bool:
     backends = [*settings["isas_available"], "numpy"]
     todo = list(cases(quick))
     print(
-        f"dwconv {settings['version']}: {len(todo)} cases on each of {', '.join(backends)}, "
-        f"{', '.join(map(str, THREADS))} threads"
+        f"dwconv {settings['version']}: {len(todo)} cases, each on {', '.join(backends)}, "
+        f"with {', '.join(map(str, THREADS))} threads and with a cropped input"
     )
     if core is None:
         print("The C extension is not there: the NumPy fallback is compared with itself in float64.")
@@ -261,30 +262,32 @@ def run(quick: bool = False) -> bool:
                         f"FAILED {backend}: {problem}\n    {case}\n    computed by {', '.join(names)}"
                     )
             advance()
+    print("cases  kernel")
     for name, count in sorted(tried.items()):
         print(f"{count:5d}  {name}")
     print(*failures, sep="\n", end="\n" if failures else "")
     print(
-        f"{len(failures)} of {len(todo) * len(backends)} checks failed" if failures else "everything agrees"
+        f"{len(failures)} of {len(todo) * len(backends)} checks failed"
+        if failures
+        else "everything agrees with the reference"
     )
     return not failures
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """Gives a function to call after each of `total` steps: a bar where rich is installed, else lines."""
-    if importlib.util.find_spec("rich") is not None:
-        from rich.progress import Progress
-
-        with Progress(transient=True) as progress:
-            task = progress.add_task("verifying", total=total)
-            yield lambda: progress.advance(task)
-        return
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """Gives a function to call after each of `total` steps: a bar on a terminal, else a line per tenth."""
+    terminal = sys.stdout.isatty()
     count = itertools.count(1)
 
     def advance() -> None:
         done = next(count)
-        if done * 10 // total > (done - 1) * 10 // total:
+        if terminal:
+            filled = BAR * done // total
+            print(f"\r[{'#' * filled:<{BAR}}] {done} of {total}", end="", flush=True)
+        elif done * 10 // total > (done - 1) * 10 // total:
             print(f"{done * 100 // total:4d} %", flush=True)
 
     yield advance
+    if terminal:
+        print(f"\r{'':{BAR + 20}}\r", end="", flush=True)

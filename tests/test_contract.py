@@ -1,0 +1,65 @@
+"""The signatures that programs outside this repository rely on, to the letter."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import dwconv
+
+END = "out=None, num_threads=None"
+SLIDING = "strides=1, padding='valid', data_format='NHWC', dilations=1"
+FUNCTIONS = {
+    "depthwise_conv2d": f"x, filters, {SLIDING}, *, bias=None, activation=None, {END}",
+    "conv2d": f"x, filters, {SLIDING}, *, bias=None, activation=None, groups=1, {END}",
+    "pointwise_conv2d": f"x, filters, strides=1, *, bias=None, activation=None, {END}",
+    "separable_conv2d": f"x, depthwise_filter, pointwise_filter, {SLIDING}, *, depthwise_bias=None, "
+    f"depthwise_activation=None, bias=None, activation=None, {END}",
+    "inverted_residual": "x, expand_filter, depthwise_filter, project_filter, strides=1, padding='same', "
+    "dilations=1, *, expand_bias=None, depthwise_bias=None, bias=None, activation='relu6', residual=None, "
+    f"{END}",
+    "set_num_threads": "n",
+    "get_num_threads": "",
+    "show_config": "",
+    "config": "",
+}
+FLUSH = "flush_denormals=False"
+LAYERS = {
+    "DepthwiseConv2D": "filters, *, strides=1, padding='valid', dilations=1, bias=None, activation=None, "
+    f"{FLUSH}",
+    "Conv2D": "filters, *, strides=1, padding='valid', dilations=1, bias=None, activation=None, groups=1, "
+    f"{FLUSH}",
+    "PointwiseConv2D": f"filters, *, strides=1, bias=None, activation=None, {FLUSH}",
+    "SeparableConv2D": "depthwise_filter, pointwise_filter, *, strides=1, padding='valid', dilations=1, "
+    f"depthwise_bias=None, depthwise_activation=None, bias=None, activation=None, {FLUSH}",
+    "InvertedResidual": "expand_filter, depthwise_filter, project_filter, *, strides=1, padding='same', "
+    "dilations=1, expand_bias=None, depthwise_bias=None, bias=None, activation='relu6', residual=None, "
+    f"{FLUSH}",
+}
+
+
+def parameters(function: Any) -> str:
+    signature = inspect.signature(function)
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))[1:-1]
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS])
+def test_signatures_are_those_of_the_contract(name: str) -> None:
+    assert parameters(getattr(dwconv, name)) == (FUNCTIONS | LAYERS)[name]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_share_one_interface(name: str) -> None:
+    layer = getattr(dwconv, name)
+    assert parameters(layer.__call__) == "self, x, out=None, num_threads=None"
+    assert parameters(layer.output_shape) == "self, input_shape"
+    assert isinstance(layer.nbytes, property)
+    assert isinstance(layer.backend, property)
+
+
+def test_every_public_function_and_layer_is_documented() -> None:
+    for name in dwconv.__all__:
+        assert name == "__version__" or getattr(dwconv, name).__doc__, name

@@ -1,0 +1,27 @@
+"""The scripts in examples/ still run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dwconv
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+@pytest.mark.skipif(not EXAMPLES.exists(), reason="this is not the source tree")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.skipif(dwconv.config()["backend"] == "numpy", reason="the extension is not built")
+def test_call_overhead_measures_every_layer() -> None:
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / "call_overhead.py", "--loops", "1", "--rounds", "1"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    layers = [line.split()[0] for line in result.stdout.splitlines()[1:]]
+    assert layers == ["DepthwiseConv2D", "PointwiseConv2D", "Conv2D", "SeparableConv2D", "InvertedResidual"]
