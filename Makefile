@@ -2,6 +2,7 @@
 #
 #   make run     builds, then classifies real images and measures: `dwconv demo`
 #   make test    builds, then runs the tests
+#   make bench   builds, then measures beside every other library: the quick set, and a report of it
 #   make lint    formatters, linters and type checker
 #   make clean   removes the environment and everything that was built
 
@@ -22,7 +23,7 @@ Or make PYTHON=/path/to/another/python3 (3.10 or later).
 endef
 export NO_VENV
 
-.PHONY: run test lint clean
+.PHONY: run test bench lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -30,6 +31,10 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-$(EXTRAS)
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m bench run --quick --out results/quick.json
+	$(BIN)/python -m bench report results/quick.json
 
 # cython-lint looks for pycodestyle on the PATH.
 lint: export PATH := $(abspath $(BIN)):$(PATH)
