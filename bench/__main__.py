@@ -84,7 +84,8 @@ def _measure_limits(
     isa = limits.best_isa(found)
     peaks = (f"{limit['gflops']:.0f} GFLOP/s on {count}" for count, limit in found["isa"][isa].items())
     console.print(f"limits ({isa}): {', '.join(peaks)} core(s)", highlight=False)
-    return lambda workload, threads: limits.roofline_us(found, workload, threads)
+    cold = results.settings["cold_bytes"] > 0
+    return lambda workload, threads: limits.roofline_us(found, workload, threads, cold)
 
 
 def _workloads(options: argparse.Namespace) -> list[Workload]:

@@ -28,7 +28,7 @@ _STYLES = {  # in the order of PEERS
 }
 _OTHER = ("#8a8a8a", ".")
 _LOST = "#c73e1d"
-_MOST_BARS = 50
+_MOST_BARS = 40
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,6 @@ def _style(peer: str) -> tuple[str, str]:
 def _save(figure: Any, title: str, path: Path) -> Picture:
     import matplotlib.pyplot as plt
 
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, pil_kwargs={"optimize": True})
     plt.close(figure)
     return Picture(path, title)

@@ -31,7 +31,7 @@ def markdown(results: Results, pictures: Mapping[str, str] | None = None, source
     parts += ["## First call and memory", "", *_costs(results), ""]
     if results.limits:
         parts += ["## Limits of this machine", "", *_limits(results), ""]
-    parts += ["## Every measurement", "", _LEGEND, "", *_measurements(results, found)]
+    parts += ["## Every measurement", "", _LEGEND, "", *_measurements(found)]
     parts += ["## Peers", "", *_peers(results)]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -179,9 +179,9 @@ def _limits(results: Results) -> Iterable[str]:
             yield _row(level, cores, *(f"{step[kind] / 1e9:.0f}" for kind in ("read", "write", "copy")))
 
 
-def _measurements(results: Results, found: Found) -> Iterable[str]:
-    columns = tables.peers(results.rows)
+def _measurements(found: Found) -> Iterable[str]:
     for (network, op, threads), part in tables.split(found, "network", "op", "threads").items():
+        columns = tables.able(part)
         yield f"### {network}, {_plain(op)}, {threads} thread{'s' if threads > 1 else ''}"
         yield ""
         yield from _header("shape", "roofline", *columns)

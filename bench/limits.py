@@ -53,10 +53,14 @@ def best_isa(limits: dict[str, Any]) -> str:
     return [isa for isa, peak in peaks.items() if peak > 0.99 * max(peaks.values())][-1]
 
 
-def roofline_us(limits: dict[str, Any], workload: Workload, threads: int) -> float:
-    """max(flops / peak, bytes / bandwidth of the level that holds them), in microseconds."""
+def roofline_us(limits: dict[str, Any], workload: Workload, threads: int, cold: bool = False) -> float:
+    """max(flops / peak, bytes / bandwidth of the level that holds them), in microseconds.
+
+    `cold`: of memory, where everything is after the caches were evicted.
+    """
     limit = limits["isa"][best_isa(limits)][str(threads)]
-    step = held_by(limit["bandwidth"], workload.bytes / threads)
+    ladder = limit["bandwidth"]
+    step = ladder[-1] if cold else held_by(ladder, workload.bytes / threads)
     # Loads and stores share the way to L2 and beyond, but not the ports of L1: whichever is less, so that it
     # is a bound.
     in_turn = workload.read_bytes / step["read"] + workload.write_bytes / step["write"]

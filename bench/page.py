@@ -27,7 +27,7 @@ def render(results: Results, pictures: Sequence[Picture] = ()) -> str:
         losses="".join(_losses(found, mine)) if mine else "<p>dwconv was not measured.</p>",
         networks="".join(_networks(found, mine)),
         noisy=f"{NOISY:.0%}",
-        sections="\n".join(_sections(results, found)),
+        sections="\n".join(_sections(found)),
         peers="".join(_peers(results)),
     )
 
@@ -99,11 +99,11 @@ def _losses(found: Sequence[tables.Group], mine: str) -> Iterable[str]:
     yield "</tbody></table></div>"
 
 
-def _sections(results: Results, found: Sequence[tables.Group]) -> Iterable[str]:
-    columns = tables.peers(results.rows)
-    head = "".join(f"<th>{escape(peer)}" for peer in columns)
+def _sections(found: Sequence[tables.Group]) -> Iterable[str]:
     for (network, op, threads), part in tables.split(found, "network", "op", "threads").items():
         name = f"{network}, {op.replace('_', ' ')}, {threads} thread{'s' if threads > 1 else ''}"
+        columns = tables.able(part)
+        head = "".join(f"<th>{escape(peer)}" for peer in columns)
         body = "".join(_line(group, columns) for group in part)
         yield (
             f'<details data-name="{escape(name)} {escape(op)}"><summary>{escape(name)}</summary>'

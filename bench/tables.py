@@ -55,6 +55,13 @@ def peers(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.peer for row in rows))
 
 
+def able(found: Sequence[Group]) -> list[str]:
+    """The peers that can express any of these, whatever came of it."""
+    rows = [row for group in found for row in group.rows.values() if row.status != "unsupported"]
+    order = peers(row for group in found for row in group.rows.values())
+    return [peer for peer in order if any(row.peer == peer for row in rows)]
+
+
 def ours(rows: Iterable[Row]) -> str | None:
     """The form of dwconv that is compared: the first that was measured."""
     return next((peer for peer in peers(rows) if is_ours(peer)), None)

@@ -82,6 +82,14 @@ def test_a_crash_costs_its_own_row_and_the_peer_comes_back(crew: measure.Crew) -
         assert rows["crash"].min_us is None
 
 
+@pytest.mark.parametrize("crew", [["forks", "fine"]], indirect=True)
+def test_a_crash_is_seen_though_a_helper_of_the_library_lives_on(crew: measure.Crew) -> None:
+    rows = run(crew)
+    assert rows["fine"].status == "ok"
+    assert rows["forks"].status == "crashed"
+    assert rows["forks"].message.startswith("exit code 4")
+
+
 @pytest.mark.parametrize("crew", [["hang", "fine"]], indirect=True)
 def test_a_peer_that_hangs_is_given_up(crew: measure.Crew) -> None:
     crew.settings = replace(SHORT, timeout=0.5)

@@ -220,6 +220,12 @@ def test_roofline_of_what_moves_bytes_is_the_bandwidth() -> None:
     assert limits.roofline_us(LIMITS, work, 1) == pytest.approx(min(in_turn, copying) * 1e6)
 
 
+def test_roofline_of_cold_caches_is_that_of_memory() -> None:
+    work = Workload("test", (Stage("depthwise", 8, 8, (1, 1)),), 4, 4)
+    warm, cold = (limits.roofline_us(LIMITS, work, 1, cold=cold) for cold in (False, True))
+    assert warm < cold == pytest.approx((work.read_bytes / 40e9 + work.write_bytes / 20e9) * 1e6)
+
+
 @pytest.mark.parametrize(
     ("size", "index"), [(100, 0), (1 << 14, 0), ((1 << 20) - 1, 0), (1 << 20, 1), (1 << 30, 1)]
 )
