@@ -2,6 +2,7 @@
 #
 #   make run     builds, then classifies real images and measures: `dwconv demo`
 #   make test    builds, then runs the tests
+#   make bench   builds, then measures beside every other library: the quick set, and a report of it
 #   make lint    formatters, linters and type checker
 #   make clean   removes the environment and everything that was built
 
@@ -33,7 +34,7 @@ The C extension was not built: dwconv computes with NumPy, many times slower.
 endef
 export NO_EXTENSION
 
-.PHONY: run test lint clean
+.PHONY: run test bench lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -41,6 +42,10 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-$(EXTRAS)
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m bench run --quick --out results/quick.json
+	$(BIN)/python -m bench report results/quick.json
 
 # cython-lint looks for pycodestyle on the PATH.
 lint: export PATH := $(abspath $(BIN)):$(PATH)

@@ -41,6 +41,7 @@ def _run(options: argparse.Namespace) -> int:
     results = Results(info, {**asdict(settings), **chosen})
     console.print(f"{info['cpu']}, {info['cores']} cores, {' '.join(info['flags'])}", highlight=False)
     roofline = _measure_limits(results, options.threads, console)
+    shared = _shared(workloads)
     total, stolen = machine.cpu_times()
     try:
         with ExitStack() as stack:
@@ -50,17 +51,18 @@ def _run(options: argparse.Namespace) -> int:
             for peer, described in results.peers.items():
                 if "absent" in described:
                     console.print(f"{peer}: absent: {described['absent']}", highlight=False, markup=False)
-            display = stack.enter_context(Display(crews[0].peers, len(workloads), console))
-            for workload in workloads:
-                display.start(f"{workload.network} {workload.op} {workload.shape}")
-                rows = measure.run_workload(workload, crews, roofline)
-                results.rows += rows
-                display.add(rows)
+            display = stack.enter_context(Display(crews[0].peers, settings.visits * len(shared), console))
+            for measurement, again in measure.schedule(list(shared.values()), settings):
+                display.start(measurement.workload)
+                display.add(measure.visit(measurement, crews, roofline, only_noisy=again))
     except KeyboardInterrupt:
         console.print("interrupted: keeping what was measured")
     finally:
+        results.rows = _rows(workloads, shared)
         now_total, now_stolen = machine.cpu_times()
-        results.noise = _noise(results.rows, now_stolen - stolen, now_total - total)
+        steal = (now_stolen - stolen) / (now_total - total) if now_total > total else 0.0
+        noisy = measure.noisy_share(shared.values(), settings.far)
+        results.noise = {"steal_share": steal, "noisy_rows": noisy}
         if results.rows:
             results.save(options.out)
     console.print(summary(results.rows))
@@ -73,15 +75,17 @@ def _measure_limits(
     results: Results, threads: list[int], console: Console
 ) -> Callable[[Workload, int], float | None]:
     try:
-        results.limits = limits.measure(results.machine["flags"], threads)
+        counts = sorted({1, *threads, len(machine.usable_cpus())})
+        results.limits = limits.measure(results.machine["flags"], counts)
     except compiling.CompileError as problem:
         console.print(f"no roofline: {problem}", markup=False)
         return lambda workload, threads: None
     found = results.limits
     isa = limits.best_isa(found)
-    peaks = ", ".join(f"{found['isa'][isa][str(t)]['gflops']:.0f} GFLOP/s on {t}" for t in threads)
-    console.print(f"limits ({isa}): {peaks} cores", highlight=False)
-    return lambda workload, threads: limits.roofline_us(found, workload, threads)
+    peaks = (f"{limit['gflops']:.0f} GFLOP/s on {count}" for count, limit in found["isa"][isa].items())
+    console.print(f"limits ({isa}): {', '.join(peaks)} core(s)", highlight=False)
+    cold = results.settings["cold_bytes"] > 0
+    return lambda workload, threads: limits.roofline_us(found, workload, threads, cold)
 
 
 def _workloads(options: argparse.Namespace) -> list[Workload]:
@@ -89,20 +93,35 @@ def _workloads(options: argparse.Namespace) -> list[Workload]:
     return [w for w in found if all(text in f"{w.op} {w.shape}" for text in options.match)]
 
 
+def _shared(workloads: list[Workload]) -> dict[Workload, measure.Measurement]:
+    """What only differs in the network that it is of is measured once, and reported under each."""
+    found: dict[Workload, measure.Measurement] = {}
+    for workload in workloads:
+        found.setdefault(_anonymous(workload), measure.Measurement(workload))
+    return found
+
+
+def _rows(workloads: list[Workload], shared: dict[Workload, measure.Measurement]) -> list[Row]:
+    return [
+        replace(row, network=workload.network, count=workload.count)
+        for workload in workloads
+        for row in shared[_anonymous(workload)].rows.values()
+    ]
+
+
+def _anonymous(workload: Workload) -> Workload:
+    return replace(workload, network="", count=1)
+
+
 def _cold_bytes() -> int:
     """Twice the outer cache, but no more than a worker can walk over in a tenth of a second."""
     return min(2 * max(machine.cache_sizes().values(), default=64 << 20), 512 << 20)
 
 
-def _noise(rows: list[Row], stolen: float, total: float) -> dict[str, float]:
-    noises = [row.noise for row in rows if row.noise is not None]
-    noisy = sum(noise > NOISY for noise in noises) / len(noises) if noises else 0.0
-    return {"steal_share": stolen / total if total else 0.0, "noisy_rows": noisy}
-
-
 def _verdict(results: Results) -> str:
     steal, noisy = results.noise["steal_share"], results.noise["noisy_rows"]
-    word = "quiet" if noisy < 0.05 and steal < 0.02 else "NOISY"
+    # Two runs are to agree on nine rows of ten.
+    word = "quiet" if noisy < 0.1 and steal < 0.02 else "NOISY"
     uncertain = f"{noisy:.0%} of rows uncertain by more than {NOISY:.0%}"
     return f"{word} run: {uncertain}; others took {steal:.1%} of the CPU"
 
@@ -110,7 +129,17 @@ def _verdict(results: Results) -> str:
 def _report(options: argparse.Namespace) -> int:
     from bench import report
 
-    for path in report.write(Results.load(options.results), options.out or options.results.with_suffix("")):
+    results = Results.load(options.results)
+    name = options.results.name.removesuffix(".xz").removesuffix(".json")
+    try:
+        if options.docs:
+            written = report.write_docs(results, options.results)
+        else:
+            written = report.write(results, options.out or options.results.with_name(name))
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    for path in written:
         print(path)
     return 0
 
@@ -118,9 +147,9 @@ def _report(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from bench import compare
 
-    changes = compare.changes(Results.load(options.old), Results.load(options.new), options.threshold)
-    print(compare.text(changes))
-    return 1 if any(change.slower for change in changes) else 0
+    old, new = Results.load(options.old), Results.load(options.new)
+    print(compare.text(old, new, options.threshold))
+    return 1 if any(change.slower for change in compare.changes(old, new, options.threshold)) else 0
 
 
 def _limits(options: argparse.Namespace) -> int:
@@ -172,12 +201,15 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", _report, "tables, charts and a page from a file of results")
     report.add_argument("results", type=Path)
     report.add_argument("--out", type=Path, help="folder (default: beside the results)")
+    report.add_argument(
+        "--docs", action="store_true", help="write docs/performance.md instead; takes a full run only"
+    )
     compare = add("compare", _compare, "what got slower; exit code 1 if anything did")
     compare.add_argument("old", type=Path)
     compare.add_argument("new", type=Path)
     compare.add_argument("--threshold", type=float, default=0.05, help="share that counts beyond the noise")
     roof = add("limits", _limits, "peak and bandwidths of this machine")
-    roof.add_argument("--threads", type=_counts, default=[1])
+    roof.add_argument("--threads", type=_counts, default=sorted({1, len(machine.usable_cpus())}))
     add("list", _list, "networks and peers")
     return parser
 

@@ -1,7 +1,12 @@
-"""The pictures of a report: the roofline with all measurements on it, the speed-up over the best peer."""
+"""The pictures of a report: speed-ups over each library, over the best one, and the roofline.
+
+Every library has one colour and one marker in all of them, which also differ in lightness: for print.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,92 +15,174 @@ from bench.limits import best_isa
 from bench.peers import is_ours
 from bench.schema import Results
 
-_OURS, _THEIRS, _LOST = "#0b6e4f", "#8d99ae", "#c8553d"
-_MOST_BARS = 60
+_STYLES = {  # in the order of PEERS
+    "dwconv": ("#00875f", "o"),
+    "onednn": ("#1f3b73", "s"),
+    "onednn-fused": ("#7f9bd1", "s"),
+    "torch": ("#c73e1d", "^"),
+    "torch-functional": ("#f0a58f", "^"),
+    "onnxruntime": ("#6d2e8c", "D"),
+    "openvino": ("#d9a400", "v"),
+    "litert": ("#4da3c7", "P"),
+    "tensorflow": ("#5b4636", "X"),
+}
+_OTHER = ("#8a8a8a", ".")
+_LOST = "#c73e1d"
+_MOST_BARS = 40
 
 
-def draw(results: Results, folder: Path) -> list[Path]:
-    """roofline.png (if limits were measured) and speedup.png (if dwconv and a peer were); what was drawn."""
+@dataclass(frozen=True)
+class Picture:
+    path: Path
+    title: str
+
+
+def draw(results: Results, folder: Path) -> list[Picture]:
+    """What the result has data for: speedup.png and workloads.png need a peer, roofline.png the limits."""
     import matplotlib
 
     matplotlib.use("Agg")
-    found = [path for path in (_roofline(results, folder), _speedup(results, folder)) if path]
-    return found
-
-
-def _roofline(results: Results, folder: Path) -> Path | None:
-    if not results.limits:
-        return None
-    import matplotlib.pyplot as plt
-
-    threads = min(row.threads for row in results.rows)
-    limit = results.limits["isa"][best_isa(results.limits)][str(threads)]
-    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
-    _roofs(axes, limit, results.machine["caches"])
-    mine = tables.ours(results.rows)
-    for group in tables.groups(results.rows):
-        if group.first.threads != threads:
-            continue
-        for row in group.rows.values():
-            if row.gflops and (row.peer == mine or not is_ours(row.peer)):
-                ours = row.peer == mine
-                size, color, layer, label = (22, _OURS, 3, "dwconv") if ours else (8, _THEIRS, 2, "peers")
-                intensity = row.flops / row.bytes
-                axes.scatter(intensity, row.gflops, s=size, color=color, zorder=layer, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="operations per byte that must move", ylabel="GFLOP/s")
-    axes.set_title(f"Roofline, {threads} core(s)", loc="left")
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    axes.legend(unique.values(), unique.keys(), frameon=False, loc="lower right")
-    return _save(figure, folder / "roofline.png")
-
-
-def _roofs(axes: Any, limit: dict[str, Any], caches: dict[str, int]) -> None:
-    intensities = [2 ** (i / 4) for i in range(-8, 34)]
-    names = {limit["bandwidth"][0]["bytes"]: "L1", limit["bandwidth"][-1]["bytes"]: "memory"}
-    if "L2" in caches:
-        names[max(s["bytes"] for s in limit["bandwidth"] if s["bytes"] <= caches["L2"] / 2)] = "L2"
-    for step in limit["bandwidth"]:
-        if step["bytes"] in names:
-            roof = [min(limit["gflops"], step["copy"] / 1e9 * x) for x in intensities]
-            axes.plot(intensities, roof, color="black", linewidth=0.8)
-            axes.annotate(names[step["bytes"]], (intensities[0], roof[0]), fontsize=8, va="bottom")
-    peak = limit["gflops"]
-    axes.annotate(f"{peak:.0f} GFLOP/s", (intensities[-1], peak), fontsize=8, ha="right", va="bottom")
-
-
-def _speedup(results: Results, folder: Path) -> Path | None:
-    import matplotlib.pyplot as plt
-
-    mine = tables.ours(results.rows)
-    groups = [g for g in tables.groups(results.rows) if mine and g.speedup(mine)]
-    if not mine or not groups:
-        return None
-    # The costliest first: where a network spends its time.
-    groups = sorted(groups, key=lambda g: -g.first.count * (g.best_us(mine) or 0))[:_MOST_BARS]
-    groups.sort(key=lambda g: g.speedup(mine) or 0)
-    ratios = [g.speedup(mine) or 0 for g in groups]
-    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.19 * len(groups)), layout="constrained")
-    axes.barh(
-        range(len(groups)), ratios, color=[_OURS if ratio >= 1 else _LOST for ratio in ratios], height=0.7
+    matplotlib.rcParams.update(
+        {
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+        }
     )
-    names = [
-        f"{g.first.shape}" + (f", {g.first.threads} threads" if g.first.threads > 1 else "") for g in groups
-    ]
-    axes.set_yticks(range(len(groups)), names, fontsize=7)
-    for i, (group, ratio) in enumerate(zip(groups, ratios, strict=True)):
-        best = group.best_peer
-        text = f" {ratio:.2f} {best.peer if best else ''}"
-        axes.annotate(text, (max(ratio, 1), i), fontsize=6, va="center")
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.set(xlabel="time of the best peer / time of dwconv", ylim=(-0.7, len(groups) - 0.3))
-    axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, folder / "speedup.png")
+    threads = min(row.threads for row in results.rows)
+    found = [g for g in tables.distinct(tables.groups(results.rows)) if g.first.threads == threads]
+    mine = tables.ours(results.rows)
+    on = f"{threads} thread{'s' if threads > 1 else ''}"
+    pictures = []
+    if mine and any(group.speedup(mine) for group in found):
+        pictures.append(_save(*_speedups(found, mine, on), folder / "speedup.png"))
+        pictures.append(_save(*_workloads(found, mine, on), folder / "workloads.png"))
+    if results.limits:
+        limit = results.limits["isa"][best_isa(results.limits)][str(threads)]
+        figure, title = _roofline(found, mine, on)
+        _roofs(figure.axes[0], limit, tables.levels(results.limits, results.machine["caches"], str(threads)))
+        pictures.append(_save(figure, title, folder / "roofline.png"))
+    return pictures
 
 
-def _save(figure: Any, path: Path) -> Path:
+def _speedups(found: list[tables.Group], mine: str, on: str) -> tuple[Any, str]:
     import matplotlib.pyplot as plt
 
-    figure.savefig(path, dpi=140)
+    ops = list(dict.fromkeys(group.first.op for group in found))
+    peers = [p for p in tables.peers(r for g in found for r in g.rows.values()) if not is_ours(p)]
+    means = {peer: tables.mean_speedups(found, mine, peer) for peer in peers}
+    figure, axes = plt.subplots(figsize=(9, 3.8), layout="constrained")
+    left, ticks = 0.0, []
+    for op in ops:
+        shown = [peer for peer in peers if op in means[peer]]
+        for i, peer in enumerate(shown):
+            height = means[peer][op]
+            axes.bar(left + i, height, 0.85, color=_style(peer)[0])
+            axes.annotate(f"{height:.1f}", (left + i, height), ha="center", va="bottom", fontsize=7)
+        ticks.append(left + (len(shown) - 1) / 2)
+        left += len(shown) + 1
+    axes.axhline(1, color="black", linewidth=1)
+    axes.set_xticks(ticks, [op.replace("_", " ") for op in ops])
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylabel("time of the library / time of dwconv")
+    handles = [plt.Rectangle((0, 0), 1, 1, color=_style(peer)[0]) for peer in peers]
+    figure.legend(handles, peers, frameon=False, loc="outside lower center", ncols=4)
+    title = "How many times faster dwconv is than each library"
+    axes.set_title(f"{title}\n", fontsize=11)
+    note = f"geometric mean over all workloads, {on}; above the line dwconv is faster, below it slower"
+    axes.annotate(note, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=8)
+    return figure, title
+
+
+def _workloads(found: list[tables.Group], mine: str, on: str) -> tuple[Any, str]:
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    compared = [g for g in found if g.speedup(mine)]
+    # The costliest: where networks spend their time.
+    shown = sorted(compared, key=lambda g: -g.first.count * (g.best_us(mine) or 0))[:_MOST_BARS]
+    shown.sort(key=lambda g: g.speedup(mine) or 0)
+    ratios = [g.speedup(mine) or 0 for g in shown]
+    figure, axes = plt.subplots(figsize=(9, 1.3 + 0.17 * len(shown)), layout="constrained")
+    for i, (group, ratio) in enumerate(zip(shown, ratios, strict=True)):
+        won, best = ratio >= 1, group.best_peer
+        color = _style("dwconv")[0] if won else _LOST
+        axes.barh(i, ratio - 1, 0.75, left=1, color=color, hatch=None if won else "////", edgecolor="white")
+        text = f"{ratio:.2f}  {best.peer if best else ''}"
+        axes.annotate(
+            text, (ratio, i), (4 if won else -4, 0), textcoords="offset points", fontsize=6.5, va="center",
+            ha="left" if won else "right",
+        )  # fmt: skip
+    axes.set_yticks(
+        range(len(shown)), [f"{g.first.op.replace('_', ' ')} {g.first.shape}" for g in shown], fontsize=6.5
+    )
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set(ylim=(-0.7, len(shown) - 0.3), xlabel="time of the fastest other library / time of dwconv")
+    axes.set_xscale("log")
+    axes.set_xlim(min(*ratios, 1) / 1.25, max(*ratios, 1) * 1.2)
+    axes.xaxis.set_major_locator(FixedLocator([0.125, 0.25, 0.5, 0.7, 1, 1.5, 2, 3, 4, 8, 16]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    title = "dwconv against the fastest other library, workload by workload"
+    several = f"the {len(shown)} costliest of {len(compared)}" if len(shown) < len(compared) else "all"
+    axes.set_title(f"{title}\n", fontsize=11)
+    note = f"{several} workloads, {on}; to the right dwconv is faster, to the left the library that is named"
+    axes.annotate(note, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=8)
+    return figure, title
+
+
+def _roofline(found: list[tables.Group], mine: str | None, on: str) -> tuple[Any, str]:
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter
+
+    figure, axes = plt.subplots(figsize=(9, 5.2), layout="constrained")
+    for peer in tables.peers(r for g in found for r in g.rows.values()):
+        rows = [row for g in found if (row := g.rows.get(peer)) and row.gflops]
+        if is_ours(peer) and peer != mine:
+            continue
+        color, marker = _style(peer)
+        size, layer, alpha = (24, 3, 1) if peer == mine else (14, 2, 0.7)
+        points = [row.flops / row.bytes for row in rows], [row.gflops for row in rows]
+        axes.scatter(
+            *points, s=size, c=color, marker=marker, zorder=layer, alpha=alpha, linewidths=0, label=peer
+        )
+    axes.set(xscale="log", yscale="log", ylabel="GFLOP/s")
+    axes.set_xlabel("operations per byte that must move")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    title = "How near the limit of the machine each library comes"
+    axes.set_title(f"{title}\n", fontsize=11)
+    note = f"one mark per workload, {on}; higher is better, the lines are what memory and arithmetic allow"
+    axes.annotate(note, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=8)
+    return figure, title
+
+
+def _roofs(axes: Any, limit: dict[str, Any], levels: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    peak = limit["gflops"]
+    low, high = axes.get_xlim()
+    for name, step in levels:
+        rate = step["copy"] / 1e9
+        if low * rate > peak:
+            continue  # no workload here is bound by this level
+        axes.plot([low, peak / rate, high], [low * rate, peak, peak], color="black", linewidth=0.8, zorder=1)
+        axes.annotate(name, (low, low * rate), (3, 9), textcoords="offset points", fontsize=8, rotation=36)
+    axes.annotate(
+        f"{peak:.0f} GFLOP/s", (high, peak), (0, 2), textcoords="offset points", ha="right", fontsize=8
+    )
+    axes.set_xlim(low, high)
+
+
+def _style(peer: str) -> tuple[str, str]:
+    base = peer.partition("@")[0]
+    return _STYLES.get("dwconv" if is_ours(peer) else base, _OTHER)
+
+
+def _save(figure: Any, title: str, path: Path) -> Picture:
+    import matplotlib.pyplot as plt
+
+    figure.savefig(path, dpi=110, pil_kwargs={"optimize": True})
     plt.close(figure)
-    return path
+    return Picture(path, title)

@@ -14,6 +14,7 @@ from bench import tables
 from bench.peers import is_ours
 from bench.schema import Row
 from bench.stats import NOISY
+from bench.workloads import Workload
 
 
 class Display(AbstractContextManager["Display"]):
@@ -21,7 +22,8 @@ class Display(AbstractContextManager["Display"]):
 
     def __init__(self, peers: Sequence[str], total: int, console: Console | None = None) -> None:
         self.console = console or Console(width=None)
-        self.peers, self.groups = list(peers), list[list[Row]]()
+        # Groups by what their rows have in common: another visit replaces what the one before found.
+        self.peers, self.groups = list(peers), dict[tuple[str, str, str, int], list[Row]]()
         bar = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
         self._progress = Progress(*bar, console=self.console)
         self._task = self._progress.add_task("measuring", total=total)
@@ -35,23 +37,29 @@ class Display(AbstractContextManager["Display"]):
     def __exit__(self, *_: object) -> None:
         if self.console.is_terminal:
             self._live.stop()
-            self.console.print(table(self.groups, self.peers))
+            self.console.print(table(self.groups.values(), self.peers))
 
-    def start(self, name: str) -> None:
+    def start(self, workload: Workload) -> None:
+        name = f"{workload.network} {workload.op} {workload.shape}"
         self._progress.update(self._task, description=name)
 
     def add(self, rows: Sequence[Row]) -> None:
         for threads in sorted({row.threads for row in rows}):
-            self.groups.append([row for row in rows if row.threads == threads])
+            group = [row for row in rows if row.threads == threads]
+            self.groups.pop(group[0].key, None)  # what was measured last is shown last
+            self.groups[group[0].key] = group
             if not self.console.is_terminal:
-                self.console.print(_line(self.groups[-1]), soft_wrap=True, highlight=False, markup=False)
+                self.console.print(_line(group), soft_wrap=True, highlight=False, markup=False)
         self._progress.advance(self._task)
+        progress = self._progress.tasks[0]
+        if progress.completed > (progress.total or 0):  # visits of what is noisy come on top
+            self._progress.update(self._task, total=progress.completed)
         if self.console.is_terminal:
             self._live.update(self._view())
 
     def _view(self) -> Group:
         room = max(5, self.console.height - 8)
-        return Group(table(self.groups[-room:], self.peers), self._progress)
+        return Group(table(list(self.groups.values())[-room:], self.peers), self._progress)
 
 
 def table(groups: Iterable[Sequence[Row]], peers: Sequence[str]) -> Table:

@@ -1,17 +1,18 @@
-"""One honest run: all peers side by side on one workload after another, in interleaved rounds.
+"""One honest run: all peers side by side on one workload after another, in interleaved rounds, and all of it
+more than once.
 
 Every turn goes round the peers, so that drift of the machine hits all alike, and begins with another peer
-each time. Rounds are added while a row is too noisy. A peer that is wrong, crashes or hangs is reported as
-such; the run goes on.
+each time. Minutes later every workload is visited again: only what was seen twice is sure. A peer that is
+wrong, crashes or hangs is reported as such; the run goes on.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +31,26 @@ CHAIN = 4  # layers; the slope is (time of the chain - time of one) / (CHAIN - 1
 class Settings:
     """A sample is long against the clock's 50 ns and short against the scheduler's milliseconds.
 
-    A round is a preparation of every peer in other memory than before, then `turns` turns of `samples`.
-    Rounds beyond `rounds` are added while a row is noisy, but none after `patience` seconds on a workload.
+    The run visits every workload `visits` times, minutes apart, and then, up to `most_visits`, those that are
+    still noisy. A visit has `rounds`: each a preparation of every peer in other memory than before, then
+    `turns` turns of `samples`. A peer that is `far` times slower than the fastest has one round of them, and
+    after `patience` seconds nobody has another.
     """
 
+    visits: int
+    most_visits: int
     rounds: int
     turns: int
     samples: int
     sample_seconds: float
-    most_rounds: int
-    patience: float = 5
+    patience: float = 4
+    far: float = 4
     timeout: float = 120
     cold_bytes: int = 0
 
 
-QUICK = Settings(rounds=4, turns=2, samples=3, sample_seconds=0.002, most_rounds=10)
-FULL = Settings(rounds=4, turns=3, samples=4, sample_seconds=0.003, most_rounds=10)
+QUICK = Settings(visits=2, most_visits=5, rounds=3, turns=2, samples=3, sample_seconds=0.002)
+FULL = Settings(visits=2, most_visits=3, rounds=3, turns=2, samples=3, sample_seconds=0.002)
 
 
 class Crew(AbstractContextManager["Crew"]):
@@ -98,20 +103,86 @@ class Crew(AbstractContextManager["Crew"]):
             self.described[peer] = {"absent": greeting["message"]}
 
 
-def run_workload(
-    workload: Workload, crews: Sequence[Crew], limits: Callable[[Workload, int], float | None]
+@dataclass
+class Measurement:
+    """What is known of one workload: a row of every peer at every thread count, and the samples behind it."""
+
+    workload: Workload
+    rows: dict[tuple[int, str], Row] = field(default_factory=dict)
+    # (threads, peer, "call" or "chain") -> samples in microseconds, visit by visit
+    samples: dict[tuple[int, str, str], list[list[float]]] = field(default_factory=dict)
+
+    def noisy(self, far: float) -> set[tuple[int, str]]:
+        """Rows that another visit would be for: uncertain ones that are not far behind."""
+        fastest: dict[int, float] = {}
+        for (threads, _), row in self.rows.items():
+            if row.best_us:
+                fastest[threads] = min(row.best_us, fastest.get(threads, row.best_us))
+        return {
+            (threads, peer)
+            for (threads, peer), row in self.rows.items()
+            if row.best_us and row.best_us <= far * fastest[threads] and (row.noise or 0) > stats.NOISY
+        }
+
+
+def noisy_share(measurements: Iterable[Measurement], far: float) -> float:
+    """The share of all timed rows that are noisy; those that are far behind may be."""
+    noisy = timed = 0
+    for measurement in measurements:
+        noisy += len(measurement.noisy(far))
+        timed += sum(row.min_us is not None for row in measurement.rows.values())
+    return noisy / timed if timed else 0.0
+
+
+def schedule(measurements: Sequence[Measurement], settings: Settings) -> Iterator[tuple[Measurement, bool]]:
+    """What to visit next, and whether only its noisy rows."""
+    for number in range(settings.most_visits):
+        again = number >= settings.visits
+        for measurement in measurements:
+            if not again or measurement.noisy(settings.far):
+                yield measurement, again
+
+
+def visit(
+    measurement: Measurement,
+    crews: Sequence[Crew],
+    limits: Callable[[Workload, int], float | None],
+    only_noisy: bool = False,
 ) -> list[Row]:
-    """Rows of every peer at every thread count. `limits` gives the roofline time in microseconds."""
-    rows = []
+    """Adds to the measurement and returns its rows. `limits` gives the roofline time in microseconds.
+
+    An interrupted visit adds nothing.
+    """
+    workload = measurement.workload
+    rows = dict(measurement.rows)
+    added: dict[tuple[int, str, str], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="dwconv-bench-") as folder:
-        keys = {"call": _write(workload, Path(folder) / "call")}
+        folders = {"call": _write(workload, Path(folder) / "call")}
         chain = workload.chain(CHAIN)
         if chain and any(peer_class(peer)[0].reorders for crew in crews for peer in crew.peers):
-            keys["chain"] = _write(chain, Path(folder) / "chain")
+            folders["chain"] = _write(chain, Path(folder) / "chain")
         for crew in crews:
-            rows += _rows(workload, crew, keys, limits(workload, crew.threads))
-    compare_peers(rows, is_ours)
-    return rows
+            peers = _whom_to_ask(measurement, crew, only_noisy)
+            found = {peer: _prepare(workload, crew, peer, folders["call"]) for peer in peers}
+            for (peer, key), samples in _sample(crew, found, folders).items():
+                added[crew.threads, peer, key] = samples
+            for peer, row in found.items():
+                # What the first call took is only known of the first visit.
+                if row.status != "ok" or (crew.threads, peer) not in rows:
+                    rows[crew.threads, peer] = row
+    for key, samples in added.items():
+        measurement.samples.setdefault(key, []).append(samples)
+    measurement.rows = rows
+    for (threads, peer), row in rows.items():
+        timings = {
+            key: stats.summarize(measurement.samples[threads, peer, key])
+            for key in ("call", "chain")
+            if (threads, peer, key) in measurement.samples
+        }
+        if row.status == "ok":
+            _fill(row, timings["call"], timings.get("chain"), limits(workload, threads))
+    compare_peers(list(rows.values()), is_ours)
+    return list(rows.values())
 
 
 def _write(workload: Workload, folder: Path) -> str:
@@ -120,22 +191,15 @@ def _write(workload: Workload, folder: Path) -> str:
     return str(folder)
 
 
-def _rows(workload: Workload, crew: Crew, folders: dict[str, str], roofline_us: float | None) -> list[Row]:
-    rows = {peer: _prepare(workload, crew, peer, folders["call"]) for peer in crew.peers}
-    timed = [(peer, "call") for peer, row in rows.items() if row.status == "ok"]
-    for peer, _ in list(timed):
-        if "chain" in folders and peer_class(peer)[0].reorders:
-            answer = crew.ask(peer, "prepare", key="chain", folder=folders["chain"])
-            if answer["status"] == "ok" and answer["correct"]:
-                timed.append((peer, "chain"))
-    timings = _interleave(crew, timed, rows)
-    for peer, row in rows.items():
-        if (peer, "call") in timings:
-            _fill(row, timings[peer, "call"], timings.get((peer, "chain")), roofline_us)
-        for key in folders:
-            if row.status not in ("crashed", "hung"):
-                crew.ask(peer, "drop", key=key)
-    return list(rows.values())
+def _whom_to_ask(measurement: Measurement, crew: Crew, only_noisy: bool) -> list[str]:
+    noisy = measurement.noisy(crew.settings.far) if only_noisy else set()
+    return [
+        peer
+        for peer in crew.peers
+        # A failure is not tried again.
+        if (row := measurement.rows.get((crew.threads, peer))) is None
+        or (row.status == "ok" and (not only_noisy or (crew.threads, peer) in noisy))
+    ]
 
 
 def _prepare(workload: Workload, crew: Crew, peer: str, folder: str) -> Row:
@@ -151,11 +215,27 @@ def _prepare(workload: Workload, crew: Crew, peer: str, folder: str) -> Row:
     return row
 
 
+def _sample(crew: Crew, rows: dict[str, Row], folders: dict[str, str]) -> dict[tuple[str, str], list[float]]:
+    """The samples of all peers whose row is fine; their libraries are left without the workload."""
+    timed = [(peer, "call") for peer, row in rows.items() if row.status == "ok"]
+    for peer, _ in list(timed):
+        if "chain" in folders and peer_class(peer)[0].reorders:
+            answer = crew.ask(peer, "prepare", key="chain", folder=folders["chain"])
+            if answer["status"] == "ok" and answer["correct"]:
+                timed.append((peer, "chain"))
+    samples = _interleave(crew, timed, rows)
+    for peer, row in rows.items():
+        for key in folders:
+            if row.status not in ("crashed", "hung"):
+                crew.ask(peer, "drop", key=key)
+    return samples
+
+
 def _interleave(
     crew: Crew, timed: list[tuple[str, str]], rows: dict[str, Row]
-) -> dict[tuple[str, str], stats.Timing]:
+) -> dict[tuple[str, str], list[float]]:
     settings = crew.settings
-    rounds: dict[tuple[str, str], list[list[float]]] = {pair: [] for pair in timed}
+    samples: dict[tuple[str, str], list[float]] = {pair: [] for pair in timed}
     arguments = {
         "samples": settings.samples,
         "seconds": settings.sample_seconds,
@@ -174,32 +254,43 @@ def _interleave(
         return answer
 
     started = time.monotonic()
-    for number in range(settings.most_rounds):
-        for (peer, key), samples in rounds.items():
-            samples.append([])
-            if number:
+    pairs = timed
+    for number in range(settings.rounds):
+        if number:
+            for peer, key in pairs:
                 ask(peer, "renew", key=key)
         for turn in range(settings.turns):
-            pairs = list(rounds)
             start = (number * settings.turns + turn) % len(pairs) if pairs else 0
             for peer, key in pairs[start:] + pairs[:start]:
                 answer = ask(peer, "sample", key=key, **arguments)
                 if answer:
-                    rounds[peer, key][-1] += answer["us"]
-        rounds = {pair: samples for pair, samples in rounds.items() if rows[pair[0]].status == "ok"}
-        if number + 1 < settings.rounds:
-            continue
-        quiet = not any(stats.summarize(samples).noisy for samples in rounds.values())
-        if quiet or time.monotonic() - started > settings.patience:
+                    samples[peer, key] += answer["us"]
+        samples = {pair: us for pair, us in samples.items() if rows[pair[0]].status == "ok"}
+        if time.monotonic() - started > settings.patience:
             break
-    return {pair: stats.summarize(samples) for pair, samples in rounds.items()}
+        near = _near(samples, settings.far)
+        pairs = [pair for pair in pairs if pair[0] in near]
+    return samples
+
+
+def _near(samples: dict[tuple[str, str], list[float]], far: float) -> set[str]:
+    """The peers that are less than `far` times slower than the fastest, by their time per layer."""
+    layer_us: dict[str, float] = {}
+    for (peer, key), us in samples.items():
+        least = min(us) / (CHAIN if key == "chain" else 1)
+        layer_us[peer] = min(least, layer_us.get(peer, least))
+    fastest = min(layer_us.values(), default=0)
+    return {peer for peer, us in layer_us.items() if us <= far * fastest}
 
 
 def _fill(row: Row, call: stats.Timing, chain: stats.Timing | None, roofline_us: float | None) -> None:
     row.min_us, row.median_us = call.minimum, call.median
-    row.spread, row.noise = call.spread, call.noise
-    if chain and chain.minimum > call.minimum:
-        row.slope_us = (chain.minimum - call.minimum) / (CHAIN - 1)
+    row.spread, row.noise, row.samples = call.spread, call.noise, call.samples
+    slope = stats.slope(call, chain, CHAIN) if chain else None
+    if slope:
+        row.slope_us = slope[0]
+        if row.slope_us < call.minimum:
+            row.noise = slope[1]
     best = row.best_us or call.minimum
     row.gflops = row.flops / best / 1e3
     row.roofline_us = roofline_us

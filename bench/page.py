@@ -9,22 +9,25 @@ from pathlib import Path
 from string import Template
 
 from bench import tables
+from bench.charts import Picture
+from bench.document import NETWORKS_LEGEND
 from bench.peers import is_ours
 from bench.schema import Results, Row
-from bench.stats import NOISY, geometric_mean
+from bench.stats import NOISY
 
 
-def render(results: Results, pictures: Sequence[Path] = ()) -> str:
+def render(results: Results, pictures: Sequence[Picture] = ()) -> str:
     found, mine = tables.groups(results.rows), tables.ours(results.rows)
     template = Template(Path(__file__).with_name("page.html").read_text())
     return template.substitute(
         machine=escape(_machine(results)),
         cards="".join(_cards(found, mine)) if mine else "",
         explanation=escape(_EXPLANATION),
-        pictures="\n".join(_picture(path) for path in pictures),
+        pictures="\n".join(_picture(picture) for picture in pictures),
         losses="".join(_losses(found, mine)) if mine else "<p>dwconv was not measured.</p>",
+        networks="".join(_networks(found, mine)),
         noisy=f"{NOISY:.0%}",
-        sections="\n".join(_sections(results, found)),
+        sections="\n".join(_sections(found)),
         peers="".join(_peers(results)),
     )
 
@@ -45,31 +48,43 @@ def _machine(results: Results) -> str:
 
 
 def _cards(found: Sequence[tables.Group], mine: str) -> Iterable[str]:
-    speedups: dict[tuple[str, int], list[float]] = {}
-    for group in found:
-        speedup = group.speedup(mine)
-        if speedup:
-            speedups.setdefault((group.first.op, group.first.threads), []).append(speedup)
-    for (op, threads), values in speedups.items():
-        mean = geometric_mean(values)
-        name = op.replace("_", " ") + (f", {threads} threads" if threads > 1 else "")
-        wins = sum(value >= 1 for value in values)
-        kind = "win" if mean >= 1 else "loss"
-        yield (
-            f'<div class="card"><span class="soft">{escape(name)}</span>'
-            f'<b class="{kind}">{mean:.2f}&times;</b>'
-            f'<span class="soft">fastest in {wins} of {len(values)}</span></div>'
+    for (op, threads), part in tables.split(tables.distinct(found), "op", "threads").items():
+        standing = tables.standing(part, mine)
+        if standing:
+            name = op.replace("_", " ") + (f", {threads} threads" if threads > 1 else "")
+            kind = "win" if standing.mean >= 1 else "loss"
+            yield (
+                f'<div class="card"><span class="soft">{escape(name)}</span>'
+                f'<b class="{kind}">{standing.mean:.2f}&times;</b>'
+                f'<span class="soft">fastest in {standing.won} of {standing.count}</span></div>'
+            )
+
+
+def _picture(picture: Picture) -> str:
+    data = base64.b64encode(picture.path.read_bytes()).decode()
+    return f'<img alt="{escape(picture.title)}" src="data:image/png;base64,{data}">'
+
+
+def _networks(found: Sequence[tables.Group], mine: str | None) -> Iterable[str]:
+    columns, totals = tables.whole_networks(found, mine)
+    if not totals:
+        return
+    yield f'<h2>Whole networks</h2><p class="soft">{escape(NETWORKS_LEGEND)}</p>'
+    head = "".join(f"<th>{escape(name)}" for name in columns)
+    yield f'<div class="scroll"><table><thead><tr><th>network<th>threads{head}</thead><tbody>'
+    for (network, threads), total in totals.items():
+        best = min(time for name, time in total.items() if name != "roofline")
+        cells = (
+            f'<td class="{"best" if total.get(name) == best else ""}">'
+            + (f"{total[name] / 1e3:.2f}" if name in total else "")
+            for name in columns
         )
-
-
-def _picture(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    name = escape(path.stem)
-    return f'<h2>{name.capitalize()}</h2><img alt="{name}" src="data:image/png;base64,{data}">'
+        yield f"<tr><td>{escape(network)}<td>{threads}{''.join(cells)}"
+    yield "</tbody></table></div>"
 
 
 def _losses(found: Sequence[tables.Group], mine: str) -> Iterable[str]:
-    lost = tables.losses(found, mine)
+    lost = tables.losses(tables.distinct(found), mine)
     if not lost:
         yield "<p>In this run, nowhere.</p>"
         return
@@ -78,20 +93,18 @@ def _losses(found: Sequence[tables.Group], mine: str) -> Iterable[str]:
     for group in lost:
         first, best = group.first, group.best_peer
         assert best is not None
-        name = escape(f"{first.network}: {first.op} {first.shape}")
+        name = escape(f"{first.op.replace('_', ' ')} {first.shape}")
         yield f"<tr><td>{name}<td>{first.threads}<td>{group.best_us(mine):.1f}"
         yield f'<td>{best.best_us:.1f} ({escape(best.peer)})<td class="loss">{group.speedup(mine):.2f}'
     yield "</tbody></table></div>"
 
 
-def _sections(results: Results, found: Sequence[tables.Group]) -> Iterable[str]:
-    columns = tables.peers(results.rows)
-    head = "".join(f"<th>{escape(peer)}" for peer in columns)
-    sections = list(dict.fromkeys((g.first.network, g.first.op, g.first.threads) for g in found))
-    for network, op, threads in sections:
+def _sections(found: Sequence[tables.Group]) -> Iterable[str]:
+    for (network, op, threads), part in tables.split(found, "network", "op", "threads").items():
         name = f"{network}, {op.replace('_', ' ')}, {threads} thread{'s' if threads > 1 else ''}"
-        rows = [g for g in found if (g.first.network, g.first.op, g.first.threads) == (network, op, threads)]
-        body = "".join(_line(group, columns) for group in rows)
+        columns = tables.able(part)
+        head = "".join(f"<th>{escape(peer)}" for peer in columns)
+        body = "".join(_line(group, columns) for group in part)
         yield (
             f'<details data-name="{escape(name)} {escape(op)}"><summary>{escape(name)}</summary>'
             f'<div class="scroll"><table><thead><tr><th>shape<th>roofline{head}</thead>'
@@ -107,7 +120,7 @@ def _line(group: tables.Group, columns: Sequence[str]) -> str:
 
 
 def _cell(row: Row | None, best: float | None) -> str:
-    if row is None:
+    if row is None or row.status == "unsupported":
         return "<td>"
     if row.best_us is None:
         return f'<td title="{escape(row.message)}">{row.status}'
@@ -123,9 +136,4 @@ def _cell(row: Row | None, best: float | None) -> str:
 
 def _peers(results: Results) -> Iterable[str]:
     for peer, described in results.peers.items():
-        if "absent" in described:
-            yield f"<li><b>{escape(peer)}</b>: absent ({escape(described['absent'].splitlines()[0])})</li>"
-        else:
-            details = ", ".join(f"{key} {value}" for key, value in described.items() if key != "version")
-            version = str(described.get("version", ""))
-            yield f"<li><b>{escape(peer)}</b> {escape(version)} {escape(details)}</li>"
+        yield f"<li><b>{escape(peer)}</b> {escape(tables.peer_details(described))}</li>"

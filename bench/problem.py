@@ -20,7 +20,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Problem:
-    """x is NHWC, filters are in spec.md's layout, biases have one value per output channel; all float32."""
+    """x is NHWC, filters are in dwconv's layout, biases have one value per output channel; all float32."""
 
     workload: Workload
     x: Array
@@ -64,9 +64,9 @@ def _convolve(x: NDArray[np.float64], stage: Stage, filters: NDArray[np.float64]
             columns, from_columns = _overlap(column * stage.dilation - pad_left, stage.stride, width, out_w)
             taps = x[:, from_rows, from_columns]
             if stage.op == "depthwise":
-                product = (taps[..., None] * filters[row, column]).reshape(
-                    *taps.shape[:3], stage.out_channels
-                )
+                multiplier = stage.out_channels // stage.in_channels
+                product = np.repeat(taps, multiplier, axis=3) if multiplier > 1 else taps
+                product = product * filters[row, column].ravel()
             else:
                 product = taps @ filters[row, column]
             y[:, rows, columns] += product

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from typing import Any
 
 from bench.compiling import ROOT
@@ -52,7 +53,7 @@ class WorkerProcess:
         """The answer of Worker.`call`. Raises WorkerError, after which the object is of no more use."""
         assert self._process.stdin is not None
         try:
-            self._process.send_signal(signal.SIGCONT)
+            self._signal(signal.SIGCONT)
             self._process.stdin.write(json.dumps({"call": call, **arguments}).encode() + b"\n")
             self._process.stdin.flush()
         except OSError:
@@ -62,12 +63,20 @@ class WorkerProcess:
         return answer
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
         self._errors.close()
 
     def _pause(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: int) -> None:
+        """To the whole group: a helper that a library forked would go on computing, or outlive its worker."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def _answer(self, timeout: float) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -75,9 +84,14 @@ class WorkerProcess:
         deadline = time.monotonic() + timeout
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            if left <= 0:
                 self.close()
                 raise WorkerError("hung", f"no answer within {timeout:.0f} s")
+            if not select.select([descriptor], [], [], min(left, 1))[0]:
+                if self._process.poll() is None:
+                    continue
+                # Dead, and a helper of its library holds the pipe open.
+                raise WorkerError("crashed", self._last_words())
             chunk = os.read(descriptor, 65536)
             if not chunk:
                 raise WorkerError("crashed", self._last_words())

@@ -2,18 +2,20 @@
 
     schema     SCHEMA; a reader refuses any other
     machine    see machine.describe
-    settings   how it was measured: rounds, samples, seconds per sample, networks, ops, threads, cold
+    settings   how it was measured: visits, rounds, samples, seconds per sample, networks, ops, threads, cold
     limits     see limits.measure, or null
     peers      name -> {"version": ..., ...}, or {"absent": reason}
-    noise      {"steal_share": of CPU time taken by other guests, "noisy_rows": of rows above stats.NOISY}
+    noise      {"steal_share": of CPU time taken by other guests, "noisy_rows": share above stats.NOISY}
     rows       one per (workload, threads, peer): the fields of Row
 
 Times are microseconds, sizes bytes, shares and ratios plain numbers; a figure that does not exist is null.
+Numbers have four digits, which is more than any of them is worth. A file named "....xz" is compressed.
 """
 
 from __future__ import annotations
 
 import json
+import lzma
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,10 +45,11 @@ class Row:
     min_us: float | None = None
     median_us: float | None = None
     spread: float | None = None  # interquartile range / minimum
-    noise: float | None = None  # uncertainty of the minimum
+    noise: float | None = None  # uncertainty of the minimum, or of the slope where that is less
+    samples: int | None = None  # that the minimum and the median are of
     slope_us: float | None = None  # per layer in a chain of them: without the reorders at its ends
     first_call_us: float | None = None  # preparing and the first run
-    peak_bytes: int | None = None  # memory that both took at most
+    peak_bytes: int | None = None  # memory that both took at most, beyond what the worker had already
     gflops: float | None = None
     roofline_us: float | None = None  # no machine with these limits can be faster
     roofline_share: float | None = None  # roofline_us / best_us
@@ -78,13 +81,15 @@ class Results:
         """Writes beside the file first, so that an interrupted write leaves the old one."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(path.suffix + ".part")
-        partial.write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n")
+        data = json.dumps(_rounded({"schema": SCHEMA, **asdict(self)}), indent=1).encode() + b"\n"
+        partial.write_bytes(lzma.compress(data) if path.suffix == ".xz" else data)
         partial.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Results:
         """ValueError where the file is no result of this schema."""
-        data = json.loads(path.read_text())
+        stored = path.read_bytes()
+        data = json.loads(lzma.decompress(stored) if path.suffix == ".xz" else stored)
         if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
             raise ValueError(f"{path}: not a benchmark result of schema {SCHEMA}")
         try:
@@ -92,6 +97,16 @@ class Results:
             return cls(**data, rows=rows)
         except (KeyError, TypeError) as problem:
             raise ValueError(f"{path}: {problem}") from problem
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return value
 
 
 def compare_peers(rows: list[Row], is_ours: Any) -> None:

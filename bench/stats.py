@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-# Above this, a row's minimum would likely come out differently in another run; such rows are repeated, then
-# flagged.
+# Above this, a row's minimum would likely come out differently in another run; such rows are visited again,
+# then flagged.
 NOISY = 0.03
 
 
@@ -21,26 +21,34 @@ class Timing:
     noise: float
     samples: int
 
-    @property
-    def noisy(self) -> bool:
-        return self.noise > NOISY
 
+def summarize(visits: Sequence[Sequence[float]]) -> Timing:
+    """The timing of samples taken in several visits, minutes apart. ValueError without a sample.
 
-def summarize(rounds: Sequence[Sequence[float]]) -> Timing:
-    """The timing of samples taken in interleaved rounds. ValueError without a sample.
-
-    The noise is what two shorter measurements would have disagreed by: the minimum of the even rounds against
-    the minimum of the odd ones.
+    The noise is by how much the second visit to come near the minimum missed it: what a minimum is worth that
+    was seen only once.
     """
-    samples = sorted(value for turn in rounds for value in turn)
+    samples = sorted(value for visit in visits for value in visit)
     if not samples:
         raise ValueError("no samples")
     best = samples[0]
-    halves = [[value for turn in rounds[start::2] for value in turn] for start in (0, 1)]
-    noise = abs(min(halves[0]) - min(halves[1])) / best if all(halves) else 1.0
+    minima = sorted(min(visit) for visit in visits if visit)
+    noise = minima[1] / best - 1 if len(minima) > 1 else 1.0
     quarter = len(samples) // 4
     spread = (samples[-1 - quarter] - samples[quarter]) / best
     return Timing(best, median(samples), spread, noise, len(samples))
+
+
+def slope(call: Timing, chain: Timing, length: int) -> tuple[float, float] | None:
+    """Time per layer in a chain of `length`, without what a call costs once, and its noise as a share of it.
+
+    A difference of two times is less certain than either. None where the chain took no longer than one layer.
+    """
+    difference = chain.minimum - call.minimum
+    if difference <= 0:
+        return None
+    uncertain = chain.noise * chain.minimum + call.noise * call.minimum
+    return difference / (length - 1), uncertain / difference
 
 
 def geometric_mean(values: Sequence[float]) -> float:

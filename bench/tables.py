@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
+from bench import networks
+from bench.limits import best_isa
 from bench.peers import is_ours
 from bench.schema import Row
 from bench.stats import geometric_mean
+from bench.workloads import Workload
 
 LAYERS = ("depthwise", "pointwise", "conv")
 
@@ -50,6 +55,13 @@ def peers(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.peer for row in rows))
 
 
+def able(found: Sequence[Group]) -> list[str]:
+    """The peers that can express any of these, whatever came of it."""
+    rows = [row for group in found for row in group.rows.values() if row.status != "unsupported"]
+    order = peers(row for group in found for row in group.rows.values())
+    return [peer for peer in order if any(row.peer == peer for row in rows)]
+
+
 def ours(rows: Iterable[Row]) -> str | None:
     """The form of dwconv that is compared: the first that was measured."""
     return next((peer for peer in peers(rows) if is_ours(peer)), None)
@@ -85,7 +97,112 @@ def network_totals(found: Sequence[Group]) -> dict[tuple[str, int], dict[str, fl
     return {key: {p: t for p, t in total.items() if t < float("inf")} for key, total in totals.items()}
 
 
+def whole_networks(
+    found: Sequence[Group], mine: str | None
+) -> tuple[list[str], dict[tuple[str, int], dict[str, float]]]:
+    """Columns and rows of a table of network_totals, with one more column for ours as blocks."""
+    totals = {key: total for key, total in network_totals(found).items() if key[0] not in networks.SETS}
+    if mine:
+        for key, fused in _with_blocks(found, mine).items():
+            if key in totals and fused != totals[key][mine]:
+                totals[key] = {f"{mine}, blocks": fused, **totals[key]}
+    names = {name for total in totals.values() for name in total}
+    first = [f"{mine}, blocks", *dict.fromkeys(peer for group in found for peer in group.rows), "roofline"]
+    return [name for name in first if name in names], totals
+
+
+def _with_blocks(found: Sequence[Group], mine: str) -> dict[tuple[str, int], float]:
+    """(network, threads) -> our microseconds where every block of the network is one operation.
+
+    Nothing where a block or one of its layers was not measured.
+    """
+    times = {group.first.key: group.best_us(mine) or float("inf") for group in found}
+    totals = {}
+    for (network, threads), total in network_totals(found).items():
+        saved = 0.0
+        for block in networks.expand(network, ("blocks",)) if network in networks.NETWORKS else []:
+            layers = [
+                Workload(network, (stage,), *size)
+                for stage, size in zip(block.stages, block.sizes(), strict=False)
+            ]
+            alone = sum(times.get((network, w.op, w.shape, threads), float("inf")) for w in layers)
+            fused = times.get((network, block.op, block.shape, threads), float("inf"))
+            saved += block.count * (alone - fused)
+        if mine in total and abs(saved) < float("inf"):
+            totals[network, threads] = total[mine] - saved
+    return totals
+
+
 def losses(found: Sequence[Group], mine: str) -> list[Group]:
     """Where a peer is faster, the worst first."""
     slower = [group for group in found if (group.speedup(mine) or 1) < 1]
     return sorted(slower, key=lambda group: group.speedup(mine) or 1)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Of `count` workloads dwconv is the fastest in `won`; `mean` and `worst` are of best peer / dwconv."""
+
+    count: int
+    won: int
+    mean: float
+    worst: Group
+
+
+def standing(found: Iterable[Group], mine: str) -> Standing | None:
+    """None where nobody else was measured."""
+    compared = [(speedup, group) for group in found if (speedup := group.speedup(mine))]
+    if not compared:
+        return None
+    speedups = [speedup for speedup, _ in compared]
+    worst = min(compared, key=lambda pair: pair[0])[1]
+    won = sum(speedup >= 1 for speedup in speedups)
+    return Standing(len(compared), won, geometric_mean(speedups), worst)
+
+
+def split(found: Iterable[Group], *fields: str) -> dict[tuple[Any, ...], list[Group]]:
+    """The groups by the values of fields of their rows, in order of measurement."""
+    parts: dict[tuple[Any, ...], list[Group]] = {}
+    for group in found:
+        parts.setdefault(tuple(getattr(group.first, name) for name in fields), []).append(group)
+    return parts
+
+
+def distinct(found: Iterable[Group]) -> list[Group]:
+    """Every workload once, however many networks hold it: what means over all networks are taken of."""
+    return list({(g.first.op, g.first.shape, g.first.threads): g for g in found}.values())
+
+
+def peer_details(described: dict[str, Any]) -> str:
+    """What a peer says of itself, or why it is absent, in one line."""
+    if "absent" in described:
+        return f"absent ({described['absent'].splitlines()[0]})"
+    version = str(described.get("version", ""))
+    return ", ".join([version, *(f"{k} {v}" for k, v in described.items() if k != "version" and v)])
+
+
+def costs(rows: Iterable[Row]) -> dict[str, tuple[float, float]]:
+    """peer -> the median first call in microseconds, and the most memory that one took, in bytes.
+
+    Freed memory is often still the worker's own when the next workload comes: only the most says something.
+    """
+    first: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.first_call_us is not None:
+            first.setdefault(row.peer, []).append(row)
+    return {
+        peer: (median(r.first_call_us or 0 for r in found), max(r.peak_bytes or 0 for r in found))
+        for peer, found in first.items()
+    }
+
+
+def levels(
+    limits: dict[str, Any], caches: dict[str, int], cores: str
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    """L1, L2, L3 and memory, and the rates of a buffer that surely lies there."""
+    ladder = limits["isa"][best_isa(limits)][cores]["bandwidth"]
+    for level, size in caches.items():
+        inside = [step for step in ladder if step["bytes"] <= size / 2]
+        if inside:
+            yield level, inside[-1]
+    yield "memory", ladder[-1]

@@ -1,7 +1,7 @@
 """What is measured: a workload is a chain of convolutions on one NHWC image size.
 
 A layer is a chain of one stage, a depthwise-separable pair has two, an inverted residual three. Padding
-follows spec.md ("same" is TensorFlow's rule). Sizes are pixels, counts are exact integers.
+is dwconv's ("same" is TensorFlow's rule). Sizes are pixels, counts are exact integers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FLOAT_BYTES = 4
 
 @dataclass(frozen=True)
 class Stage:
-    """One convolution: `op` is "depthwise", "pointwise" or "conv"; activation as in spec.md, or None."""
+    """One convolution: `op` is "depthwise", "pointwise" or "conv"; activation as dwconv names it, or None."""
 
     op: str
     in_channels: int
@@ -31,7 +31,7 @@ class Stage:
 
     @property
     def filter_shape(self) -> tuple[int, int, int, int]:
-        """The filter in spec.md's layout."""
+        """The filter in dwconv's layout."""
         if self.op == "depthwise":
             return (*self.kernel, self.in_channels, self.out_channels // self.in_channels)
         return (*self.kernel, self.in_channels, self.out_channels)

@@ -14,7 +14,9 @@ from bench import compiling, limits, measure
 from bench.schema import Results
 
 PEER = "bench_fakes.peer"
-TINY = measure.Settings(rounds=2, turns=1, samples=1, sample_seconds=1e-5, most_rounds=2, timeout=30)
+TINY = measure.Settings(
+    visits=2, most_visits=2, rounds=1, turns=1, samples=1, sample_seconds=1e-5, timeout=30
+)
 
 
 @pytest.fixture(autouse=True)
@@ -49,17 +51,42 @@ def test_run_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_interrupted_run_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, seen = measure.run_workload, []
+    whole, seen = measure.visit, []
 
-    def interrupted(workload: Any, *arguments: Any) -> Any:
+    def interrupted(measurement: Any, *arguments: Any, **options: Any) -> Any:
         if seen:
             raise KeyboardInterrupt
-        seen.append(workload)
-        return whole(workload, *arguments)
+        seen.append(measurement.workload)
+        return whole(measurement, *arguments, **options)
 
-    monkeypatch.setattr(measure, "run_workload", interrupted)
+    monkeypatch.setattr(measure, "visit", interrupted)
     results = run(tmp_path / "results.json", "--ops", "depthwise", "--match", "7x7 10", "--peers", PEER)
     assert [row.shape for row in results.rows] == [seen[0].shape]
+
+
+def test_a_layer_of_two_networks_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, seen = measure.visit, []
+
+    def counted(measurement: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append(measurement.workload.network)
+        return whole(measurement, *arguments, **options)
+
+    monkeypatch.setattr(measure, "visit", counted)
+    options = ("--network", "mobilenet_v2,mobilenet_v1", "--match", "conv 224x224", "--peers", PEER)
+    rows = run(tmp_path / "results.json", *options).rows
+    assert seen == ["mobilenet_v2"] * TINY.visits
+    assert [row.network for row in rows] == ["mobilenet_v2", "mobilenet_v1"]
+    assert rows[0].min_us == rows[1].min_us
+
+
+def test_report_writes_beside_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "results.json.xz"
+    run(path, "--ops", "depthwise", "--match", "7x7 10", "--peers", PEER)
+    assert command.main(["report", str(path)]) == 0
+    assert str(tmp_path / "results" / "performance.html") in capsys.readouterr().out
+    assert command.main(["report", str(path), "--docs"]) == 2
+    assert "is no full run" in capsys.readouterr().err
 
 
 def test_nothing_to_measure_is_an_error(tmp_path: Path) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
-from bench import measure
+from bench import measure, placement
 from bench.machine import usable_cpus
 from bench.peers import PEERS, WITH_VARIANTS, is_ours, peer_class
 from bench.schema import Row
@@ -21,7 +22,9 @@ if not hasattr(signal, "SIGSTOP"):
     pytest.skip("the benchmark needs POSIX signals", allow_module_level=True)
 
 LAYER = Workload("test", (Stage("depthwise", 4, 4, (3, 3), activation="relu6"),), 6, 6)
-SHORT = measure.Settings(rounds=2, turns=1, samples=2, sample_seconds=1e-5, most_rounds=2, timeout=5)
+SHORT = measure.Settings(
+    visits=2, most_visits=2, rounds=1, turns=1, samples=2, sample_seconds=1e-5, timeout=5
+)
 
 
 @pytest.fixture
@@ -31,7 +34,10 @@ def crew(request: pytest.FixtureRequest) -> Iterator[measure.Crew]:
 
 
 def run(crew: measure.Crew, workload: Workload = LAYER) -> dict[str, Row]:
-    rows = measure.run_workload(workload, [crew], lambda workload, threads: 1.0)
+    measurement = measure.Measurement(workload)
+    for visited, again in measure.schedule([measurement], crew.settings):
+        measure.visit(visited, [crew], lambda workload, threads: 1.0, only_noisy=again)
+    rows = measurement.rows.values()
     return {row.peer.partition("@")[2]: row for row in rows}
 
 
@@ -74,6 +80,14 @@ def test_a_crash_costs_its_own_row_and_the_peer_comes_back(crew: measure.Crew) -
         assert rows["crash"].status == "crashed"
         assert "SIGABRT" in rows["crash"].message
         assert rows["crash"].min_us is None
+
+
+@pytest.mark.parametrize("crew", [["forks", "fine"]], indirect=True)
+def test_a_crash_is_seen_though_a_helper_of_the_library_lives_on(crew: measure.Crew) -> None:
+    rows = run(crew)
+    assert rows["fine"].status == "ok"
+    assert rows["forks"].status == "crashed"
+    assert rows["forks"].message.startswith("exit code 4")
 
 
 @pytest.mark.parametrize("crew", [["hang", "fine"]], indirect=True)
@@ -131,6 +145,90 @@ def test_cold_samples_are_single_calls(crew: measure.Crew) -> None:
     assert run(crew)["fine"].status == "ok"
 
 
+# ---- rounds and visits ------------------------------------------------------------------------
+
+
+class Script:
+    """In a crew's place: a sample of a peer is what its function makes of the number of its preparation."""
+
+    threads = 1
+
+    def __init__(self, settings: measure.Settings, **samples: Callable[[int], float]) -> None:
+        self.settings, self.samples, self.peers = settings, samples, list(samples)
+        self.described = {peer: {"version": "1"} for peer in samples}
+        self.prepared = dict.fromkeys(samples, -1)
+
+    def ask(self, peer: str, call: str, **_: Any) -> dict[str, Any]:
+        if call in ("prepare", "renew"):
+            self.prepared[peer] += 1
+        if call == "sample":
+            return {"status": "ok", "us": [self.samples[peer](self.prepared[peer])]}
+        return {"status": "ok", "correct": True} if call == "prepare" else {"status": "ok"}
+
+
+def samples_of(
+    settings: measure.Settings, monkeypatch: pytest.MonkeyPatch, **samples: Callable[[int], float]
+) -> dict[str, int | None]:
+    """How many samples each peer had."""
+    monkeypatch.setattr(measure, "peer_class", lambda name: peer_class("bench_fakes.peer"))
+    script, measurement = Script(settings, **samples), measure.Measurement(LAYER)
+    for visited, again in measure.schedule([measurement], settings):
+        measure.visit(visited, [script], lambda workload, threads: 1.0, again)  # type: ignore[list-item]
+    return {peer: row.samples for (_, peer), row in measurement.rows.items()}
+
+
+VISITS = measure.Settings(visits=2, most_visits=4, rounds=3, turns=1, samples=1, sample_seconds=1e-5)
+
+
+def test_only_what_is_noisy_is_visited_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noisy is what every visit sees another minimum of."""
+    found = samples_of(
+        VISITS, monkeypatch, steady=lambda i: 10.0, other=lambda i: 11.0, noisy=lambda i: 20.0 - i
+    )
+    assert found == {"steady": 6, "other": 6, "noisy": 12}
+
+
+def test_a_run_is_as_noisy_as_its_rows_that_are_not_far_behind() -> None:
+    def rows(**noises: float) -> dict[tuple[int, str], Row]:
+        found = {}
+        for i, (peer, noise) in enumerate(noises.items()):
+            us = 10.0 if i < 3 else 100.0
+            found[1, peer] = Row("n", "depthwise", "s", 1, 1, peer, "1", 1, 1, min_us=us, noise=noise)
+        return found
+
+    noisy = measure.Measurement(LAYER, rows(a=0.0, b=0.5, c=0.0, far=0.5))
+    quiet = measure.Measurement(LAYER, rows(a=0.0, b=0.01, c=0.0, far=0.0))
+    assert measure.noisy_share([noisy, quiet], far=4) == pytest.approx(1 / 8)
+    assert measure.noisy_share([], far=4) == 0
+
+
+def test_what_was_seen_twice_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert samples_of(VISITS, monkeypatch, peer=lambda i: 10.0 if i > 3 else 12.0) == {"peer": 9}
+
+
+def test_what_is_far_behind_has_one_round_per_visit(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = samples_of(
+        VISITS, monkeypatch, fast=lambda i: 10.0, near=lambda i: 39.0, far=lambda i: 41.0 + 9 * (i % 2)
+    )
+    assert found == {"fast": 6, "near": 6, "far": 2}
+
+
+def test_patience_ends_after_one_round_per_visit(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(VISITS, patience=-1)
+    assert samples_of(settings, monkeypatch, peer=lambda i: 10.0) == {"peer": 2}
+
+
+def test_arrays_are_placed_alike_in_every_run_and_differently_in_every_round() -> None:
+    def places() -> list[int]:
+        placement.restart()
+        return [placement.aligned((7, 100)).ctypes.data % 4096 for _ in range(16)]
+
+    found = places()
+    assert found == places()
+    assert all(place % 64 == 0 for place in found)
+    assert len({(y - x) % 4096 for x, y in zip(found[::2], found[1::2], strict=True)}) == 8
+
+
 # ---- the real peers ---------------------------------------------------------------------------
 
 PROBLEMS = [
@@ -159,9 +257,15 @@ def test_every_installed_peer_computes_the_reference(name: str) -> None:
         if not crew.peers:
             pytest.skip(crew.described[name]["absent"].splitlines()[0])
         assert crew.described[name]["version"]
+        statuses = set()
         for workload in PROBLEMS:
-            (row,) = measure.run_workload(workload, [crew], lambda workload, threads: None)
-            assert row.status == "ok", (workload.op, row.message, row.error)
+            measurement = measure.Measurement(workload)
+            (row,) = measure.visit(measurement, [crew], lambda workload, threads: None)
+            statuses.add(row.status)
+            # Only blocks have something to fuse.
+            expected = ("ok", "unsupported") if name == "onednn-fused" else ("ok",)
+            assert row.status in expected, (workload.op, row.message, row.error)
+        assert "ok" in statuses
 
 
 def test_names_of_peers() -> None:

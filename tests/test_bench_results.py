@@ -1,4 +1,4 @@
-"""What the benchmark keeps, compares and reports: statistics, the file, the roofline, tables, pages."""
+"""What the benchmark keeps and compares: statistics, the file of results, the roofline."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 import pytest
 
 pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
-from bench import compare, limits, stats, tables
-from bench.schema import SCHEMA, Results, Row, compare_peers
+from bench import compare, limits, stats
+from bench.schema import SCHEMA, Results, Row
 from bench.workloads import Stage, Workload
+from bench_fakes.results import LADDER, LIMITS, results, row
 
 # ---- statistics -------------------------------------------------------------------------------
 
 
-def test_summary_of_interleaved_rounds() -> None:
-    timing = stats.summarize([[10, 12], [11, 14], [10.1, 30]])
+def test_summary_of_visits() -> None:
+    timing = stats.summarize([[10, 12], [11, 14], [10.2, 30]])
     assert (timing.minimum, timing.median, timing.samples) == (10, 11.5, 6)
-    assert timing.spread == pytest.approx((14 - 10.1) / 10)
-    # The even rounds have 10 as their minimum, the odd one 11.
-    assert timing.noise == pytest.approx(0.1)
-    assert timing.noisy
+    assert timing.spread == pytest.approx((14 - 10.2) / 10)
+    # The second visit to come near 10 saw 10.2.
+    assert timing.noise == pytest.approx(0.02)
 
 
 def test_one_outlier_is_no_noise() -> None:
-    timing = stats.summarize([[10, 10], [10, 500], [10, 10], [10, 10]])
+    timing = stats.summarize([[10, 10, 10, 10], [10, 500, 10, 10]])
     assert (timing.minimum, timing.noise, timing.spread) == (10, 0, 0)
 
 
-def test_a_single_round_is_as_noisy_as_can_be() -> None:
+def test_a_single_visit_is_as_noisy_as_can_be() -> None:
     assert stats.summarize([[10, 10]]).noise == 1
 
 
@@ -47,30 +47,25 @@ def test_geometric_mean() -> None:
     assert stats.geometric_mean([8, 1, 1]) == pytest.approx(2)
 
 
+def timing(minimum: float, noise: float = 0.0) -> stats.Timing:
+    return stats.Timing(minimum, minimum, 0.0, noise, 4)
+
+
+def test_slope_is_what_one_more_layer_takes() -> None:
+    assert stats.slope(timing(30), timing(60), 4) == (10, 0)
+
+
+def test_slope_is_less_certain_than_what_it_is_the_difference_of() -> None:
+    found = stats.slope(timing(30, 0.01), timing(60, 0.02), 4)
+    assert found is not None
+    assert found[1] == pytest.approx((0.3 + 1.2) / 30)
+
+
+def test_a_chain_that_is_no_longer_has_no_slope() -> None:
+    assert stats.slope(timing(30), timing(29), 4) is None
+
+
 # ---- results ----------------------------------------------------------------------------------
-
-
-def row(peer: str, us: float | None, shape: str = "56x56 64 3x3", **fields: Any) -> Row:
-    values: dict[str, Any] = {
-        "network": "classic", "op": "depthwise", "shape": shape, "count": 2, "threads": 1, "peer": peer,
-        "version": "1", "flops": 1000, "bytes": 500, "correct": us is not None, "min_us": us, "median_us": us,
-        "noise": 0.01 if us else None, "gflops": 1 / us if us else None, "status": "ok" if us else "failed",
-    }  # fmt: skip
-    return Row(**(values | fields))
-
-
-def results(rows: list[Row], **fields: Any) -> Results:
-    machine = {
-        "cpu": "A <fast> CPU", "architecture": "x86_64", "cores": 2, "flags": ["avx2"],
-        "system": "Linux 6", "date": "2026-01-02T03:04:05", "commit": "abc", "modified": False,
-        "compiler": "cc 1", "caches": {"L1": 32768, "L2": 1 << 20},
-    }  # fmt: skip
-    compare_peers(rows, lambda peer: peer.startswith("dwconv"))
-    peers: dict[str, dict[str, Any]] = {r.peer: {"version": r.version} for r in rows}
-    peers["missing"] = {"absent": "not installed\nat all"}
-    return Results(
-        machine, {"cold_bytes": 0}, peers, noise={"steal_share": 0, "noisy_rows": 0}, rows=rows, **fields
-    )
 
 
 def test_results_survive_the_disk(tmp_path: Path) -> None:
@@ -80,6 +75,17 @@ def test_results_survive_the_disk(tmp_path: Path) -> None:
     assert Results.load(path) == saved
     assert json.loads(path.read_text())["schema"] == SCHEMA
     assert [p.name for p in path.parent.iterdir()] == ["results.json"]
+
+
+def test_a_compressed_file_holds_the_same(tmp_path: Path) -> None:
+    saved = results([row("dwconv", 10.0), row("onednn", 20.0)])
+    saved.save(tmp_path / "results.json.xz")
+    assert Results.load(tmp_path / "results.json.xz") == saved
+
+
+def test_stored_numbers_have_four_digits(tmp_path: Path) -> None:
+    results([row("dwconv", 1234.5678)]).save(tmp_path / "results.json")
+    assert Results.load(tmp_path / "results.json").rows[0].min_us == 1235
 
 
 def test_rows_have_the_documented_fields() -> None:
@@ -145,9 +151,47 @@ def test_compare_names_what_changed_beyond_the_noise() -> None:
     found = compare.changes(old, new)
     assert [change.new.shape for change in found if change.slower] == ["d", "a"]
     assert [change.new.shape for change in found if change.faster] == ["c"]
-    text = compare.text(found)
+    text = compare.text(old, new)
     assert text.splitlines()[-1] == "4 rows compared: 2 slower, 1 faster, the rest within the noise"
     assert re.search(r"^crashed .* dwconv$", text, re.MULTILINE)
+
+
+def drifting(factor: float, dwconv_us: float) -> Results:
+    """Twelve workloads of an unchanged library on a machine `factor` times slower, and one of dwconv."""
+    shapes = [f"{size}x{size} 64 3x3" for size in range(12)]
+    rows = [row("onednn", 100.0 * factor, shape) for shape in shapes]
+    return results([*rows, row("dwconv", dwconv_us * factor, shapes[0])])
+
+
+def test_a_slower_machine_is_no_slower_program() -> None:
+    old, new = drifting(1, 50), drifting(1.3, 50)
+    assert compare.drift(old, new) == pytest.approx(1.3)
+    assert not any(change.slower for change in compare.changes(old, new))
+    assert "taken out of the ratios: +30.0%" in compare.text(old, new)
+
+
+def test_a_slower_program_on_a_slower_machine_is_named() -> None:
+    found = compare.changes(drifting(1, 50), drifting(1.3, 60))
+    assert [(change.new.peer, round(change.ratio, 3)) for change in found if change.slower] == [
+        ("dwconv", 1.2)
+    ]
+
+
+def test_another_version_says_nothing_about_the_machine() -> None:
+    old, new = drifting(1, 50), drifting(1.3, 50)
+    for changed in new.rows:
+        changed.version = "2"
+    assert compare.drift(old, new) == 1
+
+
+def test_agreement_is_of_ratios_to_dwconv() -> None:
+    """Of its peers only, whatever the machine does to all of them."""
+    shapes = ("a", "b", "c")
+    old = [row(peer, us, shape) for shape in shapes for peer, us in (("dwconv", 10.0), ("onednn", 20.0))]
+    new = [row(r.peer, 2 * r.min_us, r.shape) for r in old]  # type: ignore[operator]
+    new[-1].min_us = 50.0
+    assert compare.agreement(results(old), results(new)) == (2, 3)
+    assert "67% of 3 agree within 5%" in compare.text(results(old), results(new))
 
 
 @pytest.mark.parametrize(("us", "code"), [(100.0, 0), (70.0, 0), (150.0, 1)])
@@ -163,18 +207,6 @@ def test_compare_exits_with_1_if_anything_got_slower(
 
 # ---- the roofline -----------------------------------------------------------------------------
 
-LADDER = [
-    {"bytes": 1 << 14, "read": 200e9, "write": 100e9, "copy": 150e9},
-    {"bytes": 1 << 20, "read": 40e9, "write": 20e9, "copy": 25e9},
-]
-LIMITS = {
-    "cores": [1],
-    "isa": {
-        "baseline": {"1": {"gflops": 10.0, "bandwidth": LADDER}},
-        "avx2": {"1": {"gflops": 100.0, "bandwidth": LADDER}},
-    },
-}
-
 
 def test_roofline_of_what_computes_is_the_peak() -> None:
     work = Workload("test", (Stage("pointwise", 256, 256),), 14, 14)
@@ -188,74 +220,14 @@ def test_roofline_of_what_moves_bytes_is_the_bandwidth() -> None:
     assert limits.roofline_us(LIMITS, work, 1) == pytest.approx(min(in_turn, copying) * 1e6)
 
 
+def test_roofline_of_cold_caches_is_that_of_memory() -> None:
+    work = Workload("test", (Stage("depthwise", 8, 8, (1, 1)),), 4, 4)
+    warm, cold = (limits.roofline_us(LIMITS, work, 1, cold=cold) for cold in (False, True))
+    assert warm < cold == pytest.approx((work.read_bytes / 40e9 + work.write_bytes / 20e9) * 1e6)
+
+
 @pytest.mark.parametrize(
     ("size", "index"), [(100, 0), (1 << 14, 0), ((1 << 20) - 1, 0), (1 << 20, 1), (1 << 30, 1)]
 )
 def test_a_size_is_given_to_the_level_that_surely_holds_it(size: int, index: int) -> None:
     assert limits.held_by(LADDER, size) is LADDER[index]
-
-
-# ---- reports ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def measured() -> Results:
-    return results(
-        [
-            row("dwconv", 10.0, roofline_us=8.0, roofline_share=0.8),
-            row("onednn", 20.0, roofline_us=8.0, roofline_share=0.4),
-            row("dwconv", 30.0, "14x14 <odd>", roofline_us=8.0, roofline_share=0.27),
-            row("onednn", 15.0, "14x14 <odd>", noise=0.5, roofline_us=8.0, roofline_share=0.53),
-        ],
-        limits=LIMITS,
-    )
-
-
-def test_tables_say_who_wins_and_where_dwconv_loses(measured: Results) -> None:
-    found = tables.groups(measured.rows)
-    assert [group.speedup("dwconv") for group in found] == [2.0, 0.5]
-    assert tables.mean_speedups(found, "dwconv", "onednn") == {"depthwise": pytest.approx(1)}
-    assert [group.first.shape for group in tables.losses(found, "dwconv")] == ["14x14 <odd>"]
-    totals = {"dwconv": 2 * 40.0, "onednn": 2 * 35.0, "roofline": 2 * 16.0}
-    assert tables.network_totals(found) == {("classic", 1): totals}
-
-
-def test_a_network_has_no_total_where_a_layer_is_missing(measured: Results) -> None:
-    measured.rows.append(row("onednn", None, "another"))
-    measured.rows.append(row("dwconv", 1.0, "another"))
-    assert tables.network_totals(tables.groups(measured.rows)) == {("classic", 1): {"dwconv": 2 * 41.0}}
-
-
-def test_report_shows_losses_as_plainly_as_wins(measured: Results) -> None:
-    pytest.importorskip("matplotlib")
-    from bench import report
-
-    text = report.markdown(measured)
-    losses = text.split("## Where dwconv loses")[1].split("##")[0]
-    assert "14x14 <odd>" in losses
-    assert "0.50" in losses
-    assert "**15.0**~ (53%)" in text
-    assert "missing: absent (not installed)" in text
-
-
-def test_page_needs_nothing_else(measured: Results, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    from bench import report
-
-    written = report.write(measured, tmp_path / "report")
-    assert sorted(path.name for path in written) == [
-        "performance.html", "performance.md", "roofline.png", "speedup.png",
-    ]  # fmt: skip
-    page = (tmp_path / "report" / "performance.html").read_text()
-    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
-    assert "A &lt;fast&gt; CPU" in page
-    assert "<odd>" not in page
-    assert "$" not in re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
-
-
-def test_a_result_without_rows_has_no_report(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    from bench import report
-
-    with pytest.raises(ValueError, match="no row"):
-        report.write(results([]), tmp_path)

@@ -60,6 +60,7 @@ PEERS = {
     "dwconv-python": "dwconv_python",
     "dwconv-numpy": "dwconv_numpy",
     "onednn": "onednn",
+    "onednn-fused": "onednn_fused",
     "torch": "torch",
     "torch-functional": "torch_functional",
     "onnxruntime": "onnxruntime",
@@ -67,7 +68,7 @@ PEERS = {
     "litert": "litert",
     "tensorflow": "tensorflow",
 }
-WITH_VARIANTS = ("dwconv", "onednn")
+WITH_VARIANTS = ("dwconv", "onednn", "onednn-fused")
 
 # glibc hands large blocks back to the system when they are freed; a library that allocates an output per call
 # is then charged its page faults every time (measured: 45 ms instead of 11 for 64 MB). Programs that care set

@@ -1,4 +1,7 @@
-"""dwconv's NumPy fallback: what runs where no compiler was."""
+"""dwconv's NumPy fallback: what runs where no compiler was.
+
+Best form: the same layer, called the same way; its matrix products have the peer's threads.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.peers import Absent, Runner
-from bench.peers.shim import aligned
+from bench.placement import aligned
 from bench.problem import Problem
 
 

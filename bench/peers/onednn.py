@@ -20,6 +20,7 @@ from bench.problem import Problem
 
 class Peer:
     reorders = False
+    fuse = False
 
     def __init__(self, variant: str, threads: int) -> None:
         self.isa, self.threads = variant, threads
@@ -53,7 +54,7 @@ class Peer:
         return {"version": f"{v.major}.{v.minor}.{v.patch}", "package": package, "called": "from C"}
 
     def prepare(self, problem: Problem) -> Runner:
-        return shim.prepare(self.shim, problem, self.threads, self.isa)
+        return shim.prepare(self.shim, problem, self.threads, self.isa, self.fuse)
 
 
 def _installed(package: str, ending: str) -> Path:

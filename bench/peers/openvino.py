@@ -8,10 +8,11 @@ pick layouts of its own inside a network: see the slope.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from bench.peers import Runner, onnx_model
-from bench.peers.shim import aligned
+from bench.placement import aligned
 from bench.problem import Problem
 
 
@@ -19,6 +20,8 @@ class Peer:
     reorders = True
 
     def __init__(self, variant: str, threads: int) -> None:
+        # Otherwise importing it forks a process that reports to its makers, on the cores that are measured.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import onnx  # noqa: F401  (models are built with it)
         import openvino
         import openvino.preprocess

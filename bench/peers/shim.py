@@ -6,16 +6,14 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.peers import Runner, Unsupported
-from bench.problem import Array, Problem
+from bench.placement import aligned
+from bench.problem import Problem
 
 SHIMS = Path(__file__).resolve().parent.parent / "shims"
 
 _OPS = ("depthwise", "pointwise", "conv")
 _ACTIVATIONS = (None, "relu", "relu6", "hard_swish", "silu", "gelu")
-_ALIGNMENT = 64
 
 
 class _Stage(ctypes.Structure):
@@ -32,19 +30,11 @@ class _Stage(ctypes.Structure):
 class _Chain(ctypes.Structure):
     _fields_ = [
         ("stages", ctypes.POINTER(_Stage)),
-        *((name, ctypes.c_int64) for name in ("count", "batch", "residual", "threads")),
+        *((name, ctypes.c_int64) for name in ("count", "batch", "residual", "threads", "fuse")),
         ("isa", ctypes.c_char_p),
         ("x", ctypes.c_void_p),
         ("y", ctypes.c_void_p),
     ]
-
-
-def aligned(shape: tuple[int, ...]) -> Array:
-    """An uninitialised float32 array on a cache line, as every library's own allocator would give."""
-    count = int(np.prod(shape))
-    memory = np.empty(count + _ALIGNMENT // 4, np.float32)
-    start = -memory.ctypes.data % _ALIGNMENT // 4
-    return memory[start : start + count].reshape(shape)
 
 
 def load(library: Path) -> ctypes.CDLL:
@@ -59,12 +49,12 @@ def load(library: Path) -> ctypes.CDLL:
     return shim
 
 
-def prepare(shim: ctypes.CDLL, problem: Problem, threads: int, isa: str = "") -> Runner:
+def prepare(shim: ctypes.CDLL, problem: Problem, threads: int, isa: str = "", fuse: bool = False) -> Runner:
     workload = problem.workload
     x, y = aligned(workload.input_shape), aligned(workload.output_shape)
     x[:] = problem.x
     stages = (_Stage * len(workload.stages))(*_stages(problem))
-    chain = _Chain(stages, len(stages), workload.batch, workload.residual, threads)
+    chain = _Chain(stages, len(stages), workload.batch, workload.residual, threads, fuse)
     chain.isa = isa.encode() or None
     chain.x, chain.y = x.ctypes.data, y.ctypes.data
     handle = ctypes.c_void_p()

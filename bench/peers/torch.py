@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.peers import KEEP_MEMORY, Runner, Unsupported
+from bench.placement import aligned
 from bench.problem import Array, Problem
 from bench.workloads import Stage
 
@@ -98,7 +99,9 @@ class Peer:
         )
 
     def _activations(self, x: Array) -> Any:
-        return self.torch.from_numpy(np.ascontiguousarray(x)).permute(0, 3, 1, 2)
+        placed = aligned(x.shape)
+        placed[:] = x
+        return self.torch.from_numpy(placed).permute(0, 3, 1, 2)
 
     def _weights(self, stage: Stage, filters: Array) -> Any:
         """[kh, kw, in, out] to [out, in, kh, kw]; depthwise [kh, kw, in, m] to [in * m, 1, kh, kw]."""

@@ -29,6 +29,7 @@ typedef struct bench_stage {
 typedef struct bench_chain {
     const bench_stage *stages;
     int64_t count, batch, residual, threads;
+    int64_t fuse;    /* oneDNN: one primitive for a pointwise stage and the depthwise one after it */
     const char *isa; /* NULL: the best */
     float *x, *y;    /* dense, aligned to 64 bytes */
 } bench_chain;

@@ -1,5 +1,6 @@
 /* oneDNN through its own C API: NHWC in and out and between stages, weights reordered once to the format it
- * prefers, bias, activation and residual fused as post-ops, every output reused. */
+ * prefers, bias, activation and residual fused as post-ops, every output reused. On request a pointwise stage
+ * takes the depthwise 3x3 one after it as a post-op too. */
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +10,8 @@
 
 typedef struct layer {
     dnnl_primitive_t primitive;
-    dnnl_memory_t src, weights, bias, dst, residual;
-    dnnl_exec_arg_t args[5];
+    dnnl_memory_t memories[6];
+    dnnl_exec_arg_t args[6];
     int arg_count;
     void *between; /* this layer's output, if another layer follows */
 } layer;
@@ -28,11 +29,7 @@ typedef struct runner {
         if ((call) != dnnl_success) return #call; \
     } while (0)
 
-static const char *make_attr(const bench_stage *s, const_dnnl_memory_desc_t residual,
-                             dnnl_primitive_attr_t *attr) {
-    dnnl_post_ops_t ops;
-    TRY(dnnl_primitive_attr_create(attr));
-    TRY(dnnl_post_ops_create(&ops));
+static const char *append_activation(const bench_stage *s, dnnl_post_ops_t ops) {
     switch (s->activation) {
         case BENCH_RELU: TRY(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_relu, 0, 0)); break;
         case BENCH_RELU6: TRY(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_clip, 0, 6)); break;
@@ -43,13 +40,28 @@ static const char *make_attr(const bench_stage *s, const_dnnl_memory_desc_t resi
         case BENCH_GELU: TRY(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_gelu_erf, 0, 0)); break;
         default: break;
     }
+    return NULL;
+}
+
+static const char *make_attr(const bench_stage *s, const bench_stage *fused,
+                             const_dnnl_memory_desc_t residual, dnnl_primitive_attr_t *attr) {
+    dnnl_post_ops_t ops;
+    TRY(dnnl_primitive_attr_create(attr));
+    TRY(dnnl_post_ops_create(&ops));
+    const char *error = append_activation(s, ops);
+    if (fused && !error) {
+        TRY(dnnl_post_ops_append_dw(ops, dnnl_f32, dnnl_f32, dnnl_f32, fused->kernel_h, fused->stride,
+                                    fused->pad_top));
+        error = append_activation(fused, ops);
+    }
+    if (error) return error;
     if (residual) TRY(dnnl_post_ops_append_binary(ops, dnnl_binary_add, residual));
     TRY(dnnl_primitive_attr_set_post_ops(*attr, ops));
     TRY(dnnl_post_ops_destroy(ops));
     return NULL;
 }
 
-/* The filter as the caller holds it: spec.md's layout written as strides of oneDNN's (g)oihw. */
+/* The filter as the caller holds it: dwconv's layout written as strides of oneDNN's (g)oihw. */
 static const char *user_filter(const bench_stage *s, int format_any, dnnl_memory_desc_t *desc) {
     int64_t ic = s->in_channels, oc = s->out_channels, kh = s->kernel_h, kw = s->kernel_w;
     if (s->op == BENCH_DEPTHWISE) {
@@ -65,79 +77,112 @@ static const char *user_filter(const bench_stage *s, int format_any, dnnl_memory
     return NULL;
 }
 
-static const char *pack_filter(runner *r, layer *l, const bench_stage *s, const_dnnl_primitive_desc_t pd) {
-    dnnl_memory_desc_t user_desc;
+/* One more argument of the layer: memory of the caller's, or oneDNN's own where data is NULL. */
+static const char *attach(runner *r, layer *l, int argument, const_dnnl_memory_desc_t desc,
+                          const void *data) {
+    dnnl_memory_t *memory = &l->memories[l->arg_count];
+    TRY(dnnl_memory_create(memory, desc, r->engine, data ? (void *)data : DNNL_MEMORY_ALLOCATE));
+    l->args[l->arg_count++] = (dnnl_exec_arg_t){argument, *memory};
+    return NULL;
+}
+
+/* The filter and the bias of a stage; `base` is 0, or DNNL_ARG_ATTR_POST_OP_DW for a fused stage. */
+static const char *attach_weights(runner *r, layer *l, const bench_stage *s, const_dnnl_primitive_desc_t pd,
+                                  int base) {
+    dnnl_memory_desc_t user_desc, bias_desc;
     dnnl_memory_t user;
     dnnl_primitive_desc_t reorder_desc;
     dnnl_primitive_t reorder;
-    const_dnnl_memory_desc_t packed = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+    const_dnnl_memory_desc_t packed =
+        dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, base | DNNL_ARG_WEIGHTS);
     const char *error = user_filter(s, 0, &user_desc);
+    if (!error) error = attach(r, l, base | DNNL_ARG_WEIGHTS, packed, NULL);
     if (error) return error;
     TRY(dnnl_memory_create(&user, user_desc, r->engine, (void *)s->filter));
-    TRY(dnnl_memory_create(&l->weights, packed, r->engine, DNNL_MEMORY_ALLOCATE));
     TRY(dnnl_reorder_primitive_desc_create(&reorder_desc, user_desc, r->engine, packed, r->engine, NULL));
     TRY(dnnl_primitive_create(&reorder, reorder_desc));
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, user}, {DNNL_ARG_TO, l->weights}};
+    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, user}, {DNNL_ARG_TO, l->memories[l->arg_count - 1]}};
     TRY(dnnl_primitive_execute(reorder, r->stream, 2, args));
     TRY(dnnl_stream_wait(r->stream));
     dnnl_primitive_destroy(reorder);
     dnnl_primitive_desc_destroy(reorder_desc);
     dnnl_memory_destroy(user);
     dnnl_memory_desc_destroy(user_desc);
+    TRY(dnnl_memory_desc_create_with_tag(&bias_desc, 1, (dnnl_dims_t){s->out_channels}, dnnl_f32, dnnl_a));
+    error = attach(r, l, base | DNNL_ARG_BIAS, bias_desc, s->bias);
+    dnnl_memory_desc_destroy(bias_desc);
+    return error;
+}
+
+static const char *image_desc(int64_t batch, int64_t channels, int64_t height, int64_t width,
+                              dnnl_memory_desc_t *desc) {
+    dnnl_dims_t dims = {batch, channels, height, width};
+    TRY(dnnl_memory_desc_create_with_tag(desc, 4, dims, dnnl_f32, dnnl_nhwc));
     return NULL;
 }
 
-static const char *add_layer(runner *r, const bench_chain *c, int index, float *x) {
-    const bench_stage *s = &c->stages[index];
-    layer *l = &r->layers[index];
-    int last = index + 1 == c->count;
-    dnnl_dims_t x_dims = {c->batch, s->in_channels, s->in_h, s->in_w}, bias_dims = {s->out_channels};
-    dnnl_dims_t y_dims = {c->batch, s->out_channels, s->out_h, s->out_w};
+static const char *convolution(runner *r, const bench_stage *s, dnnl_memory_desc_t x, dnnl_memory_desc_t y,
+                               dnnl_primitive_attr_t attr, dnnl_primitive_desc_t *pd) {
     dnnl_dims_t strides = {s->stride, s->stride}, dilates = {s->dilation - 1, s->dilation - 1};
     dnnl_dims_t before = {s->pad_top, s->pad_left}, after = {s->pad_bottom, s->pad_right};
-    dnnl_memory_desc_t x_desc, y_desc, w_desc, bias_desc;
+    dnnl_memory_desc_t weights, bias;
+    const char *error = user_filter(s, 1, &weights);
+    if (error) return error;
+    TRY(dnnl_memory_desc_create_with_tag(&bias, 1, (dnnl_dims_t){s->out_channels}, dnnl_f32, dnnl_a));
+    TRY(dnnl_convolution_forward_primitive_desc_create(pd, r->engine, dnnl_forward_inference,
+                                                       dnnl_convolution_direct, x, weights, bias, y, strides,
+                                                       dilates, before, after, attr));
+    dnnl_memory_desc_destroy(weights);
+    dnnl_memory_desc_destroy(bias);
+    return NULL;
+}
+
+/* Stage `index` of the chain, and with it the next one where `fused`; reads x. */
+static const char *add_layer(runner *r, const bench_chain *c, int64_t index, int fused, float *x) {
+    const bench_stage *s = &c->stages[index], *end = s + fused;
+    layer *l = &r->layers[r->count++];
+    int last = index + fused + 1 == c->count;
+    dnnl_memory_desc_t x_desc, s_desc, y_desc;
     dnnl_primitive_attr_t attr;
     dnnl_primitive_desc_t pd;
 
-    TRY(dnnl_memory_desc_create_with_tag(&x_desc, 4, x_dims, dnnl_f32, dnnl_nhwc));
-    TRY(dnnl_memory_desc_create_with_tag(&y_desc, 4, y_dims, dnnl_f32, dnnl_nhwc));
-    TRY(dnnl_memory_desc_create_with_tag(&bias_desc, 1, bias_dims, dnnl_f32, dnnl_a));
-    const char *error = user_filter(s, 1, &w_desc);
-    if (!error) error = make_attr(s, last && c->residual ? y_desc : NULL, &attr);
+    const char *error = image_desc(c->batch, s->in_channels, s->in_h, s->in_w, &x_desc);
+    if (!error) error = image_desc(c->batch, s->out_channels, s->out_h, s->out_w, &s_desc);
+    if (!error) error = image_desc(c->batch, end->out_channels, end->out_h, end->out_w, &y_desc);
+    if (!error) error = make_attr(s, fused ? end : NULL, last && c->residual ? y_desc : NULL, &attr);
+    if (!error) error = convolution(r, s, x_desc, s_desc, attr, &pd);
     if (error) return error;
-    TRY(dnnl_convolution_forward_primitive_desc_create(&pd, r->engine, dnnl_forward_inference,
-                                                       dnnl_convolution_direct, x_desc, w_desc, bias_desc,
-                                                       y_desc, strides, dilates, before, after, attr));
     TRY(dnnl_primitive_create(&l->primitive, pd));
     const char *name = "?";
     dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name);
     size_t used = strlen(r->kernels);
-    snprintf(r->kernels + used, sizeof(r->kernels) - used, "%s%s", used ? ", " : "", name);
-    if ((error = pack_filter(r, l, s, pd)) != NULL) return error;
+    snprintf(r->kernels + used, sizeof(r->kernels) - used, "%s%s%s", used ? ", " : "", name,
+             fused ? " + dw" : "");
 
     size_t bytes = dnnl_memory_desc_get_size(y_desc);
     if (!last) l->between = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    TRY(dnnl_memory_create(&l->src, x_desc, r->engine, x));
-    TRY(dnnl_memory_create(&l->dst, y_desc, r->engine, last ? c->y : l->between));
-    TRY(dnnl_memory_create(&l->bias, bias_desc, r->engine, (void *)s->bias));
-    l->args[0] = (dnnl_exec_arg_t){DNNL_ARG_SRC, l->src};
-    l->args[1] = (dnnl_exec_arg_t){DNNL_ARG_WEIGHTS, l->weights};
-    l->args[2] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, l->bias};
-    l->args[3] = (dnnl_exec_arg_t){DNNL_ARG_DST, l->dst};
-    l->arg_count = 4;
-    if (last && c->residual) {
-        TRY(dnnl_memory_create(&l->residual, y_desc, r->engine, c->x));
+    error = attach_weights(r, l, s, pd, 0);
+    if (!error && fused) error = attach_weights(r, l, end, pd, DNNL_ARG_ATTR_POST_OP_DW);
+    if (!error) error = attach(r, l, DNNL_ARG_SRC, x_desc, x);
+    if (!error) error = attach(r, l, DNNL_ARG_DST, y_desc, last ? c->y : l->between);
+    if (!error && last && c->residual) {
         int post_op = s->activation != BENCH_IDENTITY;
-        l->args[l->arg_count++] =
-            (dnnl_exec_arg_t){DNNL_ARG_ATTR_MULTIPLE_POST_OP(post_op) | DNNL_ARG_SRC_1, l->residual};
+        error = attach(r, l, DNNL_ARG_ATTR_MULTIPLE_POST_OP(post_op) | DNNL_ARG_SRC_1, y_desc, c->x);
     }
     dnnl_primitive_desc_destroy(pd);
     dnnl_primitive_attr_destroy(attr);
     dnnl_memory_desc_destroy(x_desc);
+    dnnl_memory_desc_destroy(s_desc);
     dnnl_memory_desc_destroy(y_desc);
-    dnnl_memory_desc_destroy(w_desc);
-    dnnl_memory_desc_destroy(bias_desc);
-    return NULL;
+    return error;
+}
+
+/* oneDNN's depthwise post-op: 3x3, stride 1 or 2, after a 1x1 convolution; the block goes on behind it. */
+static int can_fuse(const bench_chain *c, int64_t index) {
+    const bench_stage *s = &c->stages[index];
+    return c->fuse && index + 2 < c->count && s[0].op == BENCH_POINTWISE && s[0].stride == 1 &&
+           s[1].op == BENCH_DEPTHWISE && s[1].in_channels == s[1].out_channels && s[1].kernel_h == 3 &&
+           s[1].kernel_w == 3 && s[1].stride <= 2 && s[1].dilation == 1 && s[1].pad_top == s[1].pad_left;
 }
 
 /* Process-wide and before the first primitive: a worker measures one ISA only. */
@@ -156,10 +201,16 @@ const char *bench_prepare(const bench_chain *c, void **handle) {
     if (dnnl_engine_create(&r->engine, dnnl_cpu, 0) != dnnl_success ||
         dnnl_stream_create(&r->stream, r->engine, dnnl_stream_default_flags) != dnnl_success)
         error = "oneDNN: no CPU engine";
-    for (int i = 0; i < c->count && !error; i++) {
-        error = add_layer(r, c, i, i ? r->layers[i - 1].between : c->x);
-        r->count = i + 1;
+    int any_fused = 0;
+    float *x = c->x;
+    for (int64_t i = 0; i < c->count && !error;) {
+        int fused = can_fuse(c, i);
+        error = add_layer(r, c, i, fused, x);
+        x = r->layers[r->count - 1].between;
+        any_fused |= fused;
+        i += 1 + fused;
     }
+    if (!error && c->fuse && !any_fused) error = "nothing to fuse";
     if (error)
         bench_release(r);
     else
@@ -181,10 +232,8 @@ void bench_release(void *handle) {
     runner *r = handle;
     for (int i = 0; i < r->count; i++) {
         layer *l = &r->layers[i];
-        dnnl_primitive_destroy(l->primitive);
-        dnnl_memory_t memories[] = {l->src, l->weights, l->bias, l->dst, l->residual};
-        for (int k = 0; k < 5; k++)
-            if (memories[k]) dnnl_memory_destroy(memories[k]);
+        if (l->primitive) dnnl_primitive_destroy(l->primitive);
+        for (int k = 0; k < l->arg_count; k++) dnnl_memory_destroy(l->memories[k]);
         free(l->between);
     }
     if (r->stream) dnnl_stream_destroy(r->stream);

@@ -38,7 +38,6 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
     const dwc_dw_call *c = s->call;
     const V(vec) bias = V(load)(w);
     const int64_t step = s->x_step, x_row = c->x_row, y_row = c->y_row;
-    const float *wrap = x + (c->ring_first + c->ring_rows) * x_row;
     const int64_t ring = c->ring_rows * x_row;
     int64_t rows = s->row_end - s->row_begin;
     const int64_t iy = s->row_begin * S - c->pad_top;
@@ -46,11 +45,17 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
     V(vec) a0[DW_COLUMNS], a1[DW_COLUMNS], a2[DW_COLUMNS];
     w += BLOCK;
     x += iy * x_row;
-    if (x >= wrap) x -= ring;
+    int64_t left = c->ring_rows + c->ring_first - iy; /* rows to the end of the ring */
+    if (left <= 0) {
+        x -= ring;
+        left += c->ring_rows;
+    }
     y += (s->row_begin - c->row_begin) * y_row;
-#define ROLL_NEXT                 \
-    x += x_row;                   \
-    if (x >= wrap) x -= ring;
+#define ROLL_NEXT                   \
+    {                               \
+        x += x_row;                 \
+        if (--left == 0) x -= ring; \
+    }
 #define ROLL_ROW(A2, A1, A0, MASK)                                                                        \
     {                                                                                                     \
         V(roll_row)(A2, A1, A0, x, step, w, lanes, MASK, T, S, LEFT, RIGHT, WHOLE, BLOCK);                \
@@ -68,7 +73,7 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
         if (iy >= 0)
             ROLL_ROW(a2, a2, a1, 1)
         else
-            x += x_row;
+            ROLL_NEXT
         if (rows == 1) {
             ROLL_ROW(a2, a1, a0, 2)
         } else {
@@ -88,7 +93,7 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
         if (iy >= 0)
             ROLL_ROW(a2, a2, a1, 1)
         else
-            x += x_row;
+            ROLL_NEXT
         NO_UNROLL for (; rows > 1; rows--) {
             ROLL_ROW(a2, a1, a2, 2)
             ROLL_EACH(a0[t] = bias)

@@ -5,9 +5,7 @@ INLINE void V(dw_store)(const dw_strip *s, float *y, const V(vec) *acc, int lane
         const V(vec) low = V(set1)(act->a), high = V(set1)(act->b);
         UNROLL for (int t = 0; t < T; t++) {
             if (t >= s->count) break;
-            
             const V(vec) v = V(min)(high, V(max)(low, acc[t]));
-
             OPAQUE(y);
             if (WHOLE)
                 V(store)(y, v);

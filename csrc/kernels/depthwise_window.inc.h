@@ -81,17 +81,20 @@ INLINE void V(window_rows)(const dw_strip *s, int64_t iy, const float *x, float 
     int64_t end = kernel_h + (second ? row_stride : 0);
     if (iy + (end - 1) * dilation >= c->in_h) end = iy < c->in_h ? dw_divide_up(c->in_h - iy, dilation) : 0;
     const float *w0 = w + i * w_row, *w1 = w0 - row_stride * w_row;
-    const float *wrap = x + (c->ring_rows + c->ring_first) * c->x_row;
     const int64_t x_row = dilation * c->x_row, ring = c->ring_rows * c->x_row;
     x += (iy + i * dilation) * c->x_row;
+    int64_t left = c->ring_first + c->ring_rows - (iy + i * dilation); /* rows to the end of the ring */
 #define WINDOW_ROWS(ROWS, END)                                                                                    \
     {                                                                                                             \
         const int64_t stop = (END) < end ? (END) : end;                                                           \
         NO_UNROLL for (; i < stop; i++) {                                                                         \
-            const float *row = x;                                                                \
-            if (x >= wrap) row -= ring;                                                                           \
-            V(window_row)(s, acc0, acc1, row, w0, w1, in_lanes, spread, ROWS, KS, T, S, SPREAD, WHOLE, BLOCK);     \
+            if (left <= 0) {                                                                                      \
+                x -= ring;                                                                                        \
+                left += c->ring_rows;                                                                             \
+            }                                                                                                     \
+            V(window_row)(s, acc0, acc1, x, w0, w1, in_lanes, spread, ROWS, KS, T, S, SPREAD, WHOLE, BLOCK);     \
             x += x_row;                                                                                           \
+            left -= dilation;                                                                                     \
             w0 += w_row;                                                                                          \
             w1 += w_row;                                                                                          \
         }                                                                                                         \
@@ -100,6 +103,7 @@ INLINE void V(window_rows)(const dw_strip *s, int64_t iy, const float *x, float 
     if (second) {
         if (i < row_stride) { /* rows between those of a small kernel, which no output sees */
             x += (row_stride - i) * x_row;
+            left -= (row_stride - i) * dilation;
             w1 = w;
             i = row_stride;
         }

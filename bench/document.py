@@ -1,0 +1,232 @@
+"""The result as Markdown: summaries first, losses as plainly as wins, every measurement last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench import networks, tables
+from bench.limits import best_isa
+from bench.peers import PEERS, is_ours
+from bench.schema import Results
+from bench.stats import NOISY
+
+_MOST_LOSSES = 40
+
+Found = Sequence[tables.Group]
+
+
+def markdown(results: Results, pictures: Mapping[str, str] | None = None, source: str = "") -> str:
+    """`pictures` are titles and paths; `source` names the committed file that the document is made from."""
+    found, mine = tables.groups(results.rows), tables.ours(results.rows)
+    parts = ["# Performance", "", *_introduction(results, source), ""]
+    if mine:
+        parts += ["## Who is faster", "", *_standings(tables.distinct(found), mine), ""]
+        parts += [*_speedups(results, tables.distinct(found), mine), ""]
+    for title, path in (pictures or {}).items():
+        parts += [f"![{title}]({path})", ""]
+    if mine:
+        parts += ["## Where dwconv loses", "", *_losses(tables.distinct(found), mine), ""]
+        parts += ["## Network by network", "", *_by_network(results, found, mine), ""]
+    parts += _networks(found, mine)
+    parts += ["## First call and memory", "", *_costs(results), ""]
+    if results.limits:
+        parts += ["## Limits of this machine", "", *_limits(results), ""]
+    parts += ["## Every measurement", "", _LEGEND, "", *_measurements(found)]
+    parts += ["## Peers", "", *_peers(results)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def missing(results: Results) -> str:
+    """What a full run has and this result has not; empty if nothing."""
+    measured = {row.network for row in results.rows}
+    lacking = [f"network {name}" for name in networks.NETWORKS if name not in measured]
+    lacking += [f"operation {op}" for op in networks.OPS if op not in results.settings.get("ops", ())]
+    lacking += [f"peer {peer}" for peer in PEERS if "version" not in results.peers.get(peer, {})]
+    if results.settings.get("match"):
+        lacking.append("what does not match")
+    rows = {row.key for row in results.rows}
+    wanted = sum(len(networks.expand(name)) for name in networks.NETWORKS)
+    if len(rows) < wanted * len(results.settings.get("threads", ())):
+        lacking.append(f"workloads, of which it has {len(rows)}")
+    return ", ".join(lacking)
+
+
+NETWORKS_LEGEND = (
+    "Milliseconds of all convolutions of a network, one call after another; pooling, gates and the like are "
+    'not in it. As "blocks", dwconv runs pairs and inverted residuals as one operation each; everything else '
+    "is the sum of single layers."
+)
+_LEGEND = (
+    "Microseconds per call; in brackets the share of the roofline. `~` marks a figure that is uncertain by "
+    f"more than {NOISY:.0%}, `*` the slope over a chain of layers: the time per layer of a library that "
+    "reorders its activations at both ends of a network. The fastest of a line is bold. Empty: the library "
+    "cannot express it."
+)
+
+
+def _introduction(results: Results, source: str) -> Iterable[str]:
+    machine, noise, settings = results.machine, results.noise, results.settings
+    changed = " with changes" if machine["modified"] else ""
+    clock = f" at {machine['frequency_mhz']:.0f} MHz as it says" if machine.get("frequency_mhz") else ""
+    warmth = "caches evicted before every call" if settings.get("cold_bytes") else "warm caches"
+    if source:
+        yield f"<!-- Generated: python -m bench report bench/results/{source} --docs -->"
+        yield ""
+    yield (
+        f"Measured on {machine['cpu']}{clock} ({machine['cores']} cores, {', '.join(machine['flags'])}), "
+        f"{machine['system']}, on {machine['date'][:10]}, commit {machine['commit'] or 'unknown'}{changed}, "
+        f"{machine['compiler']}. All peers side by side in one run, float32, NHWC, minimum of many samples, "
+        f"{warmth}. {noise.get('noisy_rows', 0):.0%} of the rows are uncertain by more than {NOISY:.0%}; "
+        f"other guests of the host took {noise.get('steal_share', 0):.1%} of the CPU. "
+        "[benchmarking.md](benchmarking.md) says how to read it and how to measure another machine."
+    )
+
+
+def _standings(found: Found, mine: str) -> Iterable[str]:
+    yield (
+        "Against the fastest other library of every single workload: the geometric mean of its time divided "
+        f"by that of `{mine}` (above 1, dwconv is faster), how often dwconv is the fastest, and the worst."
+    )
+    yield ""
+    yield from _header("operation", "threads", "mean", "dwconv is the fastest", "worst", "where")
+    for (op, threads), part in tables.split(found, "op", "threads").items():
+        standing = tables.standing(part, mine)
+        if standing:
+            worst = standing.worst
+            won = f"in {standing.won} of {standing.count}"
+            yield _row(
+                _plain(op), threads, f"**{standing.mean:.2f}**", won, _ratio(worst, mine), worst.first.shape
+            )
+
+
+def _speedups(results: Results, found: Found, mine: str) -> Iterable[str]:
+    ops = list(dict.fromkeys(group.first.op for group in found))
+    yield "Against each, in geometric mean over what both can run:"
+    yield ""
+    yield from _header("library", "threads", *map(_plain, ops))
+    for (threads,), part in tables.split(found, "threads").items():
+        for peer in tables.peers(results.rows):
+            means = tables.mean_speedups(part, mine, peer)
+            if peer != mine and means:
+                yield _row(peer, threads, *(f"{means[op]:.2f}" if op in means else "" for op in ops))
+
+
+def _losses(found: Found, mine: str) -> Iterable[str]:
+    lost = tables.losses(found, mine)
+    compared = sum(group.speedup(mine) is not None for group in found)
+    if not lost:
+        yield "In this run, nowhere."
+        return
+    more = f" The {_MOST_LOSSES} worst:" if len(lost) > _MOST_LOSSES else ""
+    yield f"In {len(lost)} of {compared} workloads another library is faster than dwconv.{more}"
+    yield ""
+    yield from _header("operation", "shape", "threads", "dwconv, us", "fastest, us", "ratio")
+    for group in lost[:_MOST_LOSSES]:
+        first, best = group.first, group.best_peer
+        assert best is not None
+        us = f"{group.best_us(mine) or 0:.1f}", f"{best.best_us or 0:.1f} ({best.peer})"
+        yield _row(_plain(first.op), first.shape, first.threads, *us, _ratio(group, mine))
+
+
+def _by_network(results: Results, found: Found, mine: str) -> Iterable[str]:
+    others = [peer for peer in tables.peers(results.rows) if not is_ours(peer)]
+    yield "As above, with the fastest other library of each workload, and with every one of them."
+    yield ""
+    yield from _header("network", "operation", "threads", "fastest", "won", "worst", *others)
+    for (network, op, threads), part in tables.split(found, "network", "op", "threads").items():
+        standing = tables.standing(part, mine)
+        if standing:
+            means = (tables.mean_speedups(part, mine, peer).get(op) for peer in others)
+            won = f"{standing.won} of {standing.count}"
+            head = network, _plain(op), threads, f"**{standing.mean:.2f}**", won, _ratio(standing.worst, mine)
+            yield _row(*head, *(f"{mean:.2f}" if mean else "" for mean in means))
+
+
+def _networks(found: Found, mine: str | None) -> Iterable[str]:
+    columns, totals = tables.whole_networks(found, mine)
+    if not totals:
+        return
+    yield "## Whole networks"
+    yield ""
+    yield NETWORKS_LEGEND
+    yield ""
+    yield from _header("network", "threads", *columns)
+    for (network, threads), total in totals.items():
+        yield _row(network, threads, *(f"{total[p] / 1e3:.2f}" if p in total else "" for p in columns))
+    yield ""
+
+
+def _costs(results: Results) -> Iterable[str]:
+    yield (
+        "The median of what the first call takes, planning, packing the weights and compiling included; and "
+        "the most memory that the first call of any workload took, copies of its input and output included."
+    )
+    yield ""
+    yield from _header("library", "first call, ms", "memory at most, MB")
+    for peer, (us, size) in tables.costs(results.rows).items():
+        yield _row(peer, f"{us / 1e3:.1f}", f"{size / 1e6:.1f}")
+
+
+def _limits(results: Results) -> Iterable[str]:
+    assert results.limits is not None
+    isa = best_isa(results.limits)
+    peaks = (f"{limit['gflops']:.0f} on {n} core(s)" for n, limit in results.limits["isa"][isa].items())
+    yield f"Measured in the same run, with {isa}. Peak of multiply-adds, GFLOP/s: {', '.join(peaks)}."
+    yield ""
+    yield from _header("GB/s", "cores", "read", "write", "copy")
+    for cores in results.limits["isa"][isa]:
+        for level, step in tables.levels(results.limits, results.machine["caches"], cores):
+            yield _row(level, cores, *(f"{step[kind] / 1e9:.0f}" for kind in ("read", "write", "copy")))
+
+
+def _measurements(found: Found) -> Iterable[str]:
+    for (network, op, threads), part in tables.split(found, "network", "op", "threads").items():
+        columns = tables.able(part)
+        yield f"### {network}, {_plain(op)}, {threads} thread{'s' if threads > 1 else ''}"
+        yield ""
+        yield from _header("shape", "roofline", *columns)
+        for group in part:
+            roofline = f"{group.first.roofline_us:.1f}" if group.first.roofline_us else ""
+            yield _row(group.first.shape, roofline, *(_cell(group, peer) for peer in columns))
+        yield ""
+
+
+def _cell(group: tables.Group, peer: str) -> str:
+    row = group.rows.get(peer)
+    if row is None or row.status == "unsupported":
+        return ""
+    if row.best_us is None:
+        return row.status
+    text = f"{row.best_us:.1f}"
+    if row.best_us == min(r.best_us for r in group.rows.values() if r.best_us):
+        text = f"**{text}**"
+    if row.slope_us == row.best_us:
+        text += "*"
+    if row.noise and row.noise > NOISY:
+        text += "~"
+    return f"{text} ({row.roofline_share:.0%})" if row.roofline_share else text
+
+
+def _peers(results: Results) -> Iterable[str]:
+    for peer, described in results.peers.items():
+        yield f"- {peer}: {tables.peer_details(described)}"
+    if any(is_ours(peer) for peer in results.peers):
+        yield ""
+        yield "`dwconv` and `onednn` are called in a loop in C, the others from Python, as users call them."
+
+
+def _ratio(group: tables.Group, mine: str) -> str:
+    return f"{group.speedup(mine) or 0:.2f}"
+
+
+def _plain(op: str) -> str:
+    return op.replace("_", " ")
+
+
+def _header(*names: str) -> Iterable[str]:
+    yield _row(*names)
+    yield _row(*("---" for _ in names))
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
