@@ -127,7 +127,8 @@ struct dwc_dw_call {
     const float *x; /* slot 0, column 0, channel 0 */
     int64_t x_row, x_pixel, in_h, in_w;
     int64_t ring_first, ring_rows;
-    float *y; /* row row_begin, column 0, channel 0 */
+    int64_t prefetch_rows; /* how far ahead to fetch input that is not in the second-level cache */
+    float *y;              /* row row_begin, column 0, channel 0 */
     int64_t y_row, y_pixel, out_w;
     int64_t pad_top, pad_left;
     int64_t row_begin, row_end, channel_begin, channel_end;

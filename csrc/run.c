@@ -27,11 +27,18 @@ static piece piece_of(const job *j, int64_t item) {
                    .channel_end = smaller((block + 1) * j->block_channels, j->y.channels)};
 }
 
-/* Cuts rows into strips of at most `rows`, a multiple of `unit`, and so that `workers` have four items each. */
+/* Items per worker: more of them even out what else the machine does. */
+#define ITEMS_PER_WORKER 4
+/* Shorter strips cost more than they even out: every strip starts anew and reads rows of its neighbours. */
+#define SHORT_STRIP 28
+
+/* Cuts rows into strips of at most `rows`, a multiple of `unit`, so that all workers have some. */
 static void cut_rows(job *j, int64_t rows, int64_t unit, int workers) {
     if (workers > 1) {
-        const int64_t others = j->y.batch * j->blocks;
-        rows = smaller(rows, divide_up(j->extent.out_h * others, 4 * (int64_t)workers));
+        const int64_t total = j->extent.out_h * j->y.batch * j->blocks;
+        const int64_t even = divide_up(total, ITEMS_PER_WORKER * (int64_t)workers);
+        const int64_t fair = divide_up(total, workers);
+        rows = smaller(rows, even < SHORT_STRIP ? smaller(fair, SHORT_STRIP) : even);
     }
     rows = divide_up(rows < 1 ? 1 : rows, unit) * unit;
     j->strips = divide_up(j->extent.out_h, rows);
@@ -40,6 +47,10 @@ static void cut_rows(job *j, int64_t rows, int64_t unit, int workers) {
 }
 
 /* ---- depthwise ---------------------------------------------------------------------------- */
+
+/* Output rows between an input row being asked for and being used, by kernels that walk down an image: 112x112x64
+ * with stride 2 takes 49 us instead of 54, 512x512x32 1.6 ms instead of 2.3. */
+#define PREFETCH_ROWS 4
 
 static void depthwise_task(void *context, int64_t item, int worker) {
     const job *j = context;
@@ -56,6 +67,7 @@ static void depthwise_task(void *context, int64_t item, int worker) {
                               .y_row = j->y.row,
                               .y_pixel = j->y.pixel,
                               .out_w = j->y.width,
+                              .prefetch_rows = PREFETCH_ROWS * j->plan->depthwise.window.stride_h,
                               .pad_top = j->extent.pad_top,
                               .pad_left = j->extent.pad_left,
                               .row_begin = p.row_begin,
@@ -65,10 +77,8 @@ static void depthwise_task(void *context, int64_t item, int worker) {
     j->plan->depthwise.kernel->depthwise(&call);
 }
 
-/* Weights of a block of channels that stay in the first-level cache while the image passes by. */
-#define BLOCK_WEIGHTS (12 * 1024 / (int64_t)sizeof(float))
-/* Input of a strip that stays in the second-level cache while the blocks of channels pass by. */
-#define STRIP_FLOATS (256 * 1024 / (int64_t)sizeof(float))
+/* An image, input and output, of which a worker's share stays in its second-level cache. */
+#define RESIDENT_FLOATS (512 * 1024 / (int64_t)sizeof(float))
 
 static void run_depthwise(job *j, const dwconv_threads *threads) {
     const dwc_depthwise_stage *s = &j->plan->depthwise;
@@ -80,19 +90,15 @@ static void run_depthwise(job *j, const dwconv_threads *threads) {
     const int workers = dwc_worker_count(
         threads,
         dwc_nanoseconds(outputs * (double)(s->window.kernel_h * s->window.kernel_w), inputs + outputs));
-    j->block_channels = j->y.channels;
-    if (s->group == 1) {
-        const int64_t vectors = BLOCK_WEIGHTS / s->block;
-        j->block_channels = (vectors < 4 ? 4 : vectors) * lanes;
-    }
+    const int64_t vectors = divide_up(j->y.channels, lanes);
+    /* Whole pixels are read in the order of memory: blocks of channels are slower, also where weights exceed the
+     * first-level cache. Only where all is in the second-level caches may workers share channels for nothing. */
+    int64_t block = vectors;
+    if (workers > 1 && (inputs + outputs) / (double)j->y.batch <= (double)RESIDENT_FLOATS * 2 * workers)
+        block = divide_up(vectors * j->y.batch, ITEMS_PER_WORKER * (int64_t)workers);
+    j->block_channels = smaller(block, vectors) * lanes;
     j->blocks = divide_up(j->y.channels, j->block_channels);
-    j->block_channels = divide_up(divide_up(j->y.channels, j->blocks), lanes) * lanes;
-    j->blocks = divide_up(j->y.channels, j->block_channels);
-    int64_t rows = j->extent.out_h;
-    if (j->blocks > 1) /* pixels of the input may overlap: nothing bounds this product by memory */
-        rows = (int64_t)((double)STRIP_FLOATS /
-                         ((double)j->x.width * (double)j->x.channels * (double)s->window.stride_h));
-    cut_rows(j, rows, s->kernel->tile_rows, workers);
+    cut_rows(j, j->extent.out_h, s->kernel->tile_rows, workers);
     dwc_parallel(threads, workers, j->y.batch * j->strips * j->blocks, depthwise_task, j);
 }
 

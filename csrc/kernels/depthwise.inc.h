@@ -7,43 +7,44 @@
 
 /* All channels of a strip: whole vectors, then what is left in narrower ones. Beside the statements: `x`, where row
  * 0 of the image and column 0 of the strip would lie, `y` of the call's first row, and the vector's weights `w`. */
-#define DW_EACH_VECTOR(s, WHOLE, REST)                                                                   \
-    const dwc_dw_call *c = s->call;                                                                      \
-    const int64_t block = c->stage->block;                                                               \
-    const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;                            \
-    const float *x = c->x - c->ring_first * c->x_row + s->x + c->channel_begin;                          \
-    float *y = c->y + s->y + c->channel_begin;                                                           \
-    int64_t left = c->channel_end - c->channel_begin;                                                    \
-    for (; left >= V(lanes); left -= V(lanes), x += V(lanes), y += V(lanes), w += block) WHOLE;          \
-    for (; left > 0; left -= TAIL(lanes), x += TAIL(lanes), y += TAIL(lanes), w += TAIL(lanes)) {        \
-        const int lanes = left < TAIL(lanes) ? (int)left : TAIL(lanes);                                  \
-        REST;                                                                                            \
+#define DW_EACH_VECTOR(s, WHOLE, REST)                                                            \
+    const dwc_dw_call *c = s->call;                                                               \
+    const int64_t block = c->stage->block;                                                        \
+    const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;                     \
+    const float *x = c->x - c->ring_first * c->x_row + s->x + c->channel_begin;                   \
+    float *y = c->y + s->y + c->channel_begin;                                                    \
+    int64_t left = c->channel_end - c->channel_begin;                                             \
+    for (; left >= V(lanes); left -= V(lanes), x += V(lanes), y += V(lanes), w += block) WHOLE;   \
+    for (; left > 0; left -= TAIL(lanes), x += TAIL(lanes), y += TAIL(lanes), w += TAIL(lanes)) { \
+        const int lanes = left < TAIL(lanes) ? (int)left : TAIL(lanes);                           \
+        REST;                                                                                     \
     }
 
-#define DW_WINDOW(name, KS, T, S)                                                                        \
-    NOINLINE void name(const dw_strip *s) {                                                              \
-        DW_EACH_VECTOR(s, V(dw_window)(s, x, y, w, V(lanes), V(lanes), KS, T, S, 0, 1, V(lanes)),        \
-                       TAIL(dw_window)(s, x, y, w, lanes, lanes, KS, T, S, 0, 0, V(lanes)))              \
+#define DW_WINDOW(name, KS, T, S)                                                                 \
+    NOINLINE void name(const dw_strip *s) {                                                       \
+        DW_EACH_VECTOR(s, V(dw_window)(s, x, y, w, V(lanes), V(lanes), KS, T, S, 0, 1, V(lanes)), \
+                       TAIL(dw_window)(s, x, y, w, lanes, lanes, KS, T, S, 0, 0, V(lanes)))       \
     }
 
 /* With a multiplier, a vector of outputs spreads the lanes of fewer inputs. */
-#define DW_SPREAD(name, KS, T, S)                                                                        \
-    NOINLINE void name(const dw_strip *s) {                                                              \
-        const dwc_dw_call *c = s->call;                                                                  \
-        const int64_t block = c->stage->block, multiplier = c->stage->multiplier;                        \
-        const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;                        \
-        const float *x = c->x - c->ring_first * c->x_row + s->x;                                         \
-        for (int64_t channel = c->channel_begin; channel < c->channel_end; channel += V(lanes), w += block) { \
-            const int64_t first = channel / multiplier, left = c->channel_end - channel;                 \
-            const int lanes = left < V(lanes) ? (int)left : V(lanes);                                    \
-            const int in_lanes = (int)((channel + lanes - 1) / multiplier - first + 1);                  \
+#define DW_SPREAD(name, KS, T, S)                                                                            \
+    NOINLINE void name(const dw_strip *s) {                                                                  \
+        const dwc_dw_call *c = s->call;                                                                      \
+        const int64_t block = c->stage->block, multiplier = c->stage->multiplier;                            \
+        const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;                            \
+        const float *x = c->x - c->ring_first * c->x_row + s->x;                                             \
+        for (int64_t channel = c->channel_begin; channel < c->channel_end;                                   \
+             channel += V(lanes), w += block) {                                                              \
+            const int64_t first = channel / multiplier, left = c->channel_end - channel;                     \
+            const int lanes = left < V(lanes) ? (int)left : V(lanes);                                        \
+            const int in_lanes = (int)((channel + lanes - 1) / multiplier - first + 1);                      \
             V(dw_window)(s, x + first, c->y + s->y + channel, w, lanes, in_lanes, KS, T, S, 1, 0, V(lanes)); \
-        }                                                                                                \
+        }                                                                                                    \
     }
 
 /* Segments of 5 and 4 taps make every kernel width from 12 on, and 4, 5, 8, 9 and 10; segments of 3 and 2 the rest but
  * 1. Few outputs and multipliers are rare enough to do with 3 and 2. */
-#define DW_WINDOWS(S, KS)                          \
+#define DW_WINDOWS(S, KS)                             \
     DW_WINDOW(dw_narrow_##S##_##KS, KS, DW_NARROW, S) \
     DW_SPREAD(dw_spread_##S##_##KS, KS, DW_WIDE, S)   \
     DW_WINDOW(dw_wide_##S##_##KS, KS, DW_WIDE, S)
@@ -66,8 +67,8 @@ INLINE int64_t dw_long_taps(int64_t taps, int KS) {
 }
 
 /* Output rows [row_begin, row_end) and columns [ox_begin, ox_end) of a call, strip by strip. */
-static void dw_walk(const dwc_dw_call *c, const dw_strips *kernel, int64_t row_begin, int64_t row_end, int64_t ox_begin,
-                    int64_t ox_end) {
+static void dw_walk(const dwc_dw_call *c, const dw_strips *kernel, int64_t row_begin, int64_t row_end,
+                    int64_t ox_begin, int64_t ox_end) {
     const dwconv_window *w = &c->stage->window;
     const int64_t gcd = dw_common_divisor(w->stride_w, w->dilation_w);
     const int64_t gcd_h = dw_common_divisor(w->stride_h, w->dilation_h);
@@ -75,13 +76,15 @@ static void dw_walk(const dwc_dw_call *c, const dw_strips *kernel, int64_t row_b
     dw_strip s = {.call = c,
                   .x_step = w->dilation_w * c->x_pixel,
                   .stride = w->stride_w / gcd,
+                  .group_step = w->stride_w / gcd * w->dilation_w * c->x_pixel,
                   .taps = w->kernel_w,
                   .row_begin = row_begin,
                   .row_end = row_end,
                   .row_step = w->dilation_h / gcd_h,
                   .row_stride = w->stride_h / gcd_h,
                   .y_step = apart * c->y_pixel};
-    const int64_t long_wide = dw_long_taps(w->kernel_w, kernel->segment), long_narrow = dw_long_taps(w->kernel_w, kernel->segment == 1 ? 1 : 3);
+    const int64_t long_wide = dw_long_taps(w->kernel_w, kernel->segment),
+                  long_narrow = dw_long_taps(w->kernel_w, kernel->segment == 1 ? 1 : 3);
     for (int64_t first = ox_begin; first < ox_begin + apart && first < ox_end; first++) {
         const int64_t outputs = dw_divide_up(ox_end - first, apart);
         for (int64_t done = 0; done < outputs; done += s.count) {
@@ -104,12 +107,17 @@ static void dw_walk(const dwc_dw_call *c, const dw_strips *kernel, int64_t row_b
 }
 
 /* The same with the kernel for the window's stride and segments. */
-static void dw_window(const dwc_dw_call *c, int64_t row_begin, int64_t row_end, int64_t ox_begin, int64_t ox_end) {
+static void dw_window(const dwc_dw_call *c, int64_t row_begin, int64_t row_end, int64_t ox_begin,
+                      int64_t ox_end) {
 #define DW_KERNEL(S, LONG, KS) {DW_WIDE, DW_NARROW, LONG, PASTE(dw_wide_##S##_, LONG), dw_narrow_##S##_##KS}
-#define DW_SPREAD_KERNEL(S, KS) {DW_WIDE, 0, KS, dw_spread_##S##_##KS, NULL}
-    static const dw_strips kernels[3][3] = {{DW_KERNEL(0, 1, 1)},
-                                            {DW_KERNEL(1, 1, 1), DW_KERNEL(1, 3, 3), DW_KERNEL(1, DW_SEGMENT, 3)},
-                                            {DW_KERNEL(2, 1, 1), DW_KERNEL(2, 3, 3), DW_KERNEL(2, DW_SEGMENT, 3)}};
+#define DW_SPREAD_KERNEL(S, KS)                    \
+    {                                              \
+        DW_WIDE, 0, KS, dw_spread_##S##_##KS, NULL \
+    }
+    static const dw_strips kernels[3][3] = {
+        {DW_KERNEL(0, 1, 1)},
+        {DW_KERNEL(1, 1, 1), DW_KERNEL(1, 3, 3), DW_KERNEL(1, DW_SEGMENT, 3)},
+        {DW_KERNEL(2, 1, 1), DW_KERNEL(2, 3, 3), DW_KERNEL(2, DW_SEGMENT, 3)}};
     static const dw_strips spreading[3][2] = {{DW_SPREAD_KERNEL(0, 1)},
                                               {DW_SPREAD_KERNEL(1, 1), DW_SPREAD_KERNEL(1, 3)},
                                               {DW_SPREAD_KERNEL(2, 1), DW_SPREAD_KERNEL(2, 3)}};
@@ -121,7 +129,55 @@ static void dw_window(const dwc_dw_call *c, int64_t row_begin, int64_t row_end, 
     const int spread = c->stage->multiplier > 1;
     int segment = stride == 0 || w->kernel_w == 1 ? 0 : 1;
     if (segment && !spread && dw_long_taps(w->kernel_w, DW_SEGMENT) >= 0) segment = 2;
-    dw_walk(c, spread ? &spreading[stride][segment] : &kernels[stride][segment], row_begin, row_end, ox_begin, ox_end);
+    dw_walk(c, spread ? &spreading[stride][segment] : &kernels[stride][segment], row_begin, row_end, ox_begin,
+            ox_end);
 }
 
-static void dw_general_f32(const dwc_dw_call *c) { dw_window(c, c->row_begin, c->row_end, 0, c->out_w); }
+/* `groups` side by side of V(lanes) pixels each, from column ox on, whose taps are all on the image: such a group is
+ * one pixel of V(lanes) * channels channels, whole vectors, and neighbours are the same vector of the next group. */
+static void dw_groups(const dwc_dw_call *c, int64_t ox, int64_t groups) {
+    const dwc_depthwise_stage *stage = c->stage;
+    const dwconv_window *w = &stage->window;
+    const int64_t width = V(lanes) * stage->channels; /* floats of a group */
+    dwc_dw_call wide = *c;
+    wide.channel_begin = 0;
+    wide.channel_end = width;
+    dw_strip s = {.call = &wide,
+                  .x_step = w->dilation_w * c->x_pixel,
+                  .taps = w->kernel_w,
+                  .long_taps = w->kernel_w,
+                  .row_begin = c->row_begin,
+                  .row_end = c->row_end,
+                  .row_step = w->dilation_h / dw_common_divisor(w->stride_h, w->dilation_h),
+                  .row_stride = w->stride_h / dw_common_divisor(w->stride_h, w->dilation_h),
+                  .group_step = width,
+                  .y_step = width};
+    for (int64_t done = 0; done < groups; done += s.count) {
+        const int narrow = groups - done <= DW_NARROW, most = narrow ? DW_NARROW : DW_WIDE;
+        s.count = (int)(groups - done < most ? groups - done : most);
+        s.inner = s.count == most;
+        s.x = (ox - c->pad_left) * c->x_pixel + done * width;
+        s.y = ox * c->y_pixel + done * width;
+        (narrow ? dw_narrow_0_1 : dw_wide_0_1)(&s);
+    }
+}
+
+static void dw_general_f32(const dwc_dw_call *c) {
+    const dwc_depthwise_stage *stage = c->stage;
+    const dwconv_window *w = &stage->window;
+    if (stage->group > 1 && c->x_pixel == stage->channels && c->y_pixel == stage->channels) {
+        const int64_t begin = c->pad_left < c->out_w ? c->pad_left : c->out_w;
+        const int64_t end =
+            dw_clamp(c->in_w + c->pad_left - (w->kernel_w - 1) * w->dilation_w, begin, c->out_w);
+        const int64_t groups = (end - begin) / V(lanes);
+        if (groups > 0) {
+            dw_window(c, c->row_begin, c->row_end, 0, begin);
+            dw_window(c, c->row_begin, c->row_end, end, c->out_w);
+            dw_groups(c, begin, groups);
+            if (begin + groups * V(lanes) < end)
+                dw_groups(c, end - V(lanes), 1); /* overlaps the group before */
+            return;
+        }
+    }
+    dw_window(c, c->row_begin, c->row_end, 0, c->out_w);
+}

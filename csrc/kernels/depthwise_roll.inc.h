@@ -10,9 +10,9 @@
  * are compile-time constants. */
 
 /* One input row. Bit ky of MASK: kernel row ky feeds its accumulators. */
-INLINE void V(roll_row)(V(vec) *a2, V(vec) *a1, V(vec) *a0, const float *x, int64_t step, const float *w, int lanes,
-                        const int MASK, const int T, const int S, const int LEFT, const int RIGHT, const int WHOLE,
-                        const int BLOCK) {
+INLINE void V(roll_row)(V(vec) * a2, V(vec) * a1, V(vec) * a0, const float *x, int64_t step, int64_t ahead,
+                        const float *w, int lanes, const int MASK, const int T, const int S, const int LEFT,
+                        const int RIGHT, const int WHOLE, const int BLOCK) {
     V(vec) weight[3][3];
     UNROLL for (int ky = 0; ky < 3; ky++) {
         if (!(MASK >> ky & 1)) continue;
@@ -22,6 +22,7 @@ INLINE void V(roll_row)(V(vec) *a2, V(vec) *a1, V(vec) *a0, const float *x, int6
     UNROLL for (int j = LEFT; j < (T - 1) * S + 3 - RIGHT; j++) {
         OPAQUE(x);
         const V(vec) v = WHOLE ? V(load)(x) : V(load_n)(x, lanes);
+        if (MASK & (S == 1 ? 1 : 3)) __builtin_prefetch(x + ahead, 0, 2);
         x += step;
         UNROLL for (int t = 0; t < T; t++) {
             const int kx = j - t * S;
@@ -38,7 +39,7 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
     const dwc_dw_call *c = s->call;
     const V(vec) bias = V(load)(w);
     const int64_t step = s->x_step, x_row = c->x_row, y_row = c->y_row;
-    const int64_t ring = c->ring_rows * x_row;
+    const int64_t ring = c->ring_rows * x_row, ahead = c->prefetch_rows * x_row;
     int64_t rows = s->row_end - s->row_begin;
     const int64_t iy = s->row_begin * S - c->pad_top;
     const int bottom = iy + (rows - 1) * S + 2 >= c->in_h; /* the last kernel row of the last output is padding */
@@ -58,7 +59,7 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
     }
 #define ROLL_ROW(A2, A1, A0, MASK)                                                                        \
     {                                                                                                     \
-        V(roll_row)(A2, A1, A0, x, step, w, lanes, MASK, T, S, LEFT, RIGHT, WHOLE, BLOCK);                \
+        V(roll_row)(A2, A1, A0, x, step, ahead, w, lanes, MASK, T, S, LEFT, RIGHT, WHOLE, BLOCK);                \
         ROLL_NEXT                                                                                         \
     }
 #define ROLL_STORE(A)                           \

@@ -1,9 +1,10 @@
 /* The end of a depthwise strip's row: activation, and the store of `count` outputs. Included once per suffix. */
-INLINE void V(dw_store)(const dw_strip *s, float *y, const V(vec) *acc, int lanes, const int T, const int WHOLE) {
+INLINE void V(dw_store)(const dw_strip *s, float *y, const V(vec) * acc, int lanes, const int T,
+                        const int WHOLE) {
     const dwconv_activation *act = &s->call->stage->activation;
     if (LIKELY(act->kind == DWCONV_CLIP)) {
         const V(vec) low = V(set1)(act->a), high = V(set1)(act->b);
-        UNROLL for (int t = 0; t < T; t++) {
+    UNROLL for (int t = 0; t < T; t++) {
             if (t >= s->count) break;
             const V(vec) v = V(min)(high, V(max)(low, acc[t]));
             OPAQUE(y);

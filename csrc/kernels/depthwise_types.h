@@ -29,15 +29,16 @@ typedef struct dw_tile {
  * count in that problem. Output t sees columns t * stride to t * stride + taps - 1. */
 typedef struct dw_strip {
     const dwc_dw_call *call;
-    int64_t x, x_step;             /* from an input row to column 0 (no place if that is padding), and between columns */
-    int64_t live_begin, live_end;  /* columns on the image that the outputs see */
-    int inner;                     /* all columns of T outputs are on the image */
-    int64_t stride;                /* columns from output to output */
-    int64_t taps, long_taps;       /* of a kernel row, and in its segments of full length */
-    int64_t row_begin, row_end;    /* output rows */
-    int64_t row_step, row_stride;  /* output rows row_step apart are row_stride inputs apart */
-    int64_t y, y_step;             /* from an output row to output 0, and from output to output */
-    int count;                     /* outputs to store */
+    int64_t x, x_step; /* from an input row to column 0 (no place if that is padding), and between columns */
+    int64_t live_begin, live_end; /* columns on the image that the outputs see */
+    int inner;                    /* all columns of T outputs are on the image */
+    int64_t stride;               /* columns from output to output; 0: outputs are whole groups of pixels */
+    int64_t group_step;           /* floats from the first column of an output to that of the next */
+    int64_t taps, long_taps;      /* of a kernel row, and in its segments of full length */
+    int64_t row_begin, row_end;   /* output rows */
+    int64_t row_step, row_stride; /* output rows row_step apart are row_stride inputs apart */
+    int64_t y, y_step;            /* from an output row to output 0, and from output to output */
+    int count;                    /* outputs to store */
 } dw_strip;
 
 typedef void (*dw_strip_function)(const dw_strip *);
@@ -82,6 +83,7 @@ INLINE unsigned dw_live(const dw_strip *s, int64_t first, int count) {
 /* The same for columns first + t * stride. */
 INLINE unsigned dw_live_apart(const dw_strip *s, int64_t first, int count) {
     unsigned live = 0;
+    if (s->stride == 0) return (1u << s->count) - 1;
     for (int t = 0; t < count; t++, first += s->stride)
         live |= (unsigned)(first >= s->live_begin && first < s->live_end) << t;
     return live;

@@ -10,7 +10,7 @@
  * SPREAD and WHOLE are compile-time constants, as is DW_HOLD: whether weights are held in registers. */
 
 /* A segment of KS taps of one input row for the output rows in ROWS (1: the first, 2: the second, 3: both). */
-INLINE void V(window_segment)(V(vec) *acc0, V(vec) *acc1, const float *x, int64_t step, const float *w0,
+INLINE void V(window_segment)(V(vec) * acc0, V(vec) * acc1, const float *x, int64_t step, const float *w0,
                               const float *w1, unsigned live, int lanes, const float *spread, const int ROWS,
                               const int KS, const int T, const int S, const int SPREAD, const int WHOLE,
                               const int BLOCK) {
@@ -49,7 +49,7 @@ INLINE void V(window_row)(const dw_strip *s, V(vec) *acc0, V(vec) *acc1, const f
     {                                                                                                            \
         unsigned live = ~0u;                                                                                     \
         if (!inner) live = S ? dw_live(s, kx, (T - 1) * S + TAPS) : dw_live_apart(s, kx, T);                     \
-        V(window_segment)(acc0, acc1, x, S ? x_step : x_step * s->stride, w0, w1, live, lanes, spread, ROWS,     \
+        V(window_segment)(acc0, acc1, x, S ? x_step : s->group_step, w0, w1, live, lanes, spread, ROWS,     \
                           TAPS, T, S ? S : 1, SPREAD, WHOLE, BLOCK);                                             \
         x += TAPS * x_step;                                                                                      \
         w0 += TAPS * BLOCK;                                                                                      \

@@ -29,8 +29,8 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
 #define MM_UNIT 8
 #include "matmul.inc.h"
 
-DW_ROLL(1)
-DW_ROLL(2)
+DW_ROLL(1, 7, 4)
+DW_ROLL(2, 7, 4)
 
 /* ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. */
 DW_SHAPE(5, 1, 2, 7)
