@@ -103,6 +103,9 @@ static void depthwise_rows(const block *b, const float *image, const float *ring
                               .in_w = b->x.width,
                               .ring_first = expanded ? first_row / b->ring_rows * b->ring_rows : 0,
                               .ring_rows = expanded ? b->ring_rows : b->x.height,
+                              /* the next chunk's input, which the product of this chunk gives time to arrive:
+                               * 256x256 32 -> 64 takes 3.1 ms instead of 3.35 */
+                              .prefetch_rows = expanded ? 0 : b->chunk_rows * b->plan->depthwise.window.stride_h,
                               .y = chunk,
                               .y_row = b->y.width * b->chunk_pixel,
                               .y_pixel = b->chunk_pixel,
