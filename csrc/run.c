@@ -32,18 +32,19 @@ static piece piece_of(const job *j, int64_t item) {
 /* Shorter strips cost more than they even out: every strip starts anew and reads rows of its neighbours. */
 #define SHORT_STRIP 28
 
-/* Cuts rows into strips of at most `rows`, a multiple of `unit`, so that all workers have some. */
-static void cut_rows(job *j, int64_t rows, int64_t unit, int workers) {
+/* Cuts rows into strips of a multiple of `unit`, so that all workers have the same number of items, or nearly. */
+static void cut_rows(job *j, int64_t unit, int workers) {
+    const int64_t out_h = j->extent.out_h, others = j->y.batch * j->blocks;
+    int64_t rows = out_h;
     if (workers > 1) {
-        const int64_t total = j->extent.out_h * j->y.batch * j->blocks;
-        const int64_t even = divide_up(total, ITEMS_PER_WORKER * (int64_t)workers);
-        const int64_t fair = divide_up(total, workers);
-        rows = smaller(rows, even < SHORT_STRIP ? smaller(fair, SHORT_STRIP) : even);
+        int64_t each = out_h * others / SHORT_STRIP / workers; /* strips per worker */
+        each = each < 1 ? 1 : smaller(each, ITEMS_PER_WORKER);
+        rows = smaller(rows, divide_up(out_h * others, each * workers));
     }
-    rows = divide_up(rows < 1 ? 1 : rows, unit) * unit;
-    j->strips = divide_up(j->extent.out_h, rows);
-    j->strip_rows = divide_up(divide_up(j->extent.out_h, j->strips), unit) * unit;
-    j->strips = divide_up(j->extent.out_h, j->strip_rows);
+    rows = divide_up(rows, unit) * unit;
+    j->strips = divide_up(out_h, rows);
+    j->strip_rows = divide_up(divide_up(out_h, j->strips), unit) * unit;
+    j->strips = divide_up(out_h, j->strip_rows);
 }
 
 /* ---- depthwise ---------------------------------------------------------------------------- */
@@ -98,7 +99,7 @@ static void run_depthwise(job *j, const dwconv_threads *threads) {
         block = divide_up(vectors * j->y.batch, ITEMS_PER_WORKER * (int64_t)workers);
     j->block_channels = smaller(block, vectors) * lanes;
     j->blocks = divide_up(j->y.channels, j->block_channels);
-    cut_rows(j, j->extent.out_h, s->kernel->tile_rows, workers);
+    cut_rows(j, s->kernel->tile_rows, workers);
     dwc_parallel(threads, workers, j->y.batch * j->strips * j->blocks, depthwise_task, j);
 }
 
@@ -163,7 +164,7 @@ static void run_matmul(job *j, const dwconv_threads *threads) {
         j->block_channels = divide_up(panels, smaller(panels, 4 * (int64_t)workers)) * s->panel;
         j->blocks = divide_up(s->group_outputs, j->block_channels);
     }
-    cut_rows(j, j->extent.out_h, 1, workers);
+    cut_rows(j, 1, workers);
     dwc_parallel(threads, workers, j->y.batch * j->strips * j->blocks, matmul_task, j);
 }
 
