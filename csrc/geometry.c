@@ -278,6 +278,10 @@ static dwconv_status resolve(const dwconv_tensor *t, dwc_view *v) {
     if (!t->image_stride && llabs(v->row) > limit / v->height) return DWCONV_OVERFLOW;
     v->image = t->image_stride ? t->image_stride : v->height * v->row;
     if (v->image > limit || v->image < -limit) return DWCONV_OVERFLOW;
+    /* Strides of axes with one element say nothing, and may be absurd: kernels multiply them by padding. */
+    if (v->width == 1) v->pixel = v->channels;
+    if (v->height == 1) v->row = v->width * v->pixel;
+    if (v->batch <= 1) v->image = v->height * v->row;
     if (v->batch == 0) return DWCONV_OK;
     if (!v->data) return DWCONV_NULL_POINTER;
     return (uintptr_t)v->data % sizeof(float) ? DWCONV_MISALIGNED : DWCONV_OK;

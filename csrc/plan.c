@@ -57,7 +57,10 @@ static void choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table, dw
 /* ---- stages ------------------------------------------------------------------------------- */
 
 static dwc_depthwise_stage depthwise_stage(const dwconv_depthwise_desc *d) {
-    return (dwc_depthwise_stage){.window = d->window,
+    dwconv_window window = d->window;
+    if (window.kernel_h == 1) window.dilation_h = 1; /* a single tap is as good without */
+    if (window.kernel_w == 1) window.dilation_w = 1;
+    return (dwc_depthwise_stage){.window = window,
                                  .in_channels = d->channels,
                                  .multiplier = d->multiplier,
                                  .channels = d->channels * d->multiplier,
