@@ -68,10 +68,9 @@ def test_plan_tells_scratch_and_ring_of_blocks_only(isa: str) -> None:
 @native
 def test_plan_leaves_small_work_on_one_worker(isa: str) -> None:
     with using(isa):
-        assert facts("depthwise 4 4 8 3 1", threads=2)["workers"].startswith("1 of 2 threads")
-        assert facts("depthwise 4 4 8 3 1")[
-            "work"
-        ] == "1 item: 1 image x 1 strip of {} x 1 block of 8 channels".format("4 rows of 4 pixels")
+        small = facts("depthwise 4 4 8 3 1", threads=2)
+    assert small["workers"].startswith("1 of 2 threads")
+    assert small["work"] == "1 item: 1 image x 1 strip of 4 rows of 4 pixels x 1 block of 8 channels"
 
 
 def test_plan_without_the_core_counts_the_work(capsys: pytest.CaptureFixture[str]) -> None:
