@@ -171,12 +171,11 @@ def _count(number: int, what: str) -> str:
 
 def _roofline(flops: int, moved: int, gflops: float | None, gbs: float | None) -> list[tuple[str, str]]:
     """In microseconds; a bound whose rate is unknown is left out."""
-    times = {}
+    times, rates = {}, {}
     if gflops is not None:
-        times["arithmetic"] = flops / gflops / 1000
+        times["arithmetic"], rates["arithmetic"] = flops / gflops / 1000, f"{gflops:g} GFLOP/s"
     if gbs is not None:
-        times["memory"] = moved / gbs / 1000
-    rates = {"arithmetic": f"{gflops} GFLOP/s", "memory": f"{gbs} GB/s"}
+        times["memory"], rates["memory"] = moved / gbs / 1000, f"{gbs:g} GB/s"
     lines = [(f"  {bound}", f"{time:.3g} us at {rates[bound]}") for bound, time in times.items()]
     if len(times) == 2:
         bound = max(times, key=lambda bound: times[bound])
