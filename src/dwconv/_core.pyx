@@ -344,7 +344,7 @@ cdef class Plan:
         return tuple(dwconv_plan_panel(self.plan, index) for index in range(len(self.kernels)))
 
     def cut(self, input_shape, int threads):
-        """The dwconv_cut of a contiguous input [batch, height, width, channels]: how a run shares the work out."""
+        """How a run on a contiguous input [batch, height, width, channels] is cut: a dwconv_cut."""
         cdef int64_t shape[4]
         cdef dwconv_threads workers
         cdef dwconv_cut cut
