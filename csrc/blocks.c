@@ -25,6 +25,8 @@ typedef struct block {
     int64_t ring_rows, chunk_rows;
     int64_t ring_pixel, chunk_pixel; /* floats from pixel to pixel in scratch */
     int64_t worker_floats;
+    double nanoseconds; /* estimate for one worker */
+    int workers;
     float *scratch;
 } block;
 
@@ -165,25 +167,52 @@ static void band_task(void *context, int64_t item, int worker) {
     }
 }
 
-void dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
-                   const dwconv_threads *threads) {
-    block b = {.plan = plan, .x = *x, .y = *y, .scratch = scratch};
-    const dwc_depthwise_stage *d = &plan->depthwise;
+/* All of a block but its scratch: sizes, bands and how many workers share them. */
+static dwconv_status cut_block(block *b, const dwconv_threads *threads) {
+    const dwc_view *x = &b->x, *y = &b->y;
+    const dwc_depthwise_stage *d = &b->plan->depthwise;
     const int64_t in_shape[4] = {x->batch, x->height, x->width, x->channels};
     const int64_t out_shape[4] = {y->batch, y->height, y->width, y->channels};
-    if (dwc_window_extent(&d->window, x->height, x->width, &b.extent) != DWCONV_OK || !size_scratch(&b))
-        return;
-    b.add_residual = dwc_residual_applies(&plan->desc, in_shape, out_shape);
+    const dwconv_status status = dwc_window_extent(&d->window, x->height, x->width, &b->extent);
+    if (status != DWCONV_OK) return status;
+    if (!size_scratch(b)) return DWCONV_OVERFLOW;
+    b->add_residual = dwc_residual_applies(&b->plan->desc, in_shape, out_shape);
     const double in_pixels = (double)x->batch * (double)x->height * (double)x->width;
     const double out_pixels = (double)y->batch * (double)y->height * (double)y->width;
     const double work =
         out_pixels * (double)d->channels * (double)(d->window.kernel_h * d->window.kernel_w + y->channels) +
-        (plan->has_expand ? in_pixels * (double)x->channels * (double)d->in_channels : 0.0);
-    const int workers = dwc_worker_count(
-        threads, dwc_nanoseconds(work, in_pixels * (double)x->channels + out_pixels * (double)y->channels));
-    b.bands =
-        x->batch % workers == 0 ? 1 : smaller(workers, b.extent.out_h); /* equal shares, the least halo */
-    b.band_rows = (b.extent.out_h + b.bands - 1) / b.bands;
-    b.bands = (b.extent.out_h + b.band_rows - 1) / b.band_rows;
-    dwc_parallel(threads, workers, x->batch * b.bands, band_task, &b);
+        (b->plan->has_expand ? in_pixels * (double)x->channels * (double)d->in_channels : 0.0);
+    b->nanoseconds =
+        dwc_nanoseconds(work, in_pixels * (double)x->channels + out_pixels * (double)y->channels);
+    b->workers = dwc_worker_count(threads, b->nanoseconds);
+    /* equal shares, the least halo */
+    b->bands = x->batch % b->workers == 0 ? 1 : smaller(b->workers, b->extent.out_h);
+    b->band_rows = (b->extent.out_h + b->bands - 1) / b->bands;
+    b->bands = (b->extent.out_h + b->band_rows - 1) / b->band_rows;
+    return DWCONV_OK;
+}
+
+dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                            const dwconv_threads *threads, dwconv_cut *result) {
+    block b = {.plan = plan, .x = *x, .y = *y};
+    const dwconv_status status = cut_block(&b, threads);
+    if (status == DWCONV_OK)
+        *result = (dwconv_cut){.nanoseconds = b.nanoseconds,
+                               .workers = b.workers,
+                               .images = x->batch,
+                               .strips = b.bands,
+                               .strip_rows = b.band_rows,
+                               .row_pixels = y->width,
+                               .blocks = 1,
+                               .block_channels = y->channels,
+                               .chunk_rows = b.chunk_rows,
+                               .ring_rows = b.ring_rows};
+    return status;
+}
+
+void dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
+                   const dwconv_threads *threads) {
+    block b = {.plan = plan, .x = *x, .y = *y, .scratch = scratch};
+    if (cut_block(&b, threads) == DWCONV_OK)
+        dwc_parallel(threads, b.workers, x->batch * b.bands, band_task, &b);
 }

@@ -240,6 +240,8 @@ DWCONV_API size_t dwconv_plan_bytes(const dwconv_plan *plan); /* memory it occup
 DWCONV_API dwconv_isa dwconv_plan_isa(const dwconv_plan *plan);
 /* The kernels of its stages, one after the other; NULL for index >= number of stages. */
 DWCONV_API const char *dwconv_plan_kernel(const dwconv_plan *plan, int index);
+/* The columns of a full panel of weights of that stage, which decide its tile; 0: it is depthwise. */
+DWCONV_API int64_t dwconv_plan_panel(const dwconv_plan *plan, int index);
 
 /* Shapes are {batch, height, width, channels}. A batch of 0 is allowed and gives an empty result. */
 DWCONV_API dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int64_t input[4],
@@ -284,6 +286,23 @@ typedef struct dwconv_threads {
 DWCONV_API dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input,
                                     const dwconv_tensor *output, void *scratch, size_t scratch_bytes,
                                     const dwconv_threads *threads);
+
+/* How dwconv_run shares the work out: images * strips * blocks items. A 1x1 convolution with stride 1 sees
+ * a contiguous batch as one image of single-pixel rows. */
+typedef struct dwconv_cut {
+    double nanoseconds; /* the cost model's estimate for one worker */
+    int workers;        /* that share the items; 1: the calling thread alone */
+    int64_t images;
+    int64_t strips, strip_rows; /* of output rows; the last strip may have fewer */
+    int64_t row_pixels;
+    int64_t blocks, block_channels; /* of output channels; the last block may have fewer */
+    int64_t chunk_rows;             /* separable, inverted residual: output rows per step; else 0 */
+    int64_t ring_rows;              /* expanded rows that are kept; 0 without an expansion */
+} dwconv_cut;
+
+/* For contiguous tensors, input of this shape. All zero, workers 1, where the batch is 0. */
+DWCONV_API dwconv_status dwconv_plan_cut(const dwconv_plan *plan, const int64_t input[4],
+                                         const dwconv_threads *threads, dwconv_cut *cut);
 
 /* ---- the oracle ----------------------------------------------------------------------------- */
 

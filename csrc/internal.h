@@ -173,6 +173,9 @@ DWC_HIDDEN void dwc_run_matmul_rows(const dwc_matmul_rows *rows);
 
 DWC_HIDDEN void dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
                               const dwconv_threads *threads);
+/* How dwc_run_block shares the work out. */
+DWC_HIDDEN dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                                       const dwconv_threads *threads, dwconv_cut *result);
 /* Bytes of scratch that a worker needs for images of this size; 0 if the plan is not a block. */
 DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4], size_t *bytes);
 

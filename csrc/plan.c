@@ -295,6 +295,16 @@ const char *dwconv_plan_kernel(const dwconv_plan *plan, int index) {
     return index >= 0 && index < count ? kernels[index]->name : NULL;
 }
 
+int64_t dwconv_plan_panel(const dwconv_plan *plan, int index) {
+    int64_t panels[3] = {0};
+    int count = 0;
+    if (!plan) return 0;
+    if (plan->has_expand) panels[count++] = plan->expand.panel;
+    if (plan->has_depthwise) count++;
+    if (plan->has_matmul) panels[count++] = plan->matmul.panel;
+    return index >= 0 && index < count ? panels[index] : 0;
+}
+
 dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int64_t input[4], int64_t output[4]) {
     if (!plan || !input || !output) return DWCONV_NULL_POINTER;
     return dwc_output_shape(&plan->desc, input, output);

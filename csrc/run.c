@@ -12,6 +12,8 @@ typedef struct job {
     dwc_extent extent;
     int64_t strips, strip_rows;     /* of output rows */
     int64_t blocks, block_channels; /* of output channels */
+    double nanoseconds;             /* estimate for one worker */
+    int workers;
 } job;
 
 typedef struct piece {
@@ -33,8 +35,9 @@ static piece piece_of(const job *j, int64_t item) {
 #define SHORT_STRIP 28
 
 /* Cuts rows into strips of a multiple of `unit`, so that all workers have the same number of items, or nearly. */
-static void cut_rows(job *j, int64_t unit, int workers) {
+static void cut_rows(job *j, int64_t unit) {
     const int64_t out_h = j->extent.out_h, others = j->y.batch * j->blocks;
+    const int64_t workers = j->workers;
     int64_t rows = out_h;
     if (workers > 1) {
         int64_t each = out_h * others / SHORT_STRIP / workers; /* strips per worker */
@@ -81,26 +84,25 @@ static void depthwise_task(void *context, int64_t item, int worker) {
 /* An image, input and output, of which a worker's share stays in its second-level cache. */
 #define RESIDENT_FLOATS (512 * 1024 / (int64_t)sizeof(float))
 
-static void run_depthwise(job *j, const dwconv_threads *threads) {
+static void cut_depthwise(job *j, const dwconv_threads *threads) {
     const dwc_depthwise_stage *s = &j->plan->depthwise;
     const int lanes = j->plan->table->lanes;
     const double outputs =
         (double)j->y.batch * (double)j->y.height * (double)j->y.width * (double)j->y.channels;
     const double inputs =
         (double)j->x.batch * (double)j->x.height * (double)j->x.width * (double)j->x.channels;
-    const int workers = dwc_worker_count(
-        threads,
-        dwc_nanoseconds(outputs * (double)(s->window.kernel_h * s->window.kernel_w), inputs + outputs));
+    j->nanoseconds =
+        dwc_nanoseconds(outputs * (double)(s->window.kernel_h * s->window.kernel_w), inputs + outputs);
+    j->workers = dwc_worker_count(threads, j->nanoseconds);
     const int64_t vectors = divide_up(j->y.channels, lanes);
     /* Whole pixels are read in the order of memory: blocks of channels are slower, also where weights exceed the
      * first-level cache. Only where all is in the second-level caches may workers share channels for nothing. */
     int64_t block = vectors;
-    if (workers > 1 && (inputs + outputs) / (double)j->y.batch <= (double)RESIDENT_FLOATS * 2 * workers)
-        block = divide_up(vectors * j->y.batch, ITEMS_PER_WORKER * (int64_t)workers);
+    if (j->workers > 1 && (inputs + outputs) / (double)j->y.batch <= (double)RESIDENT_FLOATS * 2 * j->workers)
+        block = divide_up(vectors * j->y.batch, ITEMS_PER_WORKER * (int64_t)j->workers);
     j->block_channels = smaller(block, vectors) * lanes;
     j->blocks = divide_up(j->y.channels, j->block_channels);
-    cut_rows(j, s->kernel->tile_rows, workers);
-    dwc_parallel(threads, workers, j->y.batch * j->strips * j->blocks, depthwise_task, j);
+    cut_rows(j, s->kernel->tile_rows);
 }
 
 /* ---- pointwise and dense ------------------------------------------------------------------ */
@@ -149,23 +151,74 @@ static void flatten(job *j, const dwconv_window *w) {
     j->extent.out_h = y->height;
 }
 
-static void run_matmul(job *j, const dwconv_threads *threads) {
+static void cut_matmul(job *j, const dwconv_threads *threads) {
     const dwc_matmul_stage *s = &j->plan->matmul;
     const double pixels = (double)j->y.batch * (double)j->y.height * (double)j->y.width;
     const double weights = (double)s->depth * (double)s->group_outputs * (double)s->groups;
-    const int workers = dwc_worker_count(
-        threads, dwc_nanoseconds(pixels * weights, pixels * (double)j->y.channels + weights));
+    j->nanoseconds = dwc_nanoseconds(pixels * weights, pixels * (double)j->y.channels + weights);
+    j->workers = dwc_worker_count(threads, j->nanoseconds);
     flatten(j, &s->window);
     j->blocks = 1;
     j->block_channels = j->y.channels;
-    if (workers > 1 && s->groups == 1 &&
-        pixels < 28.0 * workers) { /* few pixels: share out the panels instead */
+    if (j->workers > 1 && s->groups == 1 &&
+        pixels < 28.0 * j->workers) { /* few pixels: share out the panels instead */
         const int64_t panels = divide_up(s->group_outputs, s->panel);
-        j->block_channels = divide_up(panels, smaller(panels, 4 * (int64_t)workers)) * s->panel;
+        j->block_channels = divide_up(panels, smaller(panels, 4 * (int64_t)j->workers)) * s->panel;
         j->blocks = divide_up(s->group_outputs, j->block_channels);
     }
-    cut_rows(j, 1, workers);
-    dwc_parallel(threads, workers, j->y.batch * j->strips * j->blocks, matmul_task, j);
+    cut_rows(j, 1);
+}
+
+/* ---- any single operation ----------------------------------------------------------------- */
+
+static dwconv_status cut(job *j, const dwconv_threads *threads) {
+    const dwconv_plan *plan = j->plan;
+    const dwconv_window *window = plan->has_depthwise ? &plan->depthwise.window : &plan->matmul.window;
+    const dwconv_status status = dwc_window_extent(window, j->x.height, j->x.width, &j->extent);
+    if (status != DWCONV_OK) return status;
+    if (plan->has_depthwise)
+        cut_depthwise(j, threads);
+    else
+        cut_matmul(j, threads);
+    return DWCONV_OK;
+}
+
+/* The view of a contiguous tensor; 0 if its size does not fit int64. */
+static int dense_view(const int64_t shape[4], dwc_view *v) {
+    int64_t elements;
+    *v = (dwc_view){.batch = shape[0],
+                    .height = shape[1],
+                    .width = shape[2],
+                    .channels = shape[3],
+                    .row = shape[2] * shape[3],
+                    .pixel = shape[3]};
+    return dwc_multiply(v->height, v->row, &v->image) && dwc_multiply(v->batch, v->image, &elements);
+}
+
+dwconv_status dwconv_plan_cut(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,
+                              dwconv_cut *result) {
+    int64_t output[4];
+    job j = {.plan = plan};
+    if (!plan || !input || !result) return DWCONV_NULL_POINTER;
+    if (threads && threads->count < 0) return DWCONV_BAD_VALUE;
+    dwconv_status status = dwc_output_shape(&plan->desc, input, output);
+    if (status != DWCONV_OK) return status;
+    if (!dense_view(input, &j.x) || !dense_view(output, &j.y)) return DWCONV_OVERFLOW;
+    *result = (dwconv_cut){.workers = 1};
+    if (j.x.batch == 0) return DWCONV_OK;
+    if (plan->has_depthwise && plan->has_matmul) return dwc_block_cut(plan, &j.x, &j.y, threads, result);
+    status = cut(&j, threads);
+    if (status != DWCONV_OK) return status;
+    const piece first = piece_of(&j, 0);
+    *result = (dwconv_cut){.nanoseconds = j.nanoseconds,
+                           .workers = j.workers,
+                           .images = j.y.batch,
+                           .strips = j.strips,
+                           .strip_rows = first.row_end,
+                           .row_pixels = j.y.width,
+                           .blocks = j.blocks,
+                           .block_channels = first.channel_end};
+    return DWCONV_OK;
 }
 
 /* ---- the call ----------------------------------------------------------------------------- */
@@ -209,12 +262,9 @@ dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input, co
         if (status == DWCONV_OK) dwc_run_block(plan, &j.x, &j.y, scratch, threads);
         return status;
     }
-    const dwconv_window *window = plan->has_depthwise ? &plan->depthwise.window : &plan->matmul.window;
-    status = dwc_window_extent(window, j.x.height, j.x.width, &j.extent);
-    if (status != DWCONV_OK) return status;
-    if (plan->has_depthwise)
-        run_depthwise(&j, threads);
-    else
-        run_matmul(&j, threads);
-    return DWCONV_OK;
+    status = cut(&j, threads);
+    if (status == DWCONV_OK)
+        dwc_parallel(threads, j.workers, j.y.batch * j.strips * j.blocks,
+                     plan->has_depthwise ? depthwise_task : matmul_task, &j);
+    return status;
 }

@@ -110,6 +110,11 @@ cdef extern from "dwconv.h" nogil:
     ctypedef struct dwconv_threads:
         int count
 
+    ctypedef struct dwconv_cut:
+        double nanoseconds
+        int workers
+        int64_t images, strips, strip_rows, row_pixels, blocks, block_channels, chunk_rows, ring_rows
+
     const uint32_t DWCONV_FLUSH_DENORMAL_WEIGHTS
     const size_t DWCONV_ALIGNMENT
 
@@ -125,6 +130,10 @@ cdef extern from "dwconv.h" nogil:
     size_t dwconv_plan_bytes(const dwconv_plan *)
     dwconv_isa dwconv_plan_isa(const dwconv_plan *)
     const char *dwconv_plan_kernel(const dwconv_plan *, int)
+    int64_t dwconv_plan_panel(const dwconv_plan *, int)
+    dwconv_status dwconv_plan_cut(
+        const dwconv_plan *, const int64_t *, const dwconv_threads *, dwconv_cut *
+    )
     dwconv_status dwconv_output_shape(const dwconv_plan *, const int64_t *, int64_t *)
     dwconv_status dwconv_scratch_size(const dwconv_plan *, const int64_t *, int, size_t *)
     dwconv_status dwconv_run(

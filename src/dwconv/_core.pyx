@@ -338,6 +338,24 @@ cdef class Plan:
             names.append(dwconv_plan_kernel(self.plan, <int>len(names)).decode())
         return tuple(names)
 
+    @property
+    def panels(self):
+        """The columns of a full panel of weights of each of them; 0 for a depthwise one."""
+        return tuple(dwconv_plan_panel(self.plan, index) for index in range(len(self.kernels)))
+
+    def cut(self, input_shape, int threads):
+        """How a run on a contiguous input [batch, height, width, channels] is cut: a dwconv_cut."""
+        cdef int64_t shape[4]
+        cdef dwconv_threads workers
+        cdef dwconv_cut cut
+        memset(&workers, 0, sizeof(workers))
+        workers.count = threads
+        shape[0], shape[1], shape[2], shape[3] = input_shape
+        cdef dwconv_status status = dwconv_plan_cut(self.plan, shape, &workers, &cut)
+        if status != DWCONV_OK:
+            raise error_of(status, self.name)
+        return cut  # as a dict
+
     def scratch_size(self, input_shape, int threads=1):
         """Bytes of scratch memory for an input [batch, height, width, channels]."""
         cdef int64_t shape[4]

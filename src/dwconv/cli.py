@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import platform
 import runpy
 import sys
@@ -13,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dwconv import demo, verify
+from dwconv import demo, explain, verify
 from dwconv.config import config
+from dwconv.geometry import MAX_THREADS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +36,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dwconv {config()['version']}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    info = commands.add_parser("info", help="what runs the operations here, and why")
+    info = commands.add_parser(
+        "info",
+        help="what runs the operations here, and why",
+        epilog="; ".join(f"{kind} {sizes}" for kind, sizes in explain.FORMS.items()),
+    )
+    info.add_argument(
+        "--plan",
+        nargs="+",
+        metavar=("OPERATION", "SIZE"),
+        help='the kernels, the blocking and the roofline of an operation with padding "same"; forms: below',
+    )
+    info.add_argument("--threads", type=_threads, metavar="N", help="with --plan: at most so many threads")
+    info.add_argument("--gflops", type=_rate, metavar="X", help="with --plan: peak of these threads, GFLOP/s")
+    info.add_argument("--gbs", type=_rate, metavar="X", help="with --plan: their memory bandwidth, GB/s")
     info.set_defaults(run=_info)
 
     check = commands.add_parser("verify", help="check every kernel that this machine can run")
@@ -53,8 +68,35 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _info(_: argparse.Namespace) -> int:
-    for label, value in _facts(config()):
+def _threads(word: str) -> int:
+    if not (word.isdecimal() and 1 <= int(word) <= MAX_THREADS):
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 to {MAX_THREADS}, not {word!r}")
+    return int(word)
+
+
+def _rate(word: str) -> float:
+    try:
+        rate = float(word)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {word!r}")
+    return rate
+
+
+def _info(options: argparse.Namespace) -> int:
+    rates = options.threads, options.gflops, options.gbs
+    try:
+        if options.plan:
+            lines = explain.facts(options.plan, *rates)
+        elif rates != (None, None, None):
+            raise ValueError("--threads, --gflops and --gbs belong to --plan")
+        else:
+            lines = _facts(config())
+    except (ValueError, MemoryError) as error:
+        print(f"dwconv info: {error}", file=sys.stderr)
+        return 2
+    for label, value in lines:
         print(f"{label:<20}{value}")
     return 0
 

@@ -302,6 +302,32 @@ static void test_runs(void) {
     dwconv_plan_destroy(plan);
 }
 
+static void test_cut(void) {
+    dwconv_desc d = pointwise();
+    dwconv_plan *plan = NULL;
+    dwconv_cut cut;
+    const dwconv_threads negative = {.count = -1};
+    CONTEXT("cut");
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&d, &plan));
+    if (!plan) return;
+    const int64_t shape[4] = {1, 8, 8, 4}, empty[4] = {0, 8, 8, 4}, wrong[4] = {1, 8, 8, 5};
+    const int64_t vast[4] = {INT32_MAX, INT32_MAX, INT32_MAX, 4};
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, shape, NULL, &cut));
+    CHECK(cut.workers == 1 && cut.images == 1 && cut.strips == 1 && cut.blocks == 1);
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, empty, NULL, &cut));
+    CHECK(cut.workers == 1 && cut.images == 0);
+    CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_plan_cut(NULL, shape, NULL, &cut));
+    CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_plan_cut(plan, NULL, NULL, &cut));
+    CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_plan_cut(plan, shape, NULL, NULL));
+    CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_plan_cut(plan, shape, &negative, &cut));
+    CHECK_STATUS(DWCONV_BAD_SHAPE, dwconv_plan_cut(plan, wrong, NULL, &cut));
+    CHECK_STATUS(DWCONV_OVERFLOW, dwconv_plan_cut(plan, vast, NULL, &cut));
+    CHECK(dwconv_plan_panel(plan, 0) > 0);
+    CHECK(dwconv_plan_panel(plan, 1) == 0 && dwconv_plan_panel(plan, -1) == 0);
+    CHECK(dwconv_plan_panel(NULL, 0) == 0);
+    dwconv_plan_destroy(plan);
+}
+
 static void test_scratch(void) {
     dwconv_desc d = separable();
     dwconv_plan *plan = NULL;
@@ -356,6 +382,7 @@ void test_statuses(void) {
     test_plan_memory();
     test_instruction_sets();
     test_runs();
+    test_cut();
     test_scratch();
     test_residuals();
 }

@@ -103,6 +103,35 @@ static void check_batch(const problem *p, dwconv_isa isa, const buffer *x, const
     }
 }
 
+static void counting_for(void *pool, int64_t items, dwconv_task task, void *context) {
+    *(int64_t *)pool = items;
+    for (int64_t i = 0; i < items; i++) task(context, i, 0);
+}
+
+/* What dwconv_plan_cut tells is what a pool is handed. */
+static void check_cut(const problem *p, dwconv_isa isa, const buffer *x) {
+    for (int count = 1; count <= 3; count++) {
+        int64_t handed = 0;
+        const dwconv_threads threads = {.count = count, .run = counting_for, .pool = &handed};
+        dwconv_desc desc = p->desc;
+        dwconv_plan *plan = NULL;
+        dwconv_cut cut = {0};
+        buffer y;
+        desc.isa = isa;
+        buffer_create(&y, p->output, DENSE);
+        CHECK_STATUS(DWCONV_OK, problem_run(p, isa, x, &y, &threads));
+        CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&desc, &plan));
+        CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, p->input, &threads, &cut));
+        const int64_t items = cut.images * cut.strips * cut.blocks;
+        CHECK(handed == (cut.workers > 1 && items > 1 ? items : 0));
+        CHECK(p->output[0] == 0 || cut.blocks * cut.block_channels >= p->output[3]);
+        CHECK(cut.images * cut.strips * cut.strip_rows * cut.row_pixels >=
+              p->output[0] * p->output[1] * p->output[2]);
+        dwconv_plan_destroy(plan);
+        buffer_free(&y);
+    }
+}
+
 /* ---- one plan, many threads at once --------------------------------------------------------- */
 
 typedef struct caller {
@@ -160,6 +189,7 @@ static void check_shape(const shape *s, rng *r) {
         buffer_create(&serial, p.output, DENSE);
         CHECK_STATUS(DWCONV_OK, problem_run(&p, (dwconv_isa)isa, &x, &serial, NULL));
         check_thread_counts(&p, (dwconv_isa)isa, &x, &serial);
+        check_cut(&p, (dwconv_isa)isa, &x);
         check_layouts(&p, (dwconv_isa)isa, &x, &serial);
         check_batch(&p, (dwconv_isa)isa, &x, &serial);
         check_concurrent_callers(&p, (dwconv_isa)isa, &x, &serial);

@@ -1,0 +1,183 @@
+"""`dwconv info --plan`: which kernels and blocking an operation on one image gets, and its roofline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import build
+from .build import Sliding
+from .config import get_num_threads
+from .engine import create_plan
+from .geometry import Shape, Window, integer, shape
+from .operation import Operation
+
+# The sizes that an operation takes; those in brackets may be left out, from the last on.
+FORMS = {
+    "depthwise": "H W C K S [DILATION] [MULTIPLIER]",
+    "pointwise": "H W K N",
+    "conv": "H W K N KERNEL STRIDE",
+    "separable": "H W C N K S",
+    "inverted_residual": "H W CIN E COUT K S",
+}
+
+
+def parse(words: Sequence[str]) -> tuple[Operation, Shape]:
+    """The operation that words like "depthwise 112 112 32 3 1" name, and its input; padding is "same".
+
+    Raises ValueError, which names the form, unless they are one of `FORMS` in integers from 1 on. An
+    inverted residual with E 0 has no expansion.
+    """
+    kind, *numbers = words
+    if kind not in FORMS:
+        raise ValueError(f"--plan {kind}: there is no such operation; there are {', '.join(FORMS)}")
+    names = [name.strip("[]") for name in FORMS[kind].split()]
+    optional = FORMS[kind].count("[")
+    where = f"--plan {kind} {FORMS[kind]}"
+    if not len(names) - optional <= len(numbers) <= len(names):
+        raise ValueError(f"{where}: {len(numbers)} sizes were given")
+    sizes = [
+        _size(f"{where}: {name}", word, 0 if name == "E" else 1)
+        for name, word in zip(names, numbers, strict=False)
+    ]
+    sizes += [1] * (len(names) - len(sizes))
+    height, width, channels = sizes[:3]
+    return _operation(kind, channels, sizes[3:]), (1, height, width, channels)
+
+
+def _size(where: str, word: str, low: int) -> int:
+    if not word.lstrip("-").isdecimal():
+        raise ValueError(f"{where} must be an integer, not {word!r}")
+    return integer(where, int(word), low)
+
+
+def _operation(kind: str, channels: int, sizes: list[int]) -> Operation:
+    if kind == "depthwise":
+        kernel, stride, dilation, multiplier = sizes
+        sliding = Sliding(stride, "same", dilation)
+        return build.depthwise(kind, _filters(kernel, channels, multiplier), sliding, None, None)
+    if kind == "pointwise":
+        return build.pointwise(kind, _filters(1, channels, *sizes), 1, None, None)
+    if kind == "conv":
+        outputs, kernel, stride = sizes
+        return build.conv(kind, _filters(kernel, channels, outputs), Sliding(stride, "same"), None, None, 1)
+    if kind == "separable":
+        outputs, kernel, stride = sizes
+        first, last = _filters(kernel, channels, 1), _filters(1, channels, outputs)
+        return build.separable(kind, first, last, Sliding(stride, "same"), None, None, None, None)
+    expanded, outputs, kernel, stride = sizes
+    expand = _filters(1, channels, expanded) if expanded else None
+    first, last = _filters(kernel, expanded or channels, 1), _filters(1, expanded or channels, outputs)
+    sliding = Sliding(stride, "same")
+    return build.inverted_residual(kind, expand, first, last, sliding, None, None, None, None, None)
+
+
+def _filters(kernel: int, inputs: int, outputs: int) -> Any:
+    return np.zeros((kernel, kernel, inputs, outputs), np.float32)
+
+
+# ---- what there is to do ----------------------------------------------------------------------
+
+
+def real_taps(window: Window, axis: int, size: int) -> int:
+    """How many taps of all outputs along an axis fall on the image and not on padding."""
+    outputs, before = window.extent(axis, size)
+    stride, dilation = window.strides[axis], window.dilations[axis]
+    taps = 0
+    for tap in range(window.kernel[axis]):
+        offset = tap * dilation - before  # output o sees o * stride + offset
+        first = max(0, -(offset // stride))
+        taps += max(0, min(outputs, (size - 1 - offset) // stride + 1) - first)
+    return taps
+
+
+def multiply_adds(operation: Operation, x: Shape) -> int:
+    total = 0
+    for stage, (batch, height, width, _) in zip(operation.stages, operation.shapes(x), strict=False):
+        taps = real_taps(stage.window, 0, height) * real_taps(stage.window, 1, width)
+        summed = 1 if stage.kind == "depthwise" else stage.in_channels // stage.groups
+        total += batch * taps * summed * stage.out_channels
+    return total
+
+
+# ---- what is said -----------------------------------------------------------------------------
+
+
+def facts(
+    words: Sequence[str], threads: int | None = None, gflops: float | None = None, gbs: float | None = None
+) -> list[tuple[str, str]]:
+    """(label, text) for an operation in the words of `parse`, on at most so many threads.
+
+    The roofline needs what the threads reach together: `gflops`, two to a multiply-add, and `gbs`, 10^9 bytes
+    per second. Raises ValueError where the words are not understood, MemoryError where filters are too large.
+    """
+    threads = get_num_threads() if threads is None else threads
+    operation, x = parse(words)
+    y = operation.output_shape(shape("x", x))
+    work = multiply_adds(operation, x)
+    inputs, outputs = 4 * math.prod(x), 4 * math.prod(y)
+    filters = sum(stage.filters.nbytes for stage in operation.stages)
+    lines = [("operation", f"{' '.join(words)}: {_sizes(x)} -> {_sizes(y)}")]
+    lines += _plan_facts(operation, x, threads)
+    lines += [
+        ("multiply-adds", f"{work:,} on real taps, padding left out"),
+        ("bytes", f"{inputs:,} in, {outputs:,} out, {filters:,} of filters"),
+    ]
+    return lines + _roofline(2 * work, inputs + outputs + filters, gflops, gbs)
+
+
+def _sizes(x: Shape) -> str:
+    return "x".join(map(str, x[1:]))
+
+
+def _plan_facts(operation: Operation, x: Shape, threads: int) -> list[tuple[str, str]]:
+    plan = create_plan(operation)
+    if plan is None:
+        return [("kernels", "none: NumPy computes")]
+    lines = [("instruction set", plan.isa)]
+    for kernel, panel in zip(plan.kernels, plan.panels, strict=True):
+        lines.append(("kernel", f"{kernel}; panel of {panel} columns" if panel else kernel))
+    cut = plan.cut(x, threads)
+    lines += [
+        ("packed", f"{plan.nbytes:,} bytes, plan included"),
+        ("scratch", f"{plan.scratch_size(x):,} bytes per thread"),
+        ("work", _work(cut)),
+    ]
+    if cut["chunk_rows"]:
+        ring = f" from a ring of {cut['ring_rows']} expanded rows" if cut["ring_rows"] else ""
+        lines.append(("strip", f"{_count(cut['chunk_rows'], 'row')} at a time{ring}"))
+    workers = min(cut["workers"], cut["images"] * cut["strips"] * cut["blocks"])
+    estimate = f"the cost model estimates {cut['nanoseconds'] / 1000:.3g} us for one"
+    return [*lines, ("workers", f"{workers} of {_count(threads, 'thread')}; {estimate}")]
+
+
+def _work(cut: dict[str, Any]) -> str:
+    images, strips, blocks = cut["images"], cut["strips"], cut["blocks"]
+    row = "pixel" if cut["row_pixels"] == 1 else f"row of {cut['row_pixels']} pixels"
+    return (
+        f"{_count(images * strips * blocks, 'item')}: {_count(images, 'image')} x {_count(strips, 'strip')} "
+        f"of {_count(cut['strip_rows'], row)} x {_count(blocks, 'block')} of "
+        f"{_count(cut['block_channels'], 'channel')}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    first, *rest = what.split()
+    return " ".join([str(number), first if number == 1 else f"{first}s", *rest])
+
+
+def _roofline(flops: int, moved: int, gflops: float | None, gbs: float | None) -> list[tuple[str, str]]:
+    """In microseconds; a bound whose rate is unknown is left out."""
+    times, rates = {}, {}
+    if gflops is not None:
+        times["arithmetic"], rates["arithmetic"] = flops / gflops / 1000, f"{gflops:g} GFLOP/s"
+    if gbs is not None:
+        times["memory"], rates["memory"] = moved / gbs / 1000, f"{gbs:g} GB/s"
+    lines = [(f"  {bound}", f"{time:.3g} us at {rates[bound]}") for bound, time in times.items()]
+    if len(times) == 2:
+        bound = max(times, key=lambda bound: times[bound])
+        lines.insert(0, ("roofline", f"{times[bound]:.3g} us: bound by {bound}"))
+    return lines

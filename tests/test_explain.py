@@ -1,0 +1,147 @@
+"""`dwconv info --plan`: what it counts and says, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from dwconv import cli, explain
+from dwconv.geometry import Window
+from oracles import backends, using
+
+NATIVE = [backend for backend in backends() if backend != "numpy"]
+native = pytest.mark.parametrize("isa", NATIVE)
+EXAMPLES = {
+    "depthwise": ("depthwise 112 112 32 3 1", ["depthwise 3x3 s1"]),
+    "pointwise": ("pointwise 56 56 64 128", ["matrix"]),
+    "conv": ("conv 224 224 3 32 3 2", ["matrix"]),
+    "separable": ("separable 56 56 64 128 3 1", ["depthwise 3x3 s1", "matrix"]),
+    "inverted_residual": ("inverted_residual 28 28 32 192 32 3 1", ["matrix", "depthwise 3x3 s1", "matrix"]),
+}
+
+
+def facts(
+    line: str, threads: int = 1, gflops: float | None = None, gbs: float | None = None
+) -> dict[str, str]:
+    return {label.strip(): text for label, text in explain.facts(line.split(), threads, gflops, gbs)}
+
+
+def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """The message; the exit code is 2 whether argparse or the command itself refuses."""
+    try:
+        code = cli.main(["info", *arguments.split()])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    assert code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err
+
+
+@native
+@pytest.mark.parametrize("kind", explain.FORMS)
+def test_plan_names_the_kernel_of_every_stage(
+    kind: str, isa: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, kernels = EXAMPLES[kind]
+    with using(isa):
+        assert cli.main(["info", "--plan", *line.split()]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    named = [text for text in lines if text.startswith("kernel ")]
+    assert len(named) == len(kernels)
+    for text, kernel in zip(named, kernels, strict=True):
+        assert f"{isa} {kernel}" in text
+        assert ("panel of" in text) == (kernel == "matrix")
+    assert "roofline" not in " ".join(lines)
+
+
+@native
+def test_plan_tells_scratch_and_ring_of_blocks_only(isa: str) -> None:
+    with using(isa):
+        assert facts(EXAMPLES["depthwise"][0])["scratch"] == "0 bytes per thread"
+        block = facts(EXAMPLES["inverted_residual"][0])
+        without_expansion = facts("inverted_residual 28 28 32 0 32 3 1")
+    assert block["scratch"] != "0 bytes per thread"
+    assert "ring of" in block["strip"]
+    assert "ring" not in without_expansion["strip"]
+
+
+@native
+def test_plan_leaves_small_work_on_one_worker(isa: str) -> None:
+    with using(isa):
+        small = facts("depthwise 4 4 8 3 1", threads=2)
+    assert small["workers"].startswith("1 of 2 threads")
+    assert small["work"] == "1 item: 1 image x 1 strip of 4 rows of 4 pixels x 1 block of 8 channels"
+
+
+def test_plan_without_the_core_counts_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    with using("numpy"):
+        assert cli.main(["info", "--plan", "pointwise", "2", "3", "5", "7"]) == 0
+    text = capsys.readouterr().out
+    assert "NumPy" in text
+    assert "210 on real taps" in text
+    assert "120 in, 168 out, 140 of filters" in text
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2, 5])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5, 31])
+def test_real_taps_are_those_on_the_image(kernel: int, dilation: int, stride: int) -> None:
+    window = Window((kernel, 1), (stride, 1), "same", (dilation, 1))
+    for size in (1, 2, 7, 12):
+        outputs, before = window.extent(0, size)
+        expected = sum(
+            0 <= output * stride - before + tap * dilation < size
+            for output in range(outputs)
+            for tap in range(kernel)
+        )
+        assert explain.real_taps(window, 0, size) == expected
+
+
+def test_multiply_adds_leave_padding_out() -> None:
+    # 3x3 on 4x4 sees 10 of 12 taps along each axis.
+    assert facts("depthwise 4 4 8 3 1")["multiply-adds"].startswith("800 ")
+    assert facts("conv 4 4 2 8 3 1")["multiply-adds"].startswith("1,600 ")
+    assert facts("depthwise 4 4 8 3 1 1 2")["multiply-adds"].startswith("1,600 ")
+    assert facts("separable 4 4 8 3 3 1")["multiply-adds"].startswith("1,184 ")
+
+
+def test_the_roofline_is_the_longer_of_its_two_times() -> None:
+    line = "pointwise 10 10 10 10"  # 20000 operations, 8400 bytes
+    memory = facts(line, gflops=100, gbs=4.2)
+    assert memory["arithmetic"].startswith("0.2 us")
+    assert memory["memory"].startswith("2 us")
+    assert memory["roofline"] == "2 us: bound by memory"
+    assert facts(line, gflops=1, gbs=42)["roofline"] == "20 us: bound by arithmetic"
+
+
+@pytest.mark.parametrize("known", [{"gflops": 100.0}, {"gbs": 10.0}])
+def test_half_a_roofline_is_no_roofline(known: dict[str, float]) -> None:
+    assert "roofline" not in facts("pointwise 10 10 10 10", **known)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", explain.FORMS)
+@pytest.mark.parametrize("sizes", ["", " 8", " 8 8 8 8 8 8 8 8"])
+def test_a_wrong_number_of_sizes_names_the_form(
+    kind: str, sizes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"--plan {kind} {explain.FORMS[kind]}: " in refused(f"--plan {kind}{sizes}", capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--plan", "--plan: expected at least one argument"),
+        ("--plan pool 8 8", "--plan pool: there is no such operation; there are depthwise, "),
+        ("--plan pointwise 8 8 x 8", "K must be an integer, not 'x'"),
+        ("--plan pointwise 8 0 8 8", "W must be between 1 and 2147483647, not 0"),
+        ("--plan pointwise 8 8 8 -8", "N must be between 1 and"),
+        ("--plan pointwise 8 8 8 2.5", "N must be an integer, not '2.5'"),
+        ("--plan pointwise 8 8 2147483647 2147483647", "dwconv info: "),
+        ("--plan pointwise 8 8 8 8 --gflops fast", "--gflops: must be a number above 0, not 'fast'"),
+        ("--plan pointwise 8 8 8 8 --gbs -1", "--gbs: must be a number above 0, not '-1'"),
+        ("--plan pointwise 8 8 8 8 --threads 0", "--threads: must be an integer from 1 to 1024, not '0'"),
+        ("--threads 2", "belong to --plan"),
+    ],
+)
+def test_what_is_refused_says_why(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in refused(arguments, capsys)
