@@ -139,8 +139,8 @@ struct dwc_dw_call {
 struct dwc_mm_call {
     const float *a;
     int64_t a_pixel, pixels;
-    int64_t taps_y, taps_x, a_tap_y, a_tap_x; /* steps of a from tap to tap */
-    int64_t k;                                /* inner length */
+    int64_t taps_y, taps_x, a_tap_y, a_tap_x; /* at least one tap; steps of a from tap to tap */
+    int64_t k;                                /* inner length, 0 if there are no inputs */
     int64_t w_first, w_tap_y, w_tap_x;        /* row of a panel of the first tap, and steps from there */
     const float *weights;                     /* first panel */
     int64_t depth, panel;

@@ -80,8 +80,10 @@ static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, i
                         .columns = r->column_end - r->column_begin,
                         .residual = residual,
                         .activation = s->activation};
-    if (call.taps_x > 0 &&
-        call.a_tap_x == s->group_inputs) { /* neighbouring taps are one longer run of inputs */
+    if (call.taps_y == 0 || call.taps_x == 0) { /* nothing but the bias: an empty tap, which reads nothing */
+        call.taps_y = call.taps_x = 1;
+        call.k = 0;
+    } else if (call.a_tap_x == s->group_inputs) { /* neighbouring taps are one longer run of inputs */
         call.k *= call.taps_x;
         call.taps_x = 1;
     }

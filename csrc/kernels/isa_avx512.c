@@ -43,15 +43,15 @@ MM_WIDTH(14, 0, 1)
 MM_WIDTH(14, 1, 0)
 MM_WIDTH(14, 1, 1)
 MM_WIDTH(14, 2, 0)
-MM_WIDTH(9, 2, 1)
+MM_WIDTH(6, 2, 1) /* never but the last panel of many */
 MM_WIDTH(9, 3, 0)
-MM_WIDTH(6, 3, 1)
 MM_WIDTH(6, 4, 0)
 
 static void mm_f32(const dwc_mm_call *c) {
     static const mm_width *const widths[] = {NULL,          &mm_width_0_1, &mm_width_1_0,
                                              &mm_width_1_1, &mm_width_2_0, &mm_width_2_1,
-                                             &mm_width_3_0, &mm_width_3_1, &mm_width_4_0};
+                                             &mm_width_3_0, NULL, /* 56 columns are 32 and 24 */
+                                             &mm_width_4_0};
     mm_run(c, widths);
 }
 

@@ -8,6 +8,7 @@
  *   fma(a, b, c)     a * b + c
  *   min, max(a, b)   b where either is NaN
  *   spread(v, i)     lane j becomes lane i[j] of v; i are int32 bits
+ *   in_order(&p, &v) what is made of v from here on comes after the stores through p up to here
  *
  * An algorithm writes V(load)(p); the file that includes it says which suffix V stands for. */
 #ifndef DWCONV_VEC_H

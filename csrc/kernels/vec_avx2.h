@@ -40,6 +40,7 @@ INLINE void store_n_y(float *p, vec_y v, int n) {
     }
     if (n & 1) _mm_store_ss(p, part);
 }
+INLINE void in_order_y(float **p, vec_y *v) { __asm__("" : "+r"(*p), "+x"(*v)); }
 INLINE vec_y set1_y(float f) { return _mm256_set1_ps(f); }
 INLINE vec_y fma_y(vec_y a, vec_y b, vec_y c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE vec_y min_y(vec_y a, vec_y b) { return _mm256_min_ps(a, b); }

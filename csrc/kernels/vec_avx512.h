@@ -21,6 +21,7 @@ INLINE vec_z load_z(const float *p) { return _mm512_loadu_ps(p); }
 INLINE vec_z load_n_z(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
 INLINE void store_z(float *p, vec_z v) { _mm512_storeu_ps(p, v); }
 INLINE void store_n_z(float *p, vec_z v, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v); }
+INLINE void in_order_z(float **p, vec_z *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
 INLINE vec_z set1_z(float f) { return _mm512_set1_ps(f); }
 INLINE vec_z fma_z(vec_z a, vec_z b, vec_z c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vec_z min_z(vec_z a, vec_z b) { return _mm512_min_ps(a, b); }
@@ -37,6 +38,7 @@ INLINE vec_y load_y(const float *p) { return _mm256_loadu_ps(p); }
 INLINE vec_y load_n_y(const float *p, int n) { return _mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1), p); }
 INLINE void store_y(float *p, vec_y v) { _mm256_storeu_ps(p, v); }
 INLINE void store_n_y(float *p, vec_y v, int n) { _mm256_mask_storeu_ps(p, (__mmask8)((1u << n) - 1), v); }
+INLINE void in_order_y(float **p, vec_y *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
 INLINE vec_y set1_y(float f) { return _mm256_set1_ps(f); }
 INLINE vec_y fma_y(vec_y a, vec_y b, vec_y c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE vec_y min_y(vec_y a, vec_y b) { return _mm256_min_ps(a, b); }

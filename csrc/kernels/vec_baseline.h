@@ -28,6 +28,10 @@ NOINLINE void store_n_x(float *p, vec_x v, int n) {
     if (n > 2) p[2] = v[2];
     if (n > 3) p[3] = v[3];
 }
+INLINE void in_order_x(float **p, vec_x *v) {
+    (void)v;
+    OPAQUE(*p);
+}
 INLINE vec_x set1_x(float f) { return (vec_x){f, f, f, f}; }
 INLINE vec_x fma_x(vec_x a, vec_x b, vec_x c) { return a * b + c; } /* rounds twice: contraction is off */
 INLINE vec_x pick_x(ivec_x mask, vec_x a, vec_x b) {
