@@ -6,8 +6,9 @@ INLINE void V(dw_store)(const dw_strip *s, float *y, const V(vec) * acc, int lan
         const V(vec) low = V(set1)(act->a), high = V(set1)(act->b);
     UNROLL for (int t = 0; t < T; t++) {
             if (t >= s->count) break;
-            const V(vec) v = V(min)(high, V(max)(low, acc[t]));
-            OPAQUE(y);
+            V(vec) v = acc[t];
+            V(in_order)(&y, &v); /* a store of a vector just made is cheaper than of one that waited */
+            v = V(min)(high, V(max)(low, v));
             if (WHOLE)
                 V(store)(y, v);
             else

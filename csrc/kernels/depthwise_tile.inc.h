@@ -65,7 +65,7 @@ INLINE void V(dw_tile_vector)(const dw_tile *c, int64_t x_offset, float *y, cons
             if (r >= c->row_count) break;
             float *out = y + r * c->y_row;
             UNROLL for (int t = 0; t < COLUMNS; t++) {
-                OPAQUE(out);
+                V(in_order)(&out, &acc[r][t]);
                 V(store)(out, V(min)(high, V(max)(low, acc[r][t])));
                 out += c->y_pixel;
             }
