@@ -38,23 +38,23 @@ typedef struct dw_shape {
     static const dw_shape dw_shape_##K##_##S = {K, S, R, T, {__VA_ARGS__}}; \
     static void dw_##K##_##S(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_##K##_##S); }
 
+/* clang-format off */
 /* The padding of both sides is (KERNEL - 1) / 2 or none. */
-#define DW_SHAPE(K, S, R, T)                                                        \
-    DW_TILE(K, S, R, T, 0, 0)                                                       \
-    DW_TILE(K, S, R, T, 0, 1)                                                       \
-    DW_TILE(K, S, R, T, 1, 0) DW_TILE(K, S, R, T, 1, 1)                             \
-        DW_SHAPE_OF(K, S, R, T, {dw_tile_##K##_##S##_0_0, dw_tile_##K##_##S##_0_1}, \
-                    {dw_tile_##K##_##S##_1_0, dw_tile_##K##_##S##_1_1})
+#define DW_SHAPE(K, S, R, T)                                                     \
+    DW_TILE(K, S, R, T, 0, 0) DW_TILE(K, S, R, T, 0, 1)                          \
+    DW_TILE(K, S, R, T, 1, 0) DW_TILE(K, S, R, T, 1, 1)                          \
+    DW_SHAPE_OF(K, S, R, T, {dw_tile_##K##_##S##_0_0, dw_tile_##K##_##S##_0_1},  \
+                {dw_tile_##K##_##S##_1_0, dw_tile_##K##_##S##_1_1})
 
 /* The same with the short side, for stride 2 and kernels above 3 (whose short side is not empty). */
-#define DW_SHAPE_SHORT(K, S, R, T)                                                                          \
-    DW_TILE(K, S, R, T, 0, 0)                                                                               \
-    DW_TILE(K, S, R, T, 0, 1)                                                                               \
-    DW_TILE(K, S, R, T, 0, 2) DW_TILE(K, S, R, T, 1, 0) DW_TILE(K, S, R, T, 1, 1) DW_TILE(K, S, R, T, 1, 2) \
-        DW_TILE(K, S, R, T, 2, 0) DW_TILE(K, S, R, T, 2, 1) DW_SHAPE_OF(                                    \
-            K, S, R, T, {dw_tile_##K##_##S##_0_0, dw_tile_##K##_##S##_0_1, dw_tile_##K##_##S##_0_2},        \
-            {dw_tile_##K##_##S##_1_0, dw_tile_##K##_##S##_1_1, dw_tile_##K##_##S##_1_2},                    \
-            {dw_tile_##K##_##S##_2_0, dw_tile_##K##_##S##_2_1})
+#define DW_SHAPE_SHORT(K, S, R, T)                                                                       \
+    DW_TILE(K, S, R, T, 0, 0) DW_TILE(K, S, R, T, 0, 1) DW_TILE(K, S, R, T, 0, 2)                        \
+    DW_TILE(K, S, R, T, 1, 0) DW_TILE(K, S, R, T, 1, 1) DW_TILE(K, S, R, T, 1, 2)                        \
+    DW_TILE(K, S, R, T, 2, 0) DW_TILE(K, S, R, T, 2, 1)                                                  \
+    DW_SHAPE_OF(K, S, R, T, {dw_tile_##K##_##S##_0_0, dw_tile_##K##_##S##_0_1, dw_tile_##K##_##S##_0_2}, \
+                {dw_tile_##K##_##S##_1_0, dw_tile_##K##_##S##_1_1, dw_tile_##K##_##S##_1_2},             \
+                {dw_tile_##K##_##S##_2_0, dw_tile_##K##_##S##_2_1})
+/* clang-format on */
 
 /* 0, 1 or 2 as above for `dead` columns of padding, -1 if there is no such tile. */
 INLINE int dw_side(int64_t dead, int kernel) {
