@@ -67,7 +67,8 @@ class WorkerProcess:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            pipe.close()
+            with suppress(BrokenPipeError):  # a question that a dead worker never read
+                pipe.close()
         self._errors.close()
 
     def _pause(self) -> None:

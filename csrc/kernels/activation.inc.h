@@ -119,27 +119,40 @@ INLINE V(vec) V(gelu_tanh)(V(vec) x) {
 
 INLINE V(vec) V(sixth)(V(vec) x) { return V(clamp)(x + V(set1)(3.0f), 0.0f, 6.0f) * V(set1)(1.0f / 6.0f); }
 
-NOINLINE V(vec) V(activate)(V(vec) x, const dwconv_activation *act) {
+/* Activates `count` vectors of results in place. Every activation has a loop of its own: the vectors of a tile then
+ * overlap in the pipeline, and what to do is asked once. */
+NOINLINE void V(activate)(float *results, int count, const dwconv_activation *act) {
+    float *const end = results + count * V(lanes);
+#define EACH(...)                                      \
+    for (float *p = results; p < end; p += V(lanes)) { \
+        const V(vec) x = V(load)(p);                   \
+        V(store)(p, __VA_ARGS__);                      \
+    }                                                  \
+    break
     switch (act->kind) {
-        case DWCONV_LEAKY_RELU: return V(select)(x < V(set1)(0.0f), x * V(set1)(act->a), x);
-        case DWCONV_HARD_SIGMOID: return V(sixth)(x);
-        case DWCONV_HARD_SWISH: return x * V(sixth)(x);
-        case DWCONV_SIGMOID: return V(sigmoid)(x);
-        case DWCONV_SILU: return V(gated)(x, x, V(set1)(0.0f));
-        case DWCONV_TANH: return V(tanh)(x);
-        case DWCONV_GELU_ERF: return V(gelu_erf)(x);
-        case DWCONV_GELU_TANH: return V(gelu_tanh)(x);
-        default: return V(clamp)(x, act->a, act->b);
+        case DWCONV_LEAKY_RELU: EACH(V(select)(x < V(set1)(0.0f), x * V(set1)(act->a), x));
+        case DWCONV_HARD_SIGMOID: EACH(V(sixth)(x));
+        case DWCONV_HARD_SWISH: EACH(x * V(sixth)(x));
+        case DWCONV_SIGMOID: EACH(V(sigmoid)(x));
+        case DWCONV_SILU: EACH(V(gated)(x, x, V(set1)(0.0f)));
+        case DWCONV_TANH: EACH(V(tanh)(x));
+        case DWCONV_GELU_ERF: EACH(V(gelu_erf)(x));
+        case DWCONV_GELU_TANH: EACH(V(gelu_tanh)(x));
+        default: EACH(V(clamp)(x, act->a, act->b));
     }
+#undef EACH
 }
 
-/* The general end of a tile: `count` vectors, `step` floats apart in y; the first `lanes` of each are
- * stored. Tiles call it when their own end, clamp and store whole vectors, does not do. */
-NOINLINE void V(finish)(const float *results, int count, float *y, int64_t step, int lanes,
-                        const dwconv_activation *act, const float *residual, int64_t residual_step) {
+/* The general end of a row of outputs: `count` vectors, `step` floats apart in y; the first `lanes` of each are
+ * stored. Kernels call it when their own end, clamp and store whole vectors, does not do. */
+NOINLINE void V(finish)(float *results, int count, float *y, int64_t step, int lanes,
+                        const dwconv_activation *act) {
+    V(activate)(results, count, act);
     for (int i = 0; i < count; i++) {
-        V(vec) v = V(activate)(V(load)(results + i * V(lanes)), act);
-        if (residual) v = v + V(load_n)(residual + i * residual_step, lanes);
-        V(store_n)(y + i * step, v, lanes);
+        const V(vec) v = V(load)(results + i * V(lanes));
+        if (lanes < V(lanes))
+            V(store_n)(y + i * step, v, lanes);
+        else
+            V(store)(y + i * step, v);
     }
 }

@@ -19,5 +19,5 @@ INLINE void V(dw_store)(const dw_strip *s, float *y, const V(vec) * acc, int lan
     }
     float results[DW_COLUMNS][V(lanes)];
     UNROLL for (int t = 0; t < T; t++) V(store)(results[t], acc[t]);
-    V(finish)(results[0], s->count, y, s->y_step, lanes, act, NULL, 0);
+    V(finish)(results[0], s->count, y, s->y_step, lanes, act);
 }

@@ -77,5 +77,5 @@ INLINE void V(dw_tile_vector)(const dw_tile *c, int64_t x_offset, float *y, cons
         UNROLL for (int t = 0; t < COLUMNS; t++) V(store)(results[r][t], acc[r][t]);
     }
     for (int r = 0; r < c->row_count; r++)
-        V(finish)(results[r][0], COLUMNS, y + r * c->y_row, c->y_pixel, lanes, act, NULL, 0);
+        V(finish)(results[r][0], COLUMNS, y + r * c->y_row, c->y_pixel, lanes, act);
 }

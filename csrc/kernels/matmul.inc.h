@@ -17,19 +17,15 @@ typedef struct mm_part {
     int columns;
 } mm_part;
 
-/* The end of a tile that clamping and storing whole vectors does not do. */
-NOINLINE void mm_finish(const mm_part *p, const float *results, int rows, int width, float *y,
+/* The end of a tile that clamping and storing whole vectors does not do. `results` has room for a whole last vector. */
+NOINLINE void mm_finish(const mm_part *p, float *results, int rows, int width, float *y,
                         const float *residual) {
     const dwc_mm_call *c = p->call;
-    const float low = c->activation.a, high = c->activation.b;
+    V(activate)(results, (rows * width + V(lanes) - 1) / V(lanes), &c->activation);
     for (int i = 0; i < rows; i++, results += width, y += c->y_pixel) {
         for (int n = 0; n < p->columns; n += V(lanes)) {
-            const int lanes = p->columns - n < V(lanes) ? p->columns - n : V(lanes);
-            if (c->activation.kind != DWCONV_CLIP) {
-                V(finish)(results + n, 1, y + n, 0, lanes, &c->activation, residual ? residual + n : NULL, 0);
-                continue;
-            }
-            V(vec) result = V(clamp)(V(load)(results + n), low, high);
+            const int lanes = p->columns - n;
+            V(vec) result = V(load)(results + n);
             if (lanes < V(lanes)) {
                 if (residual) result = result + V(load_n)(residual + n, lanes);
                 V(store_n)(y + n, result, lanes);
