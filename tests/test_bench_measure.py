@@ -90,6 +90,16 @@ def test_a_crash_is_seen_though_a_helper_of_the_library_lives_on(crew: measure.C
     assert rows["forks"].message.startswith("exit code 4")
 
 
+def test_a_worker_that_died_before_it_was_asked_is_a_crash_too() -> None:
+    with measure.Crew(["bench_fakes.peer@fine"], 1, SHORT) as crew:
+        (worker,) = crew._workers.values()
+        os.killpg(worker._process.pid, signal.SIGKILL)
+        worker._process.wait()
+        answer = crew.ask("bench_fakes.peer@fine", "describe")
+        assert answer["status"] == "crashed"
+        assert "SIGKILL" in answer["message"]
+
+
 @pytest.mark.parametrize("crew", [["hang", "fine"]], indirect=True)
 def test_a_peer_that_hangs_is_given_up(crew: measure.Crew) -> None:
     crew.settings = replace(SHORT, timeout=0.5)
