@@ -49,9 +49,14 @@ SPREAD = "accumulators; channel multipliers, where spreading a vector takes regi
 INPUTS = "accumulators or inputs: all loads of a row are moved before its multiply-adds"
 EDGE = "weights and inputs of the tiles at the left edge of an image"
 DEPTH = "the vectors of the panel are stored and used from there; tiles of a single pixel"
+GELU = "constants: the loop of GELU's erf form has more of them than there are registers"
 
 ALLOWED = [
+    Allowed("gcc", "avx2", "activate_y", 13, GELU),
+    Allowed("gcc", "avx512", "activate_?", 1, GELU),
     Allowed("gcc", "avx2", "dw_tile_3_1_*", 8, EPILOGUE),
+    Allowed("clang", "avx2", "activate_y", 22, GELU),
+    Allowed("clang", "avx512", "activate_?", 5, GELU),
     Allowed("clang", "avx2", "dw_wide_?_1", 2, ONE_TAP),
     Allowed("clang", "avx2", "dw_wide_?_[35]", 10, PARTIAL),
     Allowed("clang", "avx2", "dw_spread_?_[13]", 12, SPREAD),
