@@ -65,7 +65,7 @@ def test_function_overhead(benchmark: Benchmark) -> None:
     benchmark(dwconv.depthwise_conv2d, values(1, 2, 2, 8), values(3, 3, 8, 1), padding="same")
 
 
-# Kernel size, stride, dilation, multiplier: the rows of the kernel table, then the general kernel.
+# Kernel size, stride, dilation, multiplier: the rows of the kernel table, then the kernel of any window.
 DEPTHWISE = [
     *((size, stride, 1, 1) for size in (3, 5, 7) for stride in (1, 2)),
     *((4, 1, 1, 1), (9, 1, 1, 1), (3, 1, 2, 1), (3, 1, 1, 4), (3, 3, 1, 1)),

@@ -132,7 +132,7 @@ class _Maker:
 
 
 def cases(quick: bool = False) -> Iterator[Case]:
-    """Every row of the kernel tables, the general kernels, every operation, with every kind of tail."""
+    """Every row of the kernel tables, the kernels of any window, every operation, with every kind of tail."""
     make = _Maker()
     for channels in QUICK_CHANNELS if quick else CHANNELS:
         for kernel, *sliding in QUICK_WINDOWS if quick else WINDOWS:
