@@ -31,6 +31,7 @@ COMMON_FLAGS = ["-O3", "-g0", "-fvisibility=hidden", "-fno-lto"]
 CORE_FLAGS = [*COMMON_FLAGS, "-std=c11", "-ffp-contract=off", "-fno-math-errno"]
 WARNING_FLAGS = ["-Wall", "-Wextra", "-Werror"]
 ISA_FLAGS = {
+    "neon": list[str](),
     "avx2": ["-mavx2", "-mfma"],
     "avx512": [
         "-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma",
@@ -38,13 +39,23 @@ ISA_FLAGS = {
     ],
 }  # fmt: skip
 
-ISA_PROBE = """
+X86_PROBE = """
+#ifdef __x86_64__
 #include <immintrin.h>
-#ifndef __x86_64__
+#else
 #error "not x86-64"
 #endif
 int main(void) { return 0; }
 """
+ARM_PROBE = """
+#ifdef __aarch64__
+#include <arm_neon.h>
+#else
+#error "not Arm64"
+#endif
+int main(void) { return 0; }
+"""
+ISA_PROBES = {"neon": ARM_PROBE, "avx2": X86_PROBE, "avx512": X86_PROBE}
 OPENMP_PROBE = """
 #include <omp.h>
 int main(void) { return omp_get_max_threads() < 1; }
@@ -90,7 +101,7 @@ class build_ext(_build_ext):
 
     def _compile_core(self, ext: Extension) -> list[str]:
         """Objects of csrc/. Adds to `ext` what linking them needs."""
-        isas = {isa: flags for isa, flags in ISA_FLAGS.items() if self._builds(ISA_PROBE, flags)}
+        isas = {isa: flags for isa, flags in ISA_FLAGS.items() if self._builds(ISA_PROBES[isa], flags)}
         openmp = ["-fopenmp"] if self._builds(OPENMP_PROBE, ["-fopenmp"], link=True) else []
         ext.extra_link_args += openmp
         shared = [*CORE_FLAGS, *openmp, *(WARNING_FLAGS if enabled("DWCONV_WERROR") else [])]

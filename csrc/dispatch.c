@@ -1,7 +1,7 @@
 /* What this CPU can do, and the kernel table that follows from it. Compiled with baseline flags only.
  *
- * Detection asks the CPU itself (cpuid, and xgetbv for what the operating system saves): it needs no file
- * system and cannot fail. The answer is kept: in virtual machines every cpuid traps, for about 20 us. */
+ * Detection asks the CPU itself (cpuid, and xgetbv for what the operating system saves; Arm64 always has NEON): it
+ * needs no file system and cannot fail. The answer is kept: in virtual machines every cpuid traps, for about 20 us. */
 #include <stdatomic.h>
 
 #include "internal.h"
@@ -12,6 +12,9 @@
 #endif
 
 extern DWC_HIDDEN const dwc_kernel_table dwc_table_baseline;
+#ifdef DWCONV_HAVE_NEON
+extern DWC_HIDDEN const dwc_kernel_table dwc_table_neon;
+#endif
 #ifdef DWCONV_HAVE_AVX2
 extern DWC_HIDDEN const dwc_kernel_table dwc_table_avx2;
 #endif
@@ -22,6 +25,9 @@ extern DWC_HIDDEN const dwc_kernel_table dwc_table_avx512;
 static const dwc_kernel_table *compiled_table(dwconv_isa isa) {
     switch (isa) {
         case DWCONV_ISA_BASELINE: return &dwc_table_baseline;
+#ifdef DWCONV_HAVE_NEON
+        case DWCONV_ISA_NEON: return &dwc_table_neon;
+#endif
 #ifdef DWCONV_HAVE_AVX2
         case DWCONV_ISA_AVX2: return &dwc_table_avx2;
 #endif
@@ -55,7 +61,12 @@ static int detect(dwconv_isa isa) {
            has_bits(b7, bit_AVX512F | bit_AVX512VL | bit_AVX512BW | bit_AVX512DQ);
 }
 #else
-static int detect(dwconv_isa isa) { return isa == DWCONV_ISA_BASELINE; }
+static int detect(dwconv_isa isa) {
+#ifdef __aarch64__
+    if (isa == DWCONV_ISA_NEON) return 1; /* part of the architecture */
+#endif
+    return isa == DWCONV_ISA_BASELINE;
+}
 #endif
 
 /* Threads that come here first at the same time find the same answer and store the same bits. */

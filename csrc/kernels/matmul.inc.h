@@ -70,10 +70,10 @@ INLINE void mm_tiles(const mm_part *p, const int MR, const int NV, const int HAL
                     UNROLL for (int i = 0; i < MR; i++) {
                         const float *x = rows[i / 3] + i % 3 * pixel;
                         if (NV > 0) {
-                            const V(vec) value = V(set1)(*x);
-                            UNROLL for (int v = 0; v < NV; v++) acc[i][v] = V(fma)(value, panel[v], acc[i][v]);
+                            const V(one) value = V(load_one)(x);
+                            UNROLL for (int v = 0; v < NV; v++) acc[i][v] = V(fma_one)(value, panel[v], acc[i][v]);
                         }
-                        if (HALF) half[i] = H(fma)(H(set1)(*x), panel_half, half[i]);
+                        if (HALF) half[i] = H(fma_one)(H(load_one)(x), panel_half, half[i]);
                     }
                     UNROLL for (int g = 0; 3 * g < MR; g++) {
                         rows[g]++;

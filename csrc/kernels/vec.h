@@ -6,7 +6,8 @@
  *   load_n, store_n  the first n lanes, 1 <= n <= lanes; no other byte is touched, other lanes load as 0
  *   set1             one value in every lane
  *   fma(a, b, c)     a * b + c
- *   min, max(a, b)   b where either is NaN
+ *   one              a factor for all lanes: load_one(p), fma_one(one, b, c)
+ *   min, max(a, b)   NaN where b is; a is never NaN
  *   spread(v, i)     lane j becomes lane i[j] of v; i are int32 bits
  *   in_order(&p, &v) what is made of v from here on comes after the stores through p up to here
  *

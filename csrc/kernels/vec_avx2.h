@@ -43,6 +43,9 @@ INLINE void store_n_y(float *p, vec_y v, int n) {
 INLINE void in_order_y(float **p, vec_y *v) { __asm__("" : "+r"(*p), "+x"(*v)); }
 INLINE vec_y set1_y(float f) { return _mm256_set1_ps(f); }
 INLINE vec_y fma_y(vec_y a, vec_y b, vec_y c) { return _mm256_fmadd_ps(a, b, c); }
+typedef vec_y one_y;
+INLINE one_y load_one_y(const float *p) { return set1_y(*p); }
+INLINE vec_y fma_one_y(one_y a, vec_y b, vec_y c) { return fma_y(a, b, c); }
 INLINE vec_y min_y(vec_y a, vec_y b) { return _mm256_min_ps(a, b); }
 INLINE vec_y max_y(vec_y a, vec_y b) { return _mm256_max_ps(a, b); }
 INLINE vec_y spread_y(vec_y v, const float *lanes) {

@@ -24,6 +24,9 @@ INLINE void store_n_z(float *p, vec_z v, int n) { _mm512_mask_storeu_ps(p, (__mm
 INLINE void in_order_z(float **p, vec_z *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
 INLINE vec_z set1_z(float f) { return _mm512_set1_ps(f); }
 INLINE vec_z fma_z(vec_z a, vec_z b, vec_z c) { return _mm512_fmadd_ps(a, b, c); }
+typedef vec_z one_z;
+INLINE one_z load_one_z(const float *p) { return set1_z(*p); }
+INLINE vec_z fma_one_z(one_z a, vec_z b, vec_z c) { return fma_z(a, b, c); }
 INLINE vec_z min_z(vec_z a, vec_z b) { return _mm512_min_ps(a, b); }
 INLINE vec_z max_z(vec_z a, vec_z b) { return _mm512_max_ps(a, b); }
 INLINE vec_z spread_z(vec_z v, const float *lanes) {
@@ -41,6 +44,9 @@ INLINE void store_n_y(float *p, vec_y v, int n) { _mm256_mask_storeu_ps(p, (__mm
 INLINE void in_order_y(float **p, vec_y *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
 INLINE vec_y set1_y(float f) { return _mm256_set1_ps(f); }
 INLINE vec_y fma_y(vec_y a, vec_y b, vec_y c) { return _mm256_fmadd_ps(a, b, c); }
+typedef vec_y one_y;
+INLINE one_y load_one_y(const float *p) { return set1_y(*p); }
+INLINE vec_y fma_one_y(one_y a, vec_y b, vec_y c) { return fma_y(a, b, c); }
 INLINE vec_y min_y(vec_y a, vec_y b) { return _mm256_min_ps(a, b); }
 INLINE vec_y max_y(vec_y a, vec_y b) { return _mm256_max_ps(a, b); }
 INLINE vec_y spread_y(vec_y v, const float *lanes) {

@@ -34,6 +34,9 @@ INLINE void in_order_x(float **p, vec_x *v) {
 }
 INLINE vec_x set1_x(float f) { return (vec_x){f, f, f, f}; }
 INLINE vec_x fma_x(vec_x a, vec_x b, vec_x c) { return a * b + c; } /* rounds twice: contraction is off */
+typedef vec_x one_x;
+INLINE one_x load_one_x(const float *p) { return set1_x(*p); }
+INLINE vec_x fma_one_x(one_x a, vec_x b, vec_x c) { return fma_x(a, b, c); }
 INLINE vec_x pick_x(ivec_x mask, vec_x a, vec_x b) {
     return (vec_x)(((ivec_x)a & mask) | ((ivec_x)b & ~mask));
 }

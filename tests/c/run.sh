@@ -4,7 +4,10 @@
 #   tests/c/run.sh [BUILD_DIR] [SUITE...]
 #
 # BUILD_DIR defaults to a temporary directory, removed afterwards. Environment: CC (cc),
-# SANITIZE=address,undefined builds under these sanitizers, OPENMP=1 builds the core with OpenMP.
+# SANITIZE=address,undefined builds under these sanitizers, OPENMP=1 builds the core with OpenMP,
+# RUNNER is a command that runs the tests of another architecture:
+#
+#   CC=aarch64-linux-gnu-gcc RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu' tests/c/run.sh
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -41,6 +44,7 @@ x86_64*)
     if compiles "${avx2[@]}"; then isa_sources+=(avx2) flags+=(-DDWCONV_HAVE_AVX2=1); fi
     if compiles "${avx512[@]}"; then isa_sources+=(avx512) flags+=(-DDWCONV_HAVE_AVX512=1); fi
     ;;
+aarch64*) isa_sources+=(neon) flags+=(-DDWCONV_HAVE_NEON=1) ;;
 esac
 
 objects=()
@@ -54,10 +58,12 @@ compile() { # source, then extra flags
 {
     for source in "${sources[@]}"; do compile "$source"; done
     for isa in ${isa_sources[@]+"${isa_sources[@]}"}; do
+        if [[ $isa == neon ]]; then compile "$root/csrc/kernels/isa_neon.c"; fi
         if [[ $isa == avx2 ]]; then compile "$root/csrc/kernels/isa_avx2.c" "${avx2[@]}"; fi
         if [[ $isa == avx512 ]]; then compile "$root/csrc/kernels/isa_avx512.c" "${avx512[@]}"; fi
     done
 } >"$build/commands"
 xargs -P 2 -I '{}' -a "$build/commands" -d '\n' sh -c "$cc ${flags[*]} -c {}"
 "$cc" "${objects[@]}" "${link[@]}" -o "$build/test_core"
-"$build/test_core" "$@"
+read -ra runner <<<"${RUNNER:-}"
+${runner[@]+"${runner[@]}"} "$build/test_core" "$@"

@@ -1,0 +1,58 @@
+/* NEON of Arm64. Only static code besides the table; compiled without LTO. */
+#include "../internal.h"
+#include "vec_neon.h"
+
+/* Strips of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112). 2 x 7 accumulators, 2 x 5 weights
+ * and an input fit the 32 registers. */
+enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
+#define DW_SEGMENT 5
+
+#define SUFFIX _q
+#include "activation.inc.h"
+#include "depthwise_types.h"
+#include "depthwise_store.inc.h"
+#include "depthwise_roll.inc.h"
+#include "depthwise_tile.inc.h"
+#include "depthwise_window.inc.h"
+#define TAIL_SUFFIX _q
+#include "depthwise.inc.h"
+#include "depthwise_rolled.inc.h"
+#include "depthwise_tiled.inc.h"
+#define HALF_SUFFIX _q
+#define MM_UNIT 4
+#include "matmul.inc.h"
+
+DW_ROLL(1, 7, 4)
+DW_ROLL(2, 7, 4)
+
+/* ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. */
+DW_SHAPE(5, 1, 2, 7)
+DW_SHAPE_SHORT(5, 2, 2, 7)
+DW_SHAPE(7, 1, 2, 7)
+DW_SHAPE_SHORT(7, 2, 2, 7)
+
+/* MR * NV accumulators, NV vectors of the panel, and the inputs on their way. */
+MM_WIDTH(14, 1, 0)
+MM_WIDTH(12, 2, 0)
+MM_WIDTH(8, 3, 0)
+MM_WIDTH(6, 4, 0)
+
+static void mm_f32(const dwc_mm_call *c) {
+    static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0,
+                                             &mm_width_4_0};
+    mm_run(c, widths);
+}
+
+static const dwc_kernel kernels[] = {
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 1, 7, "neon depthwise 3x3 s1, rolling rows", dw_roll_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 7, "neon depthwise 3x3 s2, rolling rows", dw_roll_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 7, "neon depthwise 5x5 s1, tile 2x7", dw_5_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 2, 7, "neon depthwise 5x5 s2, tile 2x7", dw_5_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 7, "neon depthwise 7x7 s1, tile 2x7", dw_7_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 2, 2, 7, "neon depthwise 7x7 s2, tile 2x7", dw_7_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 7, "neon depthwise any window, tile 2x7", dw_general_f32, NULL},
+    {DWCONV_CONV, DWCONV_F32, 0, 0, 14, 16, "neon matrix, tiles 12x8, 8x12, 6x16", NULL, mm_f32},
+};
+
+const dwc_kernel_table dwc_table_neon = {
+    DWCONV_ISA_NEON, lanes_q, MM_UNIT, 16, sizeof kernels / sizeof *kernels, kernels};
