@@ -4,19 +4,18 @@
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Pixels that pass all panels before the next ones do: their inputs (256 KB) stay in the second-level cache
- * beside a panel, and enough of them share each load of the weights. */
+ * beside a panel, and enough of them share each load of the weights. 126 and 42 are multiples of the heights of
+ * most tiles (14, 9, 6; 7, 3). */
 static int64_t pixel_block(int64_t depth) {
-    const int64_t fit = 65536 / depth;
-    return fit < 28 ? 28 : fit > 196 ? 196 : fit;
+    const int64_t fit = smaller(65536 / depth, 252), unit = fit < 126 ? 42 : 126;
+    return fit < unit ? 28 : fit / unit * unit;
 }
 
 static void call_in_blocks(const dwc_matmul_stage *stage, dwc_mm_call *call) {
-    const int64_t total = call->pixels;
-    int64_t blocks = (total + pixel_block(stage->depth) - 1) / pixel_block(stage->depth);
-    for (int64_t done = 0; done < total; blocks--) {
-        call->pixels = (total - done + blocks - 1) / blocks;
+    const int64_t block = pixel_block(stage->depth);
+    for (int64_t left = call->pixels; left > 0; left -= call->pixels) {
+        call->pixels = left < block + block / 2 ? left : block;
         stage->kernel->matmul(call);
-        done += call->pixels;
         call->a += call->pixels * call->a_pixel;
         call->y += call->pixels * call->y_pixel;
         if (call->residual) call->residual += call->pixels * call->residual_pixel;

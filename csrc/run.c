@@ -155,14 +155,17 @@ static void cut_matmul(job *j, const dwconv_threads *threads) {
     const dwc_matmul_stage *s = &j->plan->matmul;
     const double pixels = (double)j->y.batch * (double)j->y.height * (double)j->y.width;
     const double weights = (double)s->depth * (double)s->group_outputs * (double)s->groups;
-    j->nanoseconds = dwc_nanoseconds(pixels * weights, pixels * (double)j->y.channels + weights);
+    j->nanoseconds = dwc_nanoseconds(pixels * weights, pixels * (double)j->y.channels + weights / 2);
     j->workers = dwc_worker_count(threads, j->nanoseconds);
     flatten(j, &s->window);
     j->blocks = 1;
     j->block_channels = j->y.channels;
-    if (j->workers > 1 && s->groups == 1 &&
-        pixels < 28.0 * j->workers) { /* few pixels: share out the panels instead */
-        const int64_t panels = divide_up(s->group_outputs, s->panel);
+    const int64_t panels = divide_up(s->group_outputs, s->panel);
+    /* A dozen pixels per worker hide the reading of the weights, which all workers do then, and 8 rows or more can be
+     * shared out evenly. With less than that workers share the panels instead, if there are enough of them. */
+    const int few = pixels < 12.0 * j->workers || j->y.batch * j->extent.out_h < 8 * (int64_t)j->workers;
+    if (j->workers > 1 && s->groups == 1 && few &&
+        (panels >= 2 * (int64_t)j->workers || pixels < j->workers)) {
         j->block_channels = divide_up(panels, smaller(panels, 4 * (int64_t)j->workers)) * s->panel;
         j->blocks = divide_up(s->group_outputs, j->block_channels);
     }

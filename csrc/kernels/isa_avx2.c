@@ -17,6 +17,7 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 0 };
 #include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
+#define MM_CHAINS 8
 #include "matmul.inc.h"
 
 /* 16 registers: ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. */
@@ -28,9 +29,18 @@ DW_SHAPE(7, 1, 2, 4)
 DW_SHAPE_SHORT(7, 2, 1, 4)
 
 /* MR * NV accumulators, NV vectors of the panel, one broadcast. */
-MM_WIDTH(12, 1, 0)
-MM_WIDTH(6, 2, 0)
-MM_WIDTH(4, 3, 0)
+/* clang-format off */
+#define MM_NARROW(F, ...) \
+    F(12, __VA_ARGS__) F(8, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_MIDDLE(F, ...) \
+    F(6, __VA_ARGS__) F(5, __VA_ARGS__) F(4, __VA_ARGS__) F(3, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_WIDE(F, ...) \
+    F(4, __VA_ARGS__) F(3, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+/* clang-format on */
+
+MM_WIDTH(MM_NARROW, 1, 0)
+MM_WIDTH(MM_MIDDLE, 2, 0)
+MM_WIDTH(MM_WIDE, 3, 0)
 
 static void mm_f32(const dwc_mm_call *c) {
     static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0};

@@ -27,6 +27,7 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
 #include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
+#define MM_CHAINS 4
 #include "matmul.inc.h"
 
 DW_ROLL(1, 7, 4)
@@ -38,14 +39,28 @@ DW_SHAPE_SHORT(5, 2, 2, 7)
 DW_SHAPE(7, 1, 2, 7)
 DW_SHAPE_SHORT(7, 2, 2, 7)
 
-/* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, one broadcast. */
-MM_WIDTH(14, 0, 1)
-MM_WIDTH(14, 1, 0)
-MM_WIDTH(14, 1, 1)
-MM_WIDTH(14, 2, 0)
-MM_WIDTH(6, 2, 1) /* never but the last panel of many */
-MM_WIDTH(9, 3, 0)
-MM_WIDTH(6, 4, 0)
+/* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, one broadcast. Heights: the largest that fits, and what
+ * makes every number of pixels a sum of few tiles that are not thin. */
+/* clang-format off */
+#define MM_NARROW(F, ...) \
+    F(14, __VA_ARGS__) F(10, __VA_ARGS__) F(7, __VA_ARGS__) F(6, __VA_ARGS__) \
+    F(5, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_MIDDLE(F, ...) \
+    F(14, __VA_ARGS__) F(10, __VA_ARGS__) F(7, __VA_ARGS__) F(4, __VA_ARGS__) \
+    F(3, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_WIDE(F, ...) \
+    F(9, __VA_ARGS__) F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_WIDEST(F, ...) \
+    F(6, __VA_ARGS__) F(5, __VA_ARGS__) F(4, __VA_ARGS__) F(3, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+/* clang-format on */
+
+MM_WIDTH(MM_NARROW, 0, 1)
+MM_WIDTH(MM_NARROW, 1, 0)
+MM_WIDTH(MM_MIDDLE, 1, 1)
+MM_WIDTH(MM_MIDDLE, 2, 0)
+MM_WIDTH(MM_WIDEST, 2, 1) /* never but the last panel of many */
+MM_WIDTH(MM_WIDE, 3, 0)
+MM_WIDTH(MM_WIDEST, 4, 0)
 
 static void mm_f32(const dwc_mm_call *c) {
     static const mm_width *const widths[] = {NULL,          &mm_width_0_1, &mm_width_1_0,

@@ -17,14 +17,22 @@ enum { DW_WIDE = 4, DW_NARROW = 2, DW_HOLD = 0 };
 #include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _x
 #define MM_UNIT 4
+#define MM_CHAINS 4
 #include "matmul.inc.h"
 
 /* 16 registers, and no fused multiply-add: a product needs one of its own. */
 DW_SHAPE(3, 1, 2, 4)
 DW_SHAPE(3, 2, 1, 4)
 
-MM_WIDTH(8, 1, 0)
-MM_WIDTH(4, 2, 0)
+/* clang-format off */
+#define MM_NARROW(F, ...) \
+    F(8, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_WIDE(F, ...) \
+    F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+/* clang-format on */
+
+MM_WIDTH(MM_NARROW, 1, 0)
+MM_WIDTH(MM_WIDE, 2, 0)
 
 static void mm_f32(const dwc_mm_call *c) {
     static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0};

@@ -2,7 +2,8 @@
  * Activations are read in place, one broadcast per multiply-add row; nothing is copied or reordered.
  *
  * A tile is MR outputs (pixels) times NV whole vectors, plus half a vector if HALF, of output channels.
- * Before: SUFFIX of whole vectors, HALF_SUFFIX of half ones (the same where there are none), MM_UNIT. */
+ * Before: SUFFIX of whole vectors, HALF_SUFFIX of half ones (the same where there are none), MM_UNIT, and
+ * MM_CHAINS, how many multiply-adds a core has under way (their latency times how many begin per cycle). */
 
 #define H(name) PASTE(name, HALF_SUFFIX)
 
@@ -15,37 +16,51 @@ typedef struct mm_part {
     float *y;
     int64_t tiles, w_run, w_tap_y, w_tap_x; /* steps of w: a run of k, from tap to tap */
     int columns;
+    int clamped; /* nothing is left to do after the clamp */
+    float low, high;
 } mm_part;
 
-/* The end of a tile that clamping and storing whole vectors does not do. `results` has room for a whole last vector. */
-NOINLINE void mm_finish(const mm_part *p, float *results, int rows, int width, float *y,
-                        const float *residual) {
+/* What is left to do where clamped results are in y: other activations, the residual. */
+NOINLINE void mm_finish(const mm_part *p, float *y, const float *residual, int rows, int vectors, int half) {
     const dwc_mm_call *c = p->call;
-    V(activate)(results, (rows * width + V(lanes) - 1) / V(lanes), &c->activation);
+    float *y_half = y + vectors * V(lanes);
+    if (c->activation.kind != DWCONV_CLIP) {
+        if (vectors) V(activate)(y, rows, vectors, c->y_pixel, &c->activation);
+        if (half) H(activate)(y_half, rows, 1, c->y_pixel, &c->activation);
+    }
+    for (; residual && rows > 0; rows--, y += c->y_pixel, residual += c->residual_pixel) {
+        int v = 0;
+        for (; v < vectors * V(lanes); v += V(lanes)) V(store)(y + v, V(load)(y + v) + V(load)(residual + v));
+        if (half) H(store)(y + v, H(load)(y + v) + H(load)(residual + v));
+    }
+}
+
+/* The end of a tile whose last vector is a partial one. `results` has room for a whole last vector. */
+NOINLINE void mm_finish_partial(const mm_part *p, float *y, const float *residual, int rows, int width,
+                                float *results) {
+    const dwc_mm_call *c = p->call;
+    V(activate)(results, (rows * width + V(lanes) - 1) / V(lanes), 1, V(lanes), &c->activation);
     for (int i = 0; i < rows; i++, results += width, y += c->y_pixel) {
         for (int n = 0; n < p->columns; n += V(lanes)) {
-            const int lanes = p->columns - n;
+            const int lanes = p->columns - n < V(lanes) ? p->columns - n : V(lanes);
             V(vec) result = V(load)(results + n);
-            if (lanes < V(lanes)) {
-                if (residual) result = result + V(load_n)(residual + n, lanes);
-                V(store_n)(y + n, result, lanes);
-            } else {
-                if (residual) result = result + V(load)(residual + n);
-                V(store)(y + n, result);
-            }
+            if (residual) result = result + V(load_n)(residual + n, lanes);
+            V(store_n)(y + n, result, lanes);
         }
         if (residual) residual += c->residual_pixel;
     }
 }
 
-INLINE void mm_tiles(const mm_part *p, const int MR, const int NV, const int HALF) {
+INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int HALF) {
     const int WIDTH = NV * V(lanes) + HALF * H(lanes);
-    const dwc_mm_call *c = p->call;
-    const float *a = p->a, *residual = p->residual;
-    float *y = p->y;
-    const int64_t pixel = c->a_pixel, y_pixel = c->y_pixel;
-    const int simple = c->activation.kind == DWCONV_CLIP && !residual && p->columns == WIDTH;
-    for (int64_t tiles = p->tiles; tiles > 0; tiles--) {
+    const float *a = part->a, *residual = part->residual;
+    float *y = part->y;
+    const int64_t pixel = part->call->a_pixel;
+    for (int64_t tiles = part->tiles; tiles > 0; tiles--) {
+        /* Made opaque again and again: what is needed once per tile or tap is read then. Otherwise the compiler reads
+         * all of it ahead of time, and moves it in and out of the registers that the loop needs. */
+        const mm_part *p = part;
+        OPAQUE(p);
         V(vec) acc[MM_ROWS][MM_VECTORS]; /* never sized by an argument: gcc keeps such arrays in memory */
         H(vec) half[MM_ROWS];
     UNROLL for (int i = 0; i < MR; i++) {
@@ -53,10 +68,10 @@ INLINE void mm_tiles(const mm_part *p, const int MR, const int NV, const int HAL
             if (HALF) half[i] = H(load)(p->bias + NV * V(lanes));
         }
         const float *tap_row = a, *w_row = p->w;
-        int64_t ty = c->taps_y;
+        int64_t ty = p->call->taps_y;
         do {
             const float *tap = tap_row, *w = w_row;
-            int64_t tx = c->taps_x;
+            int64_t tx = p->call->taps_x;
             do {
                 const float *b = w, *end = w + p->w_run;
                 const float *rows[5]; /* every third row: the two after it are reached by index */
@@ -80,19 +95,21 @@ INLINE void mm_tiles(const mm_part *p, const int MR, const int NV, const int HAL
                         OPAQUE(rows[g]);
                     }
                 }
-                tap += c->a_tap_x;
+                OPAQUE(p);
+                tap += p->call->a_tap_x;
                 w += p->w_tap_x;
             } while (--tx > 0);
-            tap_row += c->a_tap_y;
+            tap_row += p->call->a_tap_y;
             w_row += p->w_tap_y;
         } while (--ty > 0);
         a += MR * pixel;
-        if (LIKELY(simple)) {
+        OPAQUE(p);
+        const dwc_mm_call *c = p->call;
+        const int64_t y_pixel = c->y_pixel;
+        if (LIKELY(p->columns == WIDTH)) {
             /* One result after the other: gcc, left alone, clamps all of a tile before it stores any, and then the
              * stores hold up the next tile (a tile of 6x64 and depth 16 alone: 85 instead of 92 % of peak). */
-            const dwconv_activation *clip = &c->activation;
-            OPAQUE(clip); /* read here: the tiles leave no registers for the bounds */
-            const float low = clip->a, high = clip->b;
+            const float low = p->low, high = p->high;
             UNROLL for (int i = 0; i < MR; i++) {
                 UNROLL for (int v = 0; v < NV; v++) {
                     V(in_order)(&y, &acc[i][v]);
@@ -104,82 +121,81 @@ INLINE void mm_tiles(const mm_part *p, const int MR, const int NV, const int HAL
                 }
                 y += y_pixel;
             }
+            if (!LIKELY(p->clamped)) mm_finish(p, y - MR * y_pixel, residual, MR, NV, HALF);
         } else {
             float results[MM_ROWS * MM_VECTORS * V(lanes) + V(lanes)]; /* room for the last load of a half vector */
             UNROLL for (int i = 0; i < MR; i++) {
                 UNROLL for (int v = 0; v < NV; v++) V(store)(results + i * WIDTH + v * V(lanes), acc[i][v]);
                 if (HALF) H(store)(results + i * WIDTH + NV * V(lanes), half[i]);
             }
-            mm_finish(p, results, MR, WIDTH, y, residual);
-            y += MR * c->y_pixel;
-            if (residual) residual += MR * c->residual_pixel;
+            mm_finish_partial(p, y, residual, MR, WIDTH, results);
+            y += MR * y_pixel;
         }
+        if (residual) residual += MR * c->residual_pixel;
     }
 }
 
-typedef void (*mm_function)(const mm_part *);
-
-/* Tiles of one width: functions[m] computes tiles of m pixels, 1 <= m <= rows. */
-typedef struct mm_width {
+/* Tiles of one height, and all of one width, the highest first; heights end with 1. Tiles lower than `thin` have
+ * hardly more accumulators than a core has multiply-adds under way, or fewer, and wait for them. */
+typedef struct mm_height {
     int rows;
-    mm_function functions[15];
+    void (*run)(const mm_part *);
+} mm_height;
+
+typedef struct mm_width {
+    int thin;
+    mm_height heights[8];
 } mm_width;
 
 #define MM_TILE(MR, NV, HALF) \
     NOINLINE void mm_tiles_##MR##_##NV##_##HALF(const mm_part *p) { mm_tiles(p, MR, NV, HALF); }
-#define MM_NAME(MR, NV, HALF) mm_tiles_##MR##_##NV##_##HALF,
+#define MM_HEIGHT(MR, NV, HALF) {MR, mm_tiles_##MR##_##NV##_##HALF},
 
-#define MM_1(F, ...) F(1, __VA_ARGS__)
-#define MM_2(F, ...) MM_1(F, __VA_ARGS__) F(2, __VA_ARGS__)
-#define MM_3(F, ...) MM_2(F, __VA_ARGS__) F(3, __VA_ARGS__)
-#define MM_4(F, ...) MM_3(F, __VA_ARGS__) F(4, __VA_ARGS__)
-#define MM_5(F, ...) MM_4(F, __VA_ARGS__) F(5, __VA_ARGS__)
-#define MM_6(F, ...) MM_5(F, __VA_ARGS__) F(6, __VA_ARGS__)
-#define MM_7(F, ...) MM_6(F, __VA_ARGS__) F(7, __VA_ARGS__)
-#define MM_8(F, ...) MM_7(F, __VA_ARGS__) F(8, __VA_ARGS__)
-#define MM_9(F, ...) MM_8(F, __VA_ARGS__) F(9, __VA_ARGS__)
-#define MM_10(F, ...) MM_9(F, __VA_ARGS__) F(10, __VA_ARGS__)
-#define MM_11(F, ...) MM_10(F, __VA_ARGS__) F(11, __VA_ARGS__)
-#define MM_12(F, ...) MM_11(F, __VA_ARGS__) F(12, __VA_ARGS__)
-#define MM_13(F, ...) MM_12(F, __VA_ARGS__) F(13, __VA_ARGS__)
-#define MM_14(F, ...) MM_13(F, __VA_ARGS__) F(14, __VA_ARGS__)
-
-/* MM_WIDTH(MR, NV, HALF) defines the tiles of 1 to MR pixels and mm_width_NV_HALF. */
+/* MM_WIDTH(HEIGHTS, NV, HALF) defines the tiles and mm_width_NV_HALF. */
 /* clang-format off */
-#define MM_WIDTH(MR, NV, HALF)      \
-    MM_##MR(MM_TILE, NV, HALF)      \
-    static const mm_width mm_width_##NV##_##HALF = {MR, {NULL, MM_##MR(MM_NAME, NV, HALF)}};
+#define MM_WIDTH(HEIGHTS, NV, HALF)   \
+    HEIGHTS(MM_TILE, NV, HALF)        \
+    static const mm_width mm_width_##NV##_##HALF = {MM_CHAINS / (NV + HALF) + 1, {HEIGHTS(MM_HEIGHT, NV, HALF)}};
 /* clang-format on */
+
+/* As many tiles as fit of the highest, then of the next, and so on. A thin rest is shared with a tile more. */
+INLINE void mm_run_panel(mm_part part, const mm_width *width) {
+    const dwc_mm_call *c = part.call;
+    int64_t left = c->pixels;
+    for (const mm_height *height = width->heights; left > 0; height++) {
+        const int64_t rows = height->rows, rest = left % rows;
+        part.tiles = left / rows;
+        if (rest > 0 && rest < width->thin && rows > width->thin) part.tiles--;
+        if (part.tiles <= 0) continue;
+        height->run(&part);
+        const int64_t done = part.tiles * rows;
+        left -= done;
+        part.a += done * c->a_pixel;
+        part.y += done * c->y_pixel;
+        if (part.residual) part.residual += done * c->residual_pixel;
+    }
+}
 
 /* widths[u]: tiles of u panel units. Panels outside, pixels inside: a panel stays in the first-level
  * cache while the caller's block of pixels passes by. */
 INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths) {
+    const int clip = c->activation.kind == DWCONV_CLIP;
     for (int64_t n = 0; n < c->columns; n += c->panel) {
         const int64_t columns = c->columns - n < c->panel ? c->columns - n : c->panel;
         const int64_t units = (columns + MM_UNIT - 1) / MM_UNIT, floats = units * MM_UNIT;
-        const mm_width *width = widths[units];
-        /* Near-equal tiles, no thin last one: the first ones have a pixel more than the others. */
-        const int64_t tiles = (c->pixels + width->rows - 1) / width->rows;
-        const int64_t rows = c->pixels / tiles, more = c->pixels % tiles;
-        mm_part part = {.call = c,
-                        .a = c->a,
-                        .w = c->weights + n * c->depth + c->w_first * floats,
-                        .bias = c->bias + n,
-                        .residual = c->residual ? c->residual + n : NULL,
-                        .y = c->y + n,
-                        .tiles = more,
-                        .w_run = c->k * floats,
-                        .w_tap_y = c->w_tap_y * floats,
-                        .w_tap_x = c->w_tap_x * floats,
-                        .columns = (int)columns};
-        if (more > 0) {
-            width->functions[rows + 1](&part);
-            const int64_t done = more * (rows + 1);
-            part.a += done * c->a_pixel;
-            part.y += done * c->y_pixel;
-            if (part.residual) part.residual += done * c->residual_pixel;
-        }
-        part.tiles = tiles - more;
-        width->functions[rows](&part);
+        mm_run_panel((mm_part){.call = c,
+                               .a = c->a,
+                               .w = c->weights + n * c->depth + c->w_first * floats,
+                               .bias = c->bias + n,
+                               .residual = c->residual ? c->residual + n : NULL,
+                               .y = c->y + n,
+                               .w_run = c->k * floats,
+                               .w_tap_y = c->w_tap_y * floats,
+                               .w_tap_x = c->w_tap_x * floats,
+                               .columns = (int)columns,
+                               .clamped = clip && !c->residual,
+                               .low = clip ? c->activation.a : -INFINITY,
+                               .high = clip ? c->activation.b : INFINITY},
+                     widths[units]);
     }
 }

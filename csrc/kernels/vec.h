@@ -2,6 +2,7 @@
  *
  *   vec, ivec        a vector of float32 and of int32; arithmetic and comparison operators work on both
  *   lanes            how many
+ *   fused            whether fma rounds once
  *   load, store      any alignment
  *   load_n, store_n  the first n lanes, 1 <= n <= lanes; no other byte is touched, other lanes load as 0
  *   set1             one value in every lane
@@ -15,16 +16,18 @@
 #ifndef DWCONV_VEC_H
 #define DWCONV_VEC_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define INLINE static inline __attribute__((always_inline))
-#define NOINLINE static __attribute__((noinline))
 
 #ifdef __clang__
+#define NOINLINE static __attribute__((noinline))
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
 #else
+#define NOINLINE static __attribute__((noinline, noclone)) /* not once per set of constant arguments either */
 #define UNROLL _Pragma("GCC unroll 64")
 #define NO_UNROLL _Pragma("GCC unroll 1")
 #endif

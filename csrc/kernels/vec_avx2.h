@@ -14,7 +14,7 @@
 
 typedef __m256 vec_y;
 typedef int32_t ivec_y __attribute__((vector_size(32)));
-enum { lanes_y = 8 };
+enum { lanes_y = 8, fused_y = 1 };
 
 INLINE vec_y load_y(const float *p) { return _mm256_loadu_ps(p); }
 INLINE vec_y load_n_y(const float *p, int n) {

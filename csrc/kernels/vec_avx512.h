@@ -15,7 +15,7 @@
 
 typedef __m512 vec_z;
 typedef int32_t ivec_z __attribute__((vector_size(64)));
-enum { lanes_z = 16 };
+enum { lanes_z = 16, fused_z = 1 };
 
 INLINE vec_z load_z(const float *p) { return _mm512_loadu_ps(p); }
 INLINE vec_z load_n_z(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
@@ -35,7 +35,7 @@ INLINE vec_z spread_z(vec_z v, const float *lanes) {
 
 typedef __m256 vec_y;
 typedef int32_t ivec_y __attribute__((vector_size(32)));
-enum { lanes_y = 8 };
+enum { lanes_y = 8, fused_y = 1 };
 
 INLINE vec_y load_y(const float *p) { return _mm256_loadu_ps(p); }
 INLINE vec_y load_n_y(const float *p, int n) { return _mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1), p); }

@@ -9,7 +9,7 @@
 
 typedef float vec_x __attribute__((vector_size(16)));
 typedef int32_t ivec_x __attribute__((vector_size(16)));
-enum { lanes_x = 4 };
+enum { lanes_x = 4, fused_x = 0 };
 
 INLINE vec_x load_x(const float *p) {
     vec_x v;
