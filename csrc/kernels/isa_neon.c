@@ -20,6 +20,7 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
 #include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _q
 #define MM_UNIT 4
+#define MM_CHAINS 8
 #include "matmul.inc.h"
 
 DW_ROLL(1, 7, 4)
@@ -32,10 +33,21 @@ DW_SHAPE(7, 1, 2, 7)
 DW_SHAPE_SHORT(7, 2, 2, 7)
 
 /* MR * NV accumulators, NV vectors of the panel, and the inputs on their way. */
-MM_WIDTH(14, 1, 0)
-MM_WIDTH(12, 2, 0)
-MM_WIDTH(8, 3, 0)
-MM_WIDTH(6, 4, 0)
+/* clang-format off */
+#define MM_NARROW(F, ...) \
+    F(14, __VA_ARGS__) F(10, __VA_ARGS__) F(7, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_MIDDLE(F, ...) \
+    F(12, __VA_ARGS__) F(8, __VA_ARGS__) F(5, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_WIDE(F, ...) \
+    F(8, __VA_ARGS__) F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(3, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_WIDEST(F, ...) \
+    F(6, __VA_ARGS__) F(5, __VA_ARGS__) F(4, __VA_ARGS__) F(3, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+/* clang-format on */
+
+MM_WIDTH(MM_NARROW, 1, 0)
+MM_WIDTH(MM_MIDDLE, 2, 0)
+MM_WIDTH(MM_WIDE, 3, 0)
+MM_WIDTH(MM_WIDEST, 4, 0)
 
 static void mm_f32(const dwc_mm_call *c) {
     static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0,

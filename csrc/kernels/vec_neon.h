@@ -15,7 +15,7 @@
 
 typedef float32x4_t vec_q;
 typedef int32_t ivec_q __attribute__((vector_size(16)));
-enum { lanes_q = 4 };
+enum { lanes_q = 4, fused_q = 1 };
 
 INLINE vec_q load_q(const float *p) { return vld1q_f32(p); }
 INLINE vec_q load_n_q(const float *p, int n) {
