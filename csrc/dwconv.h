@@ -192,12 +192,19 @@ typedef enum dwconv_residual {
 
 /* MobileNetV2's block: pointwise expand, depthwise, pointwise project, plus the input of the block.
  * expand.filter == NULL leaves the expansion out (the other fields of expand are then ignored).
- * The residual is added after the activation of project. */
+ * The residual is added after the activation of project.
+ *
+ * Squeeze-and-excite (MobileNetV3, EfficientNet) multiplies what depthwise gives, d, by a factor for every image
+ * and channel before it is projected: excite(squeeze(mean of d over height and width)). squeeze goes from the
+ * channels of d to a few, excite back. squeeze.filter == NULL leaves it out (the other fields of squeeze, and
+ * excite, are then ignored). The mean is the sum of each row from left to right, of these from top to bottom,
+ * divided by the number of pixels, all in float32. */
 typedef struct dwconv_inverted_residual_desc {
     dwconv_pointwise_desc expand;
     dwconv_depthwise_desc depthwise;
     dwconv_pointwise_desc project;
     dwconv_residual residual;
+    dwconv_pointwise_desc squeeze, excite;
 } dwconv_inverted_residual_desc;
 
 /* Treat weights whose magnitude is below FLT_MIN as zero: they slow most CPUs down 40 to 100 times. */
@@ -247,8 +254,9 @@ DWCONV_API int64_t dwconv_plan_panel(const dwconv_plan *plan, int index);
 DWCONV_API dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int64_t input[4],
                                              int64_t output[4]);
 
-/* Scratch that dwconv_run needs for an input of this shape with this many threads. 0 for depthwise,
- * pointwise and dense convolution. It never grows with the height of the image. */
+/* Scratch that dwconv_run needs for an input of this shape with this many threads, however many of them it then
+ * uses. 0 for depthwise, pointwise and dense convolution. docs/design.md has the formula; it grows with the
+ * height of the image only where squeeze-and-excite keeps what depthwise gives. */
 DWCONV_API dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4], int threads,
                                              size_t *bytes);
 
@@ -287,17 +295,24 @@ DWCONV_API dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor
                                     const dwconv_tensor *output, void *scratch, size_t scratch_bytes,
                                     const dwconv_threads *threads);
 
-/* How dwconv_run shares the work out: images * strips * blocks items. A 1x1 convolution with stride 1 sees
- * a contiguous batch as one image of single-pixel rows. */
+/* How dwconv_run shares the work out. One pass: images * strips * blocks items. A 1x1 convolution with stride 1
+ * sees a contiguous batch as one image of single-pixel rows.
+ *
+ * Two passes, of blocks: the first computes what depthwise gives for an image, in strips * blocks items, blocks
+ * being of its channels; the second projects it in `parts` items. Workers go through both passes together, image
+ * after image, if together is 1; else each takes whole images, which are the items. */
 typedef struct dwconv_cut {
     double nanoseconds; /* the cost model's estimate for one worker */
     int workers;        /* that share the items; 1: the calling thread alone */
+    int passes, together;
     int64_t images;
     int64_t strips, strip_rows; /* of output rows; the last strip may have fewer */
     int64_t row_pixels;
-    int64_t blocks, block_channels; /* of output channels; the last block may have fewer */
-    int64_t chunk_rows;             /* separable, inverted residual: output rows per step; else 0 */
-    int64_t ring_rows;              /* expanded rows that are kept; 0 without an expansion */
+    int64_t blocks, block_channels;   /* of output channels; the last block may have fewer */
+    int64_t parts, part_pixels;       /* of an image in the second pass, else 0 */
+    int64_t chunk_rows;               /* separable, inverted residual: output rows per step; else 0 */
+    int64_t ring_rows, ring_channels; /* expanded rows that are kept; 0 without an expansion */
+    int64_t kept_bytes; /* of the output of depthwise between two passes; 0: it is computed twice */
 } dwconv_cut;
 
 /* For contiguous tensors, input of this shape. All zero, workers 1, where the batch is 0. */

@@ -110,29 +110,40 @@ static dwconv_status normalize_conv(dwconv_conv_desc *c) {
     return normalize_activation(&c->activation);
 }
 
-static dwconv_status check_unit_stride(const dwconv_pointwise_desc *p) {
+/* A pointwise stage of a block. */
+static dwconv_status normalize_unit_stride(dwconv_pointwise_desc *p) {
+    TRY(normalize_pointwise(p));
     return p->stride_h == 1 && p->stride_w == 1 ? DWCONV_OK : DWCONV_BAD_STRIDE;
 }
 
 static dwconv_status normalize_separable(dwconv_separable_desc *s) {
     TRY(normalize_depthwise(&s->depthwise));
-    TRY(normalize_pointwise(&s->pointwise));
-    TRY(check_unit_stride(&s->pointwise));
+    TRY(normalize_unit_stride(&s->pointwise));
     return s->pointwise.in_channels == s->depthwise.channels * s->depthwise.multiplier ? DWCONV_OK
                                                                                        : DWCONV_BAD_SHAPE;
 }
 
+static dwconv_status normalize_squeeze(dwconv_pointwise_desc *squeeze, dwconv_pointwise_desc *excite,
+                                       int64_t channels) {
+    if (!squeeze->filter) return DWCONV_OK;
+    TRY(normalize_unit_stride(squeeze));
+    TRY(normalize_unit_stride(excite));
+    return squeeze->in_channels == channels && excite->in_channels == squeeze->out_channels &&
+                   excite->out_channels == channels
+               ? DWCONV_OK
+               : DWCONV_BAD_SHAPE;
+}
+
 static dwconv_status normalize_inverted_residual(dwconv_inverted_residual_desc *r) {
     TRY(normalize_depthwise(&r->depthwise));
-    TRY(normalize_pointwise(&r->project));
-    TRY(check_unit_stride(&r->project));
+    TRY(normalize_unit_stride(&r->project));
     if (r->project.in_channels != r->depthwise.channels * r->depthwise.multiplier) return DWCONV_BAD_SHAPE;
+    TRY(normalize_squeeze(&r->squeeze, &r->excite, r->project.in_channels));
     if (r->residual != DWCONV_RESIDUAL_AUTO && r->residual != DWCONV_RESIDUAL_OFF &&
         r->residual != DWCONV_RESIDUAL_ON)
         return DWCONV_BAD_VALUE;
     if (!r->expand.filter) return DWCONV_OK;
-    TRY(normalize_pointwise(&r->expand));
-    TRY(check_unit_stride(&r->expand));
+    TRY(normalize_unit_stride(&r->expand));
     return r->expand.out_channels == r->depthwise.channels ? DWCONV_OK : DWCONV_BAD_SHAPE;
 }
 

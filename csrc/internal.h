@@ -78,6 +78,11 @@ typedef struct dwc_kernel_table {
     int panel_width; /* the widest panel of the matrix kernel */
     int kernel_count;
     const dwc_kernel *kernels;
+    /* Squeeze-and-excite. sums[c] = x[0][c] + x[1][c] + ... in this order; y[p][c] = x[p][c] * factors[c], where
+     * y may be x. */
+    void (*sum_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels, float *sums);
+    void (*scale_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels,
+                         const float *factors, float *y, int64_t y_pixel);
 } dwc_kernel_table;
 
 DWC_HIDDEN const dwc_kernel_table *dwc_kernel_table_of(dwconv_isa isa); /* NULL if not available */
@@ -110,11 +115,12 @@ struct dwconv_plan {
     const dwc_kernel_table *table;
     size_t bytes;
     int owns_memory;
-    int has_depthwise, has_matmul, has_expand;
+    int has_depthwise, has_matmul, has_expand, has_squeeze;
     dwc_matmul_stage expand; /* inverted residual with an expansion */
     dwc_depthwise_stage
-        depthwise;           /* depthwise, separable, inverted residual, conv of one channel per group */
-    dwc_matmul_stage matmul; /* pointwise, conv, and the last stage of blocks */
+        depthwise; /* depthwise, separable, inverted residual, conv of one channel per group */
+    dwc_matmul_stage squeeze, excite; /* inverted residual with squeeze-and-excite */
+    dwc_matmul_stage matmul;          /* pointwise, conv, and the last stage of blocks */
 };
 
 /* ---- calls of kernels --------------------------------------------------------------------- */
@@ -153,7 +159,7 @@ struct dwc_mm_call {
     dwconv_activation activation;
 };
 
-/* ---- plan.c, run.c, blocks.c, parallel.c -------------------------------------------------- */
+/* ---- plan.c, run.c, block.h, parallel.c --------------------------------------------------- */
 
 /* Calls the matrix kernel for output rows [row_begin, row_end) of one image, and the columns
  * [column_begin, column_end) of every group. Both views are of that image; the residual may be NULL. */
@@ -176,8 +182,9 @@ DWC_HIDDEN void dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const 
 /* How dwc_run_block shares the work out. */
 DWC_HIDDEN dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                                        const dwconv_threads *threads, dwconv_cut *result);
-/* Bytes of scratch that a worker needs for images of this size; 0 if the plan is not a block. */
-DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4], size_t *bytes);
+/* Bytes of scratch that so many threads need for an input of this shape; 0 if the plan is not a block. */
+DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4],
+                                           const int64_t output[4], int threads, size_t *bytes);
 
 /* How many workers are worth waking for work of so many nanoseconds on one: 1 means serial. */
 DWC_HIDDEN int dwc_worker_count(const dwconv_threads *threads, double nanoseconds);

@@ -121,6 +121,7 @@ static dwconv_conv_desc as_conv(const dwconv_depthwise_desc *d) {
 /* The weights of the stages of a plan, in the order of execution. */
 typedef struct sources {
     const float *expand, *expand_bias, *depthwise, *depthwise_bias, *matmul, *matmul_bias;
+    const float *squeeze, *squeeze_bias, *excite, *excite_bias;
 } sources;
 
 static void use_depthwise(dwconv_plan *plan, const dwconv_depthwise_desc *d, sources *from) {
@@ -140,6 +141,16 @@ static void use_matmul(dwconv_plan *plan, dwc_matmul_stage stage, const float *f
 
 static void use_conv(dwconv_plan *plan, const dwconv_conv_desc *c, sources *from) {
     use_matmul(plan, conv_stage(c), c->filter, c->bias, from);
+}
+
+static void use_squeeze(dwconv_plan *plan, const dwconv_inverted_residual_desc *r, sources *from) {
+    plan->squeeze = pointwise_stage(&r->squeeze);
+    plan->excite = pointwise_stage(&r->excite);
+    plan->has_squeeze = 1;
+    from->squeeze = r->squeeze.filter;
+    from->squeeze_bias = r->squeeze.bias;
+    from->excite = r->excite.filter;
+    from->excite_bias = r->excite.bias;
 }
 
 static void make_stages(dwconv_plan *plan, sources *from) {
@@ -178,10 +189,15 @@ static void make_stages(dwconv_plan *plan, sources *from) {
                 from->expand_bias = r->expand.bias;
             }
             use_depthwise(plan, &r->depthwise, from);
+            if (r->squeeze.filter) use_squeeze(plan, r, from);
             use_matmul(plan, pointwise_stage(&r->project), r->project.filter, r->project.bias, from);
     }
     if (plan->has_expand) choose_matmul(&plan->expand, plan->table, d->dtype);
     if (plan->has_depthwise) choose_depthwise(&plan->depthwise, plan->table, d->dtype);
+    if (plan->has_squeeze) {
+        choose_matmul(&plan->squeeze, plan->table, d->dtype);
+        choose_matmul(&plan->excite, plan->table, d->dtype);
+    }
     if (plan->has_matmul) choose_matmul(&plan->matmul, plan->table, d->dtype);
 }
 
@@ -189,7 +205,7 @@ static void make_stages(dwconv_plan *plan, sources *from) {
 
 /* Where the weights of each stage begin, in bytes from the plan; `end` is its size. */
 typedef struct plan_layout {
-    size_t expand, depthwise, matmul, end;
+    size_t expand, depthwise, squeeze, excite, matmul, end;
 } plan_layout;
 
 static int reserve(size_t *end, int64_t floats) {
@@ -199,19 +215,26 @@ static int reserve(size_t *end, int64_t floats) {
     return 1;
 }
 
+static int reserve_matmul(size_t *end, const dwc_matmul_stage *s) {
+    int64_t floats;
+    return dwc_matmul_floats(s, &floats) && reserve(end, floats);
+}
+
 static dwconv_status lay_out(const dwconv_plan *plan, plan_layout *at) {
     int64_t floats;
     size_t end = (sizeof *plan + DWCONV_ALIGNMENT - 1) / DWCONV_ALIGNMENT * DWCONV_ALIGNMENT;
     at->expand = end;
-    if (plan->has_expand && !(dwc_matmul_floats(&plan->expand, &floats) && reserve(&end, floats)))
-        return DWCONV_OVERFLOW;
+    if (plan->has_expand && !reserve_matmul(&end, &plan->expand)) return DWCONV_OVERFLOW;
     at->depthwise = end;
     if (plan->has_depthwise &&
         !(dwc_depthwise_floats(&plan->depthwise, plan->table->lanes, &floats) && reserve(&end, floats)))
         return DWCONV_OVERFLOW;
+    at->squeeze = end;
+    if (plan->has_squeeze && !reserve_matmul(&end, &plan->squeeze)) return DWCONV_OVERFLOW;
+    at->excite = end;
+    if (plan->has_squeeze && !reserve_matmul(&end, &plan->excite)) return DWCONV_OVERFLOW;
     at->matmul = end;
-    if (plan->has_matmul && !(dwc_matmul_floats(&plan->matmul, &floats) && reserve(&end, floats)))
-        return DWCONV_OVERFLOW;
+    if (plan->has_matmul && !reserve_matmul(&end, &plan->matmul)) return DWCONV_OVERFLOW;
     at->end = end;
     return DWCONV_OK;
 }
@@ -239,6 +262,12 @@ static void fill(dwconv_plan *plan, const dwconv_plan *prepared, const sources *
     if (plan->has_depthwise)
         dwc_pack_depthwise(&plan->depthwise, from->depthwise, from->depthwise_bias, plan->table->lanes, flush,
                            (float *)(void *)(base + at->depthwise));
+    if (plan->has_squeeze) {
+        dwc_pack_matmul(&plan->squeeze, from->squeeze, from->squeeze_bias, flush,
+                        (float *)(void *)(base + at->squeeze));
+        dwc_pack_matmul(&plan->excite, from->excite, from->excite_bias, flush,
+                        (float *)(void *)(base + at->excite));
+    }
     if (plan->has_matmul)
         dwc_pack_matmul(&plan->matmul, from->matmul, from->matmul_bias, flush,
                         (float *)(void *)(base + at->matmul));
@@ -297,25 +326,29 @@ size_t dwconv_plan_bytes(const dwconv_plan *plan) { return plan ? plan->bytes : 
 
 dwconv_isa dwconv_plan_isa(const dwconv_plan *plan) { return plan ? plan->table->isa : DWCONV_ISA_AUTO; }
 
-const char *dwconv_plan_kernel(const dwconv_plan *plan, int index) {
-    const dwc_kernel *kernels[3];
+/* A stage in the order of execution. */
+typedef struct chosen {
+    const char *kernel;
+    int64_t panel;
+} chosen;
+
+static chosen chosen_for(const dwconv_plan *plan, int index) {
+    chosen stages[5];
     int count = 0;
-    if (!plan) return NULL;
-    if (plan->has_expand) kernels[count++] = plan->expand.kernel;
-    if (plan->has_depthwise) kernels[count++] = plan->depthwise.kernel;
-    if (plan->has_matmul) kernels[count++] = plan->matmul.kernel;
-    return index >= 0 && index < count ? kernels[index]->name : NULL;
+    if (!plan) return (chosen){NULL, 0};
+    if (plan->has_expand) stages[count++] = (chosen){plan->expand.kernel->name, plan->expand.panel};
+    if (plan->has_depthwise) stages[count++] = (chosen){plan->depthwise.kernel->name, 0};
+    if (plan->has_squeeze) {
+        stages[count++] = (chosen){plan->squeeze.kernel->name, plan->squeeze.panel};
+        stages[count++] = (chosen){plan->excite.kernel->name, plan->excite.panel};
+    }
+    if (plan->has_matmul) stages[count++] = (chosen){plan->matmul.kernel->name, plan->matmul.panel};
+    return index >= 0 && index < count ? stages[index] : (chosen){NULL, 0};
 }
 
-int64_t dwconv_plan_panel(const dwconv_plan *plan, int index) {
-    int64_t panels[3] = {0};
-    int count = 0;
-    if (!plan) return 0;
-    if (plan->has_expand) panels[count++] = plan->expand.panel;
-    if (plan->has_depthwise) count++;
-    if (plan->has_matmul) panels[count++] = plan->matmul.panel;
-    return index >= 0 && index < count ? panels[index] : 0;
-}
+const char *dwconv_plan_kernel(const dwconv_plan *plan, int index) { return chosen_for(plan, index).kernel; }
+
+int64_t dwconv_plan_panel(const dwconv_plan *plan, int index) { return chosen_for(plan, index).panel; }
 
 dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int64_t input[4], int64_t output[4]) {
     if (!plan || !input || !output) return DWCONV_NULL_POINTER;

@@ -1,7 +1,7 @@
 /* Every operation as plain loops in double precision: the oracle of the tests, never the fast path.
  *
  * All five operations are chains of one layer, the grouped convolution: depthwise has one group per
- * input channel, pointwise has a 1x1 window. The output of each layer is rounded to float, as tensors
+ * input channel, pointwise has a 1x1 window; squeeze-and-excite scales the output of one. The output of each layer is rounded to float, as tensors
  * between layers are. Outputs are indexed, taps outside the image are skipped, nothing is padded. */
 #include <float.h>
 #include <math.h>
@@ -16,6 +16,7 @@ typedef struct layer {
     const float *bias;
     dwconv_activation activation;
     int flush_denormals;
+    const struct layer *gate; /* two layers, squeeze and excite, that scale the output; or NULL */
 } layer;
 
 /* [kernel_h, kernel_w, channels, multiplier] and [kernel_h, kernel_w, 1, channels * multiplier] are the same
@@ -149,8 +150,48 @@ static dwconv_status allocate_view(int64_t batch, int64_t height, int64_t width,
     return v->data ? DWCONV_OK : DWCONV_NO_MEMORY;
 }
 
+static void mean_of_pixels(const dwc_view *x, const dwc_view *y) {
+    for (int64_t n = 0; n < x->batch; n++)
+        for (int64_t c = 0; c < x->channels; c++) {
+            double sum = 0.0;
+            for (int64_t iy = 0; iy < x->height; iy++)
+                for (int64_t ix = 0; ix < x->width; ix++)
+                    sum += x->data[n * x->image + iy * x->row + ix * x->pixel + c];
+            y->data[n * y->image + c] = (float)(sum / ((double)x->height * (double)x->width));
+        }
+}
+
+static void scale_channels(const dwc_view *x, const dwc_view *factors) {
+    for (int64_t n = 0; n < x->batch; n++)
+        for (int64_t iy = 0; iy < x->height; iy++)
+            for (int64_t ix = 0; ix < x->width; ix++)
+                for (int64_t c = 0; c < x->channels; c++)
+                    x->data[n * x->image + iy * x->row + ix * x->pixel + c] *=
+                        factors->data[n * factors->image + c];
+}
+
+/* Squeeze-and-excite: scales x by gate[1](gate[0](mean of x over its pixels)). */
+static dwconv_status apply_gate(const layer *gate, const dwc_view *x) {
+    const int64_t channels[3] = {x->channels, gate[0].out_channels, gate[1].out_channels};
+    dwc_view views[3];
+    dwconv_status status = DWCONV_OK;
+    int allocated = 0;
+    while (status == DWCONV_OK && allocated < 3) {
+        status = allocate_view(x->batch, 1, 1, channels[allocated], &views[allocated]);
+        if (status == DWCONV_OK) allocated++;
+    }
+    if (status == DWCONV_OK) {
+        mean_of_pixels(x, &views[0]);
+        run_layer(&gate[0], &views[0], &views[1]);
+        run_layer(&gate[1], &views[1], &views[2]);
+        scale_channels(x, &views[2]);
+    }
+    while (allocated > 0) free(views[--allocated].data);
+    return status;
+}
+
 /* Runs layers[0], layers[1], ... from x to y. Every tensor between them exists before the first value of
- * y is written, so that a failure leaves y alone. */
+ * y is written, so that a failure leaves y alone; the last layer has no gate. */
 static dwconv_status run_layers(const layer *layers, int count, const dwc_view *x, const dwc_view *y) {
     enum { MAX_LAYERS = 3 };
     dwc_view views[MAX_LAYERS + 1] = {*x};
@@ -165,9 +206,10 @@ static dwconv_status run_layers(const layer *layers, int count, const dwc_view *
                                    &views[allocated + 1]);
         if (status == DWCONV_OK) allocated++;
     }
-    if (status == DWCONV_OK) {
-        views[count] = *y;
-        for (int i = 0; i < count; i++) run_layer(&layers[i], &views[i], &views[i + 1]);
+    views[count] = *y;
+    for (int i = 0; i < count && status == DWCONV_OK; i++) {
+        run_layer(&layers[i], &views[i], &views[i + 1]);
+        if (layers[i].gate) status = apply_gate(layers[i].gate, &views[i + 1]);
     }
     while (allocated > 0) free(views[allocated--].data);
     return status;
@@ -181,7 +223,7 @@ dwconv_status dwconv_reference(const dwconv_desc *desc, const dwconv_tensor *inp
     if (status == DWCONV_OK) status = dwc_check_tensors(&normal, input, output, &x, &y);
     if (status != DWCONV_OK) return status;
     const int flush = (normal.flags & DWCONV_FLUSH_DENORMAL_WEIGHTS) != 0;
-    layer layers[3];
+    layer layers[3], gate[2];
     int count = 0;
     switch (normal.operation) {
         case DWCONV_DEPTHWISE: layers[count++] = depthwise_layer(&normal.depthwise, flush); break;
@@ -195,6 +237,11 @@ dwconv_status dwconv_reference(const dwconv_desc *desc, const dwconv_tensor *inp
             if (normal.inverted_residual.expand.filter)
                 layers[count++] = pointwise_layer(&normal.inverted_residual.expand, flush);
             layers[count++] = depthwise_layer(&normal.inverted_residual.depthwise, flush);
+            if (normal.inverted_residual.squeeze.filter) {
+                gate[0] = pointwise_layer(&normal.inverted_residual.squeeze, flush);
+                gate[1] = pointwise_layer(&normal.inverted_residual.excite, flush);
+                layers[count - 1].gate = gate;
+            }
             layers[count++] = pointwise_layer(&normal.inverted_residual.project, flush);
     }
     status = run_layers(layers, count, &x, &y);

@@ -215,6 +215,7 @@ dwconv_status dwconv_plan_cut(const dwconv_plan *plan, const int64_t input[4], c
     const piece first = piece_of(&j, 0);
     *result = (dwconv_cut){.nanoseconds = j.nanoseconds,
                            .workers = j.workers,
+                           .passes = 1,
                            .images = j.y.batch,
                            .strips = j.strips,
                            .strip_rows = first.row_end,
@@ -232,12 +233,7 @@ dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4
     if (!plan || !input || !bytes) return DWCONV_NULL_POINTER;
     if (threads < 0) return DWCONV_BAD_VALUE;
     dwconv_status status = dwc_output_shape(&plan->desc, input, output);
-    size_t worker = 0;
-    if (status == DWCONV_OK) status = dwc_block_scratch(plan, input, &worker);
-    const size_t workers = threads > 1 ? (size_t)threads : 1;
-    if (status == DWCONV_OK && worker > PTRDIFF_MAX / workers) status = DWCONV_OVERFLOW;
-    if (status == DWCONV_OK) *bytes = worker * workers;
-    return status;
+    return status == DWCONV_OK ? dwc_block_scratch(plan, input, output, threads, bytes) : status;
 }
 
 static dwconv_status check_scratch(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,

@@ -50,8 +50,9 @@ Conv = _structure(
 )  # fmt: skip
 Separable = _structure("Separable", depthwise=Depthwise, pointwise=Pointwise)
 InvertedResidual = _structure(
-    "InvertedResidual", expand=Pointwise, depthwise=Depthwise, project=Pointwise, residual=_INT
-)
+    "InvertedResidual", expand=Pointwise, depthwise=Depthwise, project=Pointwise, residual=_INT,
+    squeeze=Pointwise, excite=Pointwise,
+)  # fmt: skip
 Operation = type(
     "Operation",
     (ctypes.Union,),
@@ -136,6 +137,11 @@ def describe(case: Case) -> Any:
             block.project = last
             if case.expanded:
                 block.expand = pointwise(case.shape[3], channels, "expand_filter", "expand_bias", activation)
+            if case.squeezed:
+                wide, gate = channels * case.multiplier, _activation(case.gate_activation)
+                squeeze = _activation(case.squeeze_activation)
+                block.squeeze = pointwise(wide, case.squeezed, "reduce_filter", "reduce_bias", squeeze)
+                block.excite = pointwise(case.squeezed, wide, "restore_filter", "restore_bias", gate)
             block.residual = {None: 0, False: 1, True: 2}[case.residual]
     return desc
 

@@ -82,6 +82,9 @@ def random_case(seed: int) -> Case:
         activation=_activation(draw),
         bias=draw.chance(0.5),
         residual=draw.choice((None, None, None, False, True)),
+        squeezed=draw.integer(1, 60) if operation == "inverted_residual" and draw.chance(0.5) else 0,
+        squeeze_activation=_activation(draw),
+        gate_activation=_activation(draw),
         seed=seed,
     )
 
@@ -189,6 +192,15 @@ def spoiled(case: Case, y: np.ndarray, draw: Draw) -> tuple[str, dict[str, Any]]
             ("a kernel beyond the input", {"padding": "valid", "dilations": 10**6})
             if case.kernel != (1, 1)
             else ("unknown padding", {"padding": ""}),
+        ]
+    if case.squeezed:
+        gate = ("reduce_filter", "reduce_bias", "restore_filter", "restore_bias")
+        arrays = [case.arrays.get(name) for name in gate]
+        few = np.ones((case.squeezed + 1, y.shape[3]), x.dtype)
+        ways += [
+            ("three arrays of squeeze-and-excite", {"squeeze_excite": tuple(arrays[:3])}),
+            ("a restoring filter that does not fit", {"squeeze_excite": (*arrays[:2], few, None)}),
+            ("an unknown gate", {"gate_activation": "softmax"}),
         ]
     if case.operation == "conv":
         ways.append(("groups that do not divide", {"groups": case.out_channels + 1}))

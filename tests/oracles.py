@@ -168,10 +168,13 @@ class Case:
     out_channels: int = 4
     groups: int = 1
     expanded: int = 0
+    squeezed: int = 0
     strides: Pair = (1, 1)
     padding: Padding = "same"
     dilations: Pair = (1, 1)
     activation: Any = None
+    squeeze_activation: Any = "relu"
+    gate_activation: Any = "hard_sigmoid"
     bias: bool = True
     residual: bool | None = None
     seed: int = 0
@@ -223,13 +226,20 @@ class Case:
             shapes["depthwise_bias"] = (wide * self.multiplier,)
             shapes[last] = (1, 1, wide * self.multiplier, self.out_channels)
             shapes["bias"] = (self.out_channels,)
+            if self.squeezed:
+                wide *= self.multiplier
+                shapes |= {"reduce_filter": (wide, self.squeezed), "reduce_bias": (self.squeezed,)}
+                shapes |= {"restore_filter": (1, 1, self.squeezed, wide), "restore_bias": (wide,)}
         return {name: dims for name, dims in shapes.items() if self.bias or not name.endswith("bias")}
 
     # -- the package -----------------------------------------------------------------------------
 
     def _arguments(self) -> tuple[list[np.ndarray | None], dict[str, Any]]:
         """Filters, and the keywords that functions and layers share."""
-        keywords: dict[str, Any] = {k: v for k, v in self.arrays.items() if k.endswith("bias")}
+        gate = ("reduce_filter", "reduce_bias", "restore_filter", "restore_bias")
+        keywords: dict[str, Any] = {
+            k: v for k, v in self.arrays.items() if k.endswith("bias") and k not in gate
+        }
         keywords |= {"strides": self.strides, "activation": self.activation}
         if self.operation != "pointwise":
             keywords |= {"padding": self.padding, "dilations": self.dilations}
@@ -241,6 +251,12 @@ class Case:
             keywords["depthwise_activation"] = self.activation
             return [self.arrays["depthwise_filter"], self.arrays["pointwise_filter"]], keywords
         keywords["residual"] = self.residual
+        if self.squeezed:
+            keywords["squeeze_excite"] = tuple(map(self.arrays.get, gate))
+            keywords |= {
+                "squeeze_activation": self.squeeze_activation,
+                "gate_activation": self.gate_activation,
+            }
         return [
             self.arrays.get("expand_filter"),
             self.arrays["depthwise_filter"],
@@ -309,7 +325,11 @@ class Case:
         """
         value = self.x.astype(np.float64)
         magnitude, unit = np.abs(value), 0.0
-        for filters, bias, windowed, groups, activation in self._stages():
+        stages = self._stages()
+        for i, (filters, bias, windowed, groups, activation) in enumerate(stages):
+            if self.squeezed and i == len(stages) - 1:
+                factors, factor_magnitude, terms = self._factors(value, magnitude)
+                value, magnitude, unit = value * factors, magnitude * factor_magnitude, unit + terms * EPS
             window = (self.strides, self.padding, self.dilations) if windowed else ((1, 1), "valid", (1, 1))
             if self.operation == "pointwise":
                 window = (self.strides, "valid", (1, 1))
@@ -321,6 +341,23 @@ class Case:
         if self._residual_applies(value):
             value, magnitude = value + self.x, magnitude + np.abs(self.x)
         return value, magnitude * unit + 2.0**-140
+
+    def _factors(self, d: np.ndarray, magnitude: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """Squeeze-and-excite of d: the factors of its channels, their magnitude, and how many terms err."""
+        factors, magnitude = (x.mean((1, 2), keepdims=True) for x in (d, magnitude))
+        terms = sum(d.shape[1:3]) + 1
+        for name, activation in (
+            ("reduce", self.squeeze_activation),
+            ("restore", self.gate_activation),
+        ):
+            filters = self.arrays[f"{name}_filter"].astype(np.float64)
+            filters = filters.reshape(filters.shape[-2:])
+            bias = self.arrays.get(f"{name}_bias", np.zeros(1)).astype(np.float64)
+            slope, offset = _slope_and_offset(activation)
+            factors = activate(factors @ filters + bias, activation)
+            magnitude = slope * (magnitude @ np.abs(filters) + np.abs(bias)) + offset
+            terms += len(filters) + 16
+        return factors, magnitude, terms
 
     def check(self, y: np.ndarray, conv: Engine = numpy_conv) -> None:
         assert y.dtype == np.float32

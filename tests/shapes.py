@@ -75,5 +75,9 @@ def cases() -> list[Case]:
                 extra["multiplier"] = 1
             if operation == "inverted_residual":
                 extra["expanded"] = (0, 2 * channels + 1, 6 * channels)[i % 3]
+                if i % 4 > 1:
+                    extra["squeezed"] = 1 + channels // 2
+                    extra["squeeze_activation"] = ACTIVATIONS[(number + 1) % len(ACTIVATIONS)]
+                    extra["gate_activation"] = ACTIVATIONS[(number + 4) % len(ACTIVATIONS)]
             result.append(Case(operation, seed=number, **(geometry | extra)))
     return result

@@ -11,6 +11,7 @@ import dwconv
 
 END = "out=None, num_threads=None"
 SLIDING = "strides=1, padding='valid', data_format='NHWC', dilations=1"
+SQUEEZE = "squeeze_excite=None, squeeze_activation='relu', gate_activation='hard_sigmoid'"
 FUNCTIONS = {
     "depthwise_conv2d": f"x, filters, {SLIDING}, *, bias=None, activation=None, {END}",
     "conv2d": f"x, filters, {SLIDING}, *, bias=None, activation=None, groups=1, {END}",
@@ -19,7 +20,7 @@ FUNCTIONS = {
     f"depthwise_activation=None, bias=None, activation=None, {END}",
     "inverted_residual": "x, expand_filter, depthwise_filter, project_filter, strides=1, padding='same', "
     "dilations=1, *, expand_bias=None, depthwise_bias=None, bias=None, activation='relu6', residual=None, "
-    f"{END}",
+    f"{SQUEEZE}, {END}",
     "set_num_threads": "n",
     "get_num_threads": "",
     "show_config": "",
@@ -36,7 +37,7 @@ LAYERS = {
     f"depthwise_bias=None, depthwise_activation=None, bias=None, activation=None, {FLUSH}",
     "InvertedResidual": "expand_filter, depthwise_filter, project_filter, *, strides=1, padding='same', "
     "dilations=1, expand_bias=None, depthwise_bias=None, bias=None, activation='relu6', residual=None, "
-    f"{FLUSH}",
+    f"{SQUEEZE}, {FLUSH}",
 }
 
 

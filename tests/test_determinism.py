@@ -15,7 +15,13 @@ def large(operation: str) -> Case:
     return Case(operation, (2, 61, 57, 48), (3, 3), out_channels=48, activation="silu", seed=7, **extra)
 
 
-CASES = [c for c in cases() if c.shape[0]] + [large(operation) for operation in OPERATIONS]
+SMALL = [  # images whose channels are shared, with and without squeeze-and-excite
+    Case(
+        "inverted_residual", (1, 14, 13, 40), (5, 5), expanded=241, out_channels=40, squeezed=squeezed, seed=8
+    )
+    for squeezed in (0, 60)
+]
+CASES = [c for c in cases() if c.shape[0]] + [large(operation) for operation in OPERATIONS] + SMALL
 pytestmark = [
     pytest.mark.parametrize("backend", backends()),
     pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.operation}-{c.seed}-{c.shape[3]}"),

@@ -102,6 +102,17 @@ SHAPES: dict[str, Call] = {
     "depthwise_conv2d: the kernel spans 9x9 but the padded input is smaller (input 8x8, kernel (3, 3), "
     "dilations (4, 4), padding 'valid')": lambda: depthwise(dilations=4),
     "conv2d: the kernel spans 11x3 but": lambda: conv(ones(11, 3, 4, 1), padding=1),
+    "inverted_residual: reduce_filter of squeeze_excite expects 5 channels but depthwise_filter gives 4 "
+    "(depthwise_filter (3, 3, 4, 1), reduce_filter of squeeze_excite (1, 1, 5, 2))":
+        lambda: block(squeeze_excite=(ones(5, 2), None, ones(2, 4), None)),
+    "inverted_residual: expand_filter of squeeze_excite expects 3 channels but reduce_filter of "
+    "squeeze_excite gives 2": lambda: block(squeeze_excite=(ones(4, 2), None, ones(3, 4), None)),
+    "inverted_residual: expand_filter of squeeze_excite must give a factor for each of the 4 channels that "
+    "depthwise_filter gives, not 5": lambda: block(squeeze_excite=(ones(4, 2), None, ones(2, 5), None)),
+    "inverted_residual: reduce_bias of squeeze_excite must have the shape (2,)":
+        lambda: block(squeeze_excite=(ones(4, 2), ones(4), ones(2, 4), None)),
+    "InvertedResidual: gate_activation must be None":
+        lambda: dwconv.InvertedResidual(None, K, ones(4, 4), gate_activation="softmax"),
     "inverted_residual: residual=True needs strides of 1": lambda: block(residual=True),
     "InvertedResidual: residual=True needs an output of the shape of x (x (1, 8, 8, 4), output (1,":
         lambda: dwconv.InvertedResidual(None, K, ones(4, 4), padding="valid", residual=True)(X),
@@ -191,6 +202,12 @@ TYPES: dict[str, Call] = {
     "depthwise_conv2d: activation must have numbers after its name, not 'a'":
         lambda: depthwise(activation=("clip", "a", 1)),
     "inverted_residual: residual must be True, False or None, not 1": lambda: block(residual=1),
+    "inverted_residual: squeeze_excite must be None or a tuple (reduce_filter, reduce_bias, expand_filter, "
+    "expand_bias), not 2 items": lambda: block(squeeze_excite=(ones(4, 2), ones(2, 4))),
+    "inverted_residual: squeeze_excite must be None or a tuple (reduce_filter, reduce_bias, expand_filter, "
+    "expand_bias), not ndarray": lambda: block(squeeze_excite=ones(4, 4)),
+    "inverted_residual: the dtype of reduce_filter of squeeze_excite is float64 but float32 is expected":
+        lambda: block(squeeze_excite=(ones(4, 2, dtype=float), None, ones(2, 4), None)),
     "DepthwiseConv2D: flush_denormals must be True or False, not 1":
         lambda: dwconv.DepthwiseConv2D(K, flush_denormals=1),
     "depthwise_conv2d: num_threads must be an integer, not 2.0": lambda: depthwise(num_threads=2.0),

@@ -15,7 +15,7 @@ from oracles import OPERATIONS, Case
 
 
 def every(operation: str) -> Case:
-    extra: dict[str, Any] = {"expanded": 9} if operation == "inverted_residual" else {}
+    extra: dict[str, Any] = {"expanded": 9, "squeezed": 3} if operation == "inverted_residual" else {}
     if operation == "conv":
         extra["groups"] = 2
     return Case(

@@ -44,6 +44,9 @@ def geometries(draw: st.DrawFn, operations: tuple[str, ...] = OPERATIONS) -> Cas
         out_channels=groups * draw(st.integers(1, 40)),
         groups=groups,
         expanded=draw(st.integers(0, 60)) if operation == "inverted_residual" else 0,
+        squeezed=draw(st.sampled_from([0, 1, 5, 24])) if operation == "inverted_residual" else 0,
+        squeeze_activation=draw(st.sampled_from(ACTIVATIONS)),
+        gate_activation=draw(st.sampled_from(ACTIVATIONS)),
         strides=(draw(st.integers(1, 3)), draw(st.integers(1, 3))),
         padding=draw(st.one_of(st.sampled_from(["same", "valid"]), sides)),
         dilations=(draw(st.integers(1, 3)), draw(st.integers(1, 3))),
@@ -193,6 +196,13 @@ def test_inverted_residual_is_its_parts(case: Case, same_channels: bool, backend
             hidden, arrays["depthwise_filter"], case.strides, case.padding, dilations=case.dilations,
             bias=arrays.get("depthwise_bias"), activation=case.activation,
         )  # fmt: skip
+        if case.squeezed:
+            factors = hidden.mean((1, 2), keepdims=True)
+            for name, gate in (("reduce", case.squeeze_activation), ("restore", case.gate_activation)):
+                factors = dwconv.pointwise_conv2d(
+                    factors, arrays[f"{name}_filter"], bias=arrays.get(f"{name}_bias"), activation=gate
+                )
+            hidden = hidden * factors
         parts = dwconv.pointwise_conv2d(hidden, arrays["project_filter"], bias=arrays.get("bias"))
     if case.strides == (1, 1) and parts.shape == x.shape:
         parts = parts + x

@@ -19,6 +19,7 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 0 };
 #define MM_UNIT 8
 #define MM_CHAINS 8
 #include "matmul.inc.h"
+#include "squeeze.inc.h"
 
 /* 16 registers: ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. */
 DW_SHAPE(3, 1, 2, 4)
@@ -59,4 +60,5 @@ static const dwc_kernel kernels[] = {
 };
 
 const dwc_kernel_table dwc_table_avx2 = {
-    DWCONV_ISA_AVX2, lanes_y, MM_UNIT, 24, sizeof kernels / sizeof *kernels, kernels};
+    DWCONV_ISA_AVX2, lanes_y,    MM_UNIT,     24, sizeof kernels / sizeof *kernels,
+    kernels,         sum_pixels, scale_pixels};

@@ -29,6 +29,7 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
 #define MM_UNIT 8
 #define MM_CHAINS 4
 #include "matmul.inc.h"
+#include "squeeze.inc.h"
 
 DW_ROLL(1, 7, 4)
 DW_ROLL(2, 7, 4)
@@ -82,4 +83,5 @@ static const dwc_kernel kernels[] = {
 };
 
 const dwc_kernel_table dwc_table_avx512 = {
-    DWCONV_ISA_AVX512, lanes_z, MM_UNIT, 64, sizeof kernels / sizeof *kernels, kernels};
+    DWCONV_ISA_AVX512, lanes_z,    MM_UNIT,     64, sizeof kernels / sizeof *kernels,
+    kernels,           sum_pixels, scale_pixels};

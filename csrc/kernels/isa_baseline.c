@@ -19,6 +19,7 @@ enum { DW_WIDE = 4, DW_NARROW = 2, DW_HOLD = 0 };
 #define MM_UNIT 4
 #define MM_CHAINS 4
 #include "matmul.inc.h"
+#include "squeeze.inc.h"
 
 /* 16 registers, and no fused multiply-add: a product needs one of its own. */
 DW_SHAPE(3, 1, 2, 4)
@@ -48,4 +49,5 @@ static const dwc_kernel kernels[] = {
 };
 
 const dwc_kernel_table dwc_table_baseline = {
-    DWCONV_ISA_BASELINE, lanes_x, MM_UNIT, 8, sizeof kernels / sizeof *kernels, kernels};
+    DWCONV_ISA_BASELINE, lanes_x,     MM_UNIT, 8, sizeof kernels / sizeof *kernels, kernels,
+    sum_pixels,          scale_pixels};

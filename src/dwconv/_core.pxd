@@ -87,6 +87,8 @@ cdef extern from "dwconv.h" nogil:
         dwconv_depthwise_desc depthwise
         dwconv_pointwise_desc project
         dwconv_residual residual
+        dwconv_pointwise_desc squeeze
+        dwconv_pointwise_desc excite
 
     ctypedef struct dwconv_desc:
         dwconv_operation operation
@@ -112,8 +114,9 @@ cdef extern from "dwconv.h" nogil:
 
     ctypedef struct dwconv_cut:
         double nanoseconds
-        int workers
-        int64_t images, strips, strip_rows, row_pixels, blocks, block_channels, chunk_rows, ring_rows
+        int workers, passes, together
+        int64_t images, strips, strip_rows, row_pixels, blocks, block_channels, parts, part_pixels
+        int64_t chunk_rows, ring_rows, ring_channels, kept_bytes
 
     const uint32_t DWCONV_FLUSH_DENORMAL_WEIGHTS
     const size_t DWCONV_ALIGNMENT

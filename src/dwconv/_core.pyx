@@ -153,6 +153,9 @@ cdef class Description:
             self.depthwise(&self.desc.inverted_residual.depthwise, stages[len(stages) - 2])
             self.pointwise(&self.desc.inverted_residual.project, stages[len(stages) - 1])
             self.desc.inverted_residual.residual = <dwconv_residual><int>RESIDUALS[operation.residual]
+            if operation.squeeze_excite:
+                self.pointwise(&self.desc.inverted_residual.squeeze, operation.squeeze_excite[0])
+                self.pointwise(&self.desc.inverted_residual.excite, operation.squeeze_excite[1])
 
     cdef const float *floats(self, array) except? NULL:
         if array is None:

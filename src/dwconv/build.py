@@ -91,6 +91,7 @@ def separable(
 def inverted_residual(
     name: str, expand_filter: Any, depthwise_filter: Any, project_filter: Any, sliding: Sliding,
     expand_bias: Any, depthwise_bias: Any, bias: Any, activation: Any, residual: Any,
+    squeeze_excite: Any = None, squeeze_activation: Any = "relu", gate_activation: Any = "hard_sigmoid",
     flush: Any = False, dtype: DType = None,
 ) -> Operation:  # fmt: skip
     parsed = parse(name, "activation", activation)
@@ -118,6 +119,7 @@ def inverted_residual(
     stages.append(_pointwise(name, project_filter, bias, Activation(), dtype, "project_filter"))
     for first, second in pairwise(stages):
         _check_chain(name, first, second)
+    gate = _squeeze_excite(name, squeeze_excite, squeeze_activation, gate_activation, stages[-2])
     if residual is not None and not isinstance(residual, bool | np.bool_):
         raise TypeError(f"{name}: residual must be True, False or None, not {residual!r}")
     residual = None if residual is None else bool(residual)
@@ -127,7 +129,34 @@ def inverted_residual(
             f"{name}: residual=True needs strides of 1 and as many output as input channels, "
             f"not strides {strides} and {stages[0].in_channels} to {stages[-1].out_channels} channels"
         )
-    return Operation(name, "inverted_residual", tuple(stages), _flag(name, flush), residual)
+    return Operation(name, "inverted_residual", tuple(stages), _flag(name, flush), residual, gate)
+
+
+def _squeeze_excite(
+    name: str, arrays: Any, squeeze_activation: Any, gate_activation: Any, scaled: Stage
+) -> tuple[Stage, ...]:
+    """The two dense layers that give the factors of the channels of `scaled`; none where `arrays` is None."""
+    squeeze = parse(name, "squeeze_activation", squeeze_activation)
+    gate = parse(name, "gate_activation", gate_activation)
+    if arrays is None:
+        return ()
+    names = ("reduce_filter", "reduce_bias", "expand_filter", "expand_bias")
+    if not isinstance(arrays, tuple | list) or len(arrays) != len(names):
+        found = f"{len(arrays)} items" if isinstance(arrays, tuple | list) else type(arrays).__name__
+        raise TypeError(f"{name}: squeeze_excite must be None or a tuple ({', '.join(names)}), not {found}")
+    labels = [f"{argument} of squeeze_excite" for argument in names]
+    dtype = scaled.filters.dtype
+    first = _pointwise(name, arrays[0], arrays[1], squeeze, dtype, labels[0], labels[1])
+    last = _pointwise(name, arrays[2], arrays[3], gate, dtype, labels[2], labels[3])
+    _check_chain(name, scaled, first)
+    _check_chain(name, first, last)
+    if last.out_channels != scaled.out_channels:
+        raise ValueError(
+            f"{name}: {last.argument} must give a factor for each of the {scaled.out_channels} channels that "
+            f"{scaled.argument} gives, not {last.out_channels} ({scaled.argument} {scaled.filters.shape}, "
+            f"{last.argument} {last.filters.shape})"
+        )
+    return first, last
 
 
 # ---- stages -----------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def create_plan(operation: Operation) -> Plan | None:
 def create_plan_for_call(operation: Operation, out: Any) -> Plan | None:
     """The same for a single call, whose filters may be the caller's own memory: `out` must lie elsewhere."""
     if isinstance(out, np.ndarray):
-        for stage in operation.stages:
+        for stage in operation.every_stage:
             for argument, array in ((stage.argument, stage.filters), ("a bias", stage.bias)):
                 if array is not None and _share_memory(array, out):
                     raise ValueError(f"{operation.name}: out overlaps {argument}")

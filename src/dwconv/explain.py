@@ -119,7 +119,7 @@ def facts(
     y = operation.output_shape(shape("x", x))
     work = multiply_adds(operation, x)
     inputs, outputs = 4 * math.prod(x), 4 * math.prod(y)
-    filters = sum(stage.filters.nbytes for stage in operation.stages)
+    filters = sum(stage.filters.nbytes for stage in operation.every_stage)
     lines = [("operation", f"{' '.join(words)}: {_sizes(x)} -> {_sizes(y)}")]
     lines += _plan_facts(operation, x, threads)
     lines += [

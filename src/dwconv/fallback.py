@@ -41,10 +41,20 @@ def run(operation: Operation, x: Array, out: Array | None = None) -> Array:
             values = x[chunk].astype(work, copy=False)
             for stage in operation.stages:
                 values = _run_stage(stage, values, operation.flush_denormals)
+                if operation.squeeze_excite and stage is operation.stages[-2]:
+                    values *= _factors(operation, values)
             if adds_input:
                 values += x[chunk]
             y[chunk] = values
     return y
+
+
+def _factors(operation: Operation, x: Array) -> Array:
+    """Squeeze-and-excite: a factor for every image and channel, [batch, 1, 1, channels]."""
+    factors: Array = x.mean((1, 2), keepdims=True)
+    for stage in operation.squeeze_excite:
+        factors = _run_stage(stage, factors, operation.flush_denormals)
+    return factors
 
 
 def _run_stage(stage: Stage, x: Array, flush_denormals: bool) -> Array:

@@ -58,7 +58,7 @@ class _Layer:
         """Bytes of the packed filters, or of the filters as they are with the NumPy backend."""
         if self._plan is not None:
             return self._plan.nbytes
-        stages = self._operation.stages
+        stages = self._operation.every_stage
         return sum(a.nbytes for stage in stages for a in (stage.filters, stage.bias) if a is not None)
 
     @property
@@ -80,9 +80,15 @@ class _Layer:
         for name in self.__slots__:
             value = getattr(self, name)
             if value is not None and value is not False:
-                sizes = "x".join(map(str, value.shape)) if hasattr(value, "shape") else ""
-                shown.append(f"{name}=<{sizes} {value.dtype}>" if sizes else f"{name}={value!r}")
+                shown.append(f"{name}={_shown(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shown(value: Any) -> str:
+    """Arrays by their shape and dtype, everything else as it is."""
+    if isinstance(value, tuple) and any(hasattr(item, "shape") for item in value):
+        return f"({', '.join(map(_shown, value))})"
+    return f"<{'x'.join(map(str, value.shape))} {value.dtype}>" if hasattr(value, "shape") else repr(value)
 
 
 def _sliding(stage: Stage) -> dict[str, Any]:
@@ -247,12 +253,13 @@ class SeparableConv2D(_Layer):
 class InvertedResidual(_Layer):
     """`dwconv.inverted_residual` with its filters packed once, run as one operation.
 
-    `expand_filter` None: a block without expansion.
+    `expand_filter` None: a block without expansion. `squeeze_excite`: MobileNetV3's and EfficientNet's part.
     """
 
     __slots__ = (  # noqa: RUF023
         "expand_filter", "depthwise_filter", "project_filter", "strides", "padding", "dilations",
-        "expand_bias", "depthwise_bias", "bias", "activation", "residual", "flush_denormals",
+        "expand_bias", "depthwise_bias", "bias", "activation", "residual", "squeeze_excite",
+        "squeeze_activation", "gate_activation", "flush_denormals",
     )  # fmt: skip
 
     expand_filter: Array | None
@@ -266,6 +273,9 @@ class InvertedResidual(_Layer):
     bias: Array | None
     activation: ActivationLike
     residual: bool | None
+    squeeze_excite: tuple[Array | None, ...] | None
+    squeeze_activation: ActivationLike
+    gate_activation: ActivationLike
     flush_denormals: bool
 
     def __init__(
@@ -282,18 +292,23 @@ class InvertedResidual(_Layer):
         bias: Any = None,
         activation: ActivationLike = "relu6",
         residual: bool | None = None,
+        squeeze_excite: Any = None,
+        squeeze_activation: ActivationLike = "relu",
+        gate_activation: ActivationLike = "hard_sigmoid",
         flush_denormals: bool = False,
     ) -> None:
         operation = build.inverted_residual(
             "InvertedResidual", expand_filter, depthwise_filter, project_filter,
             Sliding(strides, padding, dilations), expand_bias, depthwise_bias, bias, activation, residual,
-            flush_denormals,
+            squeeze_excite, squeeze_activation, gate_activation, flush_denormals,
         ).frozen()  # fmt: skip
         *expand, depthwise, project = operation.stages
+        gate = tuple(array for stage in operation.squeeze_excite for array in (stage.filters, stage.bias))
         self._bind(
             operation, expand_filter=expand[0].filters if expand else None,
             depthwise_filter=depthwise.filters, project_filter=project.filters,
             expand_bias=expand[0].bias if expand else None,
             depthwise_bias=depthwise.bias, bias=project.bias, activation=activation,
-            residual=operation.residual, flush_denormals=operation.flush_denormals, **_sliding(depthwise),
+            residual=operation.residual, squeeze_excite=gate or None, squeeze_activation=squeeze_activation,
+            gate_activation=gate_activation, flush_denormals=operation.flush_denormals, **_sliding(depthwise),
         )  # fmt: skip

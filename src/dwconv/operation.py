@@ -86,6 +86,11 @@ class Operation:
     stages: tuple[Stage, ...]
     flush_denormals: bool = False
     residual: bool | None = False
+    squeeze_excite: tuple[Stage, ...] = ()  # two: they scale what stages[-2] gives
+
+    @property
+    def every_stage(self) -> tuple[Stage, ...]:
+        return self.stages + self.squeeze_excite
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -120,4 +125,5 @@ class Operation:
         return self.shapes(x)[-1] == x
 
     def frozen(self) -> Operation:
-        return replace(self, stages=tuple(stage.frozen() for stage in self.stages))
+        stages, gate = (tuple(s.frozen() for s in chain) for chain in (self.stages, self.squeeze_excite))
+        return replace(self, stages=stages, squeeze_excite=gate)

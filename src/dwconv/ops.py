@@ -166,6 +166,9 @@ def inverted_residual(
     bias: Any = None,
     activation: ActivationLike = "relu6",
     residual: bool | None = None,
+    squeeze_excite: Any = None,
+    squeeze_activation: ActivationLike = "relu",
+    gate_activation: ActivationLike = "hard_sigmoid",
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
@@ -176,12 +179,20 @@ def inverted_residual(
     multiplier, outputs] or [1, 1, expanded * multiplier, outputs]. `activation` follows expansion and
     depthwise; the projection is linear. `residual`: None adds x where strides are 1 and the shapes of x and
     of the result agree; False never does; True raises ValueError where they do not agree. Source: Sandler et
-    al., MobileNetV2 (CVPR 2018). Other arguments and errors: see `dwconv.ops`.
+    al., MobileNetV2 (CVPR 2018).
+
+    `squeeze_excite`: None, or (reduce_filter, reduce_bias, expand_filter, expand_bias), filters [wide, few]
+    and [few, wide] for the `wide` = expanded * multiplier channels that depthwise gives, biases or None.
+    With d what depthwise gives and mean(d) over height and width, d is multiplied by
+    gate_activation(squeeze_activation(mean(d) @ reduce_filter + reduce_bias) @ expand_filter + expand_bias)
+    before it is projected. The defaults are MobileNetV3's (Howard et al., ICCV 2019); EfficientNet (Tan and
+    Le, ICML 2019) has "silu" and "sigmoid". Other arguments and errors: see `dwconv.ops`.
     """
     name = "inverted_residual"
     x = as_input(name, x)
     operation = build.inverted_residual(
         name, expand_filter, depthwise_filter, project_filter, Sliding(strides, padding, dilations),
-        expand_bias, depthwise_bias, bias, activation, residual, dtype=x.dtype,
+        expand_bias, depthwise_bias, bias, activation, residual, squeeze_excite, squeeze_activation,
+        gate_activation, dtype=x.dtype,
     )  # fmt: skip
     return run(operation, create_plan_for_call(operation, out), x, out, num_threads)

@@ -120,13 +120,16 @@ class _Maker:
         return Case(operation, shape)
 
     def inverted_residual(
-        self, shape: Shape, wide: int, kernel: Any, outputs: int, strides: int = 1, expand: bool = True
-    ) -> Case:
+        self, shape: Shape, wide: int, kernel: Any, outputs: int, strides: int = 1, expand: bool = True,
+        squeezed: int = 0,
+    ) -> Case:  # fmt: skip
+        sizes = ((wide, squeezed), (squeezed,), (squeezed, wide), (wide,))
+        gate = tuple(self.uniform(*size) for size in sizes) if squeezed else None
         expand_filter = self.uniform(1, 1, shape[3], wide) if expand else None
         operation = build.inverted_residual(
             "verify", expand_filter, self.uniform(*kernel, wide, 1), self.uniform(1, 1, wide, outputs),
             Sliding(strides, "same"), self.uniform(wide) if expand else None, self.uniform(wide),
-            self.uniform(outputs), "relu6", None,
+            self.uniform(outputs), "relu6", None, gate, "relu", next(self._activations),
         )  # fmt: skip
         return Case(operation, shape)
 
@@ -155,6 +158,9 @@ def cases(quick: bool = False) -> Iterator[Case]:
             yield make.separable((1, 18, 15, 20), kernel, 28, strides)
             yield make.inverted_residual((1, 15, 18, 12), 60, kernel, 12, strides)
     yield make.inverted_residual((2, 9, 8, 17), 17, (3, 3), 17, expand=False)
+    yield make.inverted_residual((2, 9, 8, 17), 17, (3, 3), 17, expand=False, squeezed=5)
+    for strides in (1, 2):
+        yield make.inverted_residual((2, 15, 18, 12), 60, (5, 5), 12, strides, squeezed=9)
 
     # Large enough for threads to share the work.
     yield make.depthwise((1, 96, 96, 64), (3, 3), 1, "same")
@@ -162,6 +168,8 @@ def cases(quick: bool = False) -> Iterator[Case]:
     yield make.conv((1, 40, 40, 16), (3, 3), 32, 1, "same")
     yield make.separable((1, 56, 56, 32), (3, 3), 48)
     yield make.inverted_residual((1, 40, 40, 16), 96, (3, 3), 16)
+    yield make.inverted_residual((1, 40, 40, 16), 96, (3, 3), 24, squeezed=8)
+    yield make.inverted_residual((1, 14, 14, 80), 480, (3, 3), 112, squeezed=120)
 
 
 # ---- checking ---------------------------------------------------------------------------------
@@ -216,11 +224,19 @@ def _float64(operation: Operation) -> Operation:
         bias = None if stage.bias is None else stage.bias.astype(np.float64)
         return replace(stage, filters=stage.filters.astype(np.float64), bias=bias)
 
-    return replace(operation, stages=tuple(map(widened, operation.stages)))
+    return _with_stages(operation, widened)
+
+
+def _with_stages(operation: Operation, change: Callable[[Stage], Stage]) -> Operation:
+    stages, gate = (tuple(map(change, chain)) for chain in (operation.stages, operation.squeeze_excite))
+    return replace(operation, stages=stages, squeeze_excite=gate)
 
 
 def _bound(operation: Operation, x: Array) -> Array:
-    """The largest errors allowed: (terms + 16) * eps * sum(|x| * |w|), eight of the 16 for the activation."""
+    """The largest errors allowed: (terms + 16) * eps * sum(|x| * |w|), eight of the 16 for the activation.
+
+    Squeeze-and-excite sums rows and then columns, and scales.
+    """
 
     def magnified(stage: Stage) -> Stage:
         bias = np.full(stage.out_channels, OFFSET)
@@ -229,14 +245,14 @@ def _bound(operation: Operation, x: Array) -> Array:
         return replace(stage, filters=STEEPEST * np.abs(stage.filters), bias=bias, activation=Activation())
 
     wide = _float64(operation)
-    magnitude = fallback.run(
-        replace(wide, stages=tuple(map(magnified, wide.stages))), np.abs(x, dtype=np.float64)
-    )
+    magnitude = fallback.run(_with_stages(wide, magnified), np.abs(x, dtype=np.float64))
     terms = sum(
         stage.filters[..., 0].size // (stage.in_channels if stage.kind == "depthwise" else 1)
-        for stage in operation.stages
+        for stage in operation.every_stage
     )
-    return magnitude * (terms + 16 * len(operation.stages)) * EPS
+    if operation.squeeze_excite:
+        terms += sum(operation.output_shape(x.shape)[1:3])
+    return magnitude * (terms + 16 * len(operation.every_stage)) * EPS
 
 
 def run(quick: bool = False) -> bool:

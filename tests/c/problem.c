@@ -51,9 +51,9 @@ static float *keep(problem *p, int64_t floats) {
 }
 
 /* `terms` products go into one output, `outputs` channels come out. */
-static stage make_stage(problem *p, rng *r, int64_t terms, int64_t outputs, int64_t filter_floats) {
-    const float slope = activation_slope(&p->shape.activation),
-                offset = activation_offset(&p->shape.activation);
+static stage make_stage_with(problem *p, rng *r, const dwconv_activation *activation, int64_t terms,
+                             int64_t outputs, int64_t filter_floats) {
+    const float slope = activation_slope(activation), offset = activation_offset(activation);
     float *filter = keep(p, filter_floats), *filter_magnitude = keep(p, filter_floats);
     float *bias = keep(p, outputs), *bias_magnitude = keep(p, outputs);
     for (int64_t i = 0; i < filter_floats; i++) {
@@ -66,6 +66,10 @@ static stage make_stage(problem *p, rng *r, int64_t terms, int64_t outputs, int6
     }
     p->unit += (double)(terms + 8 + 8) * FLT_EPSILON; /* 8 for the sum, 8 for activation and rounding */
     return (stage){filter, p->shape.has_bias ? bias : NULL, filter_magnitude, bias_magnitude};
+}
+
+static stage make_stage(problem *p, rng *r, int64_t terms, int64_t outputs, int64_t filter_floats) {
+    return make_stage_with(p, r, &p->shape.activation, terms, outputs, filter_floats);
 }
 
 static dwconv_pointwise_desc pointwise_of(int64_t in, int64_t out, const stage *s, int magnitude,
@@ -119,6 +123,12 @@ static void describe(dwconv_desc *d, const shape *s, const stage *stages, int ma
             d->inverted_residual.project = pointwise_of(hidden * s->multiplier, s->out_channels, &stages[1],
                                                         magnitude, (dwconv_activation){0});
             d->inverted_residual.residual = s->residual;
+            if (s->squeezed) {
+                const int64_t wide = hidden * s->multiplier;
+                d->inverted_residual.squeeze =
+                    pointwise_of(wide, s->squeezed, &stages[3], magnitude, s->activation);
+                d->inverted_residual.excite = pointwise_of(s->squeezed, wide, &stages[4], magnitude, s->gate);
+            }
     }
 }
 
@@ -158,6 +168,13 @@ int problem_create(problem *p, const shape *s, rng *r) {
                 make_stage(p, r, hidden * s->multiplier, out_channels, hidden * s->multiplier * out_channels);
             if (s->expanded)
                 stages[2] = make_stage(p, r, s->in_channels, s->expanded, s->in_channels * s->expanded);
+            if (s->squeezed) {
+                const int64_t wide = hidden * s->multiplier;
+                p->unit +=
+                    (double)(out_h + out_w) * FLT_EPSILON; /* the mean: sums of rows, then of columns */
+                stages[3] = make_stage(p, r, wide, s->squeezed, wide * s->squeezed);
+                stages[4] = make_stage_with(p, r, &s->gate, s->squeezed, wide, s->squeezed * wide);
+            }
     }
     describe(&p->desc, s, stages, 0);
     describe(&p->magnitude, s, stages, 1);

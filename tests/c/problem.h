@@ -24,13 +24,14 @@ typedef struct shape {
     int64_t batch, height, width;
     int64_t in_channels, multiplier, out_channels, groups;
     int64_t expanded; /* inverted residual: channels after the expansion, 0 for none */
+    int64_t squeezed; /* inverted residual: channels between squeeze and excite, 0 for neither */
     dwconv_window window;
-    dwconv_activation activation;
+    dwconv_activation activation, gate; /* gate: of excite; squeeze has `activation` */
     int has_bias;
     dwconv_residual residual;
 } shape;
 
-enum { MAX_STAGES = 3 };
+enum { MAX_STAGES = 5 };
 
 typedef struct problem {
     shape shape;

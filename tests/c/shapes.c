@@ -79,6 +79,8 @@ static void specialise(shape *s, int variant) {
     if (s->operation == DWCONV_INVERTED_RESIDUAL && variant % 3)
         s->expanded = 6 * s->in_channels + variant % 5;
     if (s->expanded > 200) s->expanded = 200;
+    if (s->operation == DWCONV_INVERTED_RESIDUAL && variant % 2)
+        s->squeezed = 1 + s->in_channels / 2 + variant;
 }
 
 /* Every geometry with every operation; activations and biases take turns. */
@@ -88,6 +90,7 @@ const shape *grid_shape(int index) {
     s = geometries[index / DWCONV_OPERATION_COUNT];
     s.operation = (dwconv_operation)(index % DWCONV_OPERATION_COUNT);
     s.activation = activations[index % ACTIVATIONS];
+    s.gate = activations[(index / 2 + 5) % ACTIVATIONS];
     s.has_bias = index % 3 != 0;
     specialise(&s, index / DWCONV_OPERATION_COUNT + s.operation);
     return &s;
@@ -112,6 +115,7 @@ shape random_shape(rng *r) {
         s.window.pad_right = rng_range(r, 0, 4);
     }
     s.activation = activations[rng_range(r, 0, ACTIVATIONS - 1)];
+    s.gate = activations[rng_range(r, 0, ACTIVATIONS - 1)];
     s.has_bias = (int)rng_range(r, 0, 1);
     s.residual = (dwconv_residual)rng_range(r, 0, 1);
     if (s.operation == DWCONV_INVERTED_RESIDUAL && rng_range(r, 0, 1)) s.out_channels = s.in_channels;
@@ -123,14 +127,14 @@ const char *shape_text(const shape *s) {
     static char text[400];
     static const char *const names[] = {"depthwise", "pointwise", "conv", "separable", "inverted_residual"};
     const dwconv_window *w = &s->window;
-    snprintf(
-        text, sizeof text,
-        "%s %dx%dx%dx%d multiplier %d out %d groups %d expanded %d kernel %dx%d stride %dx%d dilation %dx%d "
-        "padding %d (%d,%d,%d,%d) activation %d bias %d residual %d",
-        names[s->operation], (int)s->batch, (int)s->height, (int)s->width, (int)s->in_channels,
-        (int)s->multiplier, (int)s->out_channels, (int)s->groups, (int)s->expanded, (int)w->kernel_h,
-        (int)w->kernel_w, (int)w->stride_h, (int)w->stride_w, (int)w->dilation_h, (int)w->dilation_w,
-        (int)w->padding, (int)w->pad_top, (int)w->pad_bottom, (int)w->pad_left, (int)w->pad_right,
-        (int)s->activation.kind, s->has_bias, (int)s->residual);
+    snprintf(text, sizeof text,
+             "%s %dx%dx%dx%d multiplier %d out %d groups %d expanded %d squeezed %d kernel %dx%d stride "
+             "%dx%d dilation %dx%d "
+             "padding %d (%d,%d,%d,%d) activation %d gate %d bias %d residual %d",
+             names[s->operation], (int)s->batch, (int)s->height, (int)s->width, (int)s->in_channels,
+             (int)s->multiplier, (int)s->out_channels, (int)s->groups, (int)s->expanded, (int)s->squeezed,
+             (int)w->kernel_h, (int)w->kernel_w, (int)w->stride_h, (int)w->stride_w, (int)w->dilation_h,
+             (int)w->dilation_w, (int)w->padding, (int)w->pad_top, (int)w->pad_bottom, (int)w->pad_left,
+             (int)w->pad_right, (int)s->activation.kind, (int)s->gate.kind, s->has_bias, (int)s->residual);
     return text;
 }

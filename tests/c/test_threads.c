@@ -73,7 +73,8 @@ static void check_thread_counts(const problem *p, dwconv_isa isa, const buffer *
         hostile_pool pool = {.workers = count};
         const dwconv_threads hostile = {.count = count, .run = hostile_for, .pool = &pool};
         check_same_bits(p, isa, x, serial, ALL_GAPS, &hostile);
-        CHECK(pool.calls <= 1); /* one parallel region per call */
+        /* one parallel region per call, or two for each image */
+        CHECK(pool.calls <= (p->desc.operation >= DWCONV_SEPARABLE ? 2 * p->input[0] : 1) || pool.calls == 1);
         pool_calls += pool.calls;
         const dwconv_threads last = {.count = count, .run = last_worker_for, .pool = &count};
         check_same_bits(p, isa, x, serial, DENSE, &last);
@@ -104,8 +105,17 @@ static void check_batch(const problem *p, dwconv_isa isa, const buffer *x, const
 }
 
 static void counting_for(void *pool, int64_t items, dwconv_task task, void *context) {
-    *(int64_t *)pool = items;
+    *(int64_t *)pool += items;
     for (int64_t i = 0; i < items; i++) task(context, i, 0);
+}
+
+/* A single item is not handed out. */
+static int64_t more_than_one(int64_t items) { return items > 1 ? items : 0; }
+
+static int64_t items_of(const dwconv_cut *cut) {
+    if (cut->passes < 2) return more_than_one(cut->images * cut->strips * cut->blocks);
+    if (!cut->together) return more_than_one(cut->images);
+    return cut->images * (more_than_one(cut->strips * cut->blocks) + more_than_one(cut->parts));
 }
 
 /* What dwconv_plan_cut tells is what a pool is handed. */
@@ -122,11 +132,11 @@ static void check_cut(const problem *p, dwconv_isa isa, const buffer *x) {
         CHECK_STATUS(DWCONV_OK, problem_run(p, isa, x, &y, &threads));
         CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&desc, &plan));
         CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, p->input, &threads, &cut));
-        const int64_t items = cut.images * cut.strips * cut.blocks;
-        CHECK(handed == (cut.workers > 1 && items > 1 ? items : 0));
-        CHECK(p->output[0] == 0 || cut.blocks * cut.block_channels >= p->output[3]);
+        CHECK(handed == (cut.workers > 1 ? items_of(&cut) : 0));
+        CHECK(p->output[0] == 0 || cut.passes == 2 || cut.blocks * cut.block_channels >= p->output[3]);
         CHECK(cut.images * cut.strips * cut.strip_rows * cut.row_pixels >=
               p->output[0] * p->output[1] * p->output[2]);
+        CHECK(cut.passes < 2 || cut.parts * cut.part_pixels >= p->output[1] * p->output[2]);
         dwconv_plan_destroy(plan);
         buffer_free(&y);
     }
@@ -200,85 +210,37 @@ static void check_shape(const shape *s, rng *r) {
 }
 
 /* Large enough that the cost model wakes threads; the grid is mostly below that. */
+#define WINDOW(k, s, d) \
+    {.kernel_h = k,     \
+     .kernel_w = k,     \
+     .stride_h = s,     \
+     .stride_w = s,     \
+     .dilation_h = d,   \
+     .dilation_w = d,   \
+     .padding = DWCONV_SAME}
+#define SIZES(op, n, h, w, c, m, o)                                                          \
+    .operation = op, .batch = n, .height = h, .width = w, .in_channels = c, .multiplier = m, \
+    .out_channels = o, .has_bias = 1
 static const shape large_shapes[] = {
-    {DWCONV_DEPTHWISE,
-     2,
-     61,
-     57,
-     130,
-     1,
-     0,
-     0,
-     0,
-     {3, 3, 1, 1, 1, 1, DWCONV_SAME, 0, 0, 0, 0},
-     {DWCONV_RELU6, 0, 0},
-     1,
-     0},
-    {DWCONV_DEPTHWISE,
-     1,
-     60,
-     40,
-     48,
-     2,
-     0,
-     0,
-     0,
-     {5, 5, 2, 1, 1, 2, DWCONV_SAME, 0, 0, 0, 0},
-     {DWCONV_SILU, 0, 0},
-     1,
-     0},
-    {DWCONV_POINTWISE,
-     1,
-     40,
-     41,
-     96,
-     0,
-     100,
-     0,
-     0,
-     {1, 1, 1, 1, 1, 1, DWCONV_VALID, 0, 0, 0, 0},
-     {DWCONV_RELU, 0, 0},
-     1,
-     0},
-    {DWCONV_CONV,
-     1,
-     40,
-     41,
-     24,
-     0,
-     50,
-     2,
-     0,
-     {3, 3, 1, 1, 1, 1, DWCONV_SAME, 0, 0, 0, 0},
-     {DWCONV_TANH, 0, 0},
-     1,
-     0},
-    {DWCONV_SEPARABLE,
-     1,
-     50,
-     51,
-     33,
-     1,
-     65,
-     0,
-     0,
-     {3, 3, 1, 1, 1, 1, DWCONV_SAME, 0, 0, 0, 0},
-     {DWCONV_RELU6, 0, 0},
-     1,
-     0},
-    {DWCONV_INVERTED_RESIDUAL,
-     2,
-     30,
-     31,
-     24,
-     1,
-     24,
-     0,
-     144,
-     {3, 3, 1, 1, 1, 1, DWCONV_SAME, 0, 0, 0, 0},
-     {DWCONV_RELU6, 0, 0},
-     1,
-     0},
+    {SIZES(DWCONV_DEPTHWISE, 2, 61, 57, 130, 1, 0), .window = WINDOW(3, 1, 1), .activation = {DWCONV_RELU6}},
+    {SIZES(DWCONV_DEPTHWISE, 1, 60, 40, 48, 2, 0), .window = WINDOW(5, 2, 2), .activation = {DWCONV_SILU}},
+    {SIZES(DWCONV_POINTWISE, 1, 40, 41, 96, 0, 100), .window = WINDOW(1, 1, 1), .activation = {DWCONV_RELU}},
+    {SIZES(DWCONV_CONV, 1, 40, 41, 24, 0, 50), .groups = 2, .window = WINDOW(3, 1, 1),
+     .activation = {DWCONV_TANH}},
+    {SIZES(DWCONV_SEPARABLE, 1, 50, 51, 33, 1, 65), .window = WINDOW(3, 1, 1), .activation = {DWCONV_RELU6}},
+    /* small images, which workers share by channels */
+    {SIZES(DWCONV_SEPARABLE, 1, 12, 13, 150, 1, 161), .window = WINDOW(3, 1, 1), .activation = {DWCONV_RELU}},
+    {SIZES(DWCONV_INVERTED_RESIDUAL, 2, 30, 31, 24, 1, 24), .expanded = 144, .window = WINDOW(3, 1, 1),
+     .activation = {DWCONV_RELU6}},
+    {SIZES(DWCONV_INVERTED_RESIDUAL, 3, 7, 9, 48, 1, 48), .expanded = 301, .window = WINDOW(5, 1, 1),
+     .activation = {DWCONV_HARD_SWISH}},
+    /* squeeze-and-excite: by channels, by rows, with a multiplier, without an expansion */
+    {SIZES(DWCONV_INVERTED_RESIDUAL, 2, 15, 14, 40, 1, 50), .expanded = 333, .squeezed = 30,
+     .window = WINDOW(5, 1, 1), .activation = {DWCONV_RELU}, .gate = {DWCONV_HARD_SIGMOID}},
+    {SIZES(DWCONV_INVERTED_RESIDUAL, 1, 59, 60, 16, 1, 24), .expanded = 90, .squeezed = 12,
+     .window = WINDOW(3, 2, 1), .activation = {DWCONV_SILU}, .gate = {DWCONV_SIGMOID}},
+    {SIZES(DWCONV_INVERTED_RESIDUAL, 1, 31, 33, 40, 2, 80), .squeezed = 9, .window = WINDOW(3, 1, 2),
+     .activation = {DWCONV_RELU6}, .gate = {DWCONV_SIGMOID}},
 };
 
 void test_threads(void) {

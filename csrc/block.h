@@ -1,0 +1,49 @@
+/* A block (separable convolution, inverted residual) and how it is run.
+ *
+ * One pass: a worker takes a band of output rows of an image and walks down it in chunks of a few rows:
+ *
+ *     input rows --expand--> ring of expanded rows --depthwise--> chunk --project (+ input)--> output rows
+ *
+ * The ring keeps the rows that the next chunk needs again, so that no row of a band is expanded twice. Without
+ * an expansion the depthwise stage reads the input itself.
+ *
+ * Two passes: the first one computes what depthwise gives for a whole image, in bands of rows or in slices of
+ * channels; the second one projects it. Squeeze-and-excite needs its sums before the first pixel is scaled; and
+ * workers that share a small image share its channels, since bands of few rows expand many rows twice. */
+#ifndef DWCONV_BLOCK_H
+#define DWCONV_BLOCK_H
+
+#include "internal.h"
+
+typedef struct dwc_block {
+    const dwconv_plan *plan;
+    dwc_view x, y;
+    dwc_extent extent; /* of the depthwise stage */
+    int add_residual;
+    double nanoseconds; /* estimate for one worker */
+    int workers;        /* that share the call */
+    int sharing;        /* that share an image: all of them, or 1, where each takes images of its own */
+
+    int passes;
+    int keeps;                /* two passes: the first one's result stays, else the second one repeats it */
+    int64_t bands, band_rows; /* of output rows */
+    int64_t slices, slice_channels; /* of the channels of depthwise: all, but in the first of two passes */
+    int64_t parts, part_rows;       /* of the second of two passes, in rows of row_pixels */
+    int64_t row_pixels; /* 1: a dense image is a column of single pixels, which parts cut anywhere */
+
+    int64_t ring_rows, chunk_rows, step_rows; /* step: of a part */
+    int64_t ring_pixel, chunk_pixel;          /* floats from pixel to pixel in scratch */
+    /* Scratch: a ring and a chunk for every worker, then for every image at work, where there are two passes, the
+     * output of depthwise (if it stays) and with squeeze-and-excite the sum of each row and three vectors. */
+    int64_t ring_floats, worker_floats, hidden_floats, image_floats;
+    float *scratch;
+} dwc_block;
+
+/* Nanoseconds for one worker, from plan, x and y. */
+DWC_HIDDEN double dwc_block_estimate(const dwc_block *b);
+/* Decides all of b but its scratch from plan, x and y, for so many workers. */
+DWC_HIDDEN dwconv_status dwc_cut_block(dwc_block *b, int workers);
+/* Images at work at the same time in two passes. */
+DWC_HIDDEN int64_t dwc_block_images(const dwc_block *b);
+
+#endif

@@ -1,0 +1,221 @@
+/* How a block is run: passes, bands, slices, the sizes of ring and chunk. See block.h. */
+#include "block.h"
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Ring and chunk should stay in the second-level cache, beside weights and input. */
+#define SCRATCH_FLOATS (384 * 1024 / (int64_t)sizeof(float))
+/* More rows than this share nothing more: weights are read once per 8 rows of pixels. */
+#define CHUNK_ROWS 8
+/* The expanded image of a slice, which is read right after it is written. */
+#define SLICE_FLOATS (256 * 1024 / (int64_t)sizeof(float))
+/* Images lower than this are shared by channels: what bands expand twice is one row in ten and more. */
+#define LOW_ROWS 28
+/* What depthwise gives for an image is kept up to this size, beyond which memory is slower than computing again. */
+#define KEPT_FLOATS (16 * 1024 * 1024 / (int64_t)sizeof(float))
+
+/* Pixels a multiple of 1 KB or so apart compete for the same few sets of the first-level cache: 16 floats more
+ * spread them. Few channels stay dense, which lets kernels treat neighbouring pixels as one. */
+static int64_t scratch_pixel(int64_t channels) {
+    return channels < 64 ? channels : divide_up(channels, 16) * 16 + 16;
+}
+
+static int64_t whole_lines(int64_t floats) { return divide_up(floats, 16) * 16; }
+
+static int64_t ring_rows_for(const dwconv_window *w, int64_t chunk_rows, int64_t in_h) {
+    return smaller(in_h, (chunk_rows - 1) * w->stride_h + (w->kernel_h - 1) * w->dilation_h + 1);
+}
+
+/* ---- slices of channels ------------------------------------------------------------------- */
+
+/* Whole panels of the expansion and whole vectors of depthwise, as many as the ring has room for, in equal shares.
+ * 0: the image is too large, or there are fewer such slices than workers. */
+static int64_t slice_of_channels(const dwc_block *b) {
+    const dwconv_plan *plan = b->plan;
+    const dwc_depthwise_stage *d = &plan->depthwise;
+    const int64_t unit = plan->has_expand ? plan->expand.panel : plan->table->lanes;
+    const int64_t units = divide_up(d->channels, unit), fit = SLICE_FLOATS / unit / b->x.height / b->x.width;
+    if (b->extent.out_h >= LOW_ROWS || d->multiplier > 1 || unit % plan->table->lanes || units < b->sharing ||
+        fit < 1)
+        return 0;
+    const int64_t slices = divide_up(divide_up(units, fit), b->sharing) * b->sharing;
+    return divide_up(units, smaller(slices, units)) * unit;
+}
+
+/* ---- sizes of scratch --------------------------------------------------------------------- */
+
+/* Ring and chunk of bands; 0 if they do not fit int64. */
+static int size_bands(dwc_block *b, int64_t *chunk_floats) {
+    const dwconv_plan *plan = b->plan;
+    b->ring_pixel = plan->has_expand ? scratch_pixel(plan->depthwise.in_channels) : 0;
+    for (int64_t rows = smaller(CHUNK_ROWS, b->extent.out_h);;
+         rows = rows > 2 ? rows - 2 : 1) { /* whole pairs: tiles are two rows high */
+        b->chunk_rows = rows;
+        b->ring_rows = plan->has_expand ? ring_rows_for(&plan->depthwise.window, rows, b->x.height) : 0;
+        if (!dwc_multiply(b->ring_rows * b->x.width, b->ring_pixel, &b->ring_floats) ||
+            !dwc_multiply(rows * b->extent.out_w, b->chunk_pixel, chunk_floats) ||
+            b->ring_floats > INT64_MAX / 16 - *chunk_floats)
+            return 0;
+        if (rows == 1 || b->ring_floats + *chunk_floats <= SCRATCH_FLOATS) return 1;
+    }
+}
+
+/* One slice is at work at a time: the ring holds all rows of it. */
+static void size_slices(dwc_block *b) {
+    const int expanded = b->plan->has_expand;
+    b->ring_pixel = expanded ? scratch_pixel(b->slice_channels) : 0;
+    b->ring_rows = expanded ? b->x.height : 0;
+    b->ring_floats = b->ring_rows * b->x.width * b->ring_pixel;
+    b->chunk_rows = b->extent.out_h;
+}
+
+/* Pixels that are scaled and then projected: their channels stay in the second-level cache. */
+static int64_t scaled_pixels(const dwc_block *b, int64_t pixels) {
+    const int64_t fit = SLICE_FLOATS / b->chunk_pixel;
+    return smaller(pixels, fit < b->extent.out_w ? b->extent.out_w : fit);
+}
+
+static int size_image(dwc_block *b, int64_t *floats) {
+    const dwconv_plan *plan = b->plan;
+    const int64_t channels = whole_lines(plan->depthwise.channels);
+    *floats = b->keeps ? b->hidden_floats : 0;
+    if (!plan->has_squeeze) return 1;
+    int64_t sums;
+    if (!dwc_multiply(b->extent.out_h + 2, channels, &sums) || sums > INT64_MAX / 16 - *floats) return 0;
+    *floats += sums + whole_lines(plan->squeeze.group_outputs);
+    return 1;
+}
+
+/* ---- the decision ------------------------------------------------------------------------- */
+
+static int is_dense(const dwc_view *v) { return v->height == 1 || v->row == v->width * v->pixel; }
+
+static void cut_second_pass(dwc_block *b) {
+    const int64_t pixels = b->extent.out_h * b->extent.out_w;
+    const int flat = b->keeps && is_dense(&b->y) && (!b->add_residual || is_dense(&b->x));
+    b->row_pixels = flat ? 1 : b->extent.out_w;
+    const int64_t rows = flat ? pixels : b->extent.out_h;
+    b->part_rows = divide_up(rows, b->sharing);
+    b->parts = divide_up(rows, b->part_rows);
+    b->step_rows = b->plan->has_squeeze ? scaled_pixels(b, pixels) / b->row_pixels : b->part_rows;
+    if (!b->keeps) { /* the bands again */
+        b->parts = b->bands;
+        b->part_rows = b->band_rows;
+        b->step_rows = b->chunk_rows;
+    }
+}
+
+double dwc_block_estimate(const dwc_block *b) {
+    const dwc_view *x = &b->x, *y = &b->y;
+    const dwconv_plan *plan = b->plan;
+    const dwc_depthwise_stage *d = &plan->depthwise;
+    const double in_pixels = (double)x->batch * (double)x->height * (double)x->width;
+    const double out_pixels = (double)y->batch * (double)y->height * (double)y->width;
+    double work =
+        out_pixels * (double)d->channels * (double)(d->window.kernel_h * d->window.kernel_w + y->channels);
+    if (plan->has_expand) work += in_pixels * (double)x->channels * (double)d->in_channels;
+    if (plan->has_squeeze)
+        work += (double)y->batch * 2.0 * (double)d->channels * (double)plan->squeeze.group_outputs;
+    return dwc_nanoseconds(work, in_pixels * (double)x->channels + out_pixels * (double)y->channels);
+}
+
+dwconv_status dwc_cut_block(dwc_block *b, int workers) {
+    const dwc_depthwise_stage *d = &b->plan->depthwise;
+    const int64_t in_shape[4] = {b->x.batch, b->x.height, b->x.width, b->x.channels};
+    const int64_t out_shape[4] = {b->y.batch, b->y.height, b->y.width, b->y.channels};
+    const dwconv_status status = dwc_window_extent(&d->window, b->x.height, b->x.width, &b->extent);
+    if (status != DWCONV_OK) return status;
+    b->add_residual = dwc_residual_applies(&b->plan->desc, in_shape, out_shape);
+    b->nanoseconds = dwc_block_estimate(b);
+    b->workers = workers;
+    b->sharing = b->x.batch % workers == 0 ? 1 : workers;
+    b->chunk_pixel = scratch_pixel(d->channels);
+    b->keeps = dwc_multiply(b->extent.out_h * b->extent.out_w, b->chunk_pixel, &b->hidden_floats) &&
+               b->hidden_floats <= KEPT_FLOATS;
+    b->slice_channels = b->keeps ? slice_of_channels(b) : 0;
+    const int sliced = b->slice_channels > 0 && (b->plan->has_squeeze || b->sharing > 1);
+    b->passes = b->plan->has_squeeze || sliced ? 2 : 1;
+
+    int64_t chunk_floats = 0;
+    if (sliced)
+        size_slices(b);
+    else if (!size_bands(b, &chunk_floats))
+        return DWCONV_OVERFLOW;
+    if (!sliced) b->slice_channels = d->channels;
+    b->slices = divide_up(d->channels, b->slice_channels);
+    b->bands = sliced ? 1 : smaller(b->sharing, b->extent.out_h); /* equal shares, the least halo */
+    b->band_rows = divide_up(b->extent.out_h, b->bands);
+    b->bands = divide_up(b->extent.out_h, b->band_rows);
+    b->image_floats = 0;
+    b->row_pixels = b->extent.out_w;
+    if (b->passes == 2) {
+        cut_second_pass(b);
+        if (b->keeps) /* bands write where it stays; what is scaled needs a place */
+            chunk_floats = b->plan->has_squeeze ? b->step_rows * b->row_pixels * b->chunk_pixel : 0;
+        if (!size_image(b, &b->image_floats)) return DWCONV_OVERFLOW;
+    }
+    b->ring_floats = whole_lines(b->ring_floats);
+    b->worker_floats = b->ring_floats + whole_lines(chunk_floats);
+    return DWCONV_OK;
+}
+
+int64_t dwc_block_images(const dwc_block *b) {
+    if (b->passes == 1) return 0;
+    return b->sharing > 1 ? 1 : b->workers;
+}
+
+/* ---- what others want to know ------------------------------------------------------------- */
+
+static dwconv_status scratch_of(const dwconv_plan *plan, const int64_t input[4], const int64_t output[4],
+                                int workers, size_t *bytes) {
+    dwc_block b = {.plan = plan,
+                   .x = {.batch = input[0], .height = input[1], .width = input[2], .channels = input[3]},
+                   .y = {.batch = output[0], .height = output[1], .width = output[2], .channels = output[3]}};
+    const dwconv_status status = dwc_cut_block(&b, workers);
+    if (status != DWCONV_OK) return status;
+    int64_t of_workers, of_images;
+    if (!dwc_multiply(b.worker_floats, workers, &of_workers) ||
+        !dwc_multiply(b.image_floats, dwc_block_images(&b), &of_images) ||
+        of_workers > PTRDIFF_MAX / 8 - of_images)
+        return DWCONV_OVERFLOW;
+    *bytes = (size_t)(of_workers + of_images) * sizeof(float);
+    return DWCONV_OK;
+}
+
+dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4], const int64_t output[4],
+                                int threads, size_t *bytes) {
+    *bytes = 0;
+    if (!plan->has_depthwise || !plan->has_matmul || input[0] == 0) return DWCONV_OK;
+    size_t alone, together = 0;
+    dwconv_status status = scratch_of(plan, input, output, 1, &alone);
+    if (status == DWCONV_OK && threads > 1) status = scratch_of(plan, input, output, threads, &together);
+    if (status == DWCONV_OK) *bytes = alone > together ? alone : together;
+    return status;
+}
+
+dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                            const dwconv_threads *threads, dwconv_cut *result) {
+    dwc_block b = {.plan = plan, .x = *x, .y = *y};
+    const dwconv_status status = dwc_cut_block(&b, dwc_worker_count(threads, dwc_block_estimate(&b)));
+    if (status != DWCONV_OK) return status;
+    const int two = b.passes == 2;
+    *result = (dwconv_cut){.nanoseconds = b.nanoseconds,
+                           .workers = b.workers,
+                           .passes = b.passes,
+                           .together = two && b.sharing > 1,
+                           .images = x->batch,
+                           .strips = b.bands,
+                           .strip_rows = b.band_rows,
+                           .row_pixels = y->width,
+                           .blocks = b.slices,
+                           .block_channels = two ? b.slice_channels : y->channels,
+                           .parts = two ? b.parts : 0,
+                           .part_pixels = two ? b.part_rows * b.row_pixels : 0,
+                           .chunk_rows = b.chunk_rows,
+                           .ring_rows = b.ring_rows,
+                           .ring_channels = plan->has_expand ? b.slice_channels : 0,
+                           .kept_bytes = two && b.keeps ? b.hidden_floats * (int64_t)sizeof(float) : 0};
+    return DWCONV_OK;
+}

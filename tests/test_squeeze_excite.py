@@ -1,0 +1,82 @@
+"""Squeeze-and-excite: the very bits of the single operations, whatever the schedule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dwconv
+from oracles import Case, backends, using
+
+# By slices of channels and by bands of rows, with a multiplier, a stride, a crop's worth of odd sizes.
+CASES = [
+    Case("inverted_residual", (2, 14, 13, 40), (5, 5), expanded=241, out_channels=40, squeezed=60),
+    Case("inverted_residual", (1, 7, 7, 160), (3, 3), expanded=672, out_channels=160, squeezed=168),
+    Case("inverted_residual", (3, 29, 31, 20), (3, 3), expanded=72, out_channels=33, squeezed=9),
+    Case("inverted_residual", (1, 40, 37, 16), (3, 3), out_channels=16, squeezed=8),
+    Case(
+        "inverted_residual", (1, 33, 30, 9), (5, 3), multiplier=3, strides=(2, 1), out_channels=5, squeezed=2
+    ),
+]
+
+
+def parts(case: Case) -> np.ndarray:
+    """The block out of single operations; sums as dwconv.h defines them."""
+    arrays, activation = case.arrays, case.activation
+    hidden = case.x
+    if case.expanded:
+        hidden = dwconv.pointwise_conv2d(
+            hidden, arrays["expand_filter"], bias=arrays["expand_bias"], activation=activation
+        )
+    hidden = dwconv.depthwise_conv2d(
+        hidden, arrays["depthwise_filter"], case.strides, case.padding, bias=arrays["depthwise_bias"],
+        activation=activation,
+    )  # fmt: skip
+    rows = hidden[:, :, 0].copy()
+    for column in range(1, hidden.shape[2]):
+        rows += hidden[:, :, column]
+    mean = rows[:, 0].copy()
+    for row in range(1, hidden.shape[1]):
+        mean += rows[:, row]
+    mean /= np.float32(hidden.shape[1] * hidden.shape[2])
+    factors = mean[:, np.newaxis, np.newaxis]
+    for name, gate in (("reduce", case.squeeze_activation), ("restore", case.gate_activation)):
+        factors = dwconv.pointwise_conv2d(
+            factors, arrays[f"{name}_filter"], bias=arrays[f"{name}_bias"], activation=gate
+        )
+    y = dwconv.pointwise_conv2d(hidden * factors, arrays["project_filter"], bias=arrays["bias"])
+    return y + case.x if y.shape == case.x.shape and case.strides == (1, 1) else y
+
+
+@pytest.mark.parametrize("backend", backends()[:-1])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "x".join(map(str, case.shape)))
+def test_blocks_have_the_bits_of_their_parts(case: Case, backend: str) -> None:
+    with using(backend):
+        layer, expected = case.layer(), parts(case)
+        for threads in (1, 2, 3):
+            np.testing.assert_array_equal(layer(case.x, num_threads=threads), expected)
+
+
+@pytest.mark.usefixtures("backend")
+def test_factors_scale_the_channels_of_their_own_image() -> None:
+    """Depthwise and projection pass x on; the factor of a channel is the mean of the other one."""
+    x = np.zeros((2, 2, 3, 2), np.float32)
+    x[0, :, :, 0], x[0, :, :, 1], x[1, :, :, 0] = 2, 3, 5
+    one, swap = np.ones((1, 1, 2, 1), np.float32), np.eye(2, dtype=np.float32)[::-1]
+    identity = np.eye(2, dtype=np.float32)
+    y = dwconv.inverted_residual(
+        x, None, one, identity, activation=None, residual=False, squeeze_activation=None,
+        gate_activation=None, squeeze_excite=(swap, None, identity, None),
+    )  # fmt: skip
+    np.testing.assert_array_equal(y[0], np.broadcast_to(np.float32(6), (2, 3, 2)))
+    np.testing.assert_array_equal(y[1], np.zeros((2, 3, 2)))
+
+
+@pytest.mark.usefixtures("backend")
+def test_layers_keep_what_they_were_given() -> None:
+    case = Case("inverted_residual", (1, 5, 5, 4), squeezed=3)
+    layer = case.layer()
+    assert [a.shape for a in layer.squeeze_excite] == [(1, 1, 4, 3), (3,), (1, 1, 3, 4), (4,)]
+    assert "squeeze_excite=(<1x1x4x3 float32>, <3 float32>, <1x1x3x4 float32>, <4 float32>)" in repr(layer)
+    assert Case("inverted_residual", (1, 5, 5, 4)).layer().squeeze_excite is None
+    assert layer.output_shape((2, 9, 8, 4)) == (2, 9, 8, 4)
