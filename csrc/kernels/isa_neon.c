@@ -22,6 +22,7 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
 #define MM_UNIT 4
 #define MM_CHAINS 8
 #include "matmul.inc.h"
+#include "squeeze.inc.h"
 
 DW_ROLL(1, 7, 4)
 DW_ROLL(2, 7, 4)
@@ -67,4 +68,5 @@ static const dwc_kernel kernels[] = {
 };
 
 const dwc_kernel_table dwc_table_neon = {
-    DWCONV_ISA_NEON, lanes_q, MM_UNIT, 16, sizeof kernels / sizeof *kernels, kernels};
+    DWCONV_ISA_NEON, lanes_q,    MM_UNIT,     16, sizeof kernels / sizeof *kernels,
+    kernels,         sum_pixels, scale_pixels};

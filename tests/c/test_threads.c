@@ -222,25 +222,30 @@ static void check_shape(const shape *s, rng *r) {
     .operation = op, .batch = n, .height = h, .width = w, .in_channels = c, .multiplier = m, \
     .out_channels = o, .has_bias = 1
 static const shape large_shapes[] = {
-    {SIZES(DWCONV_DEPTHWISE, 2, 61, 57, 130, 1, 0), .window = WINDOW(3, 1, 1), .activation = {DWCONV_RELU6}},
-    {SIZES(DWCONV_DEPTHWISE, 1, 60, 40, 48, 2, 0), .window = WINDOW(5, 2, 2), .activation = {DWCONV_SILU}},
-    {SIZES(DWCONV_POINTWISE, 1, 40, 41, 96, 0, 100), .window = WINDOW(1, 1, 1), .activation = {DWCONV_RELU}},
+    {SIZES(DWCONV_DEPTHWISE, 2, 61, 57, 130, 1, 0), .window = WINDOW(3, 1, 1),
+     .activation = {DWCONV_RELU6, 0, 0}},
+    {SIZES(DWCONV_DEPTHWISE, 1, 60, 40, 48, 2, 0), .window = WINDOW(5, 2, 2),
+     .activation = {DWCONV_SILU, 0, 0}},
+    {SIZES(DWCONV_POINTWISE, 1, 40, 41, 96, 0, 100), .window = WINDOW(1, 1, 1),
+     .activation = {DWCONV_RELU, 0, 0}},
     {SIZES(DWCONV_CONV, 1, 40, 41, 24, 0, 50), .groups = 2, .window = WINDOW(3, 1, 1),
-     .activation = {DWCONV_TANH}},
-    {SIZES(DWCONV_SEPARABLE, 1, 50, 51, 33, 1, 65), .window = WINDOW(3, 1, 1), .activation = {DWCONV_RELU6}},
+     .activation = {DWCONV_TANH, 0, 0}},
+    {SIZES(DWCONV_SEPARABLE, 1, 50, 51, 33, 1, 65), .window = WINDOW(3, 1, 1),
+     .activation = {DWCONV_RELU6, 0, 0}},
     /* small images, which workers share by channels */
-    {SIZES(DWCONV_SEPARABLE, 1, 12, 13, 150, 1, 161), .window = WINDOW(3, 1, 1), .activation = {DWCONV_RELU}},
+    {SIZES(DWCONV_SEPARABLE, 1, 12, 13, 150, 1, 161), .window = WINDOW(3, 1, 1),
+     .activation = {DWCONV_RELU, 0, 0}},
     {SIZES(DWCONV_INVERTED_RESIDUAL, 2, 30, 31, 24, 1, 24), .expanded = 144, .window = WINDOW(3, 1, 1),
-     .activation = {DWCONV_RELU6}},
+     .activation = {DWCONV_RELU6, 0, 0}},
     {SIZES(DWCONV_INVERTED_RESIDUAL, 3, 7, 9, 48, 1, 48), .expanded = 301, .window = WINDOW(5, 1, 1),
-     .activation = {DWCONV_HARD_SWISH}},
+     .activation = {DWCONV_HARD_SWISH, 0, 0}},
     /* squeeze-and-excite: by channels, by rows, with a multiplier, without an expansion */
     {SIZES(DWCONV_INVERTED_RESIDUAL, 2, 15, 14, 40, 1, 50), .expanded = 333, .squeezed = 30,
-     .window = WINDOW(5, 1, 1), .activation = {DWCONV_RELU}, .gate = {DWCONV_HARD_SIGMOID}},
+     .window = WINDOW(5, 1, 1), .activation = {DWCONV_RELU, 0, 0}, .gate = {DWCONV_HARD_SIGMOID, 0, 0}},
     {SIZES(DWCONV_INVERTED_RESIDUAL, 1, 59, 60, 16, 1, 24), .expanded = 90, .squeezed = 12,
-     .window = WINDOW(3, 2, 1), .activation = {DWCONV_SILU}, .gate = {DWCONV_SIGMOID}},
+     .window = WINDOW(3, 2, 1), .activation = {DWCONV_SILU, 0, 0}, .gate = {DWCONV_SIGMOID, 0, 0}},
     {SIZES(DWCONV_INVERTED_RESIDUAL, 1, 31, 33, 40, 2, 80), .squeezed = 9, .window = WINDOW(3, 1, 2),
-     .activation = {DWCONV_RELU6}, .gate = {DWCONV_SIGMOID}},
+     .activation = {DWCONV_RELU6, 0, 0}, .gate = {DWCONV_SIGMOID, 0, 0}},
 };
 
 void test_threads(void) {
