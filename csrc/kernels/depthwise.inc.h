@@ -7,24 +7,46 @@
 
 /* All channels of a strip: whole vectors, then what is left in narrower ones. Beside the statements: `x`, where row
  * 0 of the image and column 0 of the strip would lie, `y` of the call's first row, and the vector's weights `w`. */
-#define DW_EACH_VECTOR(s, WHOLE, REST)                                                            \
-    const dwc_dw_call *c = s->call;                                                               \
-    const int64_t block = c->stage->block;                                                        \
-    const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;                     \
-    const float *x = c->x - c->ring_first * c->x_row + s->x + c->channel_begin;                   \
-    float *y = c->y + s->y + c->channel_begin;                                                    \
-    int64_t left = c->channel_end - c->channel_begin;                                             \
-    for (; left >= V(lanes); left -= V(lanes), x += V(lanes), y += V(lanes), w += block) WHOLE;   \
-    for (; left > 0; left -= TAIL(lanes), x += TAIL(lanes), y += TAIL(lanes), w += TAIL(lanes)) { \
-        const int lanes = left < TAIL(lanes) ? (int)left : TAIL(lanes);                           \
-        REST;                                                                                     \
+#define DW_EACH_VECTOR(s, WHOLE, REST)                                                                \
+    {                                                                                                 \
+        const dwc_dw_call *c = s->call;                                                               \
+        const int64_t block = c->stage->block;                                                        \
+        const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;                     \
+        const float *x = c->x - c->ring_first * c->x_row + s->x + c->channel_begin;                   \
+        float *y = c->y + s->y + c->channel_begin;                                                    \
+        int64_t left = c->channel_end - c->channel_begin;                                             \
+        for (; left >= V(lanes); left -= V(lanes), x += V(lanes), y += V(lanes), w += block) WHOLE;   \
+        for (; left > 0; left -= TAIL(lanes), x += TAIL(lanes), y += TAIL(lanes), w += TAIL(lanes)) { \
+            const int lanes = left < TAIL(lanes) ? (int)left : TAIL(lanes);                           \
+            REST;                                                                                     \
+        }                                                                                             \
     }
 
-#define DW_WINDOW(name, KS, T, S)                                                                 \
-    NOINLINE void name(const dw_strip *s) {                                                       \
-        DW_EACH_VECTOR(s, V(dw_window)(s, x, y, w, V(lanes), V(lanes), KS, T, S, 0, 1, V(lanes)), \
-                       TAIL(dw_window)(s, x, y, w, lanes, lanes, KS, T, S, 0, 0, V(lanes)))       \
+/* All channels of a strip in vectors with a mask, where that costs no more: half the code. */
+#define DW_EACH_MASKED(s, EACH)                                                        \
+    {                                                                                  \
+        const dwc_dw_call *c = s->call;                                                \
+        const int64_t block = c->stage->block;                                         \
+        const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;      \
+        const float *x = c->x - c->ring_first * c->x_row + s->x + c->channel_begin;    \
+        float *y = c->y + s->y + c->channel_begin;                                     \
+        int64_t left = c->channel_end - c->channel_begin;                              \
+        for (; left > 0; left -= V(lanes), x += V(lanes), y += V(lanes), w += block) { \
+            const int lanes = left < V(lanes) ? (int)left : V(lanes);                  \
+            EACH;                                                                      \
+        }                                                                              \
     }
+
+#ifdef DW_MASKED
+#define DW_WINDOW(name, KS, T, S)         \
+    NOINLINE void name(const dw_strip *s) \
+        DW_EACH_MASKED(s, V(dw_window)(s, x, y, w, lanes, lanes, KS, T, S, 0, 0, V(lanes)))
+#else
+#define DW_WINDOW(name, KS, T, S)                                                                 \
+    NOINLINE void name(const dw_strip *s)                                                         \
+        DW_EACH_VECTOR(s, V(dw_window)(s, x, y, w, V(lanes), V(lanes), KS, T, S, 0, 1, V(lanes)), \
+                       TAIL(dw_window)(s, x, y, w, lanes, lanes, KS, T, S, 0, 0, V(lanes)))
+#endif
 
 /* With a multiplier, a vector of outputs spreads the lanes of fewer inputs. */
 #define DW_SPREAD(name, KS, T, S)                                                                            \
@@ -49,9 +71,7 @@
     DW_SPREAD(dw_spread_##S##_##KS, KS, DW_WIDE, S)   \
     DW_WINDOW(dw_wide_##S##_##KS, KS, DW_WIDE, S)
 DW_WINDOWS(0, 1)
-DW_WINDOWS(1, 1)
 DW_WINDOWS(1, 3)
-DW_WINDOWS(2, 1)
 DW_WINDOWS(2, 3)
 #if DW_SEGMENT == 5
 DW_WINDOW(dw_wide_1_5, 5, DW_WIDE, 1)
@@ -114,23 +134,19 @@ static void dw_window(const dwc_dw_call *c, int64_t row_begin, int64_t row_end, 
     {                                              \
         DW_WIDE, 0, KS, dw_spread_##S##_##KS, NULL \
     }
-    static const dw_strips kernels[3][3] = {
-        {DW_KERNEL(0, 1, 1)},
-        {DW_KERNEL(1, 1, 1), DW_KERNEL(1, 3, 3), DW_KERNEL(1, DW_SEGMENT, 3)},
-        {DW_KERNEL(2, 1, 1), DW_KERNEL(2, 3, 3), DW_KERNEL(2, DW_SEGMENT, 3)}};
-    static const dw_strips spreading[3][2] = {{DW_SPREAD_KERNEL(0, 1)},
-                                              {DW_SPREAD_KERNEL(1, 1), DW_SPREAD_KERNEL(1, 3)},
-                                              {DW_SPREAD_KERNEL(2, 1), DW_SPREAD_KERNEL(2, 3)}};
+    static const dw_strips kernels[3][2] = {{DW_KERNEL(0, 1, 1)},
+                                            {DW_KERNEL(1, 3, 3), DW_KERNEL(1, DW_SEGMENT, 3)},
+                                            {DW_KERNEL(2, 3, 3), DW_KERNEL(2, DW_SEGMENT, 3)}};
+    static const dw_strips spreading[3] = {DW_SPREAD_KERNEL(0, 1), DW_SPREAD_KERNEL(1, 3),
+                                           DW_SPREAD_KERNEL(2, 3)};
 #undef DW_KERNEL
 #undef DW_SPREAD_KERNEL
     const dwconv_window *w = &c->stage->window;
     const int64_t apart = w->stride_w / dw_common_divisor(w->stride_w, w->dilation_w);
-    const int64_t stride = apart > 2 ? 0 : apart;
-    const int spread = c->stage->multiplier > 1;
-    int segment = stride == 0 || w->kernel_w == 1 ? 0 : 1;
-    if (segment && !spread && dw_long_taps(w->kernel_w, DW_SEGMENT) >= 0) segment = 2;
-    dw_walk(c, spread ? &spreading[stride][segment] : &kernels[stride][segment], row_begin, row_end, ox_begin,
-            ox_end);
+    const int64_t stride = apart > 2 || w->kernel_w == 1 ? 0 : apart;
+    const int longer = stride && dw_long_taps(w->kernel_w, DW_SEGMENT) >= 0;
+    dw_walk(c, c->stage->multiplier > 1 ? &spreading[stride] : &kernels[stride][longer], row_begin, row_end,
+            ox_begin, ox_end);
 }
 
 /* `groups` side by side of V(lanes) pixels each, from column ox on, whose taps are all on the image: such a group is

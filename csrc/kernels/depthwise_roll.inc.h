@@ -6,24 +6,27 @@
  *                       output row i - 2  kernel row 2   (a2, finished and stored)
  *
  * Stride 1 with T = 7: 21 accumulators, 9 weights, 1 input; 18 loads serve 63 multiply-adds.
- * Included once per suffix. T, S, and LEFT and RIGHT, which say whether the first and the last column are padding,
- * are compile-time constants. */
+ * A first or last column of padding is skipped by a test: variants without it were no faster and took four times the
+ * code. Included once per suffix; T, S and WHOLE are compile-time constants. */
 
 /* One input row. Bit ky of MASK: kernel row ky feeds its accumulators. */
 INLINE void V(roll_row)(V(vec) * a2, V(vec) * a1, V(vec) * a0, const float *x, int64_t step, int64_t ahead,
-                        const float *w, int lanes, const int MASK, const int T, const int S, const int LEFT,
-                        const int RIGHT, const int WHOLE, const int BLOCK) {
+                        const float *w, unsigned live, int lanes, const int MASK, const int T, const int S,
+                        const int WHOLE, const int BLOCK) {
+    const int columns = (T - 1) * S + 3;
     V(vec) weight[3][3];
     UNROLL for (int ky = 0; ky < 3; ky++) {
         if (!(MASK >> ky & 1)) continue;
         UNROLL for (int kx = 0; kx < 3; kx++) weight[ky][kx] = V(load)(w + (ky * 3 + kx) * BLOCK);
     }
-    x += LEFT * step;
-    UNROLL for (int j = LEFT; j < (T - 1) * S + 3 - RIGHT; j++) {
+    OPAQUE(live); /* or the compiler would make a loop of its own for every side */
+    UNROLL for (int j = 0; j < columns; j++) {
         OPAQUE(x);
-        const V(vec) v = WHOLE ? V(load)(x) : V(load_n)(x, lanes);
-        if (MASK & (S == 1 ? 1 : 3)) __builtin_prefetch(x + ahead, 0, 2);
+        const float *here = x;
         x += step;
+        if ((j == 0 && !LIKELY(live & 1)) || (j == columns - 1 && !LIKELY(live & 2))) continue;
+        const V(vec) v = WHOLE ? V(load)(here) : V(load_n)(here, lanes);
+        if (MASK & (S == 1 ? 1 : 3)) __builtin_prefetch(here + ahead, 0, 2);
         UNROLL for (int t = 0; t < T; t++) {
             const int kx = j - t * S;
             if (kx < 0 || kx > 2) continue;
@@ -35,7 +38,7 @@ INLINE void V(roll_row)(V(vec) * a2, V(vec) * a1, V(vec) * a0, const float *x, i
 }
 
 INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float *w, int lanes, const int T,
-                       const int S, const int LEFT, const int RIGHT, const int WHOLE, const int BLOCK) {
+                       const int S, const int WHOLE, const int BLOCK) {
     const dwc_dw_call *c = s->call;
     const V(vec) bias = V(load)(w);
     const int64_t step = s->x_step, x_row = c->x_row, y_row = c->y_row;
@@ -43,6 +46,7 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
     int64_t rows = s->row_end - s->row_begin;
     const int64_t iy = s->row_begin * S - c->pad_top;
     const int bottom = iy + (rows - 1) * S + 2 >= c->in_h; /* the last kernel row of the last output is padding */
+    const unsigned live = (s->live_begin == 0) | (s->live_end == (T - 1) * S + 3) << 1;
     V(vec) a0[DW_COLUMNS], a1[DW_COLUMNS], a2[DW_COLUMNS];
     w += BLOCK;
     x += iy * x_row;
@@ -59,7 +63,7 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
     }
 #define ROLL_ROW(A2, A1, A0, MASK)                                                                        \
     {                                                                                                     \
-        V(roll_row)(A2, A1, A0, x, step, ahead, w, lanes, MASK, T, S, LEFT, RIGHT, WHOLE, BLOCK);                \
+        V(roll_row)(A2, A1, A0, x, step, ahead, w, live, lanes, MASK, T, S, WHOLE, BLOCK);                \
         ROLL_NEXT                                                                                         \
     }
 #define ROLL_STORE(A)                           \
@@ -111,4 +115,42 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
 #undef ROLL_ROW
 #undef ROLL_STORE
 #undef ROLL_EACH
+}
+
+/* The same with stride 2 for up to DW_GROUP vectors side by side, row by row: where all pixels of a column of the image
+ * share a set of the first-level cache, a line must be followed by its neighbours before it falls victim to others.
+ * What an output row has of its last input row waits in memory. */
+INLINE void V(dw_roll_group)(const dw_strip *s, int64_t channel, const float *weights, int group, const int T) {
+    const dwc_dw_call *c = s->call;
+    const int64_t step = s->x_step, ahead = c->prefetch_rows * c->x_row, place = s->x + channel;
+    const unsigned live = (s->live_begin == 0) | (s->live_end == (T - 1) * 2 + 3) << 1;
+    V(vec) now[DW_COLUMNS], next[DW_COLUMNS], begun[DW_GROUP][DW_COLUMNS];
+    float *y = c->y + s->y + channel;
+#define ROLL_GROUP(X, NOW, NEXT, MASK) \
+    V(roll_row)(NOW, now, NEXT, X + place + g * V(lanes), step, ahead, w, live, V(lanes), MASK, T, 2, 1, V(lanes));
+    for (int64_t oy = s->row_begin; oy < s->row_end; oy++, y += c->y_row) {
+        const int64_t iy = oy * 2 - c->pad_top;
+        const float *top = dw_row(c, iy), *middle = dw_row(c, iy + 1), *bottom = dw_row(c, iy + 2);
+        const float *w = weights + V(lanes);
+        NO_UNROLL for (int g = 0; g < group; g++, w += c->stage->block) {
+            const V(vec) bias = V(load)(w - V(lanes));
+            OPAQUE(w);
+            if (oy > s->row_begin) {
+                UNROLL for (int t = 0; t < T; t++) now[t] = begun[g][t];
+            } else {
+                UNROLL for (int t = 0; t < T; t++) now[t] = bias;
+                if (top) ROLL_GROUP(top, now, now, 1)
+            }
+            ROLL_GROUP(middle, now, now, 2)
+            if (LIKELY(oy < s->row_end - 1)) {
+                UNROLL for (int t = 0; t < T; t++) next[t] = bias;
+                ROLL_GROUP(bottom, now, next, 5)
+                UNROLL for (int t = 0; t < T; t++) begun[g][t] = next[t];
+            } else if (bottom) {
+                ROLL_GROUP(bottom, now, now, 4)
+            }
+            V(dw_store)(s, y + g * V(lanes), now, V(lanes), T, 1);
+        }
+    }
+#undef ROLL_GROUP
 }

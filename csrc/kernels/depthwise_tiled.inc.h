@@ -2,65 +2,35 @@
  * Columns that no tile fits go through dw_window. */
 
 INLINE void dw_tile_run(const dw_tile *c, const int KERNEL, const int STRIDE, const int ROWS,
-                        const int COLUMNS, const int LEFT, const int RIGHT) {
+                        const int COLUMNS, const int EDGE) {
     for (int64_t i = 0; i < c->tiles; i++) {
         const int64_t x = i * COLUMNS * STRIDE * c->x_pixel;
         float *y = c->y + i * COLUMNS * c->y_pixel;
         const float *w = c->weights;
         int64_t channel = 0;
         for (; channel + V(lanes) <= c->channels; channel += V(lanes), w += c->block)
-            V(dw_tile_vector)(c, x + channel, y + channel, w, V(lanes), KERNEL, STRIDE, ROWS, COLUMNS, LEFT,
-                              RIGHT, 1, V(lanes));
+            V(dw_tile_vector)(c, x + channel, y + channel, w, V(lanes), KERNEL, STRIDE, ROWS, COLUMNS, EDGE,
+                              1, V(lanes));
         for (; channel < c->channels; channel += TAIL(lanes), w += TAIL(lanes)) {
             const int64_t left = c->channels - channel;
             TAIL(dw_tile_vector)(c, x + channel, y + channel, w, left < TAIL(lanes) ? (int)left : TAIL(lanes),
-                                 KERNEL, STRIDE, ROWS, COLUMNS, LEFT, RIGHT, 0, V(lanes));
+                                 KERNEL, STRIDE, ROWS, COLUMNS, EDGE, 0, V(lanes));
         }
     }
 }
 
-typedef void (*dw_tile_function)(const dw_tile *);
-
-/* What a tile needs to know of itself at run time. tiles[left][right]: 0 for no padding, 1 for
- * (KERNEL - 1) / 2 columns, 2 for one less (the short side of "same" padding at stride 2). */
+/* What a tile needs to know of itself at run time. */
 typedef struct dw_shape {
     int kernel, stride, rows, columns;
-    dw_tile_function tiles[3][3];
+    void (*inner)(const dw_tile *), (*edge)(const dw_tile *);
 } dw_shape;
 
-#define DW_TILE(K, S, R, T, LEFT, RIGHT)                                     \
-    NOINLINE void dw_tile_##K##_##S##_##LEFT##_##RIGHT(const dw_tile *c) {   \
-        enum { side_0 = 0, side_1 = (K - 1) / 2, side_2 = (K - 1) / 2 - 1 }; \
-        dw_tile_run(c, K, S, R, T, side_##LEFT, side_##RIGHT);               \
-    }
-
-#define DW_SHAPE_OF(K, S, R, T, ...)                                        \
-    static const dw_shape dw_shape_##K##_##S = {K, S, R, T, {__VA_ARGS__}}; \
+/* DW_SHAPE(K, S, R, T) defines dw_K_S: KxK windows with stride S in tiles of R rows x T columns. */
+#define DW_SHAPE(K, S, R, T)                                                                        \
+    NOINLINE void dw_inner_##K##_##S(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 0); }           \
+    NOINLINE void dw_edge_##K##_##S(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 1); }            \
+    static const dw_shape dw_shape_##K##_##S = {K, S, R, T, dw_inner_##K##_##S, dw_edge_##K##_##S}; \
     static void dw_##K##_##S(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_##K##_##S); }
-
-/* clang-format off */
-/* The padding of both sides is (KERNEL - 1) / 2 or none. */
-#define DW_SHAPE(K, S, R, T)                                                     \
-    DW_TILE(K, S, R, T, 0, 0) DW_TILE(K, S, R, T, 0, 1)                          \
-    DW_TILE(K, S, R, T, 1, 0) DW_TILE(K, S, R, T, 1, 1)                          \
-    DW_SHAPE_OF(K, S, R, T, {dw_tile_##K##_##S##_0_0, dw_tile_##K##_##S##_0_1},  \
-                {dw_tile_##K##_##S##_1_0, dw_tile_##K##_##S##_1_1})
-
-/* The same with the short side, for stride 2 and kernels above 3 (whose short side is not empty). */
-#define DW_SHAPE_SHORT(K, S, R, T)                                                                       \
-    DW_TILE(K, S, R, T, 0, 0) DW_TILE(K, S, R, T, 0, 1) DW_TILE(K, S, R, T, 0, 2)                        \
-    DW_TILE(K, S, R, T, 1, 0) DW_TILE(K, S, R, T, 1, 1) DW_TILE(K, S, R, T, 1, 2)                        \
-    DW_TILE(K, S, R, T, 2, 0) DW_TILE(K, S, R, T, 2, 1)                                                  \
-    DW_SHAPE_OF(K, S, R, T, {dw_tile_##K##_##S##_0_0, dw_tile_##K##_##S##_0_1, dw_tile_##K##_##S##_0_2}, \
-                {dw_tile_##K##_##S##_1_0, dw_tile_##K##_##S##_1_1, dw_tile_##K##_##S##_1_2},             \
-                {dw_tile_##K##_##S##_2_0, dw_tile_##K##_##S##_2_1})
-/* clang-format on */
-
-/* 0, 1 or 2 as above for `dead` columns of padding, -1 if there is no such tile. */
-INLINE int dw_side(int64_t dead, int kernel) {
-    if (dead <= 0) return 0;
-    return dead == (kernel - 1) / 2 ? 1 : dead == (kernel - 1) / 2 - 1 ? 2 : -1;
-}
 
 enum { DW_MAX_ROWS = 16 }; /* input rows of the tallest tile: (ROWS - 1) * STRIDE + KERNEL */
 
@@ -79,10 +49,9 @@ INLINE void dw_tile_row(const dwc_dw_call *c, const dw_shape *shape, int64_t oy,
             ox = c->out_w - T;
         }
         const int64_t ix = ox * S - c->pad_left;
-        const int left = dw_side(-ix, K), right = dw_side(ix + span - c->in_w, K);
-        const dw_tile_function tile = left < 0 || right < 0 ? NULL : shape->tiles[left][right];
+        const int64_t left = ix < 0 ? -ix : 0, right = dw_clamp(ix + span - c->in_w, 0, span);
         int64_t tiles = 1;
-        if (!tile) {
+        if (left > (K - 1) / 2 || right > (K - 1) / 2) {
             dw_window(c, oy, oy + count, done, ox + T);
         } else {
             if (left == 0 && right == 0) { /* a run of inner tiles */
@@ -92,19 +61,21 @@ INLINE void dw_tile_row(const dwc_dw_call *c, const dw_shape *shape, int64_t oy,
             }
             for (int i = 0; i < row_total; i++)
                 shifted[i] = rows[i] ? rows[i] + ix * c->x_pixel + c->channel_begin : NULL;
-            const dw_tile arguments = {
-                .rows = shifted,
-                .x_pixel = c->x_pixel,
-                .y = y + ox * c->y_pixel + c->channel_begin,
-                .y_row = c->y_row,
-                .y_pixel = c->y_pixel,
-                .row_count = count,
-                .tiles = tiles,
-                .weights = c->stage->weights + c->channel_begin / V(lanes) * c->stage->block,
-                .block = c->stage->block,
-                .channels = c->channel_end - c->channel_begin,
-                .activation = &c->stage->activation};
-            tile(&arguments);
+            dw_tile arguments = {.rows = shifted,
+                                 .x_pixel = c->x_pixel,
+                                 .y = y + ox * c->y_pixel + c->channel_begin,
+                                 .y_row = c->y_row,
+                                 .y_pixel = c->y_pixel,
+                                 .live = (1u << (span - right)) - (1u << left),
+                                 .first = {left * c->x_pixel, left * c->x_pixel},
+                                 .row_count = count,
+                                 .tiles = tiles,
+                                 .weights = c->stage->weights + c->channel_begin / V(lanes) * c->stage->block,
+                                 .block = c->stage->block,
+                                 .channels = c->channel_end - c->channel_begin,
+                                 .activation = &c->stage->activation};
+            arguments.first[(left + 1) % S] += c->x_pixel * (S - 1);
+            (left || right ? shape->edge : shape->inner)(&arguments);
         }
         ox += tiles * T;
         done = ox;

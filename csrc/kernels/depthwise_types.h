@@ -6,7 +6,7 @@
 #include "vec.h"
 
 /* Bounds of the arrays of vectors, which are never sized by an argument: gcc keeps those in memory. */
-enum { DW_TILE_ROWS = 2, DW_TILE_COLUMNS = 8, DW_COLUMNS = 7 };
+enum { DW_TILE_ROWS = 2, DW_TILE_COLUMNS = 8, DW_COLUMNS = 7, DW_GROUP = 4 };
 
 /* The arguments of a tile of a small square window. */
 typedef struct dw_tile {
@@ -15,6 +15,9 @@ typedef struct dw_tile {
     int64_t x_pixel;
     float *y;
     int64_t y_row, y_pixel;
+    unsigned live; /* bit j: column j is on the image; only the (KERNEL - 1) / 2 outermost may be off */
+    int64_t first
+        [2]; /* floats to the first column on the image, and to the first of the other parity if STRIDE is 2 */
     int row_count; /* rows to store, at most ROWS */
     int64_t tiles; /* how many tiles, COLUMNS apart */
     const float *weights;

@@ -25,9 +25,9 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 0 };
 DW_SHAPE(3, 1, 2, 4)
 DW_SHAPE(3, 2, 1, 4)
 DW_SHAPE(5, 1, 2, 4)
-DW_SHAPE_SHORT(5, 2, 1, 4)
+DW_SHAPE(5, 2, 1, 4)
 DW_SHAPE(7, 1, 2, 4)
-DW_SHAPE_SHORT(7, 2, 1, 4)
+DW_SHAPE(7, 2, 1, 4)
 
 /* MR * NV accumulators, NV vectors of the panel, one broadcast. */
 /* clang-format off */

@@ -6,6 +6,7 @@
  * and an input fit the 32 registers. */
 enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
 #define DW_SEGMENT 5
+#define DW_MASKED /* masks are free */
 
 #define SUFFIX _y
 #include "activation.inc.h"
@@ -13,7 +14,6 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
 #include "depthwise_store.inc.h"
 #include "depthwise_roll.inc.h"
 #include "depthwise_tile.inc.h"
-#include "depthwise_window.inc.h"
 #undef SUFFIX
 #define SUFFIX _z
 #include "activation.inc.h"
@@ -36,9 +36,9 @@ DW_ROLL(2, 7, 4)
 
 /* ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. */
 DW_SHAPE(5, 1, 2, 7)
-DW_SHAPE_SHORT(5, 2, 2, 7)
+DW_SHAPE(5, 2, 2, 7)
 DW_SHAPE(7, 1, 2, 7)
-DW_SHAPE_SHORT(7, 2, 2, 7)
+DW_SHAPE(7, 2, 2, 7)
 
 /* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, one broadcast. Heights: the largest that fits, and what
  * makes every number of pixels a sum of few tiles that are not thin. */

@@ -47,28 +47,27 @@ PARTIAL = "an accumulator; partial vectors only, where the mask takes a register
 ONE_TAP = "an accumulator of 14; strides above 2 and partial vectors"
 SPREAD = "accumulators; channel multipliers, where spreading a vector takes registers"
 INPUTS = "accumulators or inputs: all loads of a row are moved before its multiply-adds"
-EDGE = "weights and inputs of the tiles at the left edge of an image"
+EDGE = "inputs of the tiles at an edge of an image, whose columns are tested"
+SIDE = "an accumulator or a weight around the test of the first and the last column"
 DEPTH = "the vectors of the panel are stored and used from there; tiles of a single pixel"
 GELU = "constants: the loop of GELU's erf form has more of them than there are registers"
 
 ALLOWED = [
     Allowed("gcc", "avx2", "activate_y", 13, GELU),
     Allowed("gcc", "avx512", "activate_?", 1, GELU),
-    Allowed("gcc", "avx2", "dw_tile_3_1_*", 8, EPILOGUE),
+    Allowed("gcc", "avx2", "dw_*_3_1", 8, EPILOGUE),
+    Allowed("gcc", "avx2", "dw_edge_7_1", 6, EDGE),
     Allowed("clang", "avx2", "activate_y", 22, GELU),
     Allowed("clang", "avx512", "activate_?", 5, GELU),
     Allowed("clang", "avx2", "dw_wide_?_1", 2, ONE_TAP),
     Allowed("clang", "avx2", "dw_wide_?_[35]", 10, PARTIAL),
     Allowed("clang", "avx2", "dw_spread_?_[13]", 12, SPREAD),
-    Allowed("clang", "avx2", "dw_tile_3_2_*", 22, INPUTS),
-    Allowed("clang", "avx2", "dw_tile_5_2_2_*", 30, INPUTS),
-    Allowed("clang", "avx2", "dw_tile_[57]_2_*", 6, INPUTS),
-    Allowed("clang", "avx2", "dw_tile_[57]_1_*", 10, PARTIAL),
+    Allowed("clang", "avx2", "dw_*_[357]_2", 19, INPUTS),
+    Allowed("clang", "avx2", "dw_inner_[57]_1", 10, PARTIAL),
+    Allowed("clang", "avx2", "dw_edge_[57]_1", 16, EDGE),
     Allowed("clang", "avx2", "mm_tiles_1_?_?", 3, DEPTH),
-    Allowed("clang", "avx512", "dw_tile_5_1_1_*", 36, EDGE),
-    Allowed("clang", "avx512", "dw_tile_5_2_2_*", 45, EDGE),
-    Allowed("clang", "avx512", "dw_tile_7_1_1_*", 46, EDGE),
-    Allowed("clang", "avx512", "dw_tile_7_2_1_*", 54, EDGE),
+    Allowed("clang", "avx512", "dw_edge_[57]_?", 46, EDGE),
+    Allowed("clang", "avx512", "dw_roll_?_7", 23, SIDE),
     Allowed("clang", "avx512", "mm_tiles_1_?_?", 4, DEPTH),
 ]
 
