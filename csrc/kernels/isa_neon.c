@@ -29,9 +29,9 @@ DW_ROLL(2, 7, 4)
 
 /* ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. */
 DW_SHAPE(5, 1, 2, 7)
-DW_SHAPE_SHORT(5, 2, 2, 7)
+DW_SHAPE(5, 2, 2, 7)
 DW_SHAPE(7, 1, 2, 7)
-DW_SHAPE_SHORT(7, 2, 2, 7)
+DW_SHAPE(7, 2, 2, 7)
 
 /* MR * NV accumulators, NV vectors of the panel, and the inputs on their way. */
 /* clang-format off */
