@@ -5,12 +5,14 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* Ring and chunk should stay in the second-level cache, beside weights and input. */
-#define SCRATCH_FLOATS (384 * 1024 / (int64_t)sizeof(float))
+/* Ring and chunk should stay in the second-level cache, beside weights and input: 384 KB of 1 MB. */
+static int64_t scratch_floats(void) { return dwc_cache_bytes() / 8 * 3 / (int64_t)sizeof(float); }
+
+/* The expanded image of a slice, which is read right after it is written, or pixels that are scaled. */
+static int64_t slice_floats(void) { return dwc_cache_bytes() / 4 / (int64_t)sizeof(float); }
+
 /* More rows than this share nothing more: weights are read once per 8 rows of pixels. */
 #define CHUNK_ROWS 8
-/* The expanded image of a slice, which is read right after it is written. */
-#define SLICE_FLOATS (256 * 1024 / (int64_t)sizeof(float))
 /* Images lower than this are shared by channels: what bands expand twice is one row in ten and more. */
 #define LOW_ROWS 28
 /* What depthwise gives for an image is kept up to this size, beyond which memory is slower than computing again. */
@@ -36,7 +38,8 @@ static int64_t slice_of_channels(const dwc_block *b) {
     const dwconv_plan *plan = b->plan;
     const dwc_depthwise_stage *d = &plan->depthwise;
     const int64_t unit = plan->has_expand ? plan->expand.panel : plan->table->lanes;
-    const int64_t units = divide_up(d->channels, unit), fit = SLICE_FLOATS / unit / b->x.height / b->x.width;
+    const int64_t units = divide_up(d->channels, unit),
+                  fit = slice_floats() / unit / b->x.height / b->x.width;
     if (b->extent.out_h >= LOW_ROWS || d->multiplier > 1 || unit % plan->table->lanes || units < b->sharing ||
         fit < 1)
         return 0;
@@ -49,6 +52,7 @@ static int64_t slice_of_channels(const dwc_block *b) {
 /* Ring and chunk of bands; 0 if they do not fit int64. */
 static int size_bands(dwc_block *b, int64_t *chunk_floats) {
     const dwconv_plan *plan = b->plan;
+    const int64_t budget = scratch_floats();
     b->ring_pixel = plan->has_expand ? scratch_pixel(plan->depthwise.in_channels) : 0;
     for (int64_t rows = smaller(CHUNK_ROWS, b->extent.out_h);;
          rows = rows > 2 ? rows - 2 : 1) { /* whole pairs: tiles are two rows high */
@@ -58,7 +62,7 @@ static int size_bands(dwc_block *b, int64_t *chunk_floats) {
             !dwc_multiply(rows * b->extent.out_w, b->chunk_pixel, chunk_floats) ||
             b->ring_floats > INT64_MAX / 16 - *chunk_floats)
             return 0;
-        if (rows == 1 || b->ring_floats + *chunk_floats <= SCRATCH_FLOATS) return 1;
+        if (rows == 1 || b->ring_floats + *chunk_floats <= budget) return 1;
     }
 }
 
@@ -73,7 +77,7 @@ static void size_slices(dwc_block *b) {
 
 /* Pixels that are scaled and then projected: their channels stay in the second-level cache. */
 static int64_t scaled_pixels(const dwc_block *b, int64_t pixels) {
-    const int64_t fit = SLICE_FLOATS / b->chunk_pixel;
+    const int64_t fit = slice_floats() / b->chunk_pixel;
     return smaller(pixels, fit < b->extent.out_w ? b->extent.out_w : fit);
 }
 
@@ -216,6 +220,7 @@ dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dw
                            .chunk_rows = b.chunk_rows,
                            .ring_rows = b.ring_rows,
                            .ring_channels = plan->has_expand ? b.slice_channels : 0,
+                           .cache_bytes = dwc_cache_bytes(),
                            .kept_bytes = two && b.keeps ? b.hidden_floats * (int64_t)sizeof(float) : 0};
     return DWCONV_OK;
 }

@@ -82,6 +82,41 @@ static int cpu_has(dwconv_isa isa) {
     return bits >> isa & 1;
 }
 
+/* ---- caches ------------------------------------------------------------------------------- */
+
+enum { SMALLEST_CACHE = 256 * 1024, USUAL_CACHE = 1024 * 1024, LARGEST_CACHE = 2 * 1024 * 1024 };
+
+/* The second-level data cache, 0 if it is not told: Intel's leaf 4, or AMD's of the same form. */
+static uint64_t second_level_bytes(void) {
+#ifdef DWC_X86
+    static const unsigned leaves[] = {4, 0x8000001d};
+    for (int i = 0; i < 2; i++)
+        for (unsigned index = 0, a, b, c, d; index < 8; index++) {
+            if (!__get_cpuid_count(leaves[i], index, &a, &b, &c, &d) || (a & 31) == 0) break;
+            const int instructions = (a & 31) == 2;
+            if (instructions || (a >> 5 & 7) != 2) continue;
+            return (uint64_t)((b >> 22) + 1) * ((b >> 12 & 1023) + 1) * ((b & 4095) + 1) * ((uint64_t)c + 1);
+        }
+#endif
+    return 0;
+}
+
+int64_t dwc_cache_bytes(void) {
+    static atomic_int known;
+    int bytes = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!bytes) {
+        const uint64_t told = second_level_bytes();
+        bytes = told == 0               ? USUAL_CACHE
+                : told < SMALLEST_CACHE ? SMALLEST_CACHE
+                : told > LARGEST_CACHE  ? LARGEST_CACHE
+                                        : (int)told;
+        atomic_store_explicit(&known, bytes, memory_order_relaxed);
+    }
+    return bytes;
+}
+
+/* ---- tables and names --------------------------------------------------------------------- */
+
 const dwc_kernel_table *dwc_kernel_table_of(dwconv_isa isa) {
     if (isa == DWCONV_ISA_AUTO) isa = dwconv_isa_best();
     const dwc_kernel_table *table = compiled_table(isa);

@@ -87,6 +87,9 @@ typedef struct dwc_kernel_table {
 
 DWC_HIDDEN const dwc_kernel_table *dwc_kernel_table_of(dwconv_isa isa); /* NULL if not available */
 
+/* Bytes of a core's second-level cache, between 256 KB and 2 MB; 1 MB where the CPU does not tell. */
+DWC_HIDDEN int64_t dwc_cache_bytes(void);
+
 typedef struct dwc_depthwise_stage {
     dwconv_window window;
     int64_t in_channels, multiplier, channels; /* channels = in_channels * multiplier */

@@ -63,6 +63,25 @@ def test_plan_tells_scratch_and_ring_of_blocks_only(isa: str) -> None:
     assert block["scratch"] != "0 bytes per thread"
     assert "ring of" in block["strip"]
     assert "ring" not in without_expansion["strip"]
+    assert block["fused"].startswith("in one pass")
+
+
+@native
+def test_plan_tells_why_a_block_takes_two_passes(isa: str) -> None:
+    with using(isa):
+        plain = facts("inverted_residual 14 14 112 672 112 5 1", threads=2)
+        squeezed = facts("inverted_residual 14 14 112 672 112 5 1 168")
+        huge = facts("inverted_residual 512 512 32 0 16 3 1 8")
+    assert plain["fused"] == "in two passes: workers share the channels of so low an image"
+    assert plain["second pass"] == "2 parts of an image, of 98 pixels"
+    assert "squeeze-and-excite" in squeezed["fused"]
+    assert squeezed["kept"] == f"{14 * 14 * (672 + 16) * 4:,} bytes between the passes"
+    assert huge["kept"] == "no: computed twice"
+
+
+def test_multiply_adds_of_squeeze_and_excite_count() -> None:
+    without, squeezed = (facts(f"inverted_residual 4 4 8 0 8 3 1 {few}")["multiply-adds"] for few in (0, 5))
+    assert int(squeezed.split()[0].replace(",", "")) - int(without.split()[0].replace(",", "")) == 2 * 8 * 5
 
 
 @native
@@ -120,7 +139,7 @@ def test_half_a_roofline_is_no_roofline(known: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize("kind", explain.FORMS)
-@pytest.mark.parametrize("sizes", ["", " 8", " 8 8 8 8 8 8 8 8"])
+@pytest.mark.parametrize("sizes", ["", " 8", 9 * " 8"])
 def test_a_wrong_number_of_sizes_names_the_form(
     kind: str, sizes: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,15 +21,17 @@ FORMS = {
     "pointwise": "H W K N",
     "conv": "H W K N KERNEL STRIDE",
     "separable": "H W C N K S",
-    "inverted_residual": "H W CIN E COUT K S",
+    "inverted_residual": "H W CIN E COUT K S [SQUEEZED]",
 }
+
+ABSENT = ("E", "SQUEEZED")  # sizes that may be 0
 
 
 def parse(words: Sequence[str]) -> tuple[Operation, Shape]:
     """The operation that words like "depthwise 112 112 32 3 1" name, and its input; padding is "same".
 
     Raises ValueError, which names the form, unless they are one of `FORMS` in integers from 1 on. An
-    inverted residual with E 0 has no expansion.
+    inverted residual with E 0 has no expansion, with SQUEEZED 0 or none no squeeze-and-excite.
     """
     kind, *numbers = words
     if kind not in FORMS:
@@ -40,10 +42,10 @@ def parse(words: Sequence[str]) -> tuple[Operation, Shape]:
     if not len(names) - optional <= len(numbers) <= len(names):
         raise ValueError(f"{where}: {len(numbers)} sizes were given")
     sizes = [
-        _size(f"{where}: {name}", word, 0 if name == "E" else 1)
+        _size(f"{where}: {name}", word, 0 if name in ABSENT else 1)
         for name, word in zip(names, numbers, strict=False)
     ]
-    sizes += [1] * (len(names) - len(sizes))
+    sizes += [0 if name in ABSENT else 1 for name in names[len(sizes) :]]
     height, width, channels = sizes[:3]
     return _operation(kind, channels, sizes[3:]), (1, height, width, channels)
 
@@ -68,11 +70,13 @@ def _operation(kind: str, channels: int, sizes: list[int]) -> Operation:
         outputs, kernel, stride = sizes
         first, last = _filters(kernel, channels, 1), _filters(1, channels, outputs)
         return build.separable(kind, first, last, Sliding(stride, "same"), None, None, None, None)
-    expanded, outputs, kernel, stride = sizes
+    expanded, outputs, kernel, stride, squeezed = sizes
+    wide = expanded or channels
+    gate = (_filters(1, wide, squeezed), None, _filters(1, squeezed, wide), None) if squeezed else None
     expand = _filters(1, channels, expanded) if expanded else None
-    first, last = _filters(kernel, expanded or channels, 1), _filters(1, expanded or channels, outputs)
+    first, last = _filters(kernel, wide, 1), _filters(1, wide, outputs)
     sliding = Sliding(stride, "same")
-    return build.inverted_residual(kind, expand, first, last, sliding, None, None, None, None, None)
+    return build.inverted_residual(kind, expand, first, last, sliding, None, None, None, None, None, gate)
 
 
 def _filters(kernel: int, inputs: int, outputs: int) -> Any:
@@ -100,7 +104,7 @@ def multiply_adds(operation: Operation, x: Shape) -> int:
         taps = real_taps(stage.window, 0, height) * real_taps(stage.window, 1, width)
         summed = 1 if stage.kind == "depthwise" else stage.in_channels // stage.groups
         total += batch * taps * summed * stage.out_channels
-    return total
+    return total + x[0] * sum(stage.filters.size for stage in operation.squeeze_excite)
 
 
 # ---- what is said -----------------------------------------------------------------------------
@@ -147,11 +151,35 @@ def _plan_facts(operation: Operation, x: Shape, threads: int) -> list[tuple[str,
         ("work", _work(cut)),
     ]
     if cut["chunk_rows"]:
-        ring = f" from a ring of {cut['ring_rows']} expanded rows" if cut["ring_rows"] else ""
-        lines.append(("strip", f"{_count(cut['chunk_rows'], 'row')} at a time{ring}"))
-    workers = min(cut["workers"], cut["images"] * cut["strips"] * cut["blocks"])
+        lines += _block_facts(operation, cut, plan.scratch_size(x))
+    workers = min(cut["workers"], cut["images"] * max(cut["strips"] * cut["blocks"], cut["parts"]))
     estimate = f"the cost model estimates {cut['nanoseconds'] / 1000:.3g} us for one"
     return [*lines, ("workers", f"{workers} of {_count(threads, 'thread')}; {estimate}")]
+
+
+def _block_facts(operation: Operation, cut: dict[str, Any], scratch: int) -> list[tuple[str, str]]:
+    """How a block is fused, and why so: the rules of csrc/block_cut.c in words."""
+    cache = f"the second-level cache of {cut['cache_bytes'] // 1024} KB"
+    ring = f" from a ring of {cut['ring_rows']} expanded rows" if cut["ring_rows"] else ""
+    strip = f"{_count(cut['chunk_rows'], 'row')} at a time{ring}"
+    if cut["passes"] == 1:
+        reason = f"at most 8, and within 3/8 of {cache}"
+        if scratch > cut["cache_bytes"] // 8 * 3 + 128:  # whole cache lines
+            reason = f"a single row exceeds 3/8 of {cache}"
+        return [("fused", "in one pass: no layer's output leaves scratch"), ("strip", f"{strip}: {reason}")]
+    if operation.squeeze_excite:
+        why = "squeeze-and-excite needs the whole output of depthwise"
+    else:
+        why = "workers share the channels of so low an image"
+    kept = f"{cut['kept_bytes']:,} bytes between the passes" if cut["kept_bytes"] else "no: computed twice"
+    by = f"a quarter of {cache} holds a slice" if cut["blocks"] > 1 else f"3/8 of {cache} hold a strip"
+    part = _count(cut["part_pixels"], "pixel")
+    return [
+        ("fused", f"in two passes: {why}"),
+        ("strip", f"{strip}: {by}"),
+        ("kept", kept),
+        ("second pass", f"{_count(cut['parts'], 'part')} of an image, of {part}"),
+    ]
 
 
 def _work(cut: dict[str, Any]) -> str:
