@@ -15,7 +15,9 @@ static int64_t slice_floats(void) { return dwc_cache_bytes() / 4 / (int64_t)size
 #define CHUNK_ROWS 8
 /* Images lower than this are shared by channels: what bands expand twice is one row in ten and more. */
 #define LOW_ROWS 28
-/* What depthwise gives for an image is kept up to this size, beyond which memory is slower than computing again. */
+/* What depthwise gives for an image is kept up to this size. Computing it again takes 767 us instead of 523 for
+ * 56x56 24 -> 144 -> 24 (2 MB), 4.4 ms instead of 3.6 to 4.0 for 128x128 (10 MB), and as long as keeping it for
+ * 256x256 (42 MB). */
 #define KEPT_FLOATS (16 * 1024 * 1024 / (int64_t)sizeof(float))
 
 /* Pixels a multiple of 1 KB or so apart compete for the same few sets of the first-level cache: 16 floats more

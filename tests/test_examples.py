@@ -25,3 +25,14 @@ def test_call_overhead_measures_every_layer() -> None:
     assert result.returncode == 0, result.stderr
     layers = [line.split()[0] for line in result.stdout.splitlines()[1:]]
     assert layers == ["DepthwiseConv2D", "PointwiseConv2D", "Conv2D", "SeparableConv2D", "InvertedResidual"]
+
+
+@pytest.mark.skipif(not EXAMPLES.exists(), reason="this is not the source tree")
+def test_segmentation_head_agrees_with_pytorch_if_present() -> None:
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / "segmentation_head.py", "--size", "33", "--rounds", "1"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "(1, 33, 33, 3) -> scores (1, 33, 33, 21)" in result.stdout
+    assert "dwconv" in result.stdout
