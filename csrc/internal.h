@@ -10,6 +10,15 @@
 #define DWC_HIDDEN
 #endif
 
+/* One command line serves every architecture: instruction sets that this one lacks are not asked for. */
+#ifndef __x86_64__
+#undef DWCONV_HAVE_AVX2
+#undef DWCONV_HAVE_AVX512
+#endif
+#ifndef __aarch64__
+#undef DWCONV_HAVE_NEON
+#endif
+
 /* ---- checked geometry (geometry.c) -------------------------------------------------------- */
 
 /* No size, stride of a window, dilation or padding exceeds this, so that a product of two fits int64. */

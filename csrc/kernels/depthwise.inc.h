@@ -64,16 +64,18 @@
         }                                                                                                    \
     }
 
-/* Segments of 5 and 4 taps make every kernel width from 12 on, and 4, 5, 8, 9 and 10; segments of 3 and 2 the rest but
- * 1. Few outputs and multipliers are rare enough to do with 3 and 2. */
+/* One tap at a time suits every stride and width. Segments of 5 and 4 taps make every kernel width from 12 on, and 4, 5,
+ * 8, 9 and 10; segments of 3 and 2 the rest but 1. Few outputs and multipliers are rare enough to do with 3 and 2. */
 #define DW_WINDOWS(S, KS)                             \
     DW_WINDOW(dw_narrow_##S##_##KS, KS, DW_NARROW, S) \
     DW_SPREAD(dw_spread_##S##_##KS, KS, DW_WIDE, S)   \
     DW_WINDOW(dw_wide_##S##_##KS, KS, DW_WIDE, S)
 DW_WINDOWS(0, 1)
+#if DW_SEGMENT > 1
 DW_WINDOWS(1, 3)
 DW_WINDOWS(2, 3)
-#if DW_SEGMENT == 5
+#endif
+#if DW_SEGMENT > 3
 DW_WINDOW(dw_wide_1_5, 5, DW_WIDE, 1)
 DW_WINDOW(dw_wide_2_5, 5, DW_WIDE, 2)
 #endif
@@ -134,19 +136,22 @@ static void dw_window(const dwc_dw_call *c, int64_t row_begin, int64_t row_end, 
     {                                              \
         DW_WIDE, 0, KS, dw_spread_##S##_##KS, NULL \
     }
-    static const dw_strips kernels[3][2] = {{DW_KERNEL(0, 1, 1)},
-                                            {DW_KERNEL(1, 3, 3), DW_KERNEL(1, DW_SEGMENT, 3)},
-                                            {DW_KERNEL(2, 3, 3), DW_KERNEL(2, DW_SEGMENT, 3)}};
-    static const dw_strips spreading[3] = {DW_SPREAD_KERNEL(0, 1), DW_SPREAD_KERNEL(1, 3),
-                                           DW_SPREAD_KERNEL(2, 3)};
-#undef DW_KERNEL
-#undef DW_SPREAD_KERNEL
+    static const dw_strips single = DW_KERNEL(0, 1, 1), single_spreading = DW_SPREAD_KERNEL(0, 1);
+    const int spread = c->stage->multiplier > 1;
+    const dw_strips *kernel = spread ? &single_spreading : &single;
+#if DW_SEGMENT > 1
+    static const dw_strips segments[2][2] = {{DW_KERNEL(1, 3, 3), DW_KERNEL(1, DW_SEGMENT, 3)},
+                                             {DW_KERNEL(2, 3, 3), DW_KERNEL(2, DW_SEGMENT, 3)}};
+    static const dw_strips spreading[2] = {DW_SPREAD_KERNEL(1, 3), DW_SPREAD_KERNEL(2, 3)};
     const dwconv_window *w = &c->stage->window;
     const int64_t apart = w->stride_w / dw_common_divisor(w->stride_w, w->dilation_w);
-    const int64_t stride = apart > 2 || w->kernel_w == 1 ? 0 : apart;
-    const int longer = stride && dw_long_taps(w->kernel_w, DW_SEGMENT) >= 0;
-    dw_walk(c, c->stage->multiplier > 1 ? &spreading[stride] : &kernels[stride][longer], row_begin, row_end,
-            ox_begin, ox_end);
+    if (w->kernel_w > 1 && apart <= 2)
+        kernel =
+            spread ? &spreading[apart - 1] : &segments[apart - 1][dw_long_taps(w->kernel_w, DW_SEGMENT) >= 0];
+#endif
+#undef DW_KERNEL
+#undef DW_SPREAD_KERNEL
+    dw_walk(c, kernel, row_begin, row_end, ox_begin, ox_end);
 }
 
 /* `groups` side by side of V(lanes) pixels each, from column ox on, whose taps are all on the image: such a group is

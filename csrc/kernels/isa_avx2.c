@@ -1,5 +1,14 @@
 /* AVX2 + FMA. Only static code besides the table; compiled with its own flags, without LTO. */
 #include "../internal.h"
+
+/* Empty where neither the build asks for it nor the compiler is given its flags. */
+#if defined(DWCONV_HAVE_AVX2) || defined(__AVX2__)
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma")
+#endif
 #include "vec_avx2.h"
 
 /* 2 x 7 accumulators and an input; weights are operands in memory. */
@@ -62,3 +71,8 @@ static const dwc_kernel kernels[] = {
 const dwc_kernel_table dwc_table_avx2 = {
     DWCONV_ISA_AVX2, lanes_y,    MM_UNIT,     24, sizeof kernels / sizeof *kernels,
     kernels,         sum_pixels, scale_pixels};
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+#endif

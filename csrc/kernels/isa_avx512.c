@@ -1,5 +1,15 @@
 /* AVX-512 F, VL, BW, DQ. Only static code besides the table; compiled with its own flags, without LTO. */
 #include "../internal.h"
+
+/* Empty where neither the build asks for it nor the compiler is given its flags. */
+#if defined(DWCONV_HAVE_AVX512) || defined(__AVX512F__)
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
+                             apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,prefer-vector-width=512")
+#endif
 #include "vec_avx512.h"
 
 /* Strips of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112). 2 x 7 accumulators, 2 x 5 weights
@@ -85,3 +95,8 @@ static const dwc_kernel kernels[] = {
 const dwc_kernel_table dwc_table_avx512 = {
     DWCONV_ISA_AVX512, lanes_z,    MM_UNIT,     64, sizeof kernels / sizeof *kernels,
     kernels,           sum_pixels, scale_pixels};
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+#endif

@@ -1,5 +1,7 @@
 /* NEON of Arm64. Only static code besides the table; compiled without LTO. */
 #include "../internal.h"
+
+#ifdef __aarch64__ /* else empty */
 #include "vec_neon.h"
 
 /* Strips of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112). 2 x 7 accumulators, 2 x 5 weights
@@ -70,3 +72,4 @@ static const dwc_kernel kernels[] = {
 const dwc_kernel_table dwc_table_neon = {
     DWCONV_ISA_NEON, lanes_q,    MM_UNIT,     16, sizeof kernels / sizeof *kernels,
     kernels,         sum_pixels, scale_pixels};
+#endif
