@@ -18,6 +18,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext as _build_ext
+from setuptools.command.build_py import build_py as _build_py
 from setuptools.errors import CCompilerError, CompileError, LinkError, PlatformError
 from setuptools.modified import newer_group
 
@@ -70,6 +71,15 @@ def version() -> str:
     match = re.search(r'^#define DWCONV_VERSION "(.+)"$', HEADER.read_text(encoding="utf-8"), re.MULTILINE)
     assert match is not None, f"no DWCONV_VERSION in {HEADER}"
     return match[1]
+
+
+class build_py(_build_py):
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:  # dwconv.get_include() finds the header of the source tree
+            include = Path(self.build_lib, "dwconv", "include")
+            self.mkpath(str(include))
+            self.copy_file(str(HEADER), str(include / HEADER.name))
 
 
 class build_ext(_build_ext):
@@ -140,7 +150,7 @@ class build_ext(_build_ext):
 core = Extension(
     "dwconv._core",
     sources=["src/dwconv/_core.pyx"],
-    depends=["setup.py", "src/dwconv/_core.pxd", *map(str, sorted(CSRC.glob("**/*.[ch]")))],
+    depends=["setup.py", "src/dwconv/__init__.pxd", *map(str, sorted(CSRC.glob("**/*.[ch]")))],
     include_dirs=[str(CSRC)],
     libraries=["m", "pthread"],
     extra_compile_args=COMMON_FLAGS,
@@ -148,4 +158,4 @@ core = Extension(
     optional=not enabled("DWCONV_REQUIRE_EXTENSION"),
 )
 
-setup(version=version(), ext_modules=[core], cmdclass={"build_ext": build_ext})
+setup(version=version(), ext_modules=[core], cmdclass={"build_py": build_py, "build_ext": build_ext})

@@ -7,6 +7,7 @@ functions share is told in `dwconv.ops`; `show_config()` tells what runs them.
 from .config import (
     PerformanceWarning,
     config,
+    get_include,
     get_num_threads,
     set_num_threads,
     show_config,
@@ -28,6 +29,7 @@ __all__ = [
     "config",
     "conv2d",
     "depthwise_conv2d",
+    "get_include",
     "get_num_threads",
     "inverted_residual",
     "pointwise_conv2d",

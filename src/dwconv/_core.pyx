@@ -19,6 +19,8 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
+from dwconv cimport *
+
 from numpy import empty, float32, ndarray
 
 

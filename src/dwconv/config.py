@@ -221,3 +221,15 @@ def version() -> str:
         return metadata.version("dwconv")
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def get_include() -> str:
+    """The directory of dwconv.h, for programs in C and for modules of Cython that say `cimport dwconv`.
+
+    Raises FileNotFoundError where the package was installed without it.
+    """
+    package = Path(__file__).resolve().parent
+    for directory in (package / "include", package.parent.parent / "csrc"):  # installed; the source tree
+        if (directory / "dwconv.h").exists():
+            return str(directory)
+    raise FileNotFoundError(f"dwconv: dwconv.h is not in {package / 'include'}")

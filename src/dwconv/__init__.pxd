@@ -1,4 +1,8 @@
-"""What `_core` uses of dwconv.h."""
+"""dwconv.h for Cython: `cimport dwconv`, with `dwconv.get_include()` among the include directories.
+
+The extension in this package keeps its functions to itself: a module that calls them links libdwconv, or compiles
+csrc/.
+"""
 
 from libc.stdint cimport int64_t, uint32_t
 
@@ -6,13 +10,29 @@ from libc.stdint cimport int64_t, uint32_t
 cdef extern from "dwconv.h" nogil:
     ctypedef enum dwconv_status:
         DWCONV_OK
+        DWCONV_NULL_POINTER
+        DWCONV_BAD_VALUE
         DWCONV_BAD_DTYPE
+        DWCONV_BAD_SHAPE
+        DWCONV_BAD_STRIDE
+        DWCONV_BAD_PADDING
+        DWCONV_BAD_ACTIVATION
+        DWCONV_BAD_RESIDUAL
         DWCONV_BAD_LAYOUT
+        DWCONV_KERNEL_TOO_LARGE
+        DWCONV_OVERFLOW
+        DWCONV_OVERLAP
         DWCONV_MISALIGNED
+        DWCONV_TOO_SMALL
         DWCONV_NO_MEMORY
+        DWCONV_NO_ISA
 
     ctypedef enum dwconv_isa:
         DWCONV_ISA_AUTO
+        DWCONV_ISA_BASELINE
+        DWCONV_ISA_NEON
+        DWCONV_ISA_AVX2
+        DWCONV_ISA_AVX512
         DWCONV_ISA_COUNT
 
     ctypedef enum dwconv_dtype:
@@ -109,8 +129,15 @@ cdef extern from "dwconv.h" nogil:
         dwconv_dtype dtype
         int64_t batch, height, width, channels, image_stride, row_stride, pixel_stride
 
+    ctypedef void (*dwconv_task)(void *context, int64_t item, int worker) noexcept nogil
+    ctypedef void (*dwconv_parallel_for)(
+        void *pool, int64_t items, dwconv_task task, void *context
+    ) noexcept nogil
+
     ctypedef struct dwconv_threads:
         int count
+        dwconv_parallel_for run
+        void *pool
 
     ctypedef struct dwconv_cut:
         double nanoseconds
@@ -120,6 +147,7 @@ cdef extern from "dwconv.h" nogil:
 
     const uint32_t DWCONV_FLUSH_DENORMAL_WEIGHTS
     const size_t DWCONV_ALIGNMENT
+    const char *DWCONV_VERSION
 
     const char *dwconv_status_string(dwconv_status)
     const char *dwconv_isa_name(dwconv_isa)
@@ -129,6 +157,8 @@ cdef extern from "dwconv.h" nogil:
     const char *dwconv_version()
     bint dwconv_has_openmp()
     dwconv_status dwconv_plan_create(const dwconv_desc *, dwconv_plan **)
+    dwconv_status dwconv_plan_size(const dwconv_desc *, size_t *)
+    dwconv_status dwconv_plan_create_in(const dwconv_desc *, void *, size_t, dwconv_plan **)
     void dwconv_plan_destroy(dwconv_plan *)
     size_t dwconv_plan_bytes(const dwconv_plan *)
     dwconv_isa dwconv_plan_isa(const dwconv_plan *)
