@@ -8,34 +8,60 @@
  *
  * SYNOPSIS
  *
- *     float filter[3 * 3 * 32];                       // [kernel_h, kernel_w, channels, multiplier]
- *     dwconv_desc desc = {.operation = DWCONV_DEPTHWISE};
- *     desc.depthwise.channels = 32;
- *     desc.depthwise.filter = filter;
- *     desc.depthwise.window = (dwconv_window){.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME};
- *     desc.depthwise.activation.kind = DWCONV_RELU6;
+ *     describe an operation       dwconv_desc, zero where the default is wanted
+ *     pack it, once               dwconv_plan_create, or dwconv_plan_size and dwconv_plan_create_in
+ *     ask for sizes               dwconv_output_shape, dwconv_scratch_size
+ *     run it, often               dwconv_run
+ *     end                         dwconv_plan_destroy
  *
- *     dwconv_plan *plan;
- *     dwconv_status status = dwconv_plan_create(&desc, &plan);
- *     if (status != DWCONV_OK) return puts(dwconv_status_string(status));
+ * A COMPLETE EXAMPLE
  *
- *     dwconv_tensor x = {.data = in, .batch = 1, .height = 112, .width = 112, .channels = 32};
- *     dwconv_tensor y = {.data = out, .batch = 1, .height = 112, .width = 112, .channels = 32};
- *     status = dwconv_run(plan, &x, &y, NULL, 0, NULL);      // serial; depthwise needs no scratch
- *     dwconv_plan_destroy(plan);
+ *     #include <stdio.h>
+ *     #include "dwconv.h"
+ *
+ *     enum { HEIGHT = 112, WIDTH = 112, CHANNELS = 32 };
+ *     static float filter[3 * 3 * CHANNELS];          // [kernel_h, kernel_w, channels, multiplier]
+ *     static float in[HEIGHT * WIDTH * CHANNELS], out[HEIGHT * WIDTH * CHANNELS];
+ *
+ *     int main(void) {
+ *         dwconv_desc desc = {.operation = DWCONV_DEPTHWISE};
+ *         desc.depthwise.channels = CHANNELS;
+ *         desc.depthwise.filter = filter;
+ *         desc.depthwise.window = (dwconv_window){.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME};
+ *         desc.depthwise.activation.kind = DWCONV_RELU6;
+ *
+ *         dwconv_plan *plan;
+ *         dwconv_status status = dwconv_plan_create(&desc, &plan);
+ *         if (status == DWCONV_OK) {
+ *             dwconv_tensor x = {.data = in, .batch = 1, .height = HEIGHT, .width = WIDTH, .channels = CHANNELS};
+ *             dwconv_tensor y = {.data = out, .batch = 1, .height = HEIGHT, .width = WIDTH, .channels = CHANNELS};
+ *             status = dwconv_run(plan, &x, &y, NULL, 0, NULL);    // serial; depthwise needs no scratch
+ *         }
+ *         dwconv_plan_destroy(plan);
+ *         puts(dwconv_status_string(status));
+ *         return status != DWCONV_OK;
+ *     }
+ *
+ *     cc -O3 -ffp-contract=off -fno-math-errno -DDWCONV_HAVE_AVX2 -DDWCONV_HAVE_AVX512 -DDWCONV_HAVE_NEON \
+ *         -I csrc example.c csrc/?*.c csrc/kernels/?*.c -lm -pthread
+ *
+ * docs/embedding.md tells of CMake, of memory and threads of your own, and of what is promised.
  *
  * CONVENTIONS
  *
- * - Tensors are NHWC. Sizes and strides are counted in elements, memory in bytes.
- * - A zero-initialised field is the default: stride 1, dilation 1, multiplier 1, groups 1, padding
- *   "valid", no bias, no activation, the best instruction set.
- * - Filters and biases are copied into the plan: they may be freed once it is created.
- * - Every function that can fail returns a dwconv_status; nothing is printed, nothing aborts.
- * - A plan never changes after creation. Any number of threads may run one plan at the same time,
- *   each with its own scratch memory.
- * - On one machine and instruction set a result is bitwise the same for every thread count, batch
- *   size and stride. Sums run over kernel rows, then kernel columns, then channels, in that order.
- * - No byte outside the elements of a tensor is read or written.
+ * Units      Sizes and strides are counted in elements, memory in bytes. Tensors are NHWC, float32.
+ * Defaults   A zero-initialised field is the default: stride 1, dilation 1, multiplier 1, groups 1, padding
+ *            "valid", no bias, no activation, the best instruction set.
+ * Ownership  Filters and biases are copied into the plan: they may be freed once it is created. Tensors and
+ *            scratch are the caller's, and used during dwconv_run only. Nothing else is kept.
+ * Threads    Every function may be called from any number of threads at the same time. A plan never changes
+ *            after creation: many threads may run one plan, each with its own scratch and output. Only
+ *            dwconv_plan_destroy must come after all runs of its plan.
+ * Errors     Every function that can fail returns a dwconv_status; nothing is printed, nothing aborts, and
+ *            no output is written unless it is DWCONV_OK. Statuses named at a function are those it can return.
+ * Results    On one machine and instruction set a result is bitwise the same for every thread count, batch
+ *            size and stride. Sums run over kernel rows, then kernel columns, then channels, in that order.
+ * Memory     No byte outside the elements of a tensor is read or written. dwconv_run allocates nothing.
  */
 #ifndef DWCONV_H
 #define DWCONV_H
@@ -232,11 +258,22 @@ typedef struct dwconv_plan dwconv_plan;
 /* Alignment, in bytes, of plan memory and of scratch. */
 #define DWCONV_ALIGNMENT 64
 
-/* Checks desc, packs its weights. On failure *plan is NULL. */
+/* Checks desc, packs its weights into memory of malloc's kind. On failure *plan is NULL.
+ *
+ * DWCONV_NULL_POINTER   desc, plan or a filter is NULL
+ * DWCONV_BAD_VALUE      an operation, instruction set, flag or residual that does not exist
+ * DWCONV_BAD_DTYPE, DWCONV_BAD_SHAPE, DWCONV_BAD_STRIDE, DWCONV_BAD_PADDING, DWCONV_BAD_ACTIVATION
+ * DWCONV_OVERFLOW       a size above 2^31 - 1, or weights that do not fit the address space
+ * DWCONV_NO_ISA         desc->isa is not available
+ * DWCONV_NO_MEMORY */
 DWCONV_API dwconv_status dwconv_plan_create(const dwconv_desc *desc, dwconv_plan **plan);
 
-/* The same in memory of the caller, aligned to DWCONV_ALIGNMENT, of at least dwconv_plan_size
- * bytes; it must outlive the plan. dwconv_plan_destroy then frees nothing. */
+/* The same in memory of the caller, aligned to DWCONV_ALIGNMENT, of at least dwconv_plan_size bytes; it must outlive
+ * the plan, and must not be moved. dwconv_plan_destroy then frees nothing. dwconv_plan_size reads no weight.
+ *
+ * The statuses of dwconv_plan_create but DWCONV_NO_MEMORY, and
+ * DWCONV_NULL_POINTER   memory or bytes is NULL
+ * DWCONV_MISALIGNED, DWCONV_TOO_SMALL */
 DWCONV_API dwconv_status dwconv_plan_size(const dwconv_desc *desc, size_t *bytes);
 DWCONV_API dwconv_status dwconv_plan_create_in(const dwconv_desc *desc, void *memory, size_t bytes,
                                                dwconv_plan **plan);
@@ -250,7 +287,13 @@ DWCONV_API const char *dwconv_plan_kernel(const dwconv_plan *plan, int index);
 /* The columns of a full panel of weights of that stage, which decide its tile; 0: it is depthwise. */
 DWCONV_API int64_t dwconv_plan_panel(const dwconv_plan *plan, int index);
 
-/* Shapes are {batch, height, width, channels}. A batch of 0 is allowed and gives an empty result. */
+/* Shapes are {batch, height, width, channels}. A batch of 0 is allowed and gives an empty result.
+ *
+ * DWCONV_NULL_POINTER
+ * DWCONV_BAD_SHAPE          a size below 1, or channels other than the filter's
+ * DWCONV_KERNEL_TOO_LARGE   the dilated kernel is larger than the padded input
+ * DWCONV_BAD_RESIDUAL       DWCONV_RESIDUAL_ON, and input and output differ in shape
+ * DWCONV_OVERFLOW           a size above 2^31 - 1 */
 DWCONV_API dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int64_t input[4],
                                              int64_t output[4]);
 
@@ -290,7 +333,18 @@ typedef struct dwconv_threads {
 /* Computes output = operation(input). `output` has the shape that dwconv_output_shape gives and must not
  * overlap input or scratch. `scratch` is aligned to DWCONV_ALIGNMENT, of at least
  * dwconv_scratch_size(plan, input shape, threads->count) bytes, or NULL where that is 0.
- * Nothing is written unless DWCONV_OK is returned. */
+ *
+ * The statuses of dwconv_output_shape, and
+ * DWCONV_NULL_POINTER   plan, a tensor, its data or needed scratch is NULL; data may be where the batch is 0
+ * DWCONV_BAD_VALUE      a negative thread count
+ * DWCONV_BAD_DTYPE      a tensor that is not float32
+ * DWCONV_BAD_SHAPE      output has not the shape that dwconv_output_shape gives
+ * DWCONV_BAD_LAYOUT     strides of output by which elements share memory; those of input may
+ * DWCONV_OVERLAP        output shares an element with input, or may; or with scratch. Slices of the channels of one
+ *                       buffer do not overlap
+ * DWCONV_MISALIGNED     data not aligned to its elements, or scratch not to DWCONV_ALIGNMENT
+ * DWCONV_TOO_SMALL      scratch_bytes is less than needed
+ * DWCONV_OVERFLOW       strides that reach beyond the address space */
 DWCONV_API dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input,
                                     const dwconv_tensor *output, void *scratch, size_t scratch_bytes,
                                     const dwconv_threads *threads);

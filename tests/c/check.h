@@ -6,6 +6,7 @@
 
 extern int checks_passed, checks_failed;
 extern char check_context[512]; /* printed with every failure: the case under test */
+extern int statuses_seen[];     /* how often CHECK_STATUS found each */
 
 #define CONTEXT(...) snprintf(check_context, sizeof check_context, __VA_ARGS__)
 
@@ -24,6 +25,7 @@ extern char check_context[512]; /* printed with every failure: the case under te
         const dwconv_status check_expected = (expected), check_found = (call);                               \
         if (check_expected == check_found) {                                                                 \
             checks_passed++;                                                                                 \
+            statuses_seen[check_found]++;                                                                    \
         } else if (checks_failed++ < 40) {                                                                   \
             printf("not ok: %s:%d: %s: expected status %d, found %d (%s) [%s]\n", __FILE__, __LINE__, #call, \
                    (int)check_expected, (int)check_found, dwconv_status_string(check_found), check_context); \

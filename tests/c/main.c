@@ -10,6 +10,7 @@
 
 int checks_passed, checks_failed;
 char check_context[512];
+int statuses_seen[DWCONV_STATUS_COUNT];
 
 static const struct {
     const char *name;
@@ -17,6 +18,7 @@ static const struct {
 } suites[] = {
     {"accuracy", test_accuracy},     {"fuzz", test_fuzz},       {"guard_pages", test_guard_pages},
     {"allocation", test_allocation}, {"threads", test_threads}, {"statuses", test_statuses},
+    {"lifecycle", test_lifecycle},   {"budget", test_budget},
 };
 
 /* A touched guard page: say in which case, then fail. A sanitizer's own report is better where there is one.

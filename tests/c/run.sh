@@ -4,8 +4,8 @@
 #   tests/c/run.sh [BUILD_DIR] [SUITE...]
 #
 # BUILD_DIR defaults to a temporary directory, removed afterwards. Environment: CC (cc),
-# SANITIZE=address,undefined builds under these sanitizers, OPENMP=1 builds the core with OpenMP,
-# RUNNER is a command that runs the tests of another architecture:
+# SANITIZE=address,undefined builds under these sanitizers, OPENMP=1 builds the core with OpenMP, ISAS="AVX2" with no
+# other kernels than these and the baseline, RUNNER is a command that runs the tests of another architecture:
 #
 #   CC=aarch64-linux-gnu-gcc RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu' tests/c/run.sh
 set -euo pipefail
@@ -33,36 +33,15 @@ for symbol in malloc calloc realloc aligned_alloc posix_memalign free mmap; do
     link+=("-Wl,--wrap=$symbol")
 done
 
-avx2=(-mavx2 -mfma)
-avx512=(-mavx512f -mavx512vl -mavx512bw -mavx512dq "${avx2[@]}")
-compiles() { echo 'int main(void) { return 0; }' | "$cc" -x c "$@" -c - -o "$build/probe.o" 2>"$build/probe.log"; }
-
-sources=("$root"/csrc/*.c "$root"/csrc/kernels/isa_baseline.c "$root"/tests/c/*.c)
-isa_sources=()
-case $("$cc" -dumpmachine) in
-x86_64*)
-    if compiles "${avx2[@]}"; then isa_sources+=(avx2) flags+=(-DDWCONV_HAVE_AVX2=1); fi
-    if compiles "${avx512[@]}"; then isa_sources+=(avx512) flags+=(-DDWCONV_HAVE_AVX512=1); fi
-    ;;
-aarch64*) isa_sources+=(neon) flags+=(-DDWCONV_HAVE_NEON=1) ;;
-esac
+for isa in ${ISAS-AVX2 AVX512 NEON}; do flags+=("-DDWCONV_HAVE_$isa"); done
 
 objects=()
-compile() { # source, then extra flags
-    local object
-    object=${1#"$root/"}
+for source in "$root"/csrc/kernels/*.c "$root"/csrc/*.c "$root"/tests/c/*.c; do # the longest first
+    object=${source#"$root/"}
     object=$build/${object//\//_}.o
     objects+=("$object")
-    echo "${*@Q} -o ${object@Q}"
-}
-{
-    for source in "${sources[@]}"; do compile "$source"; done
-    for isa in ${isa_sources[@]+"${isa_sources[@]}"}; do
-        if [[ $isa == neon ]]; then compile "$root/csrc/kernels/isa_neon.c"; fi
-        if [[ $isa == avx2 ]]; then compile "$root/csrc/kernels/isa_avx2.c" "${avx2[@]}"; fi
-        if [[ $isa == avx512 ]]; then compile "$root/csrc/kernels/isa_avx512.c" "${avx512[@]}"; fi
-    done
-} >"$build/commands"
+    echo "${source@Q} -o ${object@Q}"
+done >"$build/commands"
 xargs -P 2 -I '{}' -a "$build/commands" -d '\n' sh -c "$cc ${flags[*]} -c {}"
 "$cc" "${objects[@]}" "${link[@]}" -o "$build/test_core"
 read -ra runner <<<"${RUNNER:-}"

@@ -92,7 +92,7 @@ const shape *grid_shape(int index) {
     s.activation = activations[index % ACTIVATIONS];
     s.gate = activations[(index / 2 + 5) % ACTIVATIONS];
     s.has_bias = index % 3 != 0;
-    specialise(&s, index / DWCONV_OPERATION_COUNT + s.operation);
+    specialise(&s, index / DWCONV_OPERATION_COUNT + (int)s.operation);
     return &s;
 }
 

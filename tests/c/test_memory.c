@@ -1,10 +1,16 @@
 /* No byte outside tensors, plan memory and scratch is touched, and running allocates nothing. */
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#endif
 
+#include "allocator.h"
 #include "check.h"
 #include "problem.h"
 #include "suites.h"
@@ -117,91 +123,99 @@ void test_guard_pages(void) {
     }
 }
 
-/* ---- allocation: the linker sends every call of these here (run.sh: --wrap) ----------------- */
-
-static atomic_long allocator_calls;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-int __real_posix_memalign(void **memory, size_t alignment, size_t size);
-void __real_free(void *memory);
-void *__real_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-
-void *__wrap_malloc(size_t size) {
-    allocator_calls++;
-    return __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    allocator_calls++;
-    return __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size) {
-    allocator_calls++;
-    return __real_realloc(memory, size);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size) {
-    allocator_calls++;
-    return __real_aligned_alloc(alignment, size);
-}
-
-int __wrap_posix_memalign(void **memory, size_t alignment, size_t size) {
-    allocator_calls++;
-    return __real_posix_memalign(memory, alignment, size);
-}
-
-void __wrap_free(void *memory) {
-    allocator_calls++;
-    __real_free(memory);
-}
-
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset) {
-    allocator_calls++;
-    return __real_mmap(address, length, protection, flags, file, offset);
-}
+/* ---- allocation: allocator.c counts it, and the kernel forbids what memory is made of ------- */
 
 static void in_order(void *pool, int64_t items, dwconv_task task, void *context) {
     (void)pool;
     for (int64_t i = 0; i < items; i++) task(context, i, (int)(i % 2));
 }
 
+/* Everything that a run needs, made beforehand. */
+typedef struct prepared {
+    dwconv_plan *plan;
+    buffer x, y;
+    void *scratch;
+    size_t scratch_bytes;
+} prepared;
+
+static void prepare(prepared *run, const problem *p, dwconv_isa isa, rng *r) {
+    dwconv_desc desc = p->desc;
+    desc.isa = isa;
+    buffer_create(&run->x, p->input, DENSE);
+    buffer_fill(&run->x, r);
+    buffer_create(&run->y, p->output, DENSE);
+    const long before = allocator_calls();
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&desc, &run->plan));
+    CHECK(allocator_calls() > before); /* the counter sees the core */
+    CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(run->plan, p->input, 2, &run->scratch_bytes));
+    run->scratch = aligned_memory(run->scratch_bytes);
+}
+
+static void discard(prepared *run) {
+    dwconv_plan_destroy(run->plan);
+    free(run->scratch);
+    buffer_free(&run->x);
+    buffer_free(&run->y);
+}
+
+/* On the calling thread, then as two workers of a caller's pool. */
+static dwconv_status run_twice(const prepared *run) {
+    const dwconv_threads own_threads = {.count = 2, .run = in_order};
+    const dwconv_status status =
+        dwconv_run(run->plan, &run->x.tensor, &run->y.tensor, run->scratch, run->scratch_bytes, NULL);
+    return status != DWCONV_OK ? status
+                               : dwconv_run(run->plan, &run->x.tensor, &run->y.tensor, run->scratch,
+                                            run->scratch_bytes, &own_threads);
+}
+
+/* In a child that may do nothing but write and exit: asking the system for memory, a lock or a thread kills it. The
+ * status that it saw, or -1; -2 where there is no seccomp (emulators). */
+static int run_confined(const prepared *run) {
+#if defined(__linux__) && !defined(__SANITIZE_THREAD__)
+    int pipe_ends[2], seen = -1;
+    if (pipe(pipe_ends) != 0) return -2;
+    const pid_t child = fork();
+    if (child == 0) {
+        int status = -2;
+        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) == 0) status = (int)run_twice(run);
+        const ssize_t written = write(pipe_ends[1], &status, sizeof status);
+        syscall(SYS_exit, written != (ssize_t)sizeof status);
+    }
+    close(pipe_ends[1]);
+    if (child < 0 || read(pipe_ends[0], &seen, sizeof seen) != (ssize_t)sizeof seen) seen = -1;
+    close(pipe_ends[0]);
+    waitpid(child, NULL, 0);
+    return seen;
+#else
+    (void)run;
+    return -2;
+#endif
+}
+
 void test_allocation(void) {
     rng r = {4};
     const shape *s;
-    const dwconv_threads own_threads = {.count = 2, .run = in_order};
+    int confined = 0;
     for (int i = 0; (s = grid_shape(i)) != NULL; i++) {
         problem p;
         if (!problem_create(&p, s, &r)) continue;
         for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++) {
             if (!dwconv_isa_available((dwconv_isa)isa)) continue;
             CONTEXT("%s %s", dwconv_isa_name((dwconv_isa)isa), shape_text(s));
-            buffer x, y;
-            buffer_create(&x, p.input, DENSE);
-            buffer_fill(&x, &r);
-            buffer_create(&y, p.output, DENSE);
-            dwconv_desc desc = p.desc;
-            desc.isa = (dwconv_isa)isa;
-            dwconv_plan *plan = NULL;
-            size_t scratch_bytes = 0;
-            long before = allocator_calls;
-            CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&desc, &plan));
-            CHECK(allocator_calls > before); /* the counter sees the core */
-            CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p.input, 2, &scratch_bytes));
-            void *scratch = aligned_memory(scratch_bytes);
-            before = allocator_calls;
-            CHECK_STATUS(DWCONV_OK, dwconv_run(plan, &x.tensor, &y.tensor, scratch, scratch_bytes, NULL));
-            CHECK_STATUS(DWCONV_OK,
-                         dwconv_run(plan, &x.tensor, &y.tensor, scratch, scratch_bytes, &own_threads));
-            CHECK(allocator_calls == before);
-            dwconv_plan_destroy(plan);
-            free(scratch);
-            buffer_free(&x);
-            buffer_free(&y);
+            prepared run = {0};
+            prepare(&run, &p, (dwconv_isa)isa, &r);
+            const long before = allocator_calls();
+            allocator_refuse(1);
+            const dwconv_status status = run_twice(&run);
+            allocator_refuse(0);
+            CHECK(allocator_calls() == before);
+            CHECK_STATUS(DWCONV_OK, status);
+            const int seen = run_confined(&run);
+            CHECK(seen == DWCONV_OK || seen == -2);
+            confined += seen == DWCONV_OK;
+            discard(&run);
         }
         problem_free(&p);
     }
+    printf("%-12s %d runs without a single system call\n", "", confined);
 }

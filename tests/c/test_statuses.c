@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocator.h"
 #include "check.h"
 #include "problem.h"
 #include "suites.h"
@@ -310,16 +311,16 @@ static void test_cut(void) {
     CONTEXT("cut");
     CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&d, &plan));
     if (!plan) return;
-    const int64_t shape[4] = {1, 8, 8, 4}, empty[4] = {0, 8, 8, 4}, wrong[4] = {1, 8, 8, 5};
+    const int64_t dims[4] = {1, 8, 8, 4}, empty[4] = {0, 8, 8, 4}, wrong[4] = {1, 8, 8, 5};
     const int64_t vast[4] = {INT32_MAX, INT32_MAX, INT32_MAX, 4};
-    CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, shape, NULL, &cut));
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, dims, NULL, &cut));
     CHECK(cut.workers == 1 && cut.images == 1 && cut.strips == 1 && cut.blocks == 1);
     CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, empty, NULL, &cut));
     CHECK(cut.workers == 1 && cut.images == 0);
-    CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_plan_cut(NULL, shape, NULL, &cut));
+    CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_plan_cut(NULL, dims, NULL, &cut));
     CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_plan_cut(plan, NULL, NULL, &cut));
-    CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_plan_cut(plan, shape, NULL, NULL));
-    CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_plan_cut(plan, shape, &negative, &cut));
+    CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_plan_cut(plan, dims, NULL, NULL));
+    CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_plan_cut(plan, dims, &negative, &cut));
     CHECK_STATUS(DWCONV_BAD_SHAPE, dwconv_plan_cut(plan, wrong, NULL, &cut));
     CHECK_STATUS(DWCONV_OVERFLOW, dwconv_plan_cut(plan, vast, NULL, &cut));
     CHECK(dwconv_plan_panel(plan, 0) > 0);
@@ -376,6 +377,26 @@ static void test_residuals(void) {
     dwconv_plan_destroy(plan);
 }
 
+/* Nothing is created, nothing written, nothing left behind where memory runs out. */
+static void test_no_memory(void) {
+    const dwconv_desc d = depthwise(), block = inverted_residual();
+    dwconv_plan *plan = (dwconv_plan *)data_in;
+    const dwconv_tensor x = in_8x8();
+    dwconv_tensor y = {.data = data_out, .batch = 1, .height = 8, .width = 8, .channels = 4};
+    CONTEXT("no memory");
+    memset(data_out, 0x5a, sizeof data_out);
+    const long outstanding = allocator_outstanding();
+    allocator_refuse(1);
+    const dwconv_status created = dwconv_plan_create(&d, &plan);
+    const dwconv_status computed = dwconv_reference(&block, &x, &y);
+    allocator_refuse(0);
+    CHECK_STATUS(DWCONV_NO_MEMORY, created);
+    CHECK(plan == NULL);
+    CHECK_STATUS(DWCONV_NO_MEMORY, computed);
+    CHECK(((unsigned char *)data_out)[0] == 0x5a);
+    CHECK(allocator_outstanding() == outstanding);
+}
+
 void test_statuses(void) {
     test_descriptors();
     test_absurd_sizes();
@@ -385,4 +406,9 @@ void test_statuses(void) {
     test_cut();
     test_scratch();
     test_residuals();
+    test_no_memory();
+    for (int status = 0; status < DWCONV_STATUS_COUNT; status++) {
+        CONTEXT("status %d: %s", status, dwconv_status_string((dwconv_status)status));
+        CHECK(statuses_seen[status] > 0);
+    }
 }

@@ -1,0 +1,90 @@
+/* The formulas of docs/embedding.md for the memory of plans and runs. */
+#include <stdlib.h>
+
+#include "allocator.h"
+#include "check.h"
+#include "problem.h"
+#include "suites.h"
+
+static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+static int64_t lanes_of(dwconv_isa isa) {
+    return isa == DWCONV_ISA_AVX512 ? 16 : isa == DWCONV_ISA_AVX2 ? 8 : 4;
+}
+
+static int64_t depthwise_bytes(const dwconv_depthwise_desc *d, dwconv_isa isa) {
+    const int64_t lanes = lanes_of(isa), taps = d->window.kernel_h * d->window.kernel_w;
+    const int64_t multiplier = d->multiplier ? d->multiplier : 1;
+    int64_t channels = d->channels * multiplier;
+    if (channels <= 2 && d->window.stride_w <= 1) channels *= lanes;
+    return round_up(4 * (taps + 1 + (multiplier > 1)) * round_up(channels, lanes), DWCONV_ALIGNMENT);
+}
+
+static int64_t dense_bytes(int64_t taps, int64_t groups, int64_t inputs, int64_t outputs, dwconv_isa isa) {
+    const int64_t unit = isa == DWCONV_ISA_AVX512 || isa == DWCONV_ISA_AVX2 ? 8 : 4;
+    return round_up(4 * groups * (taps * inputs + 1) * round_up(outputs, unit), DWCONV_ALIGNMENT);
+}
+
+static int64_t pointwise_bytes(const dwconv_pointwise_desc *p, dwconv_isa isa) {
+    return p->filter ? dense_bytes(1, 1, p->in_channels, p->out_channels, isa) : 0;
+}
+
+static int64_t conv_bytes(const dwconv_conv_desc *c, dwconv_isa isa) {
+    const int64_t groups = c->groups ? c->groups : 1, taps = c->window.kernel_h * c->window.kernel_w;
+    if (groups == c->in_channels) { /* one input per group: depthwise */
+        const dwconv_depthwise_desc d = {
+            .channels = groups, .multiplier = c->out_channels / groups, .window = c->window};
+        const int64_t dense = dense_bytes(taps, groups, 1, c->out_channels / groups, isa);
+        const int64_t depthwise = depthwise_bytes(&d, isa);
+        return dense > depthwise ? dense : depthwise;
+    }
+    return dense_bytes(taps, groups, c->in_channels / groups, c->out_channels / groups, isa);
+}
+
+/* What the stages of a plan may take at most. */
+static int64_t stage_bytes(const dwconv_desc *d, dwconv_isa isa) {
+    switch (d->operation) {
+        case DWCONV_DEPTHWISE: return depthwise_bytes(&d->depthwise, isa);
+        case DWCONV_POINTWISE: return pointwise_bytes(&d->pointwise, isa);
+        case DWCONV_CONV: return conv_bytes(&d->conv, isa);
+        case DWCONV_SEPARABLE:
+            return depthwise_bytes(&d->separable.depthwise, isa) +
+                   pointwise_bytes(&d->separable.pointwise, isa);
+        default:
+            return pointwise_bytes(&d->inverted_residual.expand, isa) +
+                   depthwise_bytes(&d->inverted_residual.depthwise, isa) +
+                   pointwise_bytes(&d->inverted_residual.project, isa);
+    }
+}
+
+void test_budget(void) {
+    rng r = {7};
+    const shape *s;
+    for (int i = 0; (s = grid_shape(i)) != NULL; i++) {
+        problem p;
+        if (!problem_create(&p, s, &r)) continue;
+        for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++) {
+            if (!dwconv_isa_available((dwconv_isa)isa)) continue;
+            CONTEXT("%s %s", dwconv_isa_name((dwconv_isa)isa), shape_text(s));
+            dwconv_desc desc = p.desc;
+            desc.isa = (dwconv_isa)isa;
+            size_t bytes = 0;
+            dwconv_plan *plan = NULL;
+            CHECK_STATUS(DWCONV_OK, dwconv_plan_size(&desc, &bytes));
+            CHECK((int64_t)bytes <= stage_bytes(&desc, desc.isa) + 2048);
+            void *memory = aligned_memory(bytes);
+            const long calls = allocator_calls();
+            CHECK_STATUS(DWCONV_OK, dwconv_plan_create_in(&desc, memory, bytes, &plan));
+            CHECK(dwconv_plan_bytes(plan) == bytes);
+            size_t scratch = 1;
+            const int single = desc.operation == DWCONV_DEPTHWISE || desc.operation == DWCONV_POINTWISE ||
+                               desc.operation == DWCONV_CONV;
+            CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p.input, 2, &scratch));
+            CHECK(!single || scratch == 0);
+            dwconv_plan_destroy(plan);
+            CHECK(allocator_calls() == calls); /* all of it is in the caller's memory */
+            free(memory);
+        }
+        problem_free(&p);
+    }
+}

@@ -1,0 +1,171 @@
+"""The C product: header and declarations in the package, the CMake build, the examples in C."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dwconv
+from dwconv import demo
+
+ROOT = Path(__file__).resolve().parent.parent
+CSRC = ROOT / "csrc"
+EXAMPLES = ROOT / "examples" / "c"
+CC = shutil.which("cc")
+in_source_tree = pytest.mark.skipif(not CSRC.exists(), reason="this is not the source tree")
+needs_cc = pytest.mark.skipif(CC is None, reason="there is no C compiler")
+WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
+
+
+def run(*command: object, cwd: Path | None = None) -> str:
+    result = subprocess.run(
+        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+    return result.stdout
+
+
+# ---- the package --------------------------------------------------------------------------------
+
+TINY = """
+cimport dwconv
+
+
+def probe():
+    cdef dwconv.dwconv_desc desc
+    desc.operation = dwconv.DWCONV_SEPARABLE
+    desc.separable.pointwise.out_channels = 7
+    return dwconv.DWCONV_VERSION.decode(), int(desc.operation), desc.separable.pointwise.out_channels
+"""
+
+
+def test_the_header_is_in_the_package() -> None:
+    header = Path(dwconv.get_include()) / "dwconv.h"
+    assert f'#define DWCONV_VERSION "{dwconv.__version__}"' in header.read_text(encoding="utf-8")
+
+
+@needs_cc
+@pytest.mark.skipif(importlib.util.find_spec("Cython") is None, reason="there is no Cython")
+@pytest.mark.skipif(
+    not Path(sysconfig.get_path("include"), "Python.h").exists(), reason="there is no Python.h"
+)
+def test_an_extension_of_somebody_else_cimports_the_package(tmp_path: Path) -> None:
+    (tmp_path / "tiny.pyx").write_text(TINY, encoding="utf-8")
+    packages = Path(dwconv.__file__).resolve().parent.parent
+    run(sys.executable, "-m", "cython", "-3", "-I", packages, "tiny.pyx", cwd=tmp_path)
+    target = tmp_path / f"tiny{sysconfig.get_config_var('EXT_SUFFIX')}"
+    include = [f"-I{sysconfig.get_path('include')}", f"-I{dwconv.get_include()}"]
+    run(CC, "-shared", "-fPIC", "-O1", *include, tmp_path / "tiny.c", "-o", target)
+    answer = run(sys.executable, "-c", "import tiny; print(*tiny.probe())", cwd=tmp_path)
+    assert answer.split() == [dwconv.__version__, "3", "7"]
+
+
+# ---- the library --------------------------------------------------------------------------------
+
+
+@in_source_tree
+@needs_cc
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "aarch64-linux-gnu-gcc"])
+def test_every_file_is_clean_under_strict_warnings(compiler: str) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"there is no {compiler}")
+    asked = [f"-DDWCONV_HAVE_{isa}" for isa in ("AVX2", "AVX512", "NEON")]
+    sources = [*CSRC.glob("*.c"), *CSRC.glob("kernels/*.c"), *EXAMPLES.glob("*.c")]
+    sources = [path for path in sources if path.name != "classify.c"]  # compiled below, with its weights
+    run(compiler, *WARNINGS, "-O1", "-fsyntax-only", f"-I{CSRC}", *asked, *sources)
+    run(compiler, *WARNINGS, "-O1", "-fsyntax-only", *CSRC.glob("*.c"), *CSRC.glob("kernels/*.c"))
+    tests = [*ROOT.glob("tests/c/*.c"), *ROOT.glob("tests/c/*/*.c")]
+    run(compiler, *WARNINGS, "-D_GNU_SOURCE", "-O1", "-fsyntax-only", f"-I{CSRC}", *tests)
+
+
+@pytest.fixture(scope="module")
+def baseline_objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The core compiled by one command without flags for instruction sets: what they need is left out."""
+    directory = tmp_path_factory.mktemp("objects")
+    run(CC, *WARNINGS, "-O2", "-ffp-contract=off", "-fno-math-errno", "-c",
+        *CSRC.glob("*.c"), *CSRC.glob("kernels/*.c"), cwd=directory)  # fmt: skip
+    return sorted(directory.glob("*.o"))
+
+
+def build_example(name: str, objects: list[Path], directory: Path, *more: object) -> Path:
+    program = directory / name
+    run(CC, *WARNINGS, "-O2", f"-I{CSRC}", f"-I{directory}", EXAMPLES / f"{name}.c", *more, *objects,
+        "-lm", "-pthread", "-o", program)  # fmt: skip
+    return program
+
+
+@in_source_tree
+@needs_cc
+def test_classify_prints_the_predictions_of_python(baseline_objects: list[Path], tmp_path: Path) -> None:
+    run(sys.executable, EXAMPLES / "digits_header.py", demo.DATA, tmp_path / "digits.h")
+    program = build_example("classify", baseline_objects, tmp_path)
+    digits = demo.Digits.load()
+    predictions = digits.classify(digits.images)
+    assert [int(line) for line in run(program, "--all").split()] == predictions.tolist()
+    correct = int(np.sum(predictions == digits.labels))
+    accuracy = f"{100 * correct / len(digits.labels):.2f}% ({correct} of {len(digits.labels)})"
+    assert run(program).split(maxsplit=1)[1].strip() == accuracy
+
+
+@in_source_tree
+@needs_cc
+def test_camera_pipeline_reads_frames_and_keeps_their_bits(
+    baseline_objects: list[Path], tmp_path: Path
+) -> None:
+    program = build_example("camera_pipeline", baseline_objects, tmp_path, EXAMPLES / "frames.c")
+    text = run(program, "--frames", 2, "--strip", 7)
+    assert "row-strip latency" in text
+    assert "0 of 2 frames differ" in text
+    rng = np.random.default_rng(0)
+    (tmp_path / "a.pgm").write_bytes(b"P5\n# made by a test\n10 6\n255\n" + rng.bytes(60))
+    (tmp_path / "b.ppm").write_bytes(b"P6 10 6 255\n" + rng.bytes(180))
+    text = run(program, tmp_path / "a.pgm", tmp_path / "b.ppm")
+    assert "2 frames of 10x6" in text
+    assert "0 of 2 frames differ" in text
+    (tmp_path / "short.ppm").write_bytes(b"P6 10 6 255\n" + rng.bytes(100))
+    failed = subprocess.run(
+        [program, tmp_path / "a.pgm", tmp_path / "short.ppm"], capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 1
+    assert "cut short" in failed.stderr
+
+
+@in_source_tree
+@needs_cc
+def test_small_examples_run(baseline_objects: list[Path], tmp_path: Path) -> None:
+    first_call = build_example("first_call", baseline_objects, tmp_path)
+    assert "a corner is 2.2222, the middle 5.0000" in run(first_call)
+    two_pools = build_example("two_pools", baseline_objects, tmp_path, EXAMPLES / "pool.c")
+    assert ": 0 results differ" in run(two_pools)
+
+
+@in_source_tree
+@needs_cc
+def test_the_example_in_the_header_runs(baseline_objects: list[Path], tmp_path: Path) -> None:
+    manual = (CSRC / "dwconv.h").read_text(encoding="utf-8")
+    found = re.search(r"A COMPLETE EXAMPLE\n(.*?)\n \*     cc ", manual, re.DOTALL)
+    assert found is not None
+    code = "\n".join(line.removeprefix(" *").removeprefix("     ") for line in found[1].splitlines())
+    (tmp_path / "example.c").write_text(code, encoding="utf-8")
+    run(CC, *WARNINGS, f"-I{CSRC}", tmp_path / "example.c", *baseline_objects, "-lm", "-pthread",
+        "-o", tmp_path / "example")  # fmt: skip
+    assert run(tmp_path / "example") == "success\n"
+
+
+@in_source_tree
+@needs_cc
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="there is no CMake")
+def test_cmake_builds_tests_and_installs(tmp_path: Path) -> None:
+    run("cmake", "-S", CSRC, "-B", tmp_path, "-DDWCONV_WERROR=ON")
+    run("cmake", "--build", tmp_path, "--parallel", os.cpu_count())
+    text = run("ctest", "--test-dir", tmp_path, "--output-on-failure")
+    assert "100% tests passed" in text
