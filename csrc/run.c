@@ -186,7 +186,7 @@ static dwconv_status cut(job *j, const dwconv_threads *threads) {
     return DWCONV_OK;
 }
 
-/* The view of a contiguous tensor; 0 if its size does not fit int64. */
+/* The view of a contiguous tensor; 0 if it has more elements than dwconv_run accepts. */
 static int dense_view(const int64_t shape[4], dwc_view *v) {
     int64_t elements;
     *v = (dwc_view){.batch = shape[0],
@@ -195,7 +195,8 @@ static int dense_view(const int64_t shape[4], dwc_view *v) {
                     .channels = shape[3],
                     .row = shape[2] * shape[3],
                     .pixel = shape[3]};
-    return dwc_multiply(v->height, v->row, &v->image) && dwc_multiply(v->batch, v->image, &elements);
+    return dwc_multiply(v->height, v->row, &v->image) && dwc_multiply(v->batch, v->image, &elements) &&
+           elements <= INT64_MAX / 16;
 }
 
 dwconv_status dwconv_plan_cut(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,

@@ -313,6 +313,7 @@ static void test_cut(void) {
     if (!plan) return;
     const int64_t dims[4] = {1, 8, 8, 4}, empty[4] = {0, 8, 8, 4}, wrong[4] = {1, 8, 8, 5};
     const int64_t vast[4] = {INT32_MAX, INT32_MAX, INT32_MAX, 4};
+    const int64_t just_too_many[4] = {INT32_MAX, 1 << 30, 1, 4}; /* elements, which still fit int64 */
     CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, dims, NULL, &cut));
     CHECK(cut.workers == 1 && cut.images == 1 && cut.strips == 1 && cut.blocks == 1);
     CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, empty, NULL, &cut));
@@ -323,6 +324,7 @@ static void test_cut(void) {
     CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_plan_cut(plan, dims, &negative, &cut));
     CHECK_STATUS(DWCONV_BAD_SHAPE, dwconv_plan_cut(plan, wrong, NULL, &cut));
     CHECK_STATUS(DWCONV_OVERFLOW, dwconv_plan_cut(plan, vast, NULL, &cut));
+    CHECK_STATUS(DWCONV_OVERFLOW, dwconv_plan_cut(plan, just_too_many, NULL, &cut));
     CHECK(dwconv_plan_panel(plan, 0) > 0);
     CHECK(dwconv_plan_panel(plan, 1) == 0 && dwconv_plan_panel(plan, -1) == 0);
     CHECK(dwconv_plan_panel(NULL, 0) == 0);
