@@ -53,8 +53,40 @@ static int64_t stage_bytes(const dwconv_desc *d, dwconv_isa isa) {
         default:
             return pointwise_bytes(&d->inverted_residual.expand, isa) +
                    depthwise_bytes(&d->inverted_residual.depthwise, isa) +
-                   pointwise_bytes(&d->inverted_residual.project, isa);
+                   pointwise_bytes(&d->inverted_residual.project, isa) +
+                   pointwise_bytes(&d->inverted_residual.squeeze, isa) +
+                   (d->inverted_residual.squeeze.filter ? pointwise_bytes(&d->inverted_residual.excite, isa)
+                                                        : 0);
     }
+}
+
+static int64_t scratch_pixel(int64_t channels) {
+    return channels < 64 ? channels : round_up(channels, 16) + 16;
+}
+
+/* What a block needs on one thread at most, for `rows` output rows at a time. */
+static int64_t block_bytes(const problem *p, int64_t rows) {
+    const shape *s = &p->shape;
+    const dwconv_window *w = &s->window;
+    const int64_t stride = w->stride_h ? w->stride_h : 1, dilation = w->dilation_h ? w->dilation_h : 1;
+    const int64_t seen = (rows - 1) * stride + (w->kernel_h - 1) * dilation + 1;
+    const int64_t ring_rows = seen < s->height ? seen : s->height;
+    const int64_t hidden = s->expanded ? s->expanded : s->in_channels;
+    return 4 * (ring_rows * s->width * scratch_pixel(s->expanded) +
+                rows * p->output[2] * scratch_pixel(hidden * s->multiplier)) +
+           128;
+}
+
+static void check_block_scratch(const problem *p, const dwconv_plan *plan) {
+    const int64_t most = p->output[1] < 8 ? p->output[1] : 8;
+    size_t scratch = 0, for_two = 0;
+    CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p->input, 1, &scratch));
+    CHECK(scratch > 0 || p->input[0] == 0);
+    if (p->desc.operation == DWCONV_INVERTED_RESIDUAL && p->desc.inverted_residual.squeeze.filter) return;
+    CHECK((int64_t)scratch <= block_bytes(p, most));
+    if (block_bytes(p, 1) <= 384 * 1024) CHECK(scratch <= 384 * 1024 + 128);
+    CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p->input, 2, &for_two));
+    CHECK(for_two >= scratch);
 }
 
 void test_budget(void) {
@@ -81,6 +113,7 @@ void test_budget(void) {
                                desc.operation == DWCONV_CONV;
             CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p.input, 2, &scratch));
             CHECK(!single || scratch == 0);
+            if (!single) check_block_scratch(&p, plan);
             dwconv_plan_destroy(plan);
             CHECK(allocator_calls() == calls); /* all of it is in the caller's memory */
             free(memory);

@@ -145,6 +145,15 @@ static void read_inverted_residual(input *in, reader *r, dwconv_inverted_residua
     const int64_t hidden = expands ? read_size(r, 1, 72) : inputs;
     if (expands) b->expand = read_pointwise(in, r, inputs, hidden);
     b->depthwise = read_depthwise(in, r, fitting(r, hidden, 1));
+    if (read_byte(r) % 4 == 0) {
+        const double bound = in->bound;
+        const int64_t scaled = fitting(r, b->depthwise.channels, b->depthwise.multiplier);
+        const int64_t few = read_size(r, 1, 20);
+        b->squeeze = read_pointwise(in, r, scaled, few);
+        b->excite = read_pointwise(in, r, few, scaled);
+        in->bound *= bound;
+        in->exact = 0; /* the mean */
+    }
     const int64_t outputs = read_byte(r) % 2 ? inputs : read_size(r, 1, 40);
     b->project = read_pointwise(in, r, fitting(r, b->depthwise.channels, b->depthwise.multiplier), outputs);
     b->residual = (dwconv_residual)(read_byte(r) % 4);

@@ -16,7 +16,7 @@ uint8_t read_byte(reader *r); /* 0 at the end */
 /* In [low, high], but for the last 8 values of a byte: these are absurd sizes. */
 int64_t read_size(reader *r, int64_t low, int64_t high);
 
-enum { MAX_ARRAYS = 6 };
+enum { MAX_ARRAYS = 10 };
 
 /* A descriptor whose arrays are allocated to the float, filled with integers from -2 to 2. */
 typedef struct input {
