@@ -46,7 +46,7 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
     int64_t rows = s->row_end - s->row_begin;
     const int64_t iy = s->row_begin * S - c->pad_top;
     const int bottom = iy + (rows - 1) * S + 2 >= c->in_h; /* the last kernel row of the last output is padding */
-    const unsigned live = (s->live_begin == 0) | (s->live_end == (T - 1) * S + 3) << 1;
+    const unsigned live = (unsigned)(s->live_begin == 0) | (unsigned)(s->live_end == (T - 1) * S + 3) << 1;
     V(vec) a0[DW_COLUMNS], a1[DW_COLUMNS], a2[DW_COLUMNS];
     w += BLOCK;
     x += iy * x_row;
@@ -123,7 +123,7 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
 INLINE void V(dw_roll_group)(const dw_strip *s, int64_t channel, const float *weights, int group, const int T) {
     const dwc_dw_call *c = s->call;
     const int64_t step = s->x_step, ahead = c->prefetch_rows * c->x_row, place = s->x + channel;
-    const unsigned live = (s->live_begin == 0) | (s->live_end == (T - 1) * 2 + 3) << 1;
+    const unsigned live = (unsigned)(s->live_begin == 0) | (unsigned)(s->live_end == (T - 1) * 2 + 3) << 1;
     V(vec) now[DW_COLUMNS], next[DW_COLUMNS], begun[DW_GROUP][DW_COLUMNS];
     float *y = c->y + s->y + channel;
 #define ROLL_GROUP(X, NOW, NEXT, MASK) \
