@@ -169,3 +169,6 @@ def test_cmake_builds_tests_and_installs(tmp_path: Path) -> None:
     run("cmake", "--build", tmp_path, "--parallel", os.cpu_count())
     text = run("ctest", "--test-dir", tmp_path, "--output-on-failure")
     assert "100% tests passed" in text
+    if shutil.which("strip") is not None:
+        run("strip", "--strip-unneeded", tmp_path / "libdwconv.a")
+        assert (tmp_path / "libdwconv.a").stat().st_size < 600_000  # what docs/embedding.md promises
