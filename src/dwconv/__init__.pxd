@@ -1,7 +1,7 @@
 """dwconv.h for Cython: `cimport dwconv`, with `dwconv.get_include()` among the include directories.
 
-The extension in this package keeps its functions to itself: a module that calls them links libdwconv, or compiles
-csrc/.
+The extension in this package keeps its functions to itself: a module that calls them links libdwconv, or
+compiles csrc/.
 """
 
 from libc.stdint cimport int64_t, uint32_t
