@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parent / "c" / "check_spills.py"
-spec = importlib.util.spec_from_file_location("check_spills", SCRIPT)
-assert spec is not None
-assert spec.loader is not None
-check_spills = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(check_spills)
+sys.path.insert(0, str(Path(__file__).resolve().parent / "c"))
+import arm_cycles
+import check_spills
+from disassembly import MACHINES, every_loop, functions
 
 CLEAN = """
 kernels.o:     file format elf64-x86-64
@@ -41,8 +39,8 @@ def edited(*changes: tuple[str, str]) -> str:
     return text
 
 
-def accesses(disassembly: str) -> int:
-    found, loops = check_spills.spills(disassembly)
+def accesses(listing: str, arch: str = "x86_64") -> int:
+    found, loops = check_spills.spills(listing, MACHINES[arch])
     assert loops == 1
     assert [spill.function for spill in found] in ([], ["tile"])
     return sum(spill.accesses for spill in found)
@@ -63,7 +61,7 @@ def test_a_loop_without_stack_traffic_is_clean() -> None:
 )
 def test_a_vector_on_the_stack_in_the_loop_is_a_spill(operands: str) -> None:
     text = edited(("mov    0x8(%rsp),%rax", operands))
-    ((function, instructions, multiply_adds, count),), _ = check_spills.spills(text)
+    ((function, instructions, multiply_adds, count),), _ = check_spills.spills(text, MACHINES["x86_64"])
     assert (function, instructions, multiply_adds, count) == ("tile", 6, 1, 1)
 
 
@@ -79,7 +77,8 @@ def test_a_product_and_a_sum_make_a_multiply_add() -> None:
         ("mov    0x8(%rsp),%rax", "addps  0x40(%rsp),%xmm2"),
     )
     assert accesses(text) == 1
-    assert check_spills.spills(edited(("vfmadd231ps (%rdx),%ymm2,%ymm1", "mulps  %xmm3,%xmm2"))) == ([], 0)
+    product = edited(("vfmadd231ps (%rdx),%ymm2,%ymm1", "mulps  %xmm3,%xmm2"))
+    assert check_spills.spills(product, MACHINES["x86_64"]) == ([], 0)
 
 
 def test_an_outer_loop_may_use_the_stack() -> None:
@@ -101,6 +100,40 @@ def test_a_block_out_of_line_belongs_to_its_loop() -> None:
 def test_a_round_that_calls_a_function_is_not_the_hot_one() -> None:
     text = edited(("mov    0x8(%rsp),%rax", "je     23 <tile.constprop.0+0x23>"))
     assert accesses(text + OUT_OF_LINE.format("call   99 <finish>").lstrip("\n")) == 0
+
+
+ARM = """
+0000000000000000 <tile>:
+   0:\tmov\tx29, sp
+   4:\tldr\tq1, [sp, #32]
+   8:\tldr\tq2, [x1], #16
+   c:\tldr\tx2, [sp, #16]
+  10:\tcbz\tx2, 20 <tile+0x20>
+  14:\tfmla\tv1.4s, v2.4s, v3.s[0]
+  18:\tb.ne\t8 <tile+0x8>  // b.any
+  1c:\tret
+  20:\tadd\tx3, x3, #0x10
+  24:\tb\t14 <tile+0x14>
+"""
+
+
+@pytest.mark.parametrize("operands", ["str\tq1, [sp, #64]", "ldp\td8, d9, [sp]", "ldr\tq4, [x29, #160]"])
+def test_loops_of_arm_are_understood(operands: str) -> None:
+    assert accesses(ARM, "aarch64") == 0
+    assert accesses(ARM.replace("ldr\tx2, [sp, #16]", operands), "aarch64") == 1
+    assert accesses(ARM.replace("add\tx3, x3, #0x10", operands), "aarch64") == 1
+
+
+def test_the_usual_round_stays_in_line_and_off_the_stack() -> None:
+    def usual(listing: str) -> list[int]:
+        ((_, body),) = functions(listing, MACHINES["aarch64"])
+        (loop,) = every_loop(body, MACHINES["aarch64"])
+        return [code.address for code in arm_cycles.round_of(loop)]
+
+    in_line = [0x08, 0x0C, 0x10, 0x14, 0x18]
+    assert usual(ARM) == in_line
+    stored = ARM.replace("fmla\tv1.4s, v2.4s, v3.s[0]", "str\tq1, [sp, #64]")
+    assert usual(stored.replace("b\t14", "b\t18")) == [0x08, 0x0C, 0x10, 0x20, 0x24, 0x18]
 
 
 def test_only_what_is_allowed_passes_and_no_more_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

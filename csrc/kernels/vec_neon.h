@@ -44,7 +44,14 @@ INLINE void store_n_q(float *p, vec_q v, int n) {
 }
 INLINE void in_order_q(float **p, vec_q *v) { __asm__("" : "+r"(*p), "+w"(*v)); }
 INLINE vec_q set1_q(float f) { return vdupq_n_f32(f); }
-INLINE vec_q fma_q(vec_q a, vec_q b, vec_q c) { return vfmaq_f32(c, a, b); }
+INLINE vec_q fma_q(vec_q a, vec_q b, vec_q c) {
+#ifdef __clang__
+    c = vfmaq_f32(c, a, b);
+#else /* of the intrinsic GCC copies one accumulator in four, in 5x5 */
+    __asm__("fmla %0.4s, %1.4s, %2.4s" : "+w"(c) : "w"(a), "w"(b));
+#endif
+    return c;
+}
 typedef vec_q one_q; /* the first lane; what the others hold is of no consequence */
 INLINE one_q load_one_q(const float *p) {
     one_q v; /* assembly: the compilers make ld1r of whatever else one writes */

@@ -2,33 +2,44 @@
 
     python tests/c/check_spills.py [COMPILER]
 
-Compiles csrc/kernels/isa_*.c with the flags of setup.py and reads what objdump makes of them. A hot loop is
-an innermost loop with multiply-adds. A spill in it costs a load or store per round where the kernel was
+COMPILER (cc) may have options, as in "clang --target=aarch64-linux-gnu". Compiles the csrc/kernels/isa_*.c of
+its machine with the flags of setup.py and reads what objdump makes of them. A hot loop is an innermost loop
+with multiply-adds. A spill in it costs a load or store per round where the kernel was
 written to have none: GCC and Clang differ in which tile of registers they manage, so both are asked.
 
 One line per function with a spill; exit code 1 if one of them is not in ALLOWED. The baseline rung is printed
-for information only: it has 16 registers, no fused multiply-add, and no promise. Needs x86-64.
+for information only: it has no fused multiply-add, and makes no promise.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
-import re
+import platform
 import runpy
+import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+from disassembly import (
+    MACHINES,
+    Machine,
+    functions,
+    has_frame,
+    innermost_loops,
+    instructions,
+    multiply_adds,
+    stack_accesses,
+)
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-CHECKED = ("avx2", "avx512")
+CHECKED = {"x86_64": ("avx2", "avx512"), "aarch64": ("neon",)}
 INFORMATIVE = ("baseline",)
 
 
@@ -57,6 +68,7 @@ ALLOWED = [
     Allowed("gcc", "avx512", "activate_?", 1, GELU),
     Allowed("gcc", "avx2", "dw_*_3_1", 8, EPILOGUE),
     Allowed("gcc", "avx2", "dw_edge_7_1", 6, EDGE),
+    Allowed("gcc", "neon", "dw_*_3_?", 8, EPILOGUE),
     Allowed("clang", "avx2", "activate_y", 22, GELU),
     Allowed("clang", "avx512", "activate_?", 5, GELU),
     Allowed("clang", "avx2", "dw_wide_?_1", 2, ONE_TAP),
@@ -72,17 +84,6 @@ ALLOWED = [
 ]
 
 
-class Instruction(NamedTuple):
-    address: int
-    name: str
-    operands: str
-
-
-class Block(NamedTuple):
-    code: list[Instruction]
-    next: list[int]  # addresses of blocks
-
-
 class Spill(NamedTuple):
     """The worst loop of a function."""
 
@@ -92,135 +93,21 @@ class Spill(NamedTuple):
     accesses: int
 
 
-# ---- disassembly ------------------------------------------------------------------------------
-
-
-def functions(disassembly: str) -> Iterator[tuple[str, list[Instruction]]]:
-    """Of `objdump -d --no-show-raw-insn`: every function and its instructions."""
-    name, body = "", list[Instruction]()
-    for line in disassembly.splitlines():
-        if header := re.match(r"[0-9a-f]+ <(.+)>:$", line):
-            if body:
-                yield name, body
-            name, body = re.sub(r"\.(constprop|isra|part)\b.*", "", header[1]), []
-        elif code := re.match(r"\s*([0-9a-f]+):\s+(?:(?:notrack|bnd|rep\w*|lock) )?(\S+)\s*(.*)", line):
-            body.append(Instruction(int(code[1], 16), code[2], code[3].split("#")[0]))
-    if body:
-        yield name, body
-
-
-def basic_blocks(body: list[Instruction]) -> dict[int, Block]:
-    """By the address of their first instruction."""
-    known = {code.address for code in body}
-    pairs = list(itertools.zip_longest(body, body[1:]))
-    begins = {body[0].address}
-    for code, after in pairs:
-        if after is not None and code.name.startswith(("j", "call", "ret")):
-            begins.add(after.address)
-        begins |= {jump_target(code)} & known
-    blocks: dict[int, Block] = {}
-    for code, after in pairs:
-        if code.address in begins:
-            block = blocks[code.address] = Block([], [])
-        block.code.append(code)
-        if after is None or after.address in begins:
-            block.next.extend({jump_target(code)} & known)
-            if after is not None and not code.name.startswith(("jmp", "ret")):
-                block.next.append(after.address)
-    return blocks
-
-
-def jump_target(code: Instruction) -> int | None:
-    target = re.match(r"([0-9a-f]+) <", code.operands)
-    return int(target[1], 16) if target and code.name.startswith("j") else None
-
-
-def innermost_loops(body: list[Instruction]) -> list[list[Instruction]]:
-    """The instructions of every loop without another one inside, blocks that lie out of line included."""
-    blocks = basic_blocks(body)
-    latches: dict[int, set[int]] = {}
-    for latch, header in back_edges(blocks):
-        latches.setdefault(header, set()).add(latch)
-    loops = {header: rounds(blocks, header, ends) for header, ends in latches.items()}
-    return [
-        [code for address in sorted(loop) for code in blocks[address].code]
-        for header, loop in loops.items()
-        if not any(other in loop for other in loops if other != header)
-    ]
-
-
-def back_edges(blocks: dict[int, Block]) -> Iterator[tuple[int, int]]:
-    """Edges to a block on the way to their own: what closes a loop, in the code that compilers make."""
-    seen, path = set[int](), set[int]()
-    for entry in blocks:  # the first one reaches all but the targets of jump tables
-        todo = [] if entry in seen else [(entry, iter(blocks[entry].next))]
-        while todo:
-            block, rest = todo[-1]
-            seen.add(block)
-            path.add(block)
-            for after in rest:
-                if after in path:
-                    yield block, after
-                elif after not in seen:
-                    todo.append((after, iter(blocks[after].next)))
-                    break
-            else:
-                path.remove(block)
-                todo.pop()
-
-
-def rounds(blocks: dict[int, Block], header: int, latches: set[int]) -> set[int]:
-    """The blocks on the ways from the header of a loop to its end, those that call a function left out.
-
-    Kernels call nothing but the activations that do not fit their epilogue, and there vectors have to be on
-    the stack. A round that does is not the hot one.
-    """
-    before: dict[int, list[int]] = {}
-    for block, (code, follow) in blocks.items():
-        if not code[-1].name.startswith("call"):
-            for after in follow:
-                before.setdefault(after, []).append(block)
-    loop, todo = {header}, list(latches)
-    while todo:
-        if (block := todo.pop()) not in loop:
-            loop.add(block)
-            todo.extend(before.get(block, []))
-    reached, todo = set[int](), [header]
-    while todo:
-        if (block := todo.pop()) not in reached:
-            reached.add(block)
-            follow = [] if blocks[block].code[-1].name.startswith("call") else blocks[block].next
-            todo.extend(after for after in follow if after in loop)
-    return reached
-
-
-def multiply_adds(loop: list[Instruction]) -> int:
-    fused = sum(re.match(r"vfn?m(add|sub)", code.name) is not None for code in loop)
-    products = sum(code.name == "mulps" for code in loop)
-    sums = sum(code.name == "addps" for code in loop)
-    return fused + min(products, sums)
-
-
-def stack_accesses(loop: list[Instruction], stack: str) -> int:
-    """Instructions with a vector register and an operand in memory at the address of the stack."""
-    return sum(
-        re.search(r"%[xyz]mm", code.operands) is not None and re.search(stack, code.operands) is not None
-        for code in loop
-    )
-
-
-def spills(disassembly: str) -> tuple[list[Spill], int]:
+def spills(listing: str, machine: Machine) -> tuple[list[Spill], int]:
     """The functions with a spill in a hot loop, and the number of hot loops looked at."""
     found, looked_at = [], 0
-    for function, body in functions(disassembly):
-        # Without a frame %rbp holds anything.
-        framed = any(code.name == "mov" and code.operands.replace(" ", "") == "%rsp,%rbp" for code in body)
-        stack = r"\(%(rsp|rbp)[,)]" if framed else r"\(%rsp[,)]"
-        loops = [loop for loop in innermost_loops(body) if multiply_adds(loop)]
-        looked_at += len(loops)
-        worst = max(loops, key=lambda loop: stack_accesses(loop, stack), default=[])
-        if count := stack_accesses(worst, stack):
-            found.append(Spill(function, len(worst), multiply_adds(worst), count))
+    for function, body in functions(listing, machine):
+        framed = has_frame(body, machine)
+        loops = [instructions(loop) for loop in innermost_loops(body, machine)]
+        hot = [
+            Spill(function, len(loop), multiplied, stack_accesses(loop, machine, framed=framed))
+            for loop in loops
+            if (multiplied := multiply_adds(loop, machine))
+        ]
+        looked_at += len(hot)
+        worst = max(hot, key=lambda spill: spill.accesses, default=None)
+        if worst and worst.accesses:
+            found.append(worst)
     return found, looked_at
 
 
@@ -236,12 +123,13 @@ def build_flags() -> dict[str, list[str]]:
     return {isa: [*settings["CORE_FLAGS"], *flags] for isa, flags in isas.items()}
 
 
-def disassemble(compiler: str, isa: str, flags: list[str]) -> str:
+def disassemble(compiler: list[str], arch: str, isa: str, flags: list[str]) -> str:
+    objdump = "objdump" if arch == platform.machine() else f"{arch}-linux-gnu-objdump"
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory, "kernels.o")
         source = ROOT / "csrc" / "kernels" / f"isa_{isa}.c"
-        subprocess.run([compiler, *flags, "-c", source, "-o", target], check=True)
-        command = ["objdump", "-d", "--no-show-raw-insn", target]
+        subprocess.run([*compiler, *flags, "-c", source, "-o", target], check=True)
+        command = [objdump, "-d", "--no-show-raw-insn", target]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -260,14 +148,17 @@ def verdict(family: str, isa: str, spill: Spill) -> tuple[bool, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("compiler", nargs="?", default="cc")
-    compiler = parser.parse_args().compiler
-    about = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
-    family = "clang" if "clang" in about else "gcc"
+    compiler = shlex.split(parser.parse_args().compiler)
+    about, triple = (
+        subprocess.run([*compiler, option], check=True, capture_output=True, text=True).stdout
+        for option in ("--version", "-dumpmachine")
+    )
+    family, arch = "clang" if "clang" in about else "gcc", triple.partition("-")[0]
     flags = build_flags()
-    isas = [*CHECKED, *INFORMATIVE]
+    isas = [*CHECKED[arch], *INFORMATIVE]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        listings = pool.map(lambda isa: disassemble(compiler, isa, flags[isa]), isas)
-        results = [spills(listing) for listing in listings]
+        listings = pool.map(lambda isa: disassemble(compiler, arch, isa, flags[isa]), isas)
+        results = [spills(listing, MACHINES[arch]) for listing in listings]
     errors = 0
     for isa, (found, _) in zip(isas, results, strict=True):
         for spill in found:
