@@ -1,5 +1,5 @@
 /* NEON of Arm64. Only static code besides the table; compiled without LTO. */
-#ifndef __clang__
+#if defined __aarch64__ && !defined __clang__
 /* GCC for Arm reorders instructions before it allocates registers: loads move up, and accumulators to the stack. What
  * it does afterwards suits cores in order too if it thinks of this one. */
 #pragma GCC optimize("no-schedule-insns")
