@@ -70,6 +70,9 @@ typedef struct dwc_mm_call dwc_mm_call;
 
 /* A row of an instruction set's kernel table: operation, kernel shape and stride -> function, tile.
  * Sizes of 0 match anything. Rows are searched from first to last. */
+/* `kernel` of a row for 3x3 windows with a dilation (then with stride 1) or a multiplier. */
+enum { DWC_ROLLS = -3 };
+
 typedef struct dwc_kernel {
     dwconv_operation operation; /* DWCONV_DEPTHWISE or DWCONV_CONV (which serves pointwise too) */
     dwconv_dtype dtype;

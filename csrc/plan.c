@@ -31,10 +31,14 @@ static int64_t pixel_group(const dwc_depthwise_stage *s, const dwc_kernel_table 
 static void choose_depthwise(dwc_depthwise_stage *s, const dwc_kernel_table *table, dwconv_dtype dtype) {
     const dwconv_window *w = &s->window;
     s->group = pixel_group(s, table);
-    const int tiled = w->kernel_h == w->kernel_w && w->stride_h == w->stride_w && w->dilation_h == 1 &&
-                      w->dilation_w == 1 && s->multiplier == 1 && s->group == 1;
-    s->kernel =
-        find_kernel(table, DWCONV_DEPTHWISE, dtype, tiled ? w->kernel_h : -1, tiled ? w->stride_h : -1);
+    const int square = w->kernel_h == w->kernel_w && w->stride_h == w->stride_w && s->group == 1;
+    const int dense = w->dilation_h == 1 && w->dilation_w == 1;
+    int64_t kernel = -1;
+    if (square && dense && s->multiplier == 1)
+        kernel = w->kernel_h;
+    else if (square && w->kernel_h == 3 && (dense || w->stride_h == 1))
+        kernel = DWC_ROLLS;
+    s->kernel = find_kernel(table, DWCONV_DEPTHWISE, dtype, kernel, w->stride_h);
 }
 
 /* AVX-512 has no tiles of 56 columns. */

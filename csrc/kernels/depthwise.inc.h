@@ -49,20 +49,25 @@
 #endif
 
 /* With a multiplier, a vector of outputs spreads the lanes of fewer inputs. */
-#define DW_SPREAD(name, KS, T, S)                                                                            \
-    NOINLINE void name(const dw_strip *s) {                                                                  \
-        const dwc_dw_call *c = s->call;                                                                      \
-        const int64_t block = c->stage->block, multiplier = c->stage->multiplier;                            \
-        const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;                            \
-        const float *x = c->x - c->ring_first * c->x_row + s->x;                                             \
-        for (int64_t channel = c->channel_begin; channel < c->channel_end;                                   \
-             channel += V(lanes), w += block) {                                                              \
-            const int64_t first = channel / multiplier, left = c->channel_end - channel;                     \
-            const int lanes = left < V(lanes) ? (int)left : V(lanes);                                        \
-            const int in_lanes = (int)((channel + lanes - 1) / multiplier - first + 1);                      \
-            V(dw_window)(s, x + first, c->y + s->y + channel, w, lanes, in_lanes, KS, T, S, 1, 0, V(lanes)); \
-        }                                                                                                    \
+#define DW_EACH_SPREAD(s, EACH)                                                          \
+    {                                                                                    \
+        const dwc_dw_call *c = s->call;                                                  \
+        const int64_t block = c->stage->block, multiplier = c->stage->multiplier;        \
+        const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;        \
+        for (int64_t channel = c->channel_begin; channel < c->channel_end;               \
+             channel += V(lanes), w += block) {                                          \
+            const int64_t first = channel / multiplier, left = c->channel_end - channel; \
+            const float *x = c->x - c->ring_first * c->x_row + s->x + first;             \
+            float *y = c->y + s->y + channel;                                            \
+            const int lanes = left < V(lanes) ? (int)left : V(lanes);                    \
+            const int in_lanes = (int)((channel + lanes - 1) / multiplier - first + 1);  \
+            EACH;                                                                        \
+        }                                                                                \
     }
+
+#define DW_SPREAD(name, KS, T, S)         \
+    NOINLINE void name(const dw_strip *s) \
+        DW_EACH_SPREAD(s, V(dw_window)(s, x, y, w, lanes, in_lanes, KS, T, S, 1, 0, V(lanes)))
 
 /* One tap at a time suits every stride and width. Segments of 5 and 4 taps make every kernel width from 12 on, and 4, 5,
  * 8, 9 and 10; segments of 3 and 2 the rest but 1. Few outputs and multipliers are rare enough to do with 3 and 2. */

@@ -11,8 +11,8 @@
 
 /* One input row. Bit ky of MASK: kernel row ky feeds its accumulators. */
 INLINE void V(roll_row)(V(vec) * a2, V(vec) * a1, V(vec) * a0, const float *x, int64_t step, int64_t ahead,
-                        const float *w, unsigned live, int lanes, const int MASK, const int T, const int S,
-                        const int WHOLE, const int BLOCK) {
+                        const float *w, unsigned live, int lanes, const float *spread, const int MASK,
+                        const int T, const int S, const int SPREAD, const int WHOLE, const int BLOCK) {
     const int columns = (T - 1) * S + 3;
     V(vec) weight[3][3];
     UNROLL for (int ky = 0; ky < 3; ky++) {
@@ -25,7 +25,8 @@ INLINE void V(roll_row)(V(vec) * a2, V(vec) * a1, V(vec) * a0, const float *x, i
         const float *here = x;
         x += step;
         if ((j == 0 && !LIKELY(live & 1)) || (j == columns - 1 && !LIKELY(live & 2))) continue;
-        const V(vec) v = WHOLE ? V(load)(here) : V(load_n)(here, lanes);
+        V(vec) v = WHOLE ? V(load)(here) : V(load_n)(here, lanes);
+        if (SPREAD) v = V(spread)(v, spread);
         if (MASK & (S == 1 ? 1 : 3)) __builtin_prefetch(here + ahead, 0, 2);
         UNROLL for (int t = 0; t < T; t++) {
             const int kx = j - t * S;
@@ -37,33 +38,41 @@ INLINE void V(roll_row)(V(vec) * a2, V(vec) * a1, V(vec) * a0, const float *x, i
     }
 }
 
-INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float *w, int lanes, const int T,
-                       const int S, const int WHOLE, const int BLOCK) {
+/* Output rows `first`, `first` + row_step and so on: with a dilation, those of one dense problem. */
+INLINE void V(roll_rows)(const dw_strip *s, int64_t first, const float *x, float *y, const float *w, int lanes,
+                         int in_lanes, const int T, const int S, const int SPREAD, const int WHOLE, const int BLOCK) {
     const dwc_dw_call *c = s->call;
     const V(vec) bias = V(load)(w);
-    const int64_t step = s->x_step, x_row = c->x_row, y_row = c->y_row;
-    const int64_t ring = c->ring_rows * x_row, ahead = c->prefetch_rows * x_row;
-    int64_t rows = s->row_end - s->row_begin;
-    const int64_t iy = s->row_begin * S - c->pad_top;
-    const int bottom = iy + (rows - 1) * S + 2 >= c->in_h; /* the last kernel row of the last output is padding */
+    const float *spread = w + BLOCK;
+    const int64_t dilation = S == 1 ? c->stage->window.dilation_h : 1, apart = S == 1 ? s->row_step : 1;
+    const int64_t step = s->x_step, x_row = dilation * c->x_row, y_row = apart * c->y_row;
+    const int64_t ring = c->ring_rows * c->x_row, ahead = c->prefetch_rows * x_row;
+    int64_t rows = dw_divide_up(s->row_end - first, apart);
+    const int64_t iy = first * S - c->pad_top;
+    const int bottom =
+        iy + ((rows - 1) * S + 2) * dilation >= c->in_h; /* the last kernel row of the last output is padding */
     const unsigned live = (unsigned)(s->live_begin == 0) | (unsigned)(s->live_end == (T - 1) * S + 3) << 1;
     V(vec) a0[DW_COLUMNS], a1[DW_COLUMNS], a2[DW_COLUMNS];
-    w += BLOCK;
-    x += iy * x_row;
+    w += (SPREAD ? 2 : 1) * BLOCK;
+    x += iy * c->x_row;
     int64_t left = c->ring_rows + c->ring_first - iy; /* rows to the end of the ring */
     if (left <= 0) {
         x -= ring;
         left += c->ring_rows;
     }
-    y += (s->row_begin - c->row_begin) * y_row;
+    y += (first - c->row_begin) * c->y_row;
 #define ROLL_NEXT                   \
     {                               \
         x += x_row;                 \
-        if (--left == 0) x -= ring; \
+        left -= dilation;           \
+        if (left <= 0) {            \
+            x -= ring;              \
+            left += c->ring_rows;   \
+        }                           \
     }
 #define ROLL_ROW(A2, A1, A0, MASK)                                                                        \
     {                                                                                                     \
-        V(roll_row)(A2, A1, A0, x, step, ahead, w, live, lanes, MASK, T, S, WHOLE, BLOCK);                \
+        V(roll_row)(A2, A1, A0, x, step, ahead, w, live, in_lanes, spread, MASK, T, S, SPREAD, WHOLE, BLOCK);                \
         ROLL_NEXT                                                                                         \
     }
 #define ROLL_STORE(A)                           \
@@ -117,6 +126,13 @@ INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float 
 #undef ROLL_EACH
 }
 
+INLINE void V(dw_roll)(const dw_strip *s, const float *x, float *y, const float *w, int lanes, int in_lanes,
+                       const int T, const int S, const int SPREAD, const int WHOLE, const int BLOCK) {
+    const int64_t end = s->row_begin + (S == 1 ? dw_clamp(s->row_step, 0, s->row_end - s->row_begin) : 1);
+    for (int64_t first = s->row_begin; first < end; first++)
+        V(roll_rows)(s, first, x, y, w, lanes, in_lanes, T, S, SPREAD, WHOLE, BLOCK);
+}
+
 /* The same with stride 2 for up to DW_GROUP vectors side by side, row by row: where all pixels of a column of the image
  * share a set of the first-level cache, a line must be followed by its neighbours before it falls victim to others.
  * What an output row has of its last input row waits in memory. */
@@ -127,7 +143,7 @@ INLINE void V(dw_roll_group)(const dw_strip *s, int64_t channel, const float *we
     V(vec) now[DW_COLUMNS], next[DW_COLUMNS], begun[DW_GROUP][DW_COLUMNS];
     float *y = c->y + s->y + channel;
 #define ROLL_GROUP(X, NOW, NEXT, MASK) \
-    V(roll_row)(NOW, now, NEXT, X + place + g * V(lanes), step, ahead, w, live, V(lanes), MASK, T, 2, 1, V(lanes));
+    V(roll_row)(NOW, now, NEXT, X + place + g * V(lanes), step, ahead, w, live, V(lanes), NULL, MASK, T, 2, 0, 1, V(lanes));
     for (int64_t oy = s->row_begin; oy < s->row_end; oy++, y += c->y_row) {
         const int64_t iy = oy * 2 - c->pad_top;
         const float *top = dw_row(c, iy), *middle = dw_row(c, iy + 1), *bottom = dw_row(c, iy + 2);

@@ -1,17 +1,18 @@
 /* 3x3 windows by rolling rows: strips whose padding is one column at either side, in calls whose padding is one row at
- * the top and at the bottom. The window kernel takes all others. */
+ * the top and at the bottom; with a dilation, in each of the dense problems that it is made of. The window kernel takes
+ * all others. */
 
 INLINE int dw_rolls(const dw_strip *s, const int S, const int T) {
     return s->count == T && s->live_begin <= 1 && s->live_end >= (T - 1) * S + 2;
 }
 
-#define DW_ROLL_STRIP(S, T)                                                        \
-    NOINLINE void dw_roll_##S##_##T(const dw_strip *s) {                           \
-        if (!dw_rolls(s, S, T))                                                    \
-            (T > DW_NARROW ? dw_wide_##S##_3 : dw_narrow_##S##_3)(s);              \
-        else                                                                       \
-            DW_EACH_VECTOR(s, V(dw_roll)(s, x, y, w, V(lanes), T, S, 1, V(lanes)), \
-                           TAIL(dw_roll)(s, x, y, w, lanes, T, S, 0, V(lanes)))    \
+#define DW_ROLL_STRIP(S, T)                                                                     \
+    NOINLINE void dw_roll_##S##_##T(const dw_strip *s) {                                        \
+        if (!dw_rolls(s, S, T))                                                                 \
+            (T > DW_NARROW ? dw_wide_##S##_3 : dw_narrow_##S##_3)(s);                           \
+        else                                                                                    \
+            DW_EACH_VECTOR(s, V(dw_roll)(s, x, y, w, V(lanes), V(lanes), T, S, 0, 1, V(lanes)), \
+                           TAIL(dw_roll)(s, x, y, w, lanes, lanes, T, S, 0, 0, V(lanes)))       \
     }
 
 /* Whole vectors by groups, in images of one strip, with stride 2 and pixels a multiple of 2 KB apart: 14x14x512 takes
@@ -39,15 +40,27 @@ static void dw_grouped(const dw_strip *s) {
 }
 
 /* DW_ROLL(S, W, N) defines dw_roll_S: stride S, strips of W outputs, or N where fewer are left. */
-#define DW_ROLL(S, W, N)                                                                              \
-    DW_ROLL_STRIP(S, W)                                                                               \
-    DW_ROLL_STRIP(S, N)                                                                               \
-    static void dw_roll_##S(const dwc_dw_call *c) {                                                   \
-        static const dw_strips kernel = {W, N, 3, dw_roll_##S##_##W, dw_roll_##S##_##N};              \
-        static const dw_strips grouped = {W, N, 3, dw_grouped, dw_roll_##S##_##N};                    \
-        if (c->row_begin * S - c->pad_top < -1 || (c->row_end - 1) * S - c->pad_top + 2 > c->in_h)    \
-            dw_general_f32(c);                                                                        \
-        else                                                                                          \
-            dw_walk(c, S == 2 && c->out_w == W && c->x_pixel % DW_CONFLICT == 0 ? &grouped : &kernel, \
-                    c->row_begin, c->row_end, 0, c->out_w);                                           \
+#define DW_ROLL(S, W, N)                                                                     \
+    DW_ROLL_STRIP(S, W)                                                                      \
+    DW_ROLL_STRIP(S, N)                                                                      \
+    NOINLINE void dw_roll_spread_##S(const dw_strip *s) {                                    \
+        if (!dw_rolls(s, S, W))                                                              \
+            dw_spread_##S##_3(s);                                                            \
+        else                                                                                 \
+            DW_EACH_SPREAD(s, V(dw_roll)(s, x, y, w, lanes, in_lanes, W, S, 1, 0, V(lanes))) \
+    }                                                                                        \
+    static void dw_roll_##S(const dwc_dw_call *c) {                                          \
+        static const dw_strips kernel = {W, N, 3, dw_roll_##S##_##W, dw_roll_##S##_##N};     \
+        static const dw_strips spreading = {W, 0, 3, dw_roll_spread_##S, NULL};              \
+        static const dw_strips grouped = {W, N, 3, dw_grouped, dw_roll_##S##_##N};           \
+        const int64_t dilation = c->stage->window.dilation_h;                                \
+        if (c->row_begin * S - c->pad_top < -dilation ||                                     \
+            (c->row_end - 1) * S - c->pad_top + dilation >= c->in_h)                         \
+            dw_general_f32(c);                                                               \
+        else                                                                                 \
+            dw_walk(c,                                                                       \
+                    c->stage->multiplier > 1                                   ? &spreading  \
+                    : S == 2 && c->out_w == W && c->x_pixel % DW_CONFLICT == 0 ? &grouped    \
+                                                                               : &kernel,    \
+                    c->row_begin, c->row_end, 0, c->out_w);                                  \
     }

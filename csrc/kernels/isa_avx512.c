@@ -84,6 +84,10 @@ static void mm_f32(const dwc_mm_call *c) {
 static const dwc_kernel kernels[] = {
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 1, 7, "avx512 depthwise 3x3 s1, rolling rows", dw_roll_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 7, "avx512 depthwise 3x3 s2, rolling rows", dw_roll_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_ROLLS, 1, 1, 7,
+     "avx512 depthwise 3x3 s1, dilated or multiplied, rolling rows", dw_roll_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_ROLLS, 2, 1, 7, "avx512 depthwise 3x3 s2, multiplied, rolling rows",
+     dw_roll_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 7, "avx512 depthwise 5x5 s1, tile 2x7", dw_5_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 2, 7, "avx512 depthwise 5x5 s2, tile 2x7", dw_5_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 7, "avx512 depthwise 7x7 s1, tile 2x7", dw_7_1, NULL},

@@ -144,7 +144,8 @@ def cases(quick: bool = False) -> Iterator[Case]:
             yield make.pointwise((1, 9, 11, channels), outputs)
     for multiplier in (2, 3) if quick else (2, 3, 4, 8):
         for channels in (3, 8):
-            yield make.depthwise((1, 12, 13, channels), (3, 3), 1, "same", multiplier=multiplier)
+            for stride in (1, 2):
+                yield make.depthwise((1, 12, 15, channels), (3, 3), stride, "same", multiplier=multiplier)
     yield make.pointwise((2, 9, 8, 12), 20, (2, 3))
 
     yield make.conv((1, 33, 31, 3), (3, 3), 32, 2, "same")

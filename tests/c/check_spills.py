@@ -60,6 +60,7 @@ SPREAD = "accumulators; channel multipliers, where spreading a vector takes regi
 INPUTS = "accumulators or inputs: all loads of a row are moved before its multiply-adds"
 EDGE = "inputs of the tiles at an edge of an image, whose columns are tested"
 SIDE = "an accumulator or a weight around the test of the first and the last column"
+LANES = "the lanes of a multiplier beside 21 accumulators, 9 weights and an input"
 DEPTH = "the vectors of the panel are stored and used from there; tiles of a single pixel"
 GELU = "constants: the loop of GELU's erf form has more of them than there are registers"
 
@@ -69,6 +70,7 @@ ALLOWED = [
     Allowed("gcc", "avx2", "dw_*_3_1", 8, EPILOGUE),
     Allowed("gcc", "avx2", "dw_edge_7_1", 6, EDGE),
     Allowed("gcc", "neon", "dw_*_3_?", 8, EPILOGUE),
+    Allowed("gcc", "avx512", "dw_roll_spread_1", 4, LANES),
     Allowed("clang", "avx2", "activate_y", 22, GELU),
     Allowed("clang", "avx512", "activate_?", 5, GELU),
     Allowed("clang", "avx2", "dw_wide_?_1", 2, ONE_TAP),
@@ -79,7 +81,8 @@ ALLOWED = [
     Allowed("clang", "avx2", "dw_edge_[57]_1", 16, EDGE),
     Allowed("clang", "avx2", "mm_tiles_1_?_?", 3, DEPTH),
     Allowed("clang", "avx512", "dw_edge_[57]_?", 46, EDGE),
-    Allowed("clang", "avx512", "dw_roll_?_7", 23, SIDE),
+    Allowed("clang", "avx512", "dw_roll_?_7", 28, SIDE),
+    Allowed("clang", "avx512", "dw_roll_spread_?", 74, LANES),
     Allowed("clang", "avx512", "mm_tiles_1_?_?", 4, DEPTH),
 ]
 
