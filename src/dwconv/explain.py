@@ -163,16 +163,16 @@ def _block_facts(operation: Operation, cut: dict[str, Any], scratch: int) -> lis
     ring = f" from a ring of {cut['ring_rows']} expanded rows" if cut["ring_rows"] else ""
     strip = f"{_count(cut['chunk_rows'], 'row')} at a time{ring}"
     if cut["passes"] == 1:
-        reason = f"at most 8, and within 3/8 of {cache}"
+        reason = f"at most 8, and within 5/8 of {cache}"
         if scratch > cut["cache_bytes"] // 8 * 3 + 128:  # whole cache lines
-            reason = f"a single row exceeds 3/8 of {cache}"
+            reason = f"a single row exceeds 5/8 of {cache}"
         return [("fused", "in one pass: no layer's output leaves scratch"), ("strip", f"{strip}: {reason}")]
     if operation.squeeze_excite:
         why = "squeeze-and-excite needs the whole output of depthwise"
     else:
         why = "workers share the channels of so low an image"
     kept = f"{cut['kept_bytes']:,} bytes between the passes" if cut["kept_bytes"] else "no: computed twice"
-    by = f"a quarter of {cache} holds a slice" if cut["blocks"] > 1 else f"3/8 of {cache} hold a strip"
+    by = f"a quarter of {cache} holds a slice" if cut["blocks"] > 1 else f"5/8 of {cache} hold a strip"
     part = _count(cut["part_pixels"], "pixel")
     return [
         ("fused", f"in two passes: {why}"),
