@@ -160,19 +160,21 @@ def _plan_facts(operation: Operation, x: Shape, threads: int) -> list[tuple[str,
 def _block_facts(operation: Operation, cut: dict[str, Any], scratch: int) -> list[tuple[str, str]]:
     """How a block is fused, and why so: the rules of csrc/block_cut.c in words."""
     cache = f"the second-level cache of {cut['cache_bytes'] // 1024} KB"
+    budget = min(cut["cache_bytes"], 1 << 20) // 8 * 5
+    share = f"{budget // 1024} KB of {cache}"
     ring = f" from a ring of {cut['ring_rows']} expanded rows" if cut["ring_rows"] else ""
     strip = f"{_count(cut['chunk_rows'], 'row')} at a time{ring}"
     if cut["passes"] == 1:
-        reason = f"at most 8, and within 5/8 of {cache}"
-        if scratch > cut["cache_bytes"] // 8 * 3 + 128:  # whole cache lines
-            reason = f"a single row exceeds 5/8 of {cache}"
+        reason = f"at most 8, and within {share}"
+        if scratch > budget + 128:  # whole cache lines
+            reason = f"a single row exceeds {share}"
         return [("fused", "in one pass: no layer's output leaves scratch"), ("strip", f"{strip}: {reason}")]
     if operation.squeeze_excite:
         why = "squeeze-and-excite needs the whole output of depthwise"
     else:
         why = "workers share the channels of so low an image"
     kept = f"{cut['kept_bytes']:,} bytes between the passes" if cut["kept_bytes"] else "no: computed twice"
-    by = f"a quarter of {cache} holds a slice" if cut["blocks"] > 1 else f"5/8 of {cache} hold a strip"
+    by = f"a quarter of {cache} holds a slice" if cut["blocks"] > 1 else f"{share} hold a strip"
     part = _count(cut["part_pixels"], "pixel")
     return [
         ("fused", f"in two passes: {why}"),
