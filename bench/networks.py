@@ -2,8 +2,8 @@
 
 Every convolution of a network is a layer, classifiers and squeeze-and-excitation products included (as 1x1
 images), so that totals equal the published multiply-accumulate counts; pooling, normalisation and gates are
-left out. Blocks are what dwconv runs as one operation: depthwise + pointwise, and inverted residuals without
-a gate inside.
+left out of the layers. Blocks are what dwconv runs as one operation: depthwise + pointwise, and inverted
+residuals, with their squeeze-and-excite where the network has one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class _Net:
     def __init__(self, name: str, size: int, channels: int = 3, activation: str = "relu6") -> None:
         self.name, self.height, self.width = name, size, size
         self.channels, self.activation = channels, activation
+        self.gate = "relu", "hard_sigmoid"  # activations of a squeeze-and-excite
         self.found: list[Workload] = []
 
     def conv(
@@ -38,7 +39,9 @@ class _Net:
         depthwise = self._stage(
             "depthwise", self.channels, 3, stride, activation=self.activation if between else None
         )
-        self._block(depthwise, self._stage("pointwise", out, activation=self.activation))
+        stages = depthwise, self._stage("pointwise", out, activation=self.activation)
+        self._note_block(stages)
+        self._layers(*stages)
 
     def inverted(self, out: int, expanded: int, kernel: int = 3, stride: int = 1, squeeze: int = 0) -> None:
         residual = stride == 1 and out == self.channels
@@ -48,11 +51,16 @@ class _Net:
         if expanded != self.channels:
             stages.insert(0, self._stage("pointwise", expanded, activation=self.activation))
         project = self._stage("pointwise", out, channels=expanded)
-        if not squeeze:
-            self._block(*stages, project, residual=residual)
-            return
+        gate: tuple[Stage, ...] = ()
+        if squeeze:
+            gate = (
+                Stage("pointwise", expanded, squeeze, activation=self.gate[0]),
+                Stage("pointwise", squeeze, expanded, activation=self.gate[1]),
+            )
+        self._note_block((*stages, project), residual, gate)
         self._layers(*stages)
-        self.on_pooled(squeeze, expanded)
+        if squeeze:
+            self.on_pooled(squeeze, expanded)
         self._layers(project)
 
     def on_pooled(self, *outs: int) -> None:
@@ -84,9 +92,12 @@ class _Net:
             self.height, self.width = stage.output_size(self.height, self.width)
             self.channels = stage.out_channels
 
-    def _block(self, *stages: Stage, residual: bool = False) -> None:
-        self.found.append(Workload(self.name, stages, self.height, self.width, residual=residual))
-        self._layers(*stages)
+    def _note_block(
+        self, stages: tuple[Stage, ...], residual: bool = False, gate: tuple[Stage, ...] = ()
+    ) -> None:
+        """Its layers are to follow at once: tables.whole_networks counts either."""
+        size = self.height, self.width
+        self.found.append(Workload(self.name, stages, *size, residual=residual, squeeze_excite=gate))
 
 
 def _mobilenet_v1() -> list[Workload]:
@@ -162,6 +173,7 @@ _V3_SMALL = (
 
 def _efficientnet_b0() -> list[Workload]:
     net = _Net("efficientnet_b0", 224, activation="silu")
+    net.gate = "silu", "sigmoid"
     net.conv(32, 3, 2)
     for ratio, out, repeats, stride, kernel in [
         (1, 16, 1, 1, 3),

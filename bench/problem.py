@@ -20,23 +20,39 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Problem:
-    """x is NHWC, filters are in dwconv's layout, biases have one value per output channel; all float32."""
+    """x is NHWC, filters are in dwconv's layout, biases have one value per output channel; all float32.
+
+    filters and biases are of the workload's stages, and after these of its squeeze_excite.
+    """
 
     workload: Workload
     x: Array
     filters: list[Array]
     biases: list[Array]
 
+    @property
+    def layers(self) -> list[tuple[Stage, Array, Array]]:
+        """The stages, each with its filter and bias."""
+        stages = self.workload.stages
+        return list(zip(stages, self.filters, self.biases, strict=False))
+
+    @property
+    def squeeze_excite(self) -> list[tuple[Stage, Array, Array]]:
+        """Empty, or the two stages of the gate, each with its filter and bias."""
+        stages, start = self.workload.squeeze_excite, len(self.workload.stages)
+        return list(zip(stages, self.filters[start:], self.biases[start:], strict=True))
+
 
 def make(workload: Workload, seed: int = 0) -> Problem:
     """Random values whose magnitude stays near 1 through a chain, so that activations do not saturate."""
     rng = np.random.default_rng(seed)
     filters = []
-    for stage in workload.stages:
+    stages = workload.stages + workload.squeeze_excite
+    for stage in stages:
         shape = stage.filter_shape
         fan_in = shape[0] * shape[1] * stage.in_channels // stage.groups
         filters.append(_normal(rng, shape, (2 / fan_in) ** 0.5))
-    biases = [_normal(rng, (stage.out_channels,), 0.1) for stage in workload.stages]
+    biases = [_normal(rng, (stage.out_channels,), 0.1) for stage in stages]
     return Problem(workload, _normal(rng, workload.input_shape, 1), filters, biases)
 
 
@@ -48,9 +64,19 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> A
 def reference(problem: Problem) -> Array:
     """The expected output: plain sums over taps in float64, by none of the code under measurement."""
     y = problem.x.astype(np.float64)
-    for stage, filters, bias in zip(problem.workload.stages, problem.filters, problem.biases, strict=True):
+    for i, (stage, filters, bias) in enumerate(problem.layers):
         y = _activate(_convolve(y, stage, filters.astype(np.float64)) + bias, stage.activation)
+        if i + 2 == len(problem.layers):
+            y = y * _gate(problem, y)
     return (y + problem.x if problem.workload.residual else y).astype(np.float32)
+
+
+def _gate(problem: Problem, scaled: NDArray[np.float64]) -> NDArray[np.float64] | float:
+    """The factor for every image and channel."""
+    y = scaled.mean(axis=(1, 2), keepdims=True)
+    for stage, filters, bias in problem.squeeze_excite:
+        y = _activate(y @ filters[0, 0].astype(np.float64) + bias, stage.activation)
+    return y if problem.squeeze_excite else 1.0
 
 
 def _convolve(x: NDArray[np.float64], stage: Stage, filters: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -94,6 +120,10 @@ def _activate(y: NDArray[np.float64], name: str | None) -> NDArray[np.float64]:
         result = np.clip(y, *_CLIPS[name])
     elif name == "hard_swish":
         result = y * np.clip(y + 3, 0, 6) / 6
+    elif name == "hard_sigmoid":
+        result = np.clip(y + 3, 0, 6) / 6
+    elif name == "sigmoid":
+        result = 1 / (1 + np.exp(-y))
     elif name == "silu":
         result = y / (1 + np.exp(-y))
     elif name == "gelu":
@@ -130,7 +160,7 @@ def save(problem: Problem, expected: Array, folder: Path) -> None:
 
 def load(folder: Path) -> tuple[Problem, Array]:
     workload = Workload.from_json(json.loads((folder / "workload.json").read_text()))
-    stages = range(len(workload.stages))
+    stages = range(len(workload.stages + workload.squeeze_excite))
     filters = [np.load(folder / f"filter{i}.npy") for i in stages]
     biases = [np.load(folder / f"bias{i}.npy") for i in stages]
     problem = Problem(workload, np.load(folder / "x.npy"), filters, biases)

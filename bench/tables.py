@@ -15,6 +15,7 @@ from bench.stats import geometric_mean
 from bench.workloads import Workload
 
 LAYERS = ("depthwise", "pointwise", "conv")
+BLOCKS = ("separable", "inverted_residual")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ def groups(rows: Iterable[Row]) -> list[Group]:
     for row in rows:
         found.setdefault(row.key, {})[row.peer] = row
     return [Group(rows) for rows in found.values()]
+
+
+def blocks_first(found: Iterable[Group]) -> list[Group]:
+    """What the project is for before the single layers; otherwise as they came."""
+    return sorted(found, key=lambda g: BLOCKS.index(g.first.op) if g.first.op in BLOCKS else len(BLOCKS))
 
 
 def peers(rows: Iterable[Row]) -> list[str]:
@@ -114,23 +120,29 @@ def whole_networks(
 def _with_blocks(found: Sequence[Group], mine: str) -> dict[tuple[str, int], float]:
     """(network, threads) -> our microseconds where every block of the network is one operation.
 
-    Nothing where a block or one of its layers was not measured.
+    Nothing where a block or a layer outside was not measured.
     """
     times = {group.first.key: group.best_us(mine) or float("inf") for group in found}
     totals = {}
     for (network, threads), total in network_totals(found).items():
-        saved = 0.0
-        for block in networks.expand(network, ("blocks",)) if network in networks.NETWORKS else []:
-            layers = [
-                Workload(network, (stage,), *size)
-                for stage, size in zip(block.stages, block.sizes(), strict=False)
-            ]
-            alone = sum(times.get((network, w.op, w.shape, threads), float("inf")) for w in layers)
-            fused = times.get((network, block.op, block.shape, threads), float("inf"))
-            saved += block.count * (alone - fused)
-        if mine in total and abs(saved) < float("inf"):
-            totals[network, threads] = total[mine] - saved
+        if mine in total and network in networks.NETWORKS:
+            called = _with_blocks_called(networks.NETWORKS[network]())
+            fused = sum(times.get((network, w.op, w.shape, threads), float("inf")) for w in called)
+            if fused < float("inf"):
+                totals[network, threads] = fused
     return totals
+
+
+def _with_blocks_called(found: Iterable[Workload]) -> Iterable[Workload]:
+    """A network's blocks without the layers that follow each and that it is made of, and its other layers."""
+    inside = 0
+    for workload in found:
+        if inside:
+            inside -= 1
+            continue
+        if workload.kind == "blocks":
+            inside = len(workload.stages + workload.squeeze_excite)
+        yield workload
 
 
 def losses(found: Sequence[Group], mine: str) -> list[Group]:

@@ -1,7 +1,8 @@
 """What is measured: a workload is a chain of convolutions on one NHWC image size.
 
-A layer is a chain of one stage, a depthwise-separable pair has two, an inverted residual three. Padding
-is dwconv's ("same" is TensorFlow's rule). Sizes are pixels, counts are exact integers.
+A layer is a chain of one stage, a depthwise-separable pair has two, an inverted residual three, and two
+more beside them where it has a squeeze-and-excite. Padding is dwconv's ("same" is TensorFlow's rule). Sizes
+are pixels, counts are exact integers.
 """
 
 from __future__ import annotations
@@ -76,7 +77,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Workload:
-    """A chain of stages on images [batch, height, width, channels], `count` times in its network."""
+    """A chain of stages on images [batch, height, width, channels], `count` times in its network.
+
+    `squeeze_excite` is empty or two pointwise stages: of the mean over each image of what the stage before
+    the last gives, they make the factors that multiply it.
+    """
 
     network: str
     stages: tuple[Stage, ...]
@@ -84,6 +89,7 @@ class Workload:
     width: int
     batch: int = 1
     residual: bool = False
+    squeeze_excite: tuple[Stage, ...] = ()
     count: int = 1
 
     @property
@@ -92,7 +98,8 @@ class Workload:
             return self.stages[0].op
         if all(stage == self.stages[0] for stage in self.stages):
             return "chain"
-        return "inverted_residual" if self.residual or len(self.stages) == 3 else "separable"
+        is_inverted = self.residual or self.squeeze_excite or len(self.stages) == 3
+        return "inverted_residual" if is_inverted else "separable"
 
     @property
     def kind(self) -> str:
@@ -116,18 +123,24 @@ class Workload:
 
     @property
     def macs(self) -> int:
-        return self.batch * sum(s.macs(*size) for s, size in zip(self.stages, self.sizes(), strict=False))
+        chain = sum(s.macs(*size) for s, size in zip(self.stages, self.sizes(), strict=False))
+        return self.batch * (chain + sum(s.macs(1, 1) for s in self.squeeze_excite))
 
     @property
     def flops(self) -> int:
-        """Floating-point operations that are needed: two per tap that falls on the image."""
+        """Floating-point operations that are needed: two per tap that falls on the image; a gate adds two per
+        value that it scales, a sum and a product, and its own products."""
         real = sum(s.real_macs(*size) for s, size in zip(self.stages, self.sizes(), strict=False))
+        if self.squeeze_excite:
+            height, width = self.sizes()[-2]
+            real += height * width * self.stages[-2].out_channels
+            real += sum(s.real_macs(1, 1) for s in self.squeeze_excite)
         return 2 * self.batch * real
 
     @property
     def read_bytes(self) -> int:
         """Input and weights; what stages pass on could stay in cache."""
-        elements = sum(_product(s.filter_shape) + s.out_channels for s in self.stages)
+        elements = sum(_product(s.filter_shape) + s.out_channels for s in self.stages + self.squeeze_excite)
         return FLOAT_BYTES * (_product(self.input_shape) + elements)
 
     @property
@@ -165,6 +178,8 @@ class Workload:
                 parts.append(f"d{stage.dilation}")
             if stage.padding == "valid" and stage.kernel != (1, 1):
                 parts.append("valid")
+        if self.squeeze_excite:
+            parts.append(f"se{self.squeeze_excite[0].out_channels}")
         if self.residual:
             parts.append("+x")
         activation = next((s.activation for s in self.stages if s.activation), None)
@@ -181,8 +196,11 @@ class Workload:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Workload:
-        stages = tuple(Stage(**{**s, "kernel": tuple(s["kernel"])}) for s in data["stages"])
-        return cls(**{**data, "stages": stages})
+        chains = {
+            name: tuple(Stage(**{**s, "kernel": tuple(s["kernel"])}) for s in data[name])
+            for name in ("stages", "squeeze_excite")
+        }
+        return cls(**{**data, **chains})
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,49 @@ def test_mobilenets_have_their_blocks() -> None:
     assert blocks("mobilenet_v1") == {"separable": 13}
     # The first of the 17 has no expansion, and no residual that would tell it from a pair.
     assert blocks("mobilenet_v2") == {"separable": 1, "inverted_residual": 16}
+    assert blocks("mobilenet_v3_large") == {"inverted_residual": 15}
+    assert blocks("efficientnet_b0") == {"inverted_residual": 16}
+
+
+def test_gates_are_those_of_the_papers() -> None:
+    """MobileNetV3: a quarter of the expanded channels, in eights; EfficientNet: of the block's input."""
+
+    def gates(name: str) -> list[tuple[int, int, str | None, str | None]]:
+        found = []
+        for workload in networks.NETWORKS[name]():
+            if workload.squeeze_excite:
+                squeeze, excite = workload.squeeze_excite
+                assert (squeeze.in_channels, squeeze.out_channels) == (
+                    excite.out_channels,
+                    excite.in_channels,
+                )
+                assert squeeze.in_channels == workload.stages[-2].out_channels
+                assert f" se{squeeze.out_channels} " in workload.shape
+                found.append(
+                    (squeeze.in_channels, squeeze.out_channels, squeeze.activation, excite.activation)
+                )
+        return found
+
+    v3 = [(72, 24), (120, 32), (120, 32), (480, 120), (672, 168), (672, 168), (960, 240), (960, 240)]
+    assert gates("mobilenet_v3_large") == [(*sizes, "relu", "hard_sigmoid") for sizes in v3]
+    b0 = [
+        *[(32, 8), (96, 4), (144, 6), (144, 6), (240, 10), (240, 10)],
+        *[(480, 20)] * 3,
+        *[(672, 28)] * 3,
+        *[(1152, 48)] * 4,
+    ]
+    assert gates("efficientnet_b0") == [(*sizes, "silu", "sigmoid") for sizes in b0]
+
+
+def test_a_gate_counts_in_operations_and_bytes() -> None:
+    stages = Stage("depthwise", 16, 16, (1, 1)), Stage("pointwise", 16, 8)
+    gate = Stage("pointwise", 16, 4), Stage("pointwise", 4, 16)
+    plain = Workload("test", stages, 3, 5, batch=2)
+    gated = Workload("test", stages, 3, 5, batch=2, squeeze_excite=gate)
+    assert (plain.op, gated.op) == ("separable", "inverted_residual")
+    assert gated.macs - plain.macs == 2 * (2 * 16 * 4)
+    assert gated.flops - plain.flops == 2 * (2 * 2 * 16 * 4 + 2 * 3 * 5 * 16)
+    assert gated.bytes - plain.bytes == 4 * (2 * 16 * 4 + 4 + 16)
 
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
@@ -162,8 +206,37 @@ def test_reference_of_a_block_adds_its_input() -> None:
     assert problem.error(got, problem.reference(made)) < 1e-6
 
 
+@pytest.mark.parametrize("gate", [("relu", "hard_sigmoid"), ("silu", "sigmoid")])
+def test_reference_of_a_block_scales_what_is_projected(gate: tuple[str, str]) -> None:
+    stages = (
+        Stage("pointwise", 4, 12, activation="hard_swish"),
+        Stage("depthwise", 12, 12, (3, 3), 2, activation="hard_swish"),
+        Stage("pointwise", 12, 7),
+    )
+    chain = Stage("pointwise", 12, 3, activation=gate[0]), Stage("pointwise", 3, 12, activation=gate[1])
+    workload = Workload("test", stages, 5, 6, batch=2, squeeze_excite=chain)
+    made = problem.make(workload)
+    biases, (few, wide) = made.biases, made.filters[3:]
+    got = dwconv.inverted_residual(
+        *(made.x, *made.filters[:3]),
+        strides=2,
+        activation="hard_swish",
+        expand_bias=biases[0],
+        depthwise_bias=biases[1],
+        bias=biases[2],
+        squeeze_excite=(few[0, 0], biases[3], wide[0, 0], biases[4]),
+        squeeze_activation=gate[0],
+        gate_activation=gate[1],
+    )
+    expected = problem.reference(made)
+    assert problem.error(got, expected) < 1e-6
+    # A peer that left the gate out would not pass.
+    plain = problem.Problem(replace(workload, squeeze_excite=()), made.x, made.filters[:3], biases[:3])
+    assert problem.error(problem.reference(plain), expected) > 100 * problem.TOLERANCE
+
+
 def test_problems_are_reproducible_and_survive_the_disk(tmp_path) -> None:
-    workload = networks.expand("mobilenet_v2", ("blocks",))[-1]
+    workload = networks.expand("efficientnet_b0", ("blocks",))[-1]
     made = problem.make(workload)
     problem.save(made, np.zeros(3, np.float32), tmp_path / "problem")
     loaded, expected = problem.load(tmp_path / "problem")

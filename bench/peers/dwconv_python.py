@@ -48,7 +48,6 @@ class Peer:
         return Runner(run, tensors[-1].copy)
 
     def _layers(self, problem: Problem) -> list[Any]:
-        stages = problem.workload.stages
         if problem.workload.op == "separable":
             return [self._separable(problem)]
         if problem.workload.op == "inverted_residual":
@@ -59,7 +58,7 @@ class Peer:
             "conv": self.dwconv.Conv2D,
         }
         layers = []
-        for stage, filters, bias in zip(stages, problem.filters, problem.biases, strict=True):
+        for stage, filters, bias in problem.layers:
             options = {"strides": stage.stride, "bias": bias, "activation": stage.activation}
             if stage.op != "pointwise":
                 options |= {"padding": stage.padding, "dilations": stage.dilation}
@@ -81,15 +80,25 @@ class Peer:
 
     def _inverted_residual(self, problem: Problem) -> Any:
         depthwise = problem.workload.stages[-2]
-        expands = len(problem.filters) == 3
+        _, filters, biases = zip(*problem.layers, strict=True)
+        expands = len(filters) == 3
+        gate: dict[str, Any] = {}
+        if problem.squeeze_excite:
+            (squeeze, few, few_bias), (excite, wide, wide_bias) = problem.squeeze_excite
+            gate = {
+                "squeeze_excite": (few[0, 0], few_bias, wide[0, 0], wide_bias),
+                "squeeze_activation": squeeze.activation,
+                "gate_activation": excite.activation,
+            }
         return self.dwconv.InvertedResidual(
-            *(problem.filters if expands else [None, *problem.filters]),
+            *(filters if expands else [None, *filters]),
             strides=depthwise.stride,
             padding=depthwise.padding,
             dilations=depthwise.dilation,
-            expand_bias=problem.biases[0] if expands else None,
-            depthwise_bias=problem.biases[-2],
-            bias=problem.biases[-1],
+            expand_bias=biases[0] if expands else None,
+            depthwise_bias=biases[-2],
+            bias=biases[-1],
             activation=depthwise.activation,
             residual=problem.workload.residual,
+            **gate,
         )

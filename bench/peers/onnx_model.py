@@ -19,12 +19,11 @@ def build(problem: Problem) -> bytes:
     workload = problem.workload
     nodes: list[Any] = []
     constants = [numpy_helper.from_array(np.array(value, np.float32), f"c{value}") for value in (0, 6)]
-    name, size = "x", workload.sizes()[0]
-    for i, stage in enumerate(workload.stages):
-        constants += [
-            numpy_helper.from_array(_weights(stage, problem.filters[i]), f"w{i}"),
-            numpy_helper.from_array(problem.biases[i], f"b{i}"),
-        ]
+
+    def convolve(name: str, i: str, stage: Stage, filters: Array, bias: Array, size: tuple[int, int]) -> str:
+        """Adds a stage that reads `name`, and returns the name of its output; `i` tells it from others."""
+        constants.append(numpy_helper.from_array(_weights(stage, filters), f"w{i}"))
+        constants.append(numpy_helper.from_array(bias, f"b{i}"))
         top, bottom, left, right = stage.pads(*size)
         window: dict[str, Any] = {
             "kernel_shape": stage.kernel,
@@ -34,10 +33,22 @@ def build(problem: Problem) -> bytes:
             "group": stage.groups,
         }
         nodes.append(helper.make_node("Conv", [name, f"w{i}", f"b{i}"], [f"conv{i}"], **window))
-        name, size = f"conv{i}", stage.output_size(*size)
-        for op, inputs in _activation(stage.activation, name):
-            nodes.append(helper.make_node(op, inputs, [f"{op.lower()}{i}"]))
+        name = f"conv{i}"
+        for op, inputs, attributes in _activation(stage.activation, name):
+            nodes.append(helper.make_node(op, inputs, [f"{op.lower()}{i}"], **attributes))
             name = f"{op.lower()}{i}"
+        return name
+
+    name = "x"
+    for i, (row, size) in enumerate(zip(problem.layers, workload.sizes(), strict=False)):
+        name = convolve(name, str(i), *row, size)
+        if workload.squeeze_excite and i + 2 == len(problem.layers):
+            nodes.append(helper.make_node("GlobalAveragePool", [name], ["mean"]))
+            factor = "mean"
+            for k, row in enumerate(problem.squeeze_excite):
+                factor = convolve(factor, f"gate{k}", *row, (1, 1))
+            nodes.append(helper.make_node("Mul", [name, factor], ["scaled"]))
+            name = "scaled"
     if workload.residual:
         nodes.append(helper.make_node("Add", [name, "x"], ["sum"]))
     nodes[-1].output[0] = "y"
@@ -54,14 +65,16 @@ def nchw(shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     return shape[0], shape[3], shape[1], shape[2]
 
 
-def _activation(name: str | None, x: str) -> list[tuple[str, list[str]]]:
-    nodes = {
+def _activation(name: str | None, x: str) -> list[tuple[str, list[str], dict[str, Any]]]:
+    nodes: dict[str | None, list[tuple[str, list[str], dict[str, Any]]]] = {
         None: [],
-        "relu": [("Relu", [x])],
-        "relu6": [("Clip", [x, "c0", "c6"])],
-        "hard_swish": [("HardSwish", [x])],
-        "silu": [("Sigmoid", [x]), ("Mul", [x, x.replace("conv", "sigmoid")])],
-        "gelu": [("Gelu", [x])],
+        "relu": [("Relu", [x], {})],
+        "relu6": [("Clip", [x, "c0", "c6"], {})],
+        "hard_swish": [("HardSwish", [x], {})],
+        "hard_sigmoid": [("HardSigmoid", [x], {"alpha": 1 / 6, "beta": 0.5})],
+        "sigmoid": [("Sigmoid", [x], {})],
+        "silu": [("Sigmoid", [x], {}), ("Mul", [x, x.replace("conv", "sigmoid")], {})],
+        "gelu": [("Gelu", [x], {})],
     }
     return nodes[name]
 

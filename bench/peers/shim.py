@@ -8,12 +8,13 @@ from typing import Any
 
 from bench.peers import Runner, Unsupported
 from bench.placement import aligned
-from bench.problem import Problem
+from bench.problem import Array, Problem
+from bench.workloads import Stage
 
 SHIMS = Path(__file__).resolve().parent.parent / "shims"
 
 _OPS = ("depthwise", "pointwise", "conv")
-_ACTIVATIONS = (None, "relu", "relu6", "hard_swish", "silu", "gelu")
+_ACTIVATIONS = (None, "relu", "relu6", "hard_swish", "silu", "gelu", "hard_sigmoid", "sigmoid")
 
 
 class _Stage(ctypes.Structure):
@@ -30,6 +31,7 @@ class _Stage(ctypes.Structure):
 class _Chain(ctypes.Structure):
     _fields_ = [
         ("stages", ctypes.POINTER(_Stage)),
+        ("gate", ctypes.POINTER(_Stage)),
         *((name, ctypes.c_int64) for name in ("count", "batch", "residual", "threads", "fuse")),
         ("isa", ctypes.c_char_p),
         ("x", ctypes.c_void_p),
@@ -53,8 +55,8 @@ def prepare(shim: ctypes.CDLL, problem: Problem, threads: int, isa: str = "", fu
     workload = problem.workload
     x, y = aligned(workload.input_shape), aligned(workload.output_shape)
     x[:] = problem.x
-    stages = (_Stage * len(workload.stages))(*_stages(problem))
-    chain = _Chain(stages, len(stages), workload.batch, workload.residual, threads, fuse)
+    stages, gate = _stages(problem)
+    chain = _Chain(stages, gate, len(stages), workload.batch, workload.residual, threads, fuse)
     chain.isa = isa.encode() or None
     chain.x, chain.y = x.ctypes.data, y.ctypes.data
     handle = ctypes.c_void_p()
@@ -73,25 +75,26 @@ def prepare(shim: ctypes.CDLL, problem: Problem, threads: int, isa: str = "", fu
     return Runner(run, y.copy, shim.bench_kernels(handle).decode(), release, keep=(x, y, problem))
 
 
-def _stages(problem: Problem) -> list[Any]:
-    workload = problem.workload
-    sizes = workload.sizes()
-    result = []
-    for i, stage in enumerate(workload.stages):
-        result.append(
-            _Stage(
-                _OPS.index(stage.op),
-                _ACTIVATIONS.index(stage.activation),
-                stage.in_channels,
-                stage.out_channels,
-                *sizes[i],
-                *sizes[i + 1],
-                *stage.kernel,
-                stage.stride,
-                stage.dilation,
-                *stage.pads(*sizes[i]),
-                problem.filters[i].ctypes.data,
-                problem.biases[i].ctypes.data,
-            )
-        )
-    return result
+def _stages(problem: Problem) -> tuple[Any, Any]:
+    """The chain, and the gate or None, as arrays of C."""
+    sizes = problem.workload.sizes()
+    chain = [_stage(*row, *size) for row, size in zip(problem.layers, sizes, strict=False)]
+    gate = [_stage(*row, 1, 1) for row in problem.squeeze_excite]
+    return (_Stage * len(chain))(*chain), (_Stage * len(gate))(*gate) if gate else None
+
+
+def _stage(stage: Stage, filters: Array, bias: Array, height: int, width: int) -> _Stage:
+    return _Stage(
+        _OPS.index(stage.op),
+        _ACTIVATIONS.index(stage.activation),
+        stage.in_channels,
+        stage.out_channels,
+        *(height, width),
+        *stage.output_size(height, width),
+        *stage.kernel,
+        stage.stride,
+        stage.dilation,
+        *stage.pads(height, width),
+        filters.ctypes.data,
+        bias.ctypes.data,
+    )

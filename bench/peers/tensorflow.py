@@ -43,8 +43,13 @@ class Peer:
         @tf.function(input_signature=[tf.TensorSpec(workload.input_shape, tf.float32)])  # type: ignore[untyped-decorator]
         def network(x: Any) -> Any:
             y = x
-            for stage, filters, bias in zip(workload.stages, problem.filters, problem.biases, strict=True):
+            for i, (stage, filters, bias) in enumerate(problem.layers):
                 y = self._stage(stage, y, tf.constant(filters), tf.constant(bias))
+                if workload.squeeze_excite and i + 2 == len(problem.layers):
+                    factor = tf.reduce_mean(y, (1, 2), keepdims=True)
+                    for gate, weights, offset in problem.squeeze_excite:
+                        factor = self._stage(gate, factor, tf.constant(weights), tf.constant(offset))
+                    y = y * factor
             return y + x if workload.residual else y
 
         traced = network.get_concrete_function()
@@ -77,6 +82,8 @@ class Peer:
             "relu": nn.relu,
             "relu6": nn.relu6,
             "hard_swish": lambda v: v * nn.relu6(v + 3) / 6,
+            "hard_sigmoid": lambda v: nn.relu6(v + 3) / 6,
+            "sigmoid": nn.sigmoid,
             "silu": nn.silu,
             "gelu": nn.gelu,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.problem import Array, Problem
 from bench.workloads import Stage
@@ -23,16 +24,18 @@ class Builder:
         self.buffers = [schema.BufferT()]  # number 0 stands for "no data"
         self.graph = schema.SubGraphT(tensors=[], operators=[], name="workload")
 
-    def tensor(self, shape: tuple[int, ...], values: Array | None = None) -> int:
-        buffer = 0
+    def tensor(self, shape: tuple[int, ...], values: NDArray[Any] | None = None) -> int:
+        """float32, or int32 where the values are."""
+        buffer, kind = 0, "FLOAT32"
         if values is not None:
-            data = np.ascontiguousarray(values, np.float32).view(np.uint8).ravel()
+            kind = str(values.dtype).upper()
+            data = np.ascontiguousarray(values).view(np.uint8).ravel()
             self.buffers.append(self.schema.BufferT(data=data))
             buffer = len(self.buffers) - 1
         name = f"tensor{len(self.graph.tensors)}"
         self.graph.tensors.append(
             self.schema.TensorT(
-                shape=list(shape), type=self.schema.TensorType.FLOAT32, buffer=buffer, name=name
+                shape=list(shape), type=getattr(self.schema.TensorType, kind), buffer=buffer, name=name
             )
         )
         return len(self.graph.tensors) - 1
@@ -82,12 +85,28 @@ def build(problem: Problem) -> bytes:
     workload, builder = problem.workload, Builder()
     x = y = builder.tensor(workload.input_shape)
     size = workload.sizes()[0]
-    for stage, filters, bias in zip(workload.stages, problem.filters, problem.biases, strict=True):
+    for i, (stage, filters, bias) in enumerate(problem.layers):
         size = stage.output_size(*size)
-        y = _convolution(builder, stage, y, (workload.batch, *size, stage.out_channels), filters, bias)
+        shape = (workload.batch, *size, stage.out_channels)
+        y = _convolution(builder, stage, y, shape, filters, bias)
+        if workload.squeeze_excite and i + 2 == len(problem.layers):
+            y = _scaled(builder, problem, y, shape)
     if workload.residual:
         y = builder.operator("ADD", [y, x], workload.output_shape, "AddOptions", builder.schema.AddOptionsT())
     return builder.finish(x, y)
+
+
+def _scaled(builder: Builder, problem: Problem, x: int, shape: tuple[int, ...]) -> int:
+    """x times its factors by squeeze-and-excite."""
+    schema = builder.schema
+    axes = builder.tensor((2,), np.array([1, 2], np.int32))
+    pooled = shape[0], 1, 1, shape[3]
+    factor = builder.operator(
+        "MEAN", [x, axes], pooled, "ReducerOptions", schema.ReducerOptionsT(keepDims=True)
+    )
+    for stage, filters, bias in problem.squeeze_excite:
+        factor = _convolution(builder, stage, factor, (*pooled[:3], stage.out_channels), filters, bias)
+    return builder.operator("MUL", [x, factor], shape, "MulOptions", schema.MulOptionsT())
 
 
 def _convolution(
@@ -119,6 +138,15 @@ def _convolution(
         return builder.operator("HARD_SWISH", [y], shape, "HardSwishOptions", schema.HardSwishOptionsT())
     if stage.activation == "gelu":
         return builder.operator("GELU", [y], shape, "GeluOptions", schema.GeluOptionsT(approximate=False))
+    if stage.activation == "hard_sigmoid":  # as converters write it: there is no such operator
+        relu6 = schema.AddOptionsT(fusedActivationFunction=schema.ActivationFunctionType.RELU6)
+        y = builder.operator(
+            "ADD", [y, builder.tensor((1,), np.array([3], np.float32))], shape, "AddOptions", relu6
+        )
+        sixth = builder.tensor((1,), np.array([1 / 6], np.float32))
+        return builder.operator("MUL", [y, sixth], shape, "MulOptions", schema.MulOptionsT())
+    if stage.activation == "sigmoid":
+        return builder.operator("LOGISTIC", [y], shape)
     if stage.activation == "silu":
         gate = builder.operator("LOGISTIC", [y], shape)
         return builder.operator("MUL", [y, gate], shape, "MulOptions", schema.MulOptionsT())

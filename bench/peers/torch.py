@@ -28,6 +28,8 @@ _ATTRIBUTES: dict[str | None, tuple[str, list[float], str]] = {
     "relu": ("relu", [], ""),
     "relu6": ("hardtanh", [0.0, 6.0], ""),
     "hard_swish": ("hardswish", [], ""),
+    "hard_sigmoid": ("hardsigmoid", [], ""),
+    "sigmoid": ("sigmoid", [], ""),
     "silu": ("swish", [], ""),
     "gelu": ("gelu", [], "none"),
 }
@@ -56,11 +58,14 @@ class Peer:
         mirrored = any(_is_odd(s, size) for s, size in zip(workload.stages, workload.sizes(), strict=False))
         x = self._activations(_mirror(problem.x, (1, 2)) if mirrored else problem.x)
         steps, size = [], workload.sizes()[0]
-        for i, stage in enumerate(workload.stages):
-            filters = _mirror(problem.filters[i], (0, 1)) if mirrored else problem.filters[i]
+        for i, (stage, filters, bias) in enumerate(problem.layers):
+            if mirrored:
+                filters = _mirror(filters, (0, 1))
             residual = x if workload.residual and i + 1 == len(workload.stages) else None
-            weights, bias = self._weights(stage, filters), torch.from_numpy(problem.biases[i])
-            steps.append(self._step(stage, weights, bias, (workload.batch, *size), residual))
+            weights = self._weights(stage, filters), torch.from_numpy(bias)
+            steps.append(self._step(stage, *weights, (workload.batch, *size), residual))
+            if workload.squeeze_excite and i + 2 == len(workload.stages):
+                steps.append(self._gate(problem))
             size = stage.output_size(*size)
         y = x
 
@@ -97,6 +102,14 @@ class Peer:
         return lambda x: fused.binary(
             x, residual, packed, bias, padding, *geometry, stage.groups, "add", 1.0, None, [], None
         )
+
+    def _gate(self, problem: Problem) -> Callable[[Any], Any]:
+        shape = problem.workload.batch, 1, 1
+        squeeze, excite = (
+            self._step(stage, self._weights(stage, filters), self.torch.from_numpy(bias), shape, None)
+            for stage, filters, bias in problem.squeeze_excite
+        )
+        return lambda y: y.mul_(excite(squeeze(y.mean((2, 3), keepdim=True))))
 
     def _activations(self, x: Array) -> Any:
         placed = aligned(x.shape)

@@ -28,6 +28,8 @@ class Peer(torch.Peer):
             "relu": functional.relu_,
             "relu6": lambda y: functional.hardtanh(y, 0.0, 6.0, inplace=True),
             "hard_swish": lambda y: functional.hardswish(y, inplace=True),
+            "hard_sigmoid": lambda y: functional.hardsigmoid(y, inplace=True),
+            "sigmoid": lambda y: y.sigmoid_(),
             "silu": lambda y: functional.silu(y, inplace=True),
             "gelu": functional.gelu,
         }

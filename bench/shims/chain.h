@@ -14,7 +14,9 @@ typedef enum bench_activation {
     BENCH_RELU6,
     BENCH_HARD_SWISH,
     BENCH_SILU,
-    BENCH_GELU
+    BENCH_GELU,
+    BENCH_HARD_SIGMOID,
+    BENCH_SIGMOID
 } bench_activation;
 
 typedef struct bench_stage {
@@ -28,6 +30,8 @@ typedef struct bench_stage {
 
 typedef struct bench_chain {
     const bench_stage *stages;
+    const bench_stage
+        *gate; /* NULL, or the two of squeeze-and-excite: factors for what stage count - 2 gives */
     int64_t count, batch, residual, threads;
     int64_t fuse;    /* oneDNN: one primitive for a pointwise stage and the depthwise one after it */
     const char *isa; /* NULL: the best */

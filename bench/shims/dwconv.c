@@ -17,8 +17,9 @@ typedef struct runner {
 } runner;
 
 static dwconv_activation activation_of(const bench_stage *s) {
-    static const dwconv_activation_kind kinds[] = {DWCONV_IDENTITY,   DWCONV_RELU, DWCONV_RELU6,
-                                                   DWCONV_HARD_SWISH, DWCONV_SILU, DWCONV_GELU_ERF};
+    static const dwconv_activation_kind kinds[] = {DWCONV_IDENTITY,     DWCONV_RELU,   DWCONV_RELU6,
+                                                   DWCONV_HARD_SWISH,   DWCONV_SILU,   DWCONV_GELU_ERF,
+                                                   DWCONV_HARD_SIGMOID, DWCONV_SIGMOID};
     return (dwconv_activation){.kind = kinds[s->activation]};
 }
 
@@ -79,7 +80,8 @@ static dwconv_desc layer_of(const bench_stage *s) {
 static int block_of(const bench_chain *c, dwconv_desc *desc) {
     const bench_stage *s = c->stages;
     memset(desc, 0, sizeof(*desc));
-    if (c->count == 2 && !c->residual && s[0].op == BENCH_DEPTHWISE && s[1].op == BENCH_POINTWISE) {
+    if (c->count == 2 && !c->residual && !c->gate && s[0].op == BENCH_DEPTHWISE &&
+        s[1].op == BENCH_POINTWISE) {
         desc->operation = DWCONV_SEPARABLE;
         desc->separable.depthwise = depthwise_of(&s[0]);
         desc->separable.pointwise = pointwise_of(&s[1]);
@@ -91,6 +93,10 @@ static int block_of(const bench_chain *c, dwconv_desc *desc) {
         if (first) desc->inverted_residual.expand = pointwise_of(&s[0]);
         desc->inverted_residual.depthwise = depthwise_of(&s[first]);
         desc->inverted_residual.project = pointwise_of(&s[first + 1]);
+        if (c->gate) {
+            desc->inverted_residual.squeeze = pointwise_of(&c->gate[0]);
+            desc->inverted_residual.excite = pointwise_of(&c->gate[1]);
+        }
         desc->inverted_residual.residual = c->residual ? DWCONV_RESIDUAL_ON : DWCONV_RESIDUAL_OFF;
         return 1;
     }

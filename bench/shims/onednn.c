@@ -195,6 +195,7 @@ static int limit_isa(const char *isa) {
 }
 
 const char *bench_prepare(const bench_chain *c, void **handle) {
+    if (c->gate) return "oneDNN: the chain has no squeeze-and-excite";
     if (!limit_isa(c->isa)) return "oneDNN: cannot limit the instruction set";
     runner *r = calloc(1, sizeof(*r));
     const char *error = NULL;
