@@ -130,10 +130,14 @@ def _report(options: argparse.Namespace) -> int:
     from bench import report
 
     results = Results.load(options.results)
+    if options.also and not options.docs:
+        print("--also goes with --docs", file=sys.stderr)
+        return 2
     name = options.results.name.removesuffix(".xz").removesuffix(".json")
     try:
         if options.docs:
-            written = report.write_docs(results, options.results)
+            also = {path.name: Results.load(path) for path in options.also}
+            written = report.write_docs(results, options.results, also=also)
         else:
             written = report.write(results, options.out or options.results.with_name(name))
     except ValueError as problem:
@@ -203,6 +207,14 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--out", type=Path, help="folder (default: beside the results)")
     report.add_argument(
         "--docs", action="store_true", help="write docs/performance.md instead; takes a full run only"
+    )
+    report.add_argument(
+        "--also",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RESULTS",
+        help="with --docs: a further result, whole or partial (cold, forced AVX2), as a section of its own",
     )
     compare = add("compare", _compare, "what got slower; exit code 1 if anything did")
     compare.add_argument("old", type=Path)

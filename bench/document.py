@@ -11,29 +11,51 @@ from bench.schema import Results
 from bench.stats import NOISY
 
 _MOST_LOSSES = 40
+_MOST_LOSSES_BESIDES = 10  # of a run that the document has besides the main one
 
 Found = Sequence[tables.Group]
 
 
-def markdown(results: Results, pictures: Mapping[str, str] | None = None, source: str = "") -> str:
-    """`pictures` are titles and paths; `source` names the committed file that the document is made from."""
-    found, mine = tables.groups(results.rows), tables.ours(results.rows)
-    parts = ["# Performance", "", *_introduction(results, source), ""]
+def markdown(
+    results: Results,
+    pictures: Mapping[str, str] | None = None,
+    source: str = "",
+    also: Mapping[str, Results] | None = None,
+) -> str:
+    """`pictures` are titles and paths; `source` names the committed file that the document is made from.
+
+    `also` are further results by the names of their files, of whole or partial runs: one section for each.
+    """
+    also = also or {}
+    found, mine = _found(results), tables.ours(results.rows)
+    distinct = tables.blocks_first(tables.distinct(found))
+    parts = ["# Performance", "", *_introduction(results, source, list(also)), ""]
     if mine:
-        parts += ["## Who is faster", "", *_standings(tables.distinct(found), mine), ""]
-        parts += [*_speedups(results, tables.distinct(found), mine), ""]
+        parts += ["## Who is faster", "", *_standings(distinct, mine), ""]
+        parts += [*_speedups(results, distinct, mine), ""]
     for title, path in (pictures or {}).items():
         parts += [f"![{title}]({path})", ""]
     if mine:
-        parts += ["## Where dwconv loses", "", *_losses(tables.distinct(found), mine), ""]
+        parts += ["## Where dwconv loses", "", *_losses(distinct, mine, _MOST_LOSSES), ""]
         parts += ["## Network by network", "", *_by_network(results, found, mine), ""]
     parts += _networks(found, mine)
+    for name, further in also.items():
+        parts += _section(name, further)
     parts += ["## First call and memory", "", *_costs(results), ""]
     if results.limits:
         parts += ["## Limits of this machine", "", *_limits(results), ""]
-    parts += ["## Every measurement", "", _LEGEND, "", *_measurements(found)]
+    parts += ["## Every measurement", "", _LEGEND, "", *_measurements(found, "###")]
     parts += ["## Peers", "", *_peers(results)]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def title(results: Results) -> str:
+    """What a further result shows, by its settings and peers."""
+    parts = ["Cold caches"] if results.settings.get("cold_bytes") else []
+    variant = (tables.ours(results.rows) or "").partition("@")[2]
+    if variant:
+        parts.append(f"{'forced' if parts else 'Forced'} {variant.upper()}")
+    return ", ".join(parts) or f"Another run, {results.machine['date'][:10]}"
 
 
 def missing(results: Results) -> str:
@@ -53,8 +75,8 @@ def missing(results: Results) -> str:
 
 NETWORKS_LEGEND = (
     "Milliseconds of all convolutions of a network, one call after another; pooling, gates and the like are "
-    'not in it. As "blocks", dwconv runs pairs and inverted residuals as one operation each; everything else '
-    "is the sum of single layers."
+    'not in it. As "blocks", dwconv runs pairs and inverted residuals as one operation each, which holds the '
+    "whole squeeze-and-excite where there is one; everything else is the sum of single layers."
 )
 _LEGEND = (
     "Microseconds per call; in brackets the share of the roofline. `~` marks a figure that is uncertain by "
@@ -64,13 +86,14 @@ _LEGEND = (
 )
 
 
-def _introduction(results: Results, source: str) -> Iterable[str]:
+def _introduction(results: Results, source: str, also: Sequence[str]) -> Iterable[str]:
     machine, noise, settings = results.machine, results.noise, results.settings
     changed = " with changes" if machine["modified"] else ""
     clock = f" at {machine['frequency_mhz']:.0f} MHz as it says" if machine.get("frequency_mhz") else ""
     warmth = "caches evicted before every call" if settings.get("cold_bytes") else "warm caches"
     if source:
-        yield f"<!-- Generated: python -m bench report bench/results/{source} --docs -->"
+        more = "".join(f" --also bench/results/{name}" for name in also)
+        yield f"<!-- Generated: python -m bench report bench/results/{source} --docs{more} -->"
         yield ""
     yield (
         f"Measured on {machine['cpu']}{clock} ({machine['cores']} cores, {', '.join(machine['flags'])}), "
@@ -80,6 +103,78 @@ def _introduction(results: Results, source: str) -> Iterable[str]:
         f"other guests of the host took {noise.get('steal_share', 0):.1%} of the CPU. "
         "[benchmarking.md](benchmarking.md) says how to read it and how to measure another machine."
     )
+
+
+def _found(results: Results) -> list[tables.Group]:
+    """Network after network, the blocks of each before its layers."""
+    parts = tables.split(tables.groups(results.rows), "network").values()
+    return [group for part in parts for group in tables.blocks_first(part)]
+
+
+def _section(name: str, results: Results) -> Iterable[str]:
+    """ValueError if dwconv is not in it."""
+    found, mine = _found(results), tables.ours(results.rows)
+    if not mine:
+        raise ValueError(f"{name}: dwconv was not measured")
+    distinct = tables.blocks_first(tables.distinct(found))
+    yield from (f"## {title(results)}", "", *_made(results, name, found), "")
+    yield from (*_standings(distinct, mine), "", *_speedups(results, distinct, mine), "")
+    yield from ("### Where dwconv loses", "", *_losses(distinct, mine, _MOST_LOSSES_BESIDES), "")
+    yield from ("### Measurements", "", _LEGEND, "", *_measurements(found, "####"))
+
+
+def _made(results: Results, name: str, found: Found) -> Iterable[str]:
+    """How a further result came about, and which part of a full run it is."""
+    machine, settings = results.machine, results.settings
+    measured = tables.peers(results.rows)
+    changed = " with changes" if machine["modified"] else ""
+    yield (
+        f"From `bench/results/{name}`, measured on {machine['cpu']} on {machine['date'][:10]}, commit "
+        f"{machine['commit'] or 'unknown'}{changed}, by"
+    )
+    yield ""
+    yield f"    {_command(settings, list(results.peers))}"
+    yield ""
+    if settings.get("cold_bytes"):
+        yield (
+            "Every sample is a single call after the caches were evicted, with two reads of the clock and "
+            "cold code in it: to be compared with each other only."
+        )
+    free = [peer for peer in measured if "@" not in peer]
+    if len(free) < len(measured):
+        rest = f"; at their own choice: {', '.join(free)}" if free else ""
+        forced = ", ".join(peer for peer in measured if "@" in peer)
+        yield f"Held to one instruction set: {forced}{rest}."
+    if missing(results):
+        networks_in = ", ".join(dict.fromkeys(group.first.network for group in found))
+        ops = ", ".join(dict.fromkeys(_plain(group.first.op) for group in tables.blocks_first(found)))
+        count = len({(group.first.network, group.first.op, group.first.shape) for group in found})
+        wanted = sum(len(networks.expand(network)) for network in networks.NETWORKS)
+        yield (
+            f"It is a part of a full run, {count} of {wanted} workloads: networks {networks_in}; operations "
+            f"{ops}; libraries {', '.join(measured)}."
+        )
+
+
+def _command(settings: Mapping[str, object], peers: Sequence[str]) -> str:
+    """The one that such a result comes from, defaults left out."""
+
+    def chosen(name: str) -> list[str]:
+        values = settings.get(name) or ()
+        assert isinstance(values, Iterable)
+        return [str(value) for value in values]
+
+    words = ["python -m bench run"]
+    for option, defaults, values in (
+        ("network", list(networks.NETWORKS), chosen("network")),
+        ("ops", list(networks.OPS), chosen("ops")),
+        ("peers", list(PEERS), list(peers)),
+        ("threads", ["1"], chosen("threads")),
+    ):
+        if values and values != defaults:
+            words.append(f"--{option} {','.join(values)}")
+    words += [f'--match "{text}"' for text in chosen("match")]
+    return " ".join([*words, "--cold"] if settings.get("cold_bytes") else words)
 
 
 def _standings(found: Found, mine: str) -> Iterable[str]:
@@ -111,17 +206,17 @@ def _speedups(results: Results, found: Found, mine: str) -> Iterable[str]:
                 yield _row(peer, threads, *(f"{means[op]:.2f}" if op in means else "" for op in ops))
 
 
-def _losses(found: Found, mine: str) -> Iterable[str]:
+def _losses(found: Found, mine: str, most: int) -> Iterable[str]:
     lost = tables.losses(found, mine)
     compared = sum(group.speedup(mine) is not None for group in found)
     if not lost:
         yield "In this run, nowhere."
         return
-    more = f" The {_MOST_LOSSES} worst:" if len(lost) > _MOST_LOSSES else ""
+    more = f" The {most} worst:" if len(lost) > most else ""
     yield f"In {len(lost)} of {compared} workloads another library is faster than dwconv.{more}"
     yield ""
     yield from _header("operation", "shape", "threads", "dwconv, us", "fastest, us", "ratio")
-    for group in lost[:_MOST_LOSSES]:
+    for group in tables.blocks_first(lost[:most]):
         first, best = group.first, group.best_peer
         assert best is not None
         us = f"{group.best_us(mine) or 0:.1f}", f"{best.best_us or 0:.1f} ({best.peer})"
@@ -179,10 +274,10 @@ def _limits(results: Results) -> Iterable[str]:
             yield _row(level, cores, *(f"{step[kind] / 1e9:.0f}" for kind in ("read", "write", "copy")))
 
 
-def _measurements(found: Found) -> Iterable[str]:
+def _measurements(found: Found, level: str) -> Iterable[str]:
     for (network, op, threads), part in tables.split(found, "network", "op", "threads").items():
         columns = tables.able(part)
-        yield f"### {network}, {_plain(op)}, {threads} thread{'s' if threads > 1 else ''}"
+        yield f"{level} {network}, {_plain(op)}, {threads} thread{'s' if threads > 1 else ''}"
         yield ""
         yield from _header("shape", "roofline", *columns)
         for group in part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench import charts, document, page
@@ -21,10 +22,13 @@ def write(results: Results, folder: Path) -> list[Path]:
     return [text, html, *(picture.path for picture in pictures)]
 
 
-def write_docs(results: Results, source: Path, docs: Path = ROOT / "docs") -> list[Path]:
+def write_docs(
+    results: Results, source: Path, docs: Path = ROOT / "docs", also: Mapping[str, Results] | None = None
+) -> list[Path]:
     """performance.md in `docs`, with its charts in a folder beside it; `source` is the result's file.
 
-    ValueError if the result holds no row, or is of a partial run: what is published leaves nothing out.
+    `also` are further results, by the names of their files, that have a section each and may be of partial
+    runs. ValueError if the main one is, or holds no row: what is published leaves nothing out.
     """
     missing = document.missing(results)
     if missing:
@@ -32,7 +36,7 @@ def write_docs(results: Results, source: Path, docs: Path = ROOT / "docs") -> li
     pictures = _draw(results, docs / "performance")
     text = docs / "performance.md"
     paths = {picture.title: f"performance/{picture.path.name}" for picture in pictures}
-    text.write_text(document.markdown(results, paths, source.name))
+    text.write_text(document.markdown(results, paths, source.name, also))
     return [text, *(picture.path for picture in pictures)]
 
 

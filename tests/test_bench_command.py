@@ -87,6 +87,8 @@ def test_report_writes_beside_the_result(tmp_path: Path, capsys: pytest.CaptureF
     assert str(tmp_path / "results" / "performance.html") in capsys.readouterr().out
     assert command.main(["report", str(path), "--docs"]) == 2
     assert "is no full run" in capsys.readouterr().err
+    assert command.main(["report", str(path), "--also", str(path)]) == 2
+    assert "--also goes with --docs" in capsys.readouterr().err
 
 
 def test_nothing_to_measure_is_an_error(tmp_path: Path) -> None:
