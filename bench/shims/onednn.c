@@ -1,6 +1,7 @@
 /* oneDNN through its own C API: NHWC in and out and between stages, weights reordered once to the format it
  * prefers, bias, activation and residual fused as post-ops, every output reused. On request a pointwise stage
- * takes the depthwise 3x3 one after it as a post-op too. */
+ * takes the depthwise 3x3 one after it as a post-op too. Squeeze-and-excite is a pooling primitive, two
+ * convolutions and a product in place. */
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,10 @@ static const char *append_activation(const bench_stage *s, dnnl_post_ops_t ops) 
             break;
         case BENCH_SILU: TRY(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_swish, 1, 0)); break;
         case BENCH_GELU: TRY(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_gelu_erf, 0, 0)); break;
+        case BENCH_HARD_SIGMOID:
+            TRY(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_hardsigmoid, 1.f / 6, 0.5f));
+            break;
+        case BENCH_SIGMOID: TRY(dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_logistic, 0, 0)); break;
         default: break;
     }
     return NULL;
@@ -137,11 +142,26 @@ static const char *convolution(runner *r, const bench_stage *s, dnnl_memory_desc
     return NULL;
 }
 
-/* Stage `index` of the chain, and with it the next one where `fused`; reads x. */
-static const char *add_layer(runner *r, const bench_chain *c, int64_t index, int fused, float *x) {
-    const bench_stage *s = &c->stages[index], *end = s + fused;
+/* The primitive of a description, which it consumes, as one more layer with no argument yet. */
+static const char *add_primitive(runner *r, dnnl_primitive_desc_t pd, const char *suffix) {
     layer *l = &r->layers[r->count++];
-    int last = index + fused + 1 == c->count;
+    const char *name = "?";
+    dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name);
+    size_t used = strlen(r->kernels);
+    snprintf(r->kernels + used, sizeof(r->kernels) - used, "%s%s%s", used ? ", " : "", name, suffix);
+    TRY(dnnl_primitive_create(&l->primitive, pd));
+    return NULL;
+}
+
+static void *image_memory(const_dnnl_memory_desc_t desc) {
+    return aligned_alloc(64, (dnnl_memory_desc_get_size(desc) + 63) / 64 * 64);
+}
+
+/* Stage `s`, and with it the next one where `fused`; reads x, writes the chain's output if it is the last. */
+static const char *add_layer(runner *r, const bench_chain *c, const bench_stage *s, int fused, float *x) {
+    const bench_stage *end = s + fused;
+    layer *l = &r->layers[r->count];
+    int last = end + 1 == c->stages + c->count;
     dnnl_memory_desc_t x_desc, s_desc, y_desc;
     dnnl_primitive_attr_t attr;
     dnnl_primitive_desc_t pd;
@@ -152,16 +172,9 @@ static const char *add_layer(runner *r, const bench_chain *c, int64_t index, int
     if (!error) error = make_attr(s, fused ? end : NULL, last && c->residual ? y_desc : NULL, &attr);
     if (!error) error = convolution(r, s, x_desc, s_desc, attr, &pd);
     if (error) return error;
-    TRY(dnnl_primitive_create(&l->primitive, pd));
-    const char *name = "?";
-    dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name);
-    size_t used = strlen(r->kernels);
-    snprintf(r->kernels + used, sizeof(r->kernels) - used, "%s%s%s", used ? ", " : "", name,
-             fused ? " + dw" : "");
-
-    size_t bytes = dnnl_memory_desc_get_size(y_desc);
-    if (!last) l->between = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    error = attach_weights(r, l, s, pd, 0);
+    error = add_primitive(r, pd, fused ? " + dw" : "");
+    if (!last) l->between = image_memory(y_desc);
+    if (!error) error = attach_weights(r, l, s, pd, 0);
     if (!error && fused) error = attach_weights(r, l, end, pd, DNNL_ARG_ATTR_POST_OP_DW);
     if (!error) error = attach(r, l, DNNL_ARG_SRC, x_desc, x);
     if (!error) error = attach(r, l, DNNL_ARG_DST, y_desc, last ? c->y : l->between);
@@ -175,6 +188,57 @@ static const char *add_layer(runner *r, const bench_chain *c, int64_t index, int
     dnnl_memory_desc_destroy(s_desc);
     dnnl_memory_desc_destroy(y_desc);
     return error;
+}
+
+/* The mean of every image and channel of what `s` gives. */
+static const char *add_mean(runner *r, const bench_chain *c, const bench_stage *s, float *x) {
+    layer *l = &r->layers[r->count];
+    dnnl_dims_t window = {s->out_h, s->out_w}, strides = {1, 1}, none = {0, 0};
+    dnnl_memory_desc_t x_desc, y_desc;
+    dnnl_primitive_desc_t pd;
+    const char *error = image_desc(c->batch, s->out_channels, s->out_h, s->out_w, &x_desc);
+    if (!error) error = image_desc(c->batch, s->out_channels, 1, 1, &y_desc);
+    if (error) return error;
+    TRY(dnnl_pooling_forward_primitive_desc_create(&pd, r->engine, dnnl_forward_inference,
+                                                   dnnl_pooling_avg_exclude_padding, x_desc, y_desc, strides,
+                                                   window, none, none, none, NULL));
+    error = add_primitive(r, pd, "");
+    l->between = image_memory(y_desc);
+    if (!error) error = attach(r, l, DNNL_ARG_SRC, x_desc, x);
+    if (!error) error = attach(r, l, DNNL_ARG_DST, y_desc, l->between);
+    dnnl_primitive_desc_destroy(pd);
+    dnnl_memory_desc_destroy(x_desc);
+    dnnl_memory_desc_destroy(y_desc);
+    return error;
+}
+
+/* x, which is what `s` gives, times its factors, in place. */
+static const char *add_product(runner *r, const bench_chain *c, const bench_stage *s, float *x,
+                               const float *factors) {
+    layer *l = &r->layers[r->count];
+    dnnl_memory_desc_t x_desc, factor_desc;
+    dnnl_primitive_desc_t pd;
+    const char *error = image_desc(c->batch, s->out_channels, s->out_h, s->out_w, &x_desc);
+    if (!error) error = image_desc(c->batch, s->out_channels, 1, 1, &factor_desc);
+    if (error) return error;
+    TRY(dnnl_binary_primitive_desc_create(&pd, r->engine, dnnl_binary_mul, x_desc, factor_desc, x_desc,
+                                          NULL));
+    error = add_primitive(r, pd, "");
+    if (!error) error = attach(r, l, DNNL_ARG_SRC_0, x_desc, x);
+    if (!error) error = attach(r, l, DNNL_ARG_SRC_1, factor_desc, factors);
+    if (!error) error = attach(r, l, DNNL_ARG_DST, x_desc, x);
+    dnnl_primitive_desc_destroy(pd);
+    dnnl_memory_desc_destroy(x_desc);
+    dnnl_memory_desc_destroy(factor_desc);
+    return error;
+}
+
+/* Scales x, which is what `s` gives. */
+static const char *add_gate(runner *r, const bench_chain *c, const bench_stage *s, float *x) {
+    const char *error = add_mean(r, c, s, x);
+    for (int k = 0; k < 2 && !error; k++)
+        error = add_layer(r, c, &c->gate[k], 0, r->layers[r->count - 1].between);
+    return error ? error : add_product(r, c, s, x, r->layers[r->count - 1].between);
 }
 
 /* oneDNN's depthwise post-op: 3x3, stride 1 or 2, after a 1x1 convolution; the block goes on behind it. */
@@ -195,7 +259,6 @@ static int limit_isa(const char *isa) {
 }
 
 const char *bench_prepare(const bench_chain *c, void **handle) {
-    if (c->gate) return "oneDNN: the chain has no squeeze-and-excite";
     if (!limit_isa(c->isa)) return "oneDNN: cannot limit the instruction set";
     runner *r = calloc(1, sizeof(*r));
     const char *error = NULL;
@@ -206,10 +269,11 @@ const char *bench_prepare(const bench_chain *c, void **handle) {
     float *x = c->x;
     for (int64_t i = 0; i < c->count && !error;) {
         int fused = can_fuse(c, i);
-        error = add_layer(r, c, i, fused, x);
+        error = add_layer(r, c, &c->stages[i], fused, x);
         x = r->layers[r->count - 1].between;
         any_fused |= fused;
         i += 1 + fused;
+        if (c->gate && i + 1 == c->count && !error) error = add_gate(r, c, &c->stages[i - 1], x);
     }
     if (!error && c->fuse && !any_fused) error = "nothing to fuse";
     if (error)
