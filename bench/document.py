@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
-from bench import networks, tables
+from bench import measure, networks, tables
 from bench.limits import best_isa
 from bench.peers import PEERS, is_ours
 from bench.schema import Results
@@ -164,9 +165,11 @@ def _command(settings: Mapping[str, object], peers: Sequence[str]) -> str:
         assert isinstance(values, Iterable)
         return [str(value) for value in values]
 
-    words = ["python -m bench run"]
+    method = asdict(measure.QUICK)
+    quick = all(settings.get(name) == value for name, value in method.items() if name != "cold_bytes")
+    words = ["python -m bench run --quick" if quick else "python -m bench run"]
     for option, defaults, values in (
-        ("network", list(networks.NETWORKS), chosen("network")),
+        ("network", ["classic"] if quick else list(networks.NETWORKS), chosen("network")),
         ("ops", list(networks.OPS), chosen("ops")),
         ("peers", list(PEERS), list(peers)),
         ("threads", ["1"], chosen("threads")),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
-from bench import networks, tables
+from bench import measure, networks, tables
 from bench.peers import PEERS
 from bench.schema import Results
 from bench_fakes.results import LIMITS, results, row
@@ -163,6 +164,8 @@ def cold() -> Results:
 
 def avx2() -> Results:
     found = results([row("dwconv@avx2", 10.0), row("onednn@avx2", 15.0), row("litert", 16.0)])
+    del found.peers["missing"]
+    found.settings |= asdict(measure.QUICK)
     found.settings |= {"ops": ["depthwise"], "threads": [1], "match": ["56x56"], "network": ["classic"]}
     return found
 
@@ -191,7 +194,8 @@ def test_further_results_have_a_section_each(tmp_path: Path) -> None:
     assert "Held to one instruction set: dwconv@avx2, onednn@avx2; at their own choice: litert." in forced
     assert "| depthwise | 1 | **1.50** | in 1 of 1 |" in forced
     assert "| onednn@avx2 | 1 | 1.50 |" in forced
-    assert '--match "56x56"' in forced
+    command = 'run --quick --ops depthwise --peers dwconv@avx2,onednn@avx2,litert --match "56x56"'
+    assert f"    python -m bench {command}\n" in forced
 
 
 def test_a_further_result_without_dwconv_is_refused(tmp_path: Path) -> None:
