@@ -139,7 +139,8 @@ def _made(results: Results, name: str, found: Found) -> Iterable[str]:
     if settings.get("cold_bytes"):
         yield (
             "Every sample is a single call after the caches were evicted, with two reads of the clock and "
-            "cold code in it: to be compared with each other only."
+            "cold code in it: to be compared with each other only. Slopes (`*`, of libraries that reorder at "
+            "both ends of a network) are of layers whose input was just written: they are half warm."
         )
     free = [peer for peer in measured if "@" not in peer]
     if len(free) < len(measured):
