@@ -68,11 +68,11 @@ DWC_HIDDEN int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes);
 typedef struct dwc_dw_call dwc_dw_call;
 typedef struct dwc_mm_call dwc_mm_call;
 
-/* A row of an instruction set's kernel table: operation, kernel shape and stride -> function, tile.
- * Sizes of 0 match anything. Rows are searched from first to last. */
 /* `kernel` of a row for 3x3 windows with a dilation (then with stride 1) or a multiplier. */
 enum { DWC_ROLLS = -3 };
 
+/* A row of an instruction set's kernel table: operation, kernel shape and stride -> function, tile.
+ * Sizes of 0 match anything. Rows are searched from first to last. */
 typedef struct dwc_kernel {
     dwconv_operation operation; /* DWCONV_DEPTHWISE or DWCONV_CONV (which serves pointwise too) */
     dwconv_dtype dtype;
