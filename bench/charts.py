@@ -69,6 +69,7 @@ def draw(results: Results, folder: Path) -> list[Picture]:
 
 def _speedups(found: list[tables.Group], mine: str, on: str) -> tuple[Any, str]:
     import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
 
     ops = list(dict.fromkeys(group.first.op for group in found))
     peers = [p for p in tables.peers(r for g in found for r in g.rows.values()) if not is_ours(p)]
@@ -87,7 +88,7 @@ def _speedups(found: list[tables.Group], mine: str, on: str) -> tuple[Any, str]:
     axes.set_xticks(ticks, [op.replace("_", " ") for op in ops])
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel("time of the library / time of dwconv")
-    handles = [plt.Rectangle((0, 0), 1, 1, color=_style(peer)[0]) for peer in peers]
+    handles = [Rectangle((0, 0), 1, 1, color=_style(peer)[0]) for peer in peers]
     figure.legend(handles, peers, frameon=False, loc="outside lower center", ncols=4)
     title = "How many times faster dwconv is than each library"
     axes.set_title(f"{title}\n", fontsize=11)
@@ -139,12 +140,12 @@ def _roofline(found: list[tables.Group], mine: str | None, on: str) -> tuple[Any
 
     figure, axes = plt.subplots(figsize=(9, 5.2), layout="constrained")
     for peer in tables.peers(r for g in found for r in g.rows.values()):
-        rows = [row for g in found if (row := g.rows.get(peer)) and row.gflops]
+        marks = [(row, row.gflops) for g in found if (row := g.rows.get(peer)) and row.gflops]
         if is_ours(peer) and peer != mine:
             continue
         color, marker = _style(peer)
         size, layer, alpha = (24, 3, 1) if peer == mine else (14, 2, 0.7)
-        points = [row.flops / row.bytes for row in rows], [row.gflops for row in rows]
+        points = [row.flops / row.bytes for row, _ in marks], [gflops for _, gflops in marks]
         axes.scatter(
             *points, s=size, c=color, marker=marker, zorder=layer, alpha=alpha, linewidths=0, label=peer
         )

@@ -28,8 +28,8 @@ def markdown(
     `also` are further results by the names of their files, of whole or partial runs: one section for each.
     """
     also = also or {}
-    found, mine = _found(results), tables.ours(results.rows)
-    distinct = tables.blocks_first(tables.distinct(found))
+    found, mine = tables.ordered(results.rows), tables.ours(results.rows)
+    distinct = tables.distinct(found)
     parts = ["# Performance", "", *_introduction(results, source, list(also)), ""]
     if mine:
         parts += ["## Who is faster", "", *_standings(distinct, mine), ""]
@@ -106,18 +106,12 @@ def _introduction(results: Results, source: str, also: Sequence[str]) -> Iterabl
     )
 
 
-def _found(results: Results) -> list[tables.Group]:
-    """Network after network, the blocks of each before its layers."""
-    parts = tables.split(tables.groups(results.rows), "network").values()
-    return [group for part in parts for group in tables.blocks_first(part)]
-
-
 def _section(name: str, results: Results) -> Iterable[str]:
     """ValueError if dwconv is not in it."""
-    found, mine = _found(results), tables.ours(results.rows)
+    found, mine = tables.ordered(results.rows), tables.ours(results.rows)
     if not mine:
         raise ValueError(f"{name}: dwconv was not measured")
-    distinct = tables.blocks_first(tables.distinct(found))
+    distinct = tables.distinct(found)
     yield from (f"## {title(results)}", "", *_made(results, name, found), "")
     yield from (*_standings(distinct, mine), "", *_speedups(results, distinct, mine), "")
     yield from ("### Where dwconv loses", "", *_losses(distinct, mine, _MOST_LOSSES_BESIDES), "")

@@ -170,8 +170,8 @@ def visit(
                 # What the first call took is only known of the first visit.
                 if row.status != "ok" or (crew.threads, peer) not in rows:
                     rows[crew.threads, peer] = row
-    for key, samples in added.items():
-        measurement.samples.setdefault(key, []).append(samples)
+    for series, samples in added.items():
+        measurement.samples.setdefault(series, []).append(samples)
     measurement.rows = rows
     for (threads, peer), row in rows.items():
         timings = {

@@ -17,7 +17,7 @@ from bench.stats import NOISY
 
 
 def render(results: Results, pictures: Sequence[Picture] = ()) -> str:
-    found, mine = tables.groups(results.rows), tables.ours(results.rows)
+    found, mine = tables.ordered(results.rows), tables.ours(results.rows)
     template = Template(Path(__file__).with_name("page.html").read_text())
     return template.substitute(
         machine=escape(_machine(results)),

@@ -56,6 +56,12 @@ def blocks_first(found: Iterable[Group]) -> list[Group]:
     return sorted(found, key=lambda g: BLOCKS.index(g.first.op) if g.first.op in BLOCKS else len(BLOCKS))
 
 
+def ordered(rows: Iterable[Row]) -> list[Group]:
+    """Network after network, the blocks of each before its layers: the order of every report."""
+    parts = split(groups(rows), "network").values()
+    return [group for part in parts for group in blocks_first(part)]
+
+
 def peers(rows: Iterable[Row]) -> list[str]:
     """Those with a row, in order of measurement."""
     return list(dict.fromkeys(row.peer for row in rows))
@@ -181,8 +187,8 @@ def split(found: Iterable[Group], *fields: str) -> dict[tuple[Any, ...], list[Gr
 
 
 def distinct(found: Iterable[Group]) -> list[Group]:
-    """Every workload once, however many networks hold it: what means over all networks are taken of."""
-    return list({(g.first.op, g.first.shape, g.first.threads): g for g in found}.values())
+    """Every workload once, however many networks hold it, blocks first: what means over all are taken of."""
+    return blocks_first({(g.first.op, g.first.shape, g.first.threads): g for g in found}.values())
 
 
 def peer_details(described: dict[str, Any]) -> str:

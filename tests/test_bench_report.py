@@ -218,6 +218,21 @@ def test_blocks_come_before_layers() -> None:
     assert headings == ["separable", "inverted residual", "conv", "depthwise", "pointwise"]
 
 
+def test_page_and_charts_have_blocks_first_too(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from bench import charts, page
+
+    found = full()
+    text = page.render(found)
+    cards = re.findall(r'<div class="card"><span class="soft">(\D*?)</span>', text)
+    assert cards == ["separable", "inverted residual", "depthwise", "pointwise", "conv"]
+    sections = re.findall(r"<summary>mobilenet_v1, ([a-z ]*), 1 thread</summary>", text)
+    assert sections == ["separable", "conv", "depthwise", "pointwise"]
+    figure, _ = charts._speedups(tables.distinct(tables.groups(found.rows)), "dwconv", "1 thread")
+    ops = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert ops == ["separable", "inverted residual", "depthwise", "pointwise", "conv"]
+
+
 def test_a_gate_belongs_to_its_block() -> None:
     """EfficientNet-B0 as blocks: a first layer, 16 blocks, a last layer and the classifier."""
     _, totals = tables.whole_networks(tables.groups(full().rows), "dwconv")
