@@ -40,6 +40,7 @@ def markdown(
         parts += ["## Where dwconv loses", "", *_losses(distinct, mine, _MOST_LOSSES), ""]
         parts += ["## Network by network", "", *_by_network(results, found, mine), ""]
     parts += _networks(found, mine)
+    parts += _memory(found, mine)
     for name, further in also.items():
         parts += _section(name, further)
     parts += ["## First call and memory", "", *_costs(results), ""]
@@ -246,6 +247,34 @@ def _networks(found: Found, mine: str | None) -> Iterable[str]:
     yield from _header("network", "threads", *columns)
     for (network, threads), total in totals.items():
         yield _row(network, threads, *(f"{total[p] / 1e3:.2f}" if p in total else "" for p in columns))
+    yield ""
+
+
+def _memory(found: Found, mine: str | None) -> Iterable[str]:
+    by_network = {
+        key: memory
+        for key, part in tables.split(found, "network", "threads").items()
+        if mine and (memory := tables.block_memory(part, mine))
+    }
+    if not by_network:
+        return
+    yield "## Memory of blocks"
+    yield ""
+    yield (
+        "What the blocks of a network need at most beside input and output, in KB: dwconv's scratch, and the "
+        "feature maps between the layers where these are computed one after another. The ratio is the "
+        "geometric mean over all blocks of scratch to such maps. Scratch grows with the threads and, but for "
+        "a squeeze-and-excite, not with the height of the image: for the smallest images it is more than the "
+        "maps. The peak counts input and output as well, in MB, each of the block that needs most."
+    )
+    yield ""
+    head = "maps between", "of", "ratio", "less in", "peak as blocks", "peak as layers"
+    yield from _header("network", "threads", "scratch", *head)
+    for (network, threads), memory in by_network.items():
+        kilobytes = f"{memory.scratch / 1e3:.0f}", f"{memory.between / 1e3:.0f}", memory.largest.shape
+        less = f"{memory.mean:.2f}", f"{memory.less} of {memory.count}"
+        peaks = f"{memory.with_maps / 1e6:.2f}", f"{memory.as_layers / 1e6:.2f}"
+        yield _row(network, threads, *kilobytes, *less, *peaks)
     yield ""
 
 

@@ -205,7 +205,14 @@ def _whom_to_ask(measurement: Measurement, crew: Crew, only_noisy: bool) -> list
 def _prepare(workload: Workload, crew: Crew, peer: str, folder: str) -> Row:
     version = str(crew.described[peer].get("version", ""))
     head = (workload.network, workload.op, workload.shape, workload.count, crew.threads, peer, version)
-    row = Row(*head, flops=workload.flops, bytes=workload.bytes)
+    row = Row(
+        *head,
+        flops=workload.flops,
+        bytes=workload.bytes,
+        map_bytes=workload.map_bytes,
+        between_bytes=workload.between_bytes,
+        layers_bytes=workload.layers_bytes,
+    )
     answer = crew.ask(peer, "prepare", key="call", folder=folder)
     row.status = answer.pop("status")
     for name, value in answer.items():

@@ -38,6 +38,11 @@ class Row:
     version: str
     flops: int  # needed: two per tap on the image
     bytes: int  # that must move once
+    # Feature maps: input and output; at most at once, where stages are computed one after another, of those
+    # between the stages and of all.
+    map_bytes: int = 0
+    between_bytes: int = 0
+    layers_bytes: int = 0
     status: str = "ok"
     correct: bool = False
     error: float | None = None  # against the reference, as a share of its largest magnitude
@@ -50,6 +55,7 @@ class Row:
     slope_us: float | None = None  # per layer in a chain of them: without the reorders at its ends
     first_call_us: float | None = None  # preparing and the first run
     peak_bytes: int | None = None  # memory that both took at most, beyond what the worker had already
+    scratch_bytes: int | None = None  # beside input, output and weights, in every call; null: not known
     gflops: float | None = None
     roofline_us: float | None = None  # no machine with these limits can be faster
     roofline_share: float | None = None  # roofline_us / best_us

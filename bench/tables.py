@@ -214,6 +214,46 @@ def costs(rows: Iterable[Row]) -> dict[str, tuple[float, float]]:
     }
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What blocks take beside weights, in bytes: as one operation with scratch, and as layers.
+
+    `scratch` and `between` are the most that is needed beside input and output, `with_maps` and `as_layers`
+    the most with them; each is of the block that takes most, `largest` the one of `between`. In `less` of
+    `count` blocks, scratch is less than the maps between layers; `mean` is the geometric mean of the ratio.
+    """
+
+    count: int
+    less: int
+    mean: float
+    scratch: int
+    between: int
+    with_maps: int
+    as_layers: int
+    largest: Row
+
+
+def block_memory(found: Iterable[Group], mine: str) -> Memory | None:
+    """None without a block whose scratch is known."""
+    blocks = [
+        (row, row.scratch_bytes)
+        for group in found
+        if group.first.op in BLOCKS and (row := group.rows.get(mine)) and row.scratch_bytes is not None
+    ]
+    if not blocks:
+        return None
+    return Memory(
+        len(blocks),
+        sum(scratch < row.between_bytes for row, scratch in blocks),
+        geometric_mean([scratch / row.between_bytes for row, scratch in blocks]),
+        max(scratch for _, scratch in blocks),
+        max(row.between_bytes for row, _ in blocks),
+        max(row.map_bytes + scratch for row, scratch in blocks),
+        max(row.layers_bytes for row, _ in blocks),
+        max((row for row, _ in blocks), key=lambda row: row.between_bytes),
+    )
+
+
 def levels(
     limits: dict[str, Any], caches: dict[str, int], cores: str
 ) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -54,6 +54,7 @@ class Worker:
             "error": min(error, sys.float_info.max),
             "correct": correct,
             "kernels": runner.kernels,
+            "scratch_bytes": runner.scratch_bytes,
         }
 
     def renew(self, key: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ are pixels, counts are exact integers.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -151,6 +152,31 @@ class Workload:
     def bytes(self) -> int:
         """Memory that must move once."""
         return self.read_bytes + self.write_bytes
+
+    @property
+    def map_bytes(self) -> int:
+        """Input and output."""
+        maps = self._maps()
+        return maps[0] + maps[-1]
+
+    @property
+    def between_bytes(self) -> int:
+        """Feature maps between stages that are computed one after another: the most that exist at once."""
+        inner = [0, *self._maps()[1:-1], 0]
+        return max(map(sum, itertools.pairwise(inner)))
+
+    @property
+    def layers_bytes(self) -> int:
+        """As between_bytes, with input and output; the input goes once it is read, or is added at the end."""
+        maps = self._maps()
+        first, *later = map(sum, itertools.pairwise(maps))
+        return max(first, *(both + maps[0] * self.residual for both in later), 0)
+
+    def _maps(self) -> list[int]:
+        """Bytes of the input and of the output of every stage."""
+        channels = [self.stages[0].in_channels, *(stage.out_channels for stage in self.stages)]
+        sizes = zip(self.sizes(), channels, strict=True)
+        return [FLOAT_BYTES * self.batch * height * width * c for (height, width), c in sizes]
 
     @property
     def shape(self) -> str:

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
-from bench import measure, placement
+from bench import measure, networks, placement
 from bench.machine import usable_cpus
 from bench.peers import PEERS, WITH_VARIANTS, is_ours, peer_class
 from bench.schema import Row
 from bench.workloads import Stage, Workload
+from dwconv import explain
+from dwconv.engine import create_plan
 
 if not hasattr(signal, "SIGSTOP"):
     pytest.skip("the benchmark needs POSIX signals", allow_module_level=True)
@@ -303,6 +305,22 @@ def test_every_installed_peer_computes_the_reference(name: str) -> None:
             expected = ("ok", "unsupported") if name == "onednn-fused" else ("ok",)
             assert row.status in expected, (workload.op, row.message, row.error)
         assert "ok" in statuses
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_scratch_is_what_the_plan_asks_for(threads: int) -> None:
+    block = next(w for w in networks.expand("mobilenet_v2", ("blocks",)) if "56x56 24>144>24" in w.shape)
+    if threads > len(usable_cpus()):
+        pytest.skip("too few cores")
+    with measure.Crew(["dwconv", "onednn"], threads, replace(SHORT, timeout=120)) as crew:
+        rows = measure.visit(measure.Measurement(block), [crew], lambda workload, threads: None)
+    operation, x = explain.parse(["inverted_residual", "56", "56", "24", "144", "24", "3", "1"])
+    plan = create_plan(operation)
+    if plan is None or "dwconv" not in crew.peers:
+        pytest.skip("no extension, or no compiler")
+    found = {row.peer: row.scratch_bytes for row in rows}
+    assert found["dwconv"] == -(-plan.scratch_size(x, threads) // 64) * 64
+    assert found.get("onednn") is None
 
 
 def test_names_of_peers() -> None:

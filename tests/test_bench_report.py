@@ -233,6 +233,21 @@ def test_page_and_charts_have_blocks_first_too(tmp_path: Path) -> None:
     assert ops == ["separable", "inverted residual", "depthwise", "pointwise", "conv"]
 
 
+def test_memory_of_blocks_is_told_by_network() -> None:
+    from bench import document
+
+    block = {"op": "separable", "layers_bytes": 5_000_000}
+    rows = [
+        row("dwconv", 1.0, "small", map_bytes=1000, between_bytes=1000, scratch_bytes=4000, **block),
+        row("dwconv", 1.0, "large", map_bytes=3_000_000, between_bytes=16000, scratch_bytes=1000, **block),
+        row("onednn", 1.0, "large", map_bytes=3_000_000, between_bytes=16000, **block),
+        row("dwconv", 1.0, "a layer", scratch_bytes=64),
+    ]
+    text = document.markdown(results(rows)).split("## Memory of blocks")[1].split("##")[0]
+    assert "| classic | 1 | 4 | 16 | large | 0.50 | 1 of 2 | 3.00 | 5.00 |" in text
+    assert "Memory of blocks" not in document.markdown(results(rows[2:]))
+
+
 def test_a_gate_belongs_to_its_block() -> None:
     """EfficientNet-B0 as blocks: a first layer, 16 blocks, a last layer and the classifier."""
     _, totals = tables.whole_networks(tables.groups(full().rows), "dwconv")

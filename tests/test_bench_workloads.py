@@ -144,6 +144,20 @@ def test_bytes_count_every_array_once() -> None:
     assert workload.bytes == 4 * (x + w + b + y)
 
 
+def test_memory_of_layers_counts_the_maps_that_exist_at_once() -> None:
+    """Of 56x56 24>144>24 +x: while depthwise runs, both wide maps and the input that is added later."""
+    (block,) = (w for w in networks.expand("classic", ("blocks",)) if w.shape.startswith("56x56 24>144>24"))
+    thin, wide = 56 * 56 * 24 * 4, 56 * 56 * 144 * 4
+    assert (block.map_bytes, block.between_bytes) == (2 * thin, 2 * wide)
+    assert block.layers_bytes == 2 * wide + thin
+    assert replace(block, residual=False).layers_bytes == 2 * wide
+    (pair,) = (w for w in networks.expand("classic", ("blocks",)) if w.shape.startswith("112x112 32>64"))
+    assert (pair.map_bytes, pair.between_bytes) == (3 * 112 * 112 * 32 * 4, 112 * 112 * 32 * 4)
+    assert pair.layers_bytes == 3 * 112 * 112 * 32 * 4
+    (layer,) = networks.expand("mobilenet_v1", ("conv",))
+    assert (layer.between_bytes, layer.layers_bytes) == (0, layer.map_bytes)
+
+
 def test_chains_only_where_the_output_fits_the_input() -> None:
     same = Workload("test", (Stage("depthwise", 8, 8, (3, 3)),), 6, 6)
     chain = same.chain(4)

@@ -33,6 +33,7 @@ class Runner:
     kernels: str = ""
     release: Callable[[], None] = lambda: None
     keep: tuple[object, ...] = ()  # what the library reads without owning it
+    scratch_bytes: int | None = None  # that a run needs beside input, output and weights; None: not known
 
 
 class Peer(Protocol):

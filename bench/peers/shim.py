@@ -46,6 +46,8 @@ def load(library: Path) -> ctypes.CDLL:
     shim.bench_release.argtypes = [ctypes.c_void_p]
     shim.bench_release.restype = None
     shim.bench_kernels.argtypes = [ctypes.c_void_p]
+    shim.bench_scratch.argtypes = [ctypes.c_void_p]
+    shim.bench_scratch.restype = ctypes.c_int64
     for function in (shim.bench_prepare, shim.bench_run, shim.bench_kernels):
         function.restype = ctypes.c_char_p
     return shim
@@ -72,7 +74,9 @@ def prepare(shim: ctypes.CDLL, problem: Problem, threads: int, isa: str = "", fu
     def release() -> None:
         shim.bench_release(handle)
 
-    return Runner(run, y.copy, shim.bench_kernels(handle).decode(), release, keep=(x, y, problem))
+    kernels, scratch = shim.bench_kernels(handle).decode(), shim.bench_scratch(handle)
+    known = scratch if scratch >= 0 else None
+    return Runner(run, y.copy, kernels, release, keep=(x, y, problem), scratch_bytes=known)
 
 
 def _stages(problem: Problem) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-/* What the shims share: a chain of NHWC convolutions as bench/peers/shim.py lays it out, and the four
+/* What the shims share: a chain of NHWC convolutions as bench/peers/shim.py lays it out, and the
  * functions of a shim. A shim runs its library n times without leaving C, so that libraries are compared
  * and not the ways to call them from Python. */
 #ifndef BENCH_CHAIN_H
@@ -47,5 +47,7 @@ BENCH_API const char *bench_run(void *handle, int64_t loops);
 BENCH_API void bench_release(void *handle);
 /* Which kernels the library chose; lives until bench_release. */
 BENCH_API const char *bench_kernels(void *handle);
+/* Bytes that a run needs beside input, output and weights; -1 where the library does not say. */
+BENCH_API int64_t bench_scratch(void *handle);
 
 #endif

@@ -189,3 +189,5 @@ void bench_release(void *handle) {
 }
 
 const char *bench_kernels(void *handle) { return ((runner *)handle)->kernels; }
+
+int64_t bench_scratch(void *handle) { return (int64_t)((runner *)handle)->scratch_bytes; }

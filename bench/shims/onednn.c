@@ -307,3 +307,8 @@ void bench_release(void *handle) {
 }
 
 const char *bench_kernels(void *handle) { return ((runner *)handle)->kernels; }
+
+int64_t bench_scratch(void *handle) {
+    (void)handle; /* primitives allocate theirs themselves */
+    return -1;
+}
