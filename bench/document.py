@@ -39,7 +39,7 @@ def markdown(
     if mine:
         parts += ["## Where dwconv loses", "", *_losses(distinct, mine, _MOST_LOSSES), ""]
         parts += ["## Network by network", "", *_by_network(results, found, mine), ""]
-    parts += _networks(found, mine)
+    parts += _networks(found, mine, "##")
     parts += _memory(found, mine)
     for name, further in also.items():
         parts += _section(name, further)
@@ -82,9 +82,9 @@ NETWORKS_LEGEND = (
 )
 _LEGEND = (
     "Microseconds per call; in brackets the share of the roofline. `~` marks a figure that is uncertain by "
-    f"more than {NOISY:.0%}, `*` the slope over a chain of layers: the time per layer of a library that "
-    "reorders its activations at both ends of a network. The fastest of a line is bold. Empty: the library "
-    "cannot express it."
+    f"more than {NOISY:.0%}, `*` the slope over a chain of layers: the time per layer without what happens "
+    "at both ends of a network, where some libraries reorder activations. The fastest of a line is bold. "
+    "Empty: the library cannot express it."
 )
 
 
@@ -108,15 +108,26 @@ def _introduction(results: Results, source: str, also: Sequence[str]) -> Iterabl
 
 
 def _section(name: str, results: Results) -> Iterable[str]:
-    """ValueError if dwconv is not in it."""
+    """Summaries, and below a fold every measurement. ValueError if dwconv is not in it."""
     found, mine = tables.ordered(results.rows), tables.ours(results.rows)
     if not mine:
         raise ValueError(f"{name}: dwconv was not measured")
     distinct = tables.distinct(found)
     yield from (f"## {title(results)}", "", *_made(results, name, found), "")
     yield from (*_standings(distinct, mine), "", *_speedups(results, distinct, mine), "")
+    if results.settings.get("cold_bytes"):
+        yield "The same by single calls, which for some libraries hold reorders at both ends."
+        yield from ("", *_speedups(results, distinct, mine, single_calls=True), "")
     yield from ("### Where dwconv loses", "", *_losses(distinct, mine, _MOST_LOSSES_BESIDES), "")
-    yield from ("### Measurements", "", _LEGEND, "", *_measurements(found, "####"))
+    if len(tables.split(found, "network")) > 1:
+        yield from ("### Network by network", "", *_by_network(results, found, mine), "")
+    if not results.settings.get(
+        "cold_bytes"
+    ):  # a network finds what its layers wrote, and its own code, warm
+        yield from _networks(found, mine, "###")
+    yield from ("### Measurements", "", _LEGEND, "")
+    yield f"<details><summary>{len(found)} lines</summary>"
+    yield from ("", *_measurements(found, "####"), "</details>", "")
 
 
 def _made(results: Results, name: str, found: Found) -> Iterable[str]:
@@ -134,8 +145,8 @@ def _made(results: Results, name: str, found: Found) -> Iterable[str]:
     if settings.get("cold_bytes"):
         yield (
             "Every sample is a single call after the caches were evicted, with two reads of the clock and "
-            "cold code in it: to be compared with each other only. Slopes (`*`, of libraries that reorder at "
-            "both ends of a network) are of layers whose input was just written: they are half warm."
+            "cold code in it: to be compared with each other only. Slopes (`*`) are of layers whose input "
+            "was just written, which makes them half warm."
         )
     free = [peer for peer in measured if "@" not in peer]
     if len(free) < len(measured):
@@ -147,10 +158,9 @@ def _made(results: Results, name: str, found: Found) -> Iterable[str]:
         ops = ", ".join(dict.fromkeys(_plain(group.first.op) for group in tables.blocks_first(found)))
         count = len({(group.first.network, group.first.op, group.first.shape) for group in found})
         wanted = sum(len(networks.expand(network)) for network in networks.NETWORKS)
-        yield (
-            f"It is a part of a full run, {count} of {wanted} workloads: networks {networks_in}; operations "
-            f"{ops}; libraries {', '.join(measured)}."
-        )
+        part = f"{count} of {wanted} workloads: networks {networks_in}; operations {ops}"
+        part = f"all {count} workloads" if count == wanted else part
+        yield f"It is a part of a full run, {part}; libraries {', '.join(measured)}."
 
 
 def _command(settings: Mapping[str, object], peers: Sequence[str]) -> str:
@@ -193,14 +203,14 @@ def _standings(found: Found, mine: str) -> Iterable[str]:
             )
 
 
-def _speedups(results: Results, found: Found, mine: str) -> Iterable[str]:
+def _speedups(results: Results, found: Found, mine: str, single_calls: bool = False) -> Iterable[str]:
     ops = list(dict.fromkeys(group.first.op for group in found))
-    yield "Against each, in geometric mean over what both can run:"
-    yield ""
+    if not single_calls:
+        yield from ("Against each, in geometric mean over what both can run:", "")
     yield from _header("library", "threads", *map(_plain, ops))
     for (threads,), part in tables.split(found, "threads").items():
         for peer in tables.peers(results.rows):
-            means = tables.mean_speedups(part, mine, peer)
+            means = tables.mean_speedups(part, mine, peer, single_calls)
             if peer != mine and means:
                 yield _row(peer, threads, *(f"{means[op]:.2f}" if op in means else "" for op in ops))
 
@@ -236,11 +246,11 @@ def _by_network(results: Results, found: Found, mine: str) -> Iterable[str]:
             yield _row(*head, *(f"{mean:.2f}" if mean else "" for mean in means))
 
 
-def _networks(found: Found, mine: str | None) -> Iterable[str]:
+def _networks(found: Found, mine: str | None, level: str) -> Iterable[str]:
     columns, totals = tables.whole_networks(found, mine)
     if not totals:
         return
-    yield "## Whole networks"
+    yield f"{level} Whole networks"
     yield ""
     yield NETWORKS_LEGEND
     yield ""

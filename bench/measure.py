@@ -159,7 +159,7 @@ def visit(
     with tempfile.TemporaryDirectory(prefix="dwconv-bench-") as folder:
         folders = {"call": _write(workload, Path(folder) / "call")}
         chain = workload.chain(CHAIN)
-        if chain and any(peer_class(peer)[0].reorders for crew in crews for peer in crew.peers):
+        if chain and any(_takes_chains(crew, peer) for crew in crews for peer in crew.peers):
             folders["chain"] = _write(chain, Path(folder) / "chain")
         for crew in crews:
             peers = _whom_to_ask(measurement, crew, only_noisy)
@@ -183,6 +183,11 @@ def visit(
             _fill(row, timings["call"], timings.get("chain"), limits(workload, threads))
     compare_peers(list(rows.values()), is_ours)
     return list(rows.values())
+
+
+def _takes_chains(crew: Crew, peer: str) -> bool:
+    """Whoever reorders. In a cold run everybody: inside a chain, input was just written, and is not cold."""
+    return crew.settings.cold_bytes > 0 or peer_class(peer)[0].reorders
 
 
 def _write(workload: Workload, folder: Path) -> str:
@@ -226,7 +231,7 @@ def _sample(crew: Crew, rows: dict[str, Row], folders: dict[str, str]) -> dict[t
     """The samples of all peers whose row is fine; their libraries are left without the workload."""
     timed = [(peer, "call") for peer, row in rows.items() if row.status == "ok"]
     for peer, _ in list(timed):
-        if "chain" in folders and peer_class(peer)[0].reorders:
+        if "chain" in folders and _takes_chains(crew, peer):
             answer = crew.ask(peer, "prepare", key="chain", folder=folders["chain"])
             if answer["status"] == "ok" and answer["correct"]:
                 timed.append((peer, "chain"))

@@ -79,11 +79,21 @@ def ours(rows: Iterable[Row]) -> str | None:
     return next((peer for peer in peers(rows) if is_ours(peer)), None)
 
 
-def mean_speedups(found: Sequence[Group], mine: str, other: str) -> dict[str, float]:
-    """Geometric mean of the other's time / our time, per operation, over what both could run."""
+def mean_speedups(
+    found: Sequence[Group], mine: str, other: str, single_calls: bool = False
+) -> dict[str, float]:
+    """Geometric mean of the other's time / our time, per operation, over what both could run.
+
+    `single_calls`: of calls of a single layer, where otherwise a slope may be the better figure.
+    """
+
+    def time(group: Group, peer: str) -> float | None:
+        row = group.rows.get(peer)
+        return row.min_us if row and single_calls else group.best_us(peer)
+
     ratios: dict[str, list[float]] = {}
     for group in found:
-        a, b = group.best_us(mine), group.best_us(other)
+        a, b = time(group, mine), time(group, other)
         if a and b:
             ratios.setdefault(group.first.op, []).append(b / a)
     return {op: geometric_mean(values) for op, values in ratios.items()}

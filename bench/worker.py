@@ -69,18 +69,14 @@ class Worker:
     def sample(self, key: str, samples: int, seconds: float, cold_bytes: int = 0) -> dict[str, Any]:
         """Microseconds per call, `samples` times over at least `seconds` each; after one call to warm up.
 
-        cold_bytes > 0: instead, single calls, each after walking over that many bytes.
+        cold_bytes > 0: instead, single calls, each after reading that many bytes of other memory.
         """
         runner = self.runners[key]
-        if cold_bytes:
-            return {"us": [self._cold(runner, cold_bytes) for _ in range(samples)]}
-        if key not in self.loops:
-            self.loops[key] = _calibrate(runner, seconds)
-        loops = self.loops[key]
-        if loops:
-            runner.run(max(1, loops // 4))
-        loops, times = max(1, loops), []
+        loops = 1 if cold_bytes else self._warm_up(key, seconds)
+        times = []
         for _ in range(samples):
+            if cold_bytes:
+                self._evict(cold_bytes)
             start = time.perf_counter()
             runner.run(loops)
             times.append((time.perf_counter() - start) / loops * 1e6)
@@ -98,24 +94,32 @@ class Worker:
     def describe(self) -> dict[str, Any]:
         return self.peer.describe()
 
-    def _cold(self, runner: Runner, size: int) -> float:
-        if self.evictor is None or self.evictor.nbytes != size:
-            self.evictor = np.zeros(size, np.uint8)
-        self._evict()
-        start = time.perf_counter()
-        runner.run(1)
-        return (time.perf_counter() - start) * 1e6
+    def _warm_up(self, key: str, seconds: float) -> int:
+        """The calls that fill a sample, some of them made."""
+        runner = self.runners[key]
+        if key not in self.loops:
+            self.loops[key] = _calibrate(runner, seconds)
+        loops = self.loops[key]
+        if loops:
+            runner.run(max(1, loops // 4))
+        return max(1, loops)
 
-    def _evict(self) -> None:
-        """Walks over the memory on every core of this worker: the inner caches are each core's own."""
-        assert self.evictor is not None
+    def _evict(self, size: int) -> None:
+        """Reads other memory on every core of this worker: the inner caches are each core's own.
+
+        Written to, it makes the same call take now as long and now half of it, even if the lines of its
+        tensors were flushed besides; after reading three times the outer cache, minimum and median agree to
+        a tenth.
+        """
+        if self.evictor is None or self.evictor.nbytes != size:
+            self.evictor = np.ones(size // 8, np.int64)
         if not hasattr(os, "sched_setaffinity"):
-            self.evictor += 1
+            self.evictor.max()
             return
         cpus = os.sched_getaffinity(0)
         for cpu in cpus:
             os.sched_setaffinity(0, [cpu])
-            self.evictor += 1
+            self.evictor.max()
         os.sched_setaffinity(0, cpus)
 
 

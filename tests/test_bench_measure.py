@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
 from bench import measure, networks, placement
 from bench.machine import usable_cpus
-from bench.peers import PEERS, WITH_VARIANTS, is_ours, peer_class
+from bench.peers import PEERS, WITH_VARIANTS, Runner, is_ours, peer_class
 from bench.schema import Row
+from bench.worker import Worker
 from bench.workloads import Stage, Workload
 from dwconv import explain
 from dwconv.engine import create_plan
@@ -155,6 +157,35 @@ def test_no_worker_outlives_its_crew() -> None:
 def test_cold_samples_are_single_calls(crew: measure.Crew) -> None:
     crew.settings = replace(SHORT, cold_bytes=1 << 20)
     assert run(crew)["fine"].status == "ok"
+
+
+def test_caches_are_evicted_before_every_cold_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(Worker, "_evict", lambda self, size: happened.append(f"evict {size}"))
+    worker = Worker(peer_class("bench_fakes.peer")[0]("", 1))
+    worker.runners["call"] = Runner(lambda loops: happened.append(f"run {loops}"), lambda: np.zeros(1))
+    assert len(worker.sample("call", samples=2, seconds=1, cold_bytes=64)["us"]) == 2
+    assert happened == ["evict 64", "run 1"] * 2
+    # What takes longer than ten samples' time is called once.
+    assert len(worker.sample("call", samples=2, seconds=0, cold_bytes=64)["us"]) == 1
+
+
+def test_eviction_reads_as_much_as_it_is_told() -> None:
+    worker = Worker(peer_class("bench_fakes.peer")[0]("", 1))
+    worker._evict(1 << 16)
+    assert worker.evictor is not None
+    assert worker.evictor.nbytes == 1 << 16
+    assert worker.evictor.all()  # memory that was never written to is one page, however large
+
+
+@pytest.mark.parametrize("crew", [["fine"]], indirect=True)
+def test_in_a_cold_run_chains_are_measured_of_everybody(crew: measure.Crew) -> None:
+    """In a chain input was just written; who reorders has no other fair figure, so that all need this one."""
+    for cold_bytes, keys in ((0, {"call"}), (1 << 16, {"call", "chain"})):
+        crew.settings = replace(SHORT, cold_bytes=cold_bytes)
+        measurement = measure.Measurement(LAYER)
+        measure.visit(measurement, [crew], lambda workload, threads: 1.0)
+        assert {key for _, _, key in measurement.samples} == keys
 
 
 # ---- rounds and visits ------------------------------------------------------------------------

@@ -39,6 +39,13 @@ def test_tables_say_who_wins_and_where_dwconv_loses(measured: Results) -> None:
     assert tables.network_totals(found) == {("classic", 1): totals}
 
 
+def test_single_calls_are_compared_without_slopes() -> None:
+    found = tables.groups([row("dwconv", 10.0, slope_us=8.0), row("onednn", 40.0, slope_us=4.0)])
+    assert tables.mean_speedups(found, "dwconv", "onednn") == {"depthwise": pytest.approx(0.5)}
+    alone = tables.mean_speedups(found, "dwconv", "onednn", single_calls=True)
+    assert alone == {"depthwise": pytest.approx(4)}
+
+
 def test_a_network_has_no_total_where_a_layer_is_missing(measured: Results) -> None:
     measured.rows.append(row("onednn", None, "another"))
     measured.rows.append(row("dwconv", 1.0, "another"))
@@ -189,8 +196,13 @@ def test_further_results_have_a_section_each(tmp_path: Path) -> None:
     assert re.findall(r"^\| .*? \| (a block|loss \d+) ", lost, re.MULTILINE) == [
         "a block", *(f"loss {i}" for i in range(10, 1, -1)),
     ]  # fmt: skip
-    assert "#### mobilenet_v2, inverted residual, 1 thread" in made
+    assert "The same by single calls" in made
+    assert "| mobilenet_v2 | inverted residual | 1 | **0.50** | 0 of 1 |" in made
+    folded = made.split("<details><summary>13 lines</summary>")[1].split("</details>")[0]
+    assert "#### mobilenet_v2, inverted residual, 1 thread" in folded
     forced = sections["Forced AVX2"]
+    assert "The same by single calls" not in forced
+    assert "Network by network" not in forced
     assert "Held to one instruction set: dwconv@avx2, onednn@avx2; at their own choice: litert." in forced
     assert "| depthwise | 1 | **1.50** | in 1 of 1 |" in forced
     assert "| onednn@avx2 | 1 | 1.50 |" in forced
