@@ -15,7 +15,9 @@
  * OpenMP's threads wait for the next call by spinning, some milliseconds long, and a parallel region then costs 0.7 us, or
  * 3 us in the slower of two states of that machine, so that two threads begin to win at 2 or at 6 us. Of a caller's pool
  * nothing is known; waking a thread that sleeps takes some 10 us. */
+#ifndef DWC_SERIAL_NANOSECONDS
 #define DWC_SERIAL_NANOSECONDS 5e3
+#endif
 #define DWC_SERIAL_NANOSECONDS_IN_POOL 15e3
 
 /* 50 multiply-adds and 10 floats (40 bytes) per nanosecond: a core of 3.7 GHz with two 256-bit multiply-adds per cycle
@@ -49,6 +51,30 @@ int dwc_worker_count(const dwconv_threads *threads, double nanoseconds) {
     return dwconv_has_openmp() && !in_forked_child() ? threads->count : 1;
 }
 
+#ifdef _OPENMP
+/* Items are shared out in runs, one for every worker and the same in every call of a shape, so that a worker finds in its
+ * caches what it wrote in the call before; whoever is done takes from the others. */
+enum { MOST_RUNS = 64, CACHE_LINE = 64 };
+
+typedef struct run {
+    int64_t next, end;
+    char apart[CACHE_LINE - 2 * sizeof(int64_t)];
+} run;
+
+static void work_through(run *runs, int count, int worker, dwconv_task task, void *context) {
+    for (int i = 0; i < count; i++) {
+        run *r = &runs[(worker + i) % count];
+        for (;;) {
+            int64_t item;
+#pragma omp atomic capture
+            item = r->next++;
+            if (item >= r->end) break;
+            task(context, item, worker);
+        }
+    }
+}
+#endif
+
 void dwc_parallel(const dwconv_threads *threads, int workers, int64_t items, dwconv_task task,
                   void *context) {
     if (workers <= 1 || items <= 1) {
@@ -60,7 +86,11 @@ void dwc_parallel(const dwconv_threads *threads, int workers, int64_t items, dwc
         return;
     }
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(workers) schedule(dynamic, 1)
-    for (int64_t i = 0; i < items; i++) task(context, i, omp_get_thread_num());
+    run runs[MOST_RUNS];
+    const int count = workers < MOST_RUNS ? workers : MOST_RUNS;
+    for (int i = 0; i < count; i++)
+        runs[i] = (run){.next = items * i / count, .end = items * (i + 1) / count};
+#pragma omp parallel num_threads(workers)
+    work_through(runs, count, omp_get_thread_num(), task, context);
 #endif
 }
