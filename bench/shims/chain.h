@@ -5,6 +5,7 @@
 #define BENCH_CHAIN_H
 
 #include <stdint.h>
+#include <stdlib.h>
 
 typedef enum bench_op { BENCH_DEPTHWISE, BENCH_POINTWISE, BENCH_CONV } bench_op;
 
@@ -37,6 +38,16 @@ typedef struct bench_chain {
     const char *isa; /* NULL: the best */
     float *x, *y;    /* dense, aligned to 64 bytes */
 } bench_chain;
+
+/* Memory for the outputs of stages but the last: two places in turn, as a network's memory plan has them. */
+static inline void bench_between(const bench_chain *c, void *places[2]) {
+    size_t most = 0;
+    for (const bench_stage *s = c->stages; s + 1 < c->stages + c->count; s++) {
+        size_t bytes = (size_t)(c->batch * s->out_h * s->out_w * s->out_channels) * sizeof(float);
+        if (bytes > most) most = bytes;
+    }
+    for (int i = 0; i < 2 && most; i++) places[i] = aligned_alloc(64, (most + 63) / 64 * 64);
+}
 
 #define BENCH_API __attribute__((visibility("default")))
 #define BENCH_STAGES 16

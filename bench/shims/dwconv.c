@@ -10,6 +10,7 @@ typedef struct runner {
     int count;
     dwconv_plan *plans[BENCH_STAGES];
     dwconv_tensor tensors[BENCH_STAGES + 1];
+    void *between[2];
     void *scratch;
     size_t scratch_bytes;
     dwconv_threads threads;
@@ -128,15 +129,18 @@ static dwconv_status add_memory(runner *r, const bench_chain *c) {
     const bench_stage *s = c->stages;
     r->tensors[0] = (dwconv_tensor){
         .data = c->x, .batch = c->batch, .height = s->in_h, .width = s->in_w, .channels = s->in_channels};
+    if (r->count > 1) bench_between(c, r->between);
     for (int i = 0; i < r->count; i++) {
         const dwconv_tensor *x = &r->tensors[i];
         int64_t in[4] = {x->batch, x->height, x->width, x->channels}, out[4];
         dwconv_status status = dwconv_output_shape(r->plans[i], in, out);
         if (status != DWCONV_OK) return status;
-        size_t bytes = (size_t)(out[0] * out[1] * out[2] * out[3]) * sizeof(float);
-        void *data = i + 1 < r->count ? aligned_alloc(64, (bytes + 63) / 64 * 64) : c->y;
-        r->tensors[i + 1] = (dwconv_tensor){
-            .data = data, .batch = out[0], .height = out[1], .width = out[2], .channels = out[3]};
+        size_t bytes;
+        r->tensors[i + 1] = (dwconv_tensor){.data = i + 1 < r->count ? r->between[i % 2] : c->y,
+                                            .batch = out[0],
+                                            .height = out[1],
+                                            .width = out[2],
+                                            .channels = out[3]};
         status = dwconv_scratch_size(r->plans[i], in, r->threads.count, &bytes);
         if (status != DWCONV_OK) return status;
         if (bytes > r->scratch_bytes) r->scratch_bytes = bytes;
@@ -183,7 +187,7 @@ const char *bench_run(void *handle, int64_t loops) {
 void bench_release(void *handle) {
     runner *r = handle;
     for (int i = 0; i < r->count; i++) dwconv_plan_destroy(r->plans[i]);
-    for (int i = 1; i < r->count; i++) free(r->tensors[i].data);
+    for (int i = 0; i < 2; i++) free(r->between[i]);
     free(r->scratch);
     free(r);
 }

@@ -14,7 +14,7 @@ typedef struct layer {
     dnnl_memory_t memories[6];
     dnnl_exec_arg_t args[6];
     int arg_count;
-    void *between; /* this layer's output, if another layer follows */
+    void *factors; /* this layer's output, if it is part of a gate */
 } layer;
 
 typedef struct runner {
@@ -22,6 +22,7 @@ typedef struct runner {
     dnnl_stream_t stream;
     int count;
     layer layers[BENCH_STAGES];
+    void *between[2]; /* outputs of layers outside gates, if another layer follows */
     char kernels[512];
 } runner;
 
@@ -157,11 +158,12 @@ static void *image_memory(const_dnnl_memory_desc_t desc) {
     return aligned_alloc(64, (dnnl_memory_desc_get_size(desc) + 63) / 64 * 64);
 }
 
-/* Stage `s`, and with it the next one where `fused`; reads x, writes the chain's output if it is the last. */
-static const char *add_layer(runner *r, const bench_chain *c, const bench_stage *s, int fused, float *x) {
+/* Stage `s`, and with it the next one where `fused`; reads x, writes y, or memory of its own for NULL. */
+static const char *add_layer(runner *r, const bench_chain *c, const bench_stage *s, int fused, float *x,
+                             float *y) {
     const bench_stage *end = s + fused;
     layer *l = &r->layers[r->count];
-    int last = end + 1 == c->stages + c->count;
+    int adds = y == c->y && c->residual;
     dnnl_memory_desc_t x_desc, s_desc, y_desc;
     dnnl_primitive_attr_t attr;
     dnnl_primitive_desc_t pd;
@@ -169,16 +171,16 @@ static const char *add_layer(runner *r, const bench_chain *c, const bench_stage 
     const char *error = image_desc(c->batch, s->in_channels, s->in_h, s->in_w, &x_desc);
     if (!error) error = image_desc(c->batch, s->out_channels, s->out_h, s->out_w, &s_desc);
     if (!error) error = image_desc(c->batch, end->out_channels, end->out_h, end->out_w, &y_desc);
-    if (!error) error = make_attr(s, fused ? end : NULL, last && c->residual ? y_desc : NULL, &attr);
+    if (!error) error = make_attr(s, fused ? end : NULL, adds ? y_desc : NULL, &attr);
     if (!error) error = convolution(r, s, x_desc, s_desc, attr, &pd);
     if (error) return error;
     error = add_primitive(r, pd, fused ? " + dw" : "");
-    if (!last) l->between = image_memory(y_desc);
+    if (!y) y = l->factors = image_memory(y_desc);
     if (!error) error = attach_weights(r, l, s, pd, 0);
     if (!error && fused) error = attach_weights(r, l, end, pd, DNNL_ARG_ATTR_POST_OP_DW);
     if (!error) error = attach(r, l, DNNL_ARG_SRC, x_desc, x);
-    if (!error) error = attach(r, l, DNNL_ARG_DST, y_desc, last ? c->y : l->between);
-    if (!error && last && c->residual) {
+    if (!error) error = attach(r, l, DNNL_ARG_DST, y_desc, y);
+    if (!error && adds) {
         int post_op = s->activation != BENCH_IDENTITY;
         error = attach(r, l, DNNL_ARG_ATTR_MULTIPLE_POST_OP(post_op) | DNNL_ARG_SRC_1, y_desc, c->x);
     }
@@ -203,9 +205,9 @@ static const char *add_mean(runner *r, const bench_chain *c, const bench_stage *
                                                    dnnl_pooling_avg_exclude_padding, x_desc, y_desc, strides,
                                                    window, none, none, none, NULL));
     error = add_primitive(r, pd, "");
-    l->between = image_memory(y_desc);
+    l->factors = image_memory(y_desc);
     if (!error) error = attach(r, l, DNNL_ARG_SRC, x_desc, x);
-    if (!error) error = attach(r, l, DNNL_ARG_DST, y_desc, l->between);
+    if (!error) error = attach(r, l, DNNL_ARG_DST, y_desc, l->factors);
     dnnl_primitive_desc_destroy(pd);
     dnnl_memory_desc_destroy(x_desc);
     dnnl_memory_desc_destroy(y_desc);
@@ -237,8 +239,8 @@ static const char *add_product(runner *r, const bench_chain *c, const bench_stag
 static const char *add_gate(runner *r, const bench_chain *c, const bench_stage *s, float *x) {
     const char *error = add_mean(r, c, s, x);
     for (int k = 0; k < 2 && !error; k++)
-        error = add_layer(r, c, &c->gate[k], 0, r->layers[r->count - 1].between);
-    return error ? error : add_product(r, c, s, x, r->layers[r->count - 1].between);
+        error = add_layer(r, c, &c->gate[k], 0, r->layers[r->count - 1].factors, NULL);
+    return error ? error : add_product(r, c, s, x, r->layers[r->count - 1].factors);
 }
 
 /* oneDNN's depthwise post-op: 3x3, stride 1 or 2, after a 1x1 convolution; the block goes on behind it. */
@@ -267,12 +269,15 @@ const char *bench_prepare(const bench_chain *c, void **handle) {
         error = "oneDNN: no CPU engine";
     int any_fused = 0;
     float *x = c->x;
+    bench_between(c, r->between);
     for (int64_t i = 0; i < c->count && !error;) {
         int fused = can_fuse(c, i);
-        error = add_layer(r, c, &c->stages[i], fused, x);
-        x = r->layers[r->count - 1].between;
+        float *y = r->between[x == r->between[0]];
         any_fused |= fused;
         i += 1 + fused;
+        if (i == c->count) y = c->y;
+        error = add_layer(r, c, &c->stages[i - 1 - fused], fused, x, y);
+        x = y;
         if (c->gate && i + 1 == c->count && !error) error = add_gate(r, c, &c->stages[i - 1], x);
     }
     if (!error && c->fuse && !any_fused) error = "nothing to fuse";
@@ -299,8 +304,9 @@ void bench_release(void *handle) {
         layer *l = &r->layers[i];
         if (l->primitive) dnnl_primitive_destroy(l->primitive);
         for (int k = 0; k < l->arg_count; k++) dnnl_memory_destroy(l->memories[k]);
-        free(l->between);
+        free(l->factors);
     }
+    for (int i = 0; i < 2; i++) free(r->between[i]);
     if (r->stream) dnnl_stream_destroy(r->stream);
     if (r->engine) dnnl_engine_destroy(r->engine);
     free(r);
