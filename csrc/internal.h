@@ -107,6 +107,7 @@ typedef struct dwc_depthwise_stage {
     int64_t in_channels, multiplier, channels; /* channels = in_channels * multiplier */
     int64_t group; /* pixels whose channels are packed side by side into one row of vectors */
     dwconv_activation activation;
+    float low, high; /* the clamp that kernels store with; infinities if the activation is none */
     const dwc_kernel *kernel;
     /* Per vector of channels: bias, lane indices if multiplier > 1, then kernel_h * kernel_w vectors. */
     const float *weights;

@@ -1,4 +1,5 @@
 /* Descriptor -> checked geometry -> chosen kernels -> packed weights. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,11 +77,14 @@ static dwc_depthwise_stage depthwise_stage(const dwconv_depthwise_desc *d) {
     dwconv_window window = d->window;
     if (window.kernel_h == 1) window.dilation_h = 1; /* a single tap is as good without */
     if (window.kernel_w == 1) window.dilation_w = 1;
+    const int clip = d->activation.kind == DWCONV_CLIP;
     return (dwc_depthwise_stage){.window = window,
                                  .in_channels = d->channels,
                                  .multiplier = d->multiplier,
                                  .channels = d->channels * d->multiplier,
-                                 .activation = d->activation};
+                                 .activation = d->activation,
+                                 .low = clip ? d->activation.a : -INFINITY,
+                                 .high = clip ? d->activation.b : INFINITY};
 }
 
 static dwc_matmul_stage pointwise_stage(const dwconv_pointwise_desc *p) {

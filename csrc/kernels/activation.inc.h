@@ -1,4 +1,4 @@
-/* Activations on one vector, and the epilogue that stores a tile of results. Included once per suffix.
+/* Activations on one vector, and of what a tile has stored. Included once per suffix.
  *
  * NaN in gives NaN out: every clamp has its data in the second operand of min and max.
  * Polynomials: fit_activation.py. Largest errors over all float32 (tests/test_numerics.py): at most 4 ULP
@@ -121,17 +121,18 @@ INLINE V(vec) V(gelu_tanh)(V(vec) x) {
 
 INLINE V(vec) V(sixth)(V(vec) x) { return V(clamp)(x + V(set1)(3.0f), 0.0f, 6.0f) * V(set1)(1.0f / 6.0f); }
 
-/* Activates `rows` rows of `vectors` vectors, `step` floats apart, in place. Every activation has a loop of its own:
- * the vectors overlap in the pipeline, and what to do is asked once. Rows are the inner loop, the longer one in a
- * tile. */
-NOINLINE void V(activate)(float *results, int rows, int vectors, int64_t step, const dwconv_activation *act) {
-    float *const end = results + rows * step;
-#define EACH(...)                                       \
-    for (int64_t v = 0; v < vectors; v++)               \
-        for (float *p = results; p != end; p += step) { \
-            const V(vec) x = V(load)(p + v * V(lanes)); \
-            V(store)(p + v * V(lanes), __VA_ARGS__);    \
-        }                                               \
+/* Activates `rows` rows of `count` vectors in place; vectors are `step` floats apart, rows `row_step`. Every activation
+ * has a loop of its own: the vectors overlap in the pipeline, and what to do is asked once. */
+NOINLINE void V(activate)(float *y, int count, int64_t step, int64_t rows, int64_t row_step,
+                          const dwconv_activation *act) {
+#define EACH(...)                                    \
+    for (; rows > 0; rows--, y += row_step) {        \
+        float *p = y;                                \
+        for (int i = 0; i < count; i++, p += step) { \
+            const V(vec) x = V(load)(p);             \
+            V(store)(p, __VA_ARGS__);                \
+        }                                            \
+    }                                                \
     break
     switch (act->kind) {
         case DWCONV_LEAKY_RELU: EACH(V(select)(x < V(set1)(0.0f), x * V(set1)(act->a), x));
@@ -145,18 +146,4 @@ NOINLINE void V(activate)(float *results, int rows, int vectors, int64_t step, c
         default: EACH(V(clamp)(x, act->a, act->b));
     }
 #undef EACH
-}
-
-/* The general end of a row of outputs: `count` vectors, `step` floats apart in y; the first `lanes` of each are
- * stored. Kernels call it when their own end, clamp and store whole vectors, does not do. */
-NOINLINE void V(finish)(float *results, int count, float *y, int64_t step, int lanes,
-                        const dwconv_activation *act) {
-    V(activate)(results, count, 1, V(lanes), act);
-    for (int i = 0; i < count; i++) {
-        const V(vec) v = V(load)(results + i * V(lanes));
-        if (lanes < V(lanes))
-            V(store_n)(y + i * step, v, lanes);
-        else
-            V(store)(y + i * step, v);
-    }
 }

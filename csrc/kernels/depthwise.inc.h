@@ -15,10 +15,14 @@
         const float *x = c->x - c->ring_first * c->x_row + s->x + c->channel_begin;                   \
         float *y = c->y + s->y + c->channel_begin;                                                    \
         int64_t left = c->channel_end - c->channel_begin;                                             \
-        for (; left >= V(lanes); left -= V(lanes), x += V(lanes), y += V(lanes), w += block) WHOLE;   \
+        for (; left >= V(lanes); left -= V(lanes), x += V(lanes), y += V(lanes), w += block) {        \
+            WHOLE;                                                                                    \
+            V(dw_finish)(s, y, V(lanes));                                                             \
+        }                                                                                             \
         for (; left > 0; left -= TAIL(lanes), x += TAIL(lanes), y += TAIL(lanes), w += TAIL(lanes)) { \
             const int lanes = left < TAIL(lanes) ? (int)left : TAIL(lanes);                           \
             REST;                                                                                     \
+            TAIL(dw_finish)(s, y, lanes);                                                             \
         }                                                                                             \
     }
 
@@ -34,6 +38,7 @@
         for (; left > 0; left -= V(lanes), x += V(lanes), y += V(lanes), w += block) { \
             const int lanes = left < V(lanes) ? (int)left : V(lanes);                  \
             EACH;                                                                      \
+            V(dw_finish)(s, y, lanes);                                                 \
         }                                                                              \
     }
 
@@ -62,6 +67,7 @@
             const int lanes = left < V(lanes) ? (int)left : V(lanes);                    \
             const int in_lanes = (int)((channel + lanes - 1) / multiplier - first + 1);  \
             EACH;                                                                        \
+            V(dw_finish)(s, y, lanes);                                                   \
         }                                                                                \
     }
 

@@ -77,7 +77,7 @@ INLINE void V(roll_rows)(const dw_strip *s, int64_t first, const float *x, float
     }
 #define ROLL_STORE(A)                           \
     {                                           \
-        V(dw_store)(s, y, A, lanes, T, WHOLE);  \
+        V(dw_store)(s, y, A, lanes, T, 1, WHOLE);  \
         y += y_row;                             \
     }
 #define ROLL_EACH(...) UNROLL for (int t = 0; t < T; t++) { __VA_ARGS__; }
@@ -165,7 +165,7 @@ INLINE void V(dw_roll_group)(const dw_strip *s, int64_t channel, const float *we
             } else if (bottom) {
                 ROLL_GROUP(bottom, now, now, 4)
             }
-            V(dw_store)(s, y + g * V(lanes), now, V(lanes), T, 1);
+            V(dw_store)(s, y + g * V(lanes), now, V(lanes), T, 1, 1);
         }
     }
 #undef ROLL_GROUP

@@ -29,7 +29,8 @@ static void dw_grouped(const dw_strip *s) {
             const float *w = c->stage->weights + rest.channel_begin / V(lanes) * c->stage->block;
             group = left < DW_GROUP ? (int)left : DW_GROUP;
             V(dw_roll_group)(s, rest.channel_begin, w, group, DW_WIDE);
-            rest.channel_begin += group * V(lanes);
+            for (int g = 0; g < group; g++, rest.channel_begin += V(lanes))
+                V(dw_finish)(s, c->y + s->y + rest.channel_begin, V(lanes));
         }
     }
     if (rest.channel_begin < rest.channel_end) {

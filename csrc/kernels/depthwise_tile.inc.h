@@ -63,24 +63,21 @@ INLINE void V(dw_tile_vector)(const dw_tile *c, int64_t x_offset, float *y, cons
     NO_UNROLL for (int i = head; i < KERNEL; i++) { DW_INPUT_ROW(0, ROWS) }
     NO_UNROLL for (int i = 0; i < head; i++) { DW_INPUT_ROW(ROWS - 1, ROWS) }
 #undef DW_INPUT_ROW
-    const dwconv_activation *act = c->activation;
-    if (act->kind == DWCONV_CLIP && (WHOLE || lanes == V(lanes))) {
-        const V(vec) low = V(set1)(act->a), high = V(set1)(act->b);
-        UNROLL for (int r = 0; r < ROWS; r++) {
-            if (r >= c->row_count) break;
-            float *out = y + r * c->y_row;
-            UNROLL for (int t = 0; t < COLUMNS; t++) {
-                V(in_order)(&out, &acc[r][t]);
-                V(store)(out, V(min)(high, V(max)(low, acc[r][t])));
-                out += c->y_pixel;
-            }
-        }
-        return;
-    }
-    float results[DW_TILE_ROWS][DW_TILE_COLUMNS][V(lanes)];
+    const dwc_depthwise_stage *stage = c->stage;
+    const V(vec) low = V(set1)(stage->low), high = V(set1)(stage->high);
     UNROLL for (int r = 0; r < ROWS; r++) {
-        UNROLL for (int t = 0; t < COLUMNS; t++) V(store)(results[r][t], acc[r][t]);
+        if (r >= c->row_count) break;
+        float *out = y + r * c->y_row;
+        UNROLL for (int t = 0; t < COLUMNS; t++) {
+            V(in_order)(&out, &acc[r][t]);
+            const V(vec) v = V(min)(high, V(max)(low, acc[r][t]));
+            if (WHOLE)
+                V(store)(out, v);
+            else
+                V(store_n)(out, v, lanes);
+            out += c->y_pixel;
+        }
     }
-    for (int r = 0; r < c->row_count; r++)
-        V(finish)(results[r][0], COLUMNS, y + r * c->y_row, c->y_pixel, lanes, act);
+    if (!LIKELY(stage->activation.kind == DWCONV_CLIP))
+        V(dw_activate)(y, COLUMNS, c->y_pixel, c->row_count, c->y_row, lanes, &stage->activation);
 }

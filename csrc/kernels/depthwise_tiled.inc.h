@@ -8,7 +8,7 @@ INLINE void dw_tile_run(const dw_tile *c, const int KERNEL, const int STRIDE, co
         float *y = c->y + i * COLUMNS * c->y_pixel;
         const float *w = c->weights;
         int64_t channel = 0;
-        for (; channel + V(lanes) <= c->channels; channel += V(lanes), w += c->block)
+        for (; channel + V(lanes) <= c->channels; channel += V(lanes), w += c->stage->block)
             V(dw_tile_vector)(c, x + channel, y + channel, w, V(lanes), KERNEL, STRIDE, ROWS, COLUMNS, EDGE,
                               1, V(lanes));
         for (; channel < c->channels; channel += TAIL(lanes), w += TAIL(lanes)) {
@@ -70,10 +70,9 @@ INLINE void dw_tile_row(const dwc_dw_call *c, const dw_shape *shape, int64_t oy,
                                  .first = {left * c->x_pixel, left * c->x_pixel},
                                  .row_count = count,
                                  .tiles = tiles,
+                                 .stage = c->stage,
                                  .weights = c->stage->weights + c->channel_begin / V(lanes) * c->stage->block,
-                                 .block = c->stage->block,
-                                 .channels = c->channel_end - c->channel_begin,
-                                 .activation = &c->stage->activation};
+                                 .channels = c->channel_end - c->channel_begin};
             arguments.first[(left + 1) % S] += c->x_pixel * (S - 1);
             (left || right ? shape->edge : shape->inner)(&arguments);
         }

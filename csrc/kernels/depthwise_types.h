@@ -20,9 +20,9 @@ typedef struct dw_tile {
         [2]; /* floats to the first column on the image, and to the first of the other parity if STRIDE is 2 */
     int row_count; /* rows to store, at most ROWS */
     int64_t tiles; /* how many tiles, COLUMNS apart */
+    const dwc_depthwise_stage *stage;
     const float *weights;
-    int64_t block, channels;
-    const dwconv_activation *activation;
+    int64_t channels;
 } dw_tile;
 
 /* A strip: up to T outputs of a row, walking down rows of a call, all its channels.

@@ -111,8 +111,8 @@ INLINE void V(window_rows)(const dw_strip *s, int64_t iy, const float *x, float 
         WINDOW_ROWS(2, kernel_h + row_stride)
     }
 #undef WINDOW_ROWS
-    V(dw_store)(s, y, acc0, lanes, T, WHOLE);
-    if (second) V(dw_store)(s, y + s->row_step * c->y_row, acc1, lanes, T, WHOLE);
+    V(dw_store)(s, y, acc0, lanes, T, 0, WHOLE);
+    if (second) V(dw_store)(s, y + s->row_step * c->y_row, acc1, lanes, T, 0, WHOLE);
 }
 
 /* A strip: pairs of output rows that share inputs. `x` is the place of row 0 of the image, were it in the ring. */

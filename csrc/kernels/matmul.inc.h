@@ -25,8 +25,8 @@ NOINLINE void mm_finish(const mm_part *p, float *y, const float *residual, int r
     const dwc_mm_call *c = p->call;
     float *y_half = y + vectors * V(lanes);
     if (c->activation.kind != DWCONV_CLIP) {
-        if (vectors) V(activate)(y, rows, vectors, c->y_pixel, &c->activation);
-        if (half) H(activate)(y_half, rows, 1, c->y_pixel, &c->activation);
+        if (vectors) V(activate)(y, rows, c->y_pixel, vectors, V(lanes), &c->activation);
+        if (half) H(activate)(y_half, rows, c->y_pixel, 1, 0, &c->activation);
     }
     for (; residual && rows > 0; rows--, y += c->y_pixel, residual += c->residual_pixel) {
         int v = 0;
@@ -39,7 +39,7 @@ NOINLINE void mm_finish(const mm_part *p, float *y, const float *residual, int r
 NOINLINE void mm_finish_partial(const mm_part *p, float *y, const float *residual, int rows, int width,
                                 float *results) {
     const dwc_mm_call *c = p->call;
-    V(activate)(results, (rows * width + V(lanes) - 1) / V(lanes), 1, V(lanes), &c->activation);
+    V(activate)(results, (rows * width + V(lanes) - 1) / V(lanes), V(lanes), 1, 0, &c->activation);
     for (int i = 0; i < rows; i++, results += width, y += c->y_pixel) {
         for (int n = 0; n < p->columns; n += V(lanes)) {
             const int lanes = p->columns - n < V(lanes) ? p->columns - n : V(lanes);

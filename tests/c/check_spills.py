@@ -53,7 +53,6 @@ class Allowed(NamedTuple):
     reason: str
 
 
-EPILOGUE = "the innermost loop is that over tiles, with the outputs of activations that call a function"
 PARTIAL = "an accumulator; partial vectors only, where the mask takes a register"
 ONE_TAP = "an accumulator of 14; strides above 2 and partial vectors"
 SPREAD = "accumulators; channel multipliers, where spreading a vector takes registers"
@@ -67,9 +66,7 @@ GELU = "constants: the loop of GELU's erf form has more of them than there are r
 ALLOWED = [
     Allowed("gcc", "avx2", "activate_y", 13, GELU),
     Allowed("gcc", "avx512", "activate_?", 1, GELU),
-    Allowed("gcc", "avx2", "dw_*_3_1", 8, EPILOGUE),
     Allowed("gcc", "avx2", "dw_edge_7_1", 6, EDGE),
-    Allowed("gcc", "neon", "dw_*_3_?", 8, EPILOGUE),
     Allowed("gcc", "avx512", "dw_roll_spread_1", 4, LANES),
     Allowed("clang", "avx2", "activate_y", 22, GELU),
     Allowed("clang", "avx512", "activate_?", 5, GELU),
