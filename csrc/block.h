@@ -5,7 +5,8 @@
  *     input rows --expand--> ring of expanded rows --depthwise--> chunk --project (+ input)--> output rows
  *
  * The ring keeps the rows that the next chunk needs again, so that no row of a band is expanded twice. Without
- * an expansion the depthwise stage reads the input itself.
+ * an expansion the depthwise stage reads the input itself. A band too wide for scratch is walked down several times,
+ * a part of its columns each time; inputs that two parts see are expanded for both.
  *
  * Two passes: the first one computes what depthwise gives for a whole image, in bands of rows or in slices of
  * channels; the second one projects it. Squeeze-and-excite needs its sums before the first pixel is scaled; and
@@ -27,6 +28,7 @@ typedef struct dwc_block {
     int passes;
     int keeps;                /* two passes: the first one's result stays, else the second one repeats it */
     int64_t bands, band_rows; /* of output rows */
+    int64_t columns;          /* of output, with which a band is walked down: all, or near-equal parts */
     int64_t slices, slice_channels; /* of the channels of depthwise: all, but in the first of two passes */
     int64_t parts, part_rows;       /* of the second of two passes, in rows of row_pixels */
     int64_t row_pixels; /* 1: a dense image is a column of single pixels, which parts cut anywhere */

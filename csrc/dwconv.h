@@ -362,11 +362,11 @@ typedef struct dwconv_cut {
     int64_t images;
     int64_t strips, strip_rows; /* of output rows; the last strip may have fewer */
     int64_t row_pixels;
-    int64_t blocks, block_channels;   /* of output channels; the last block may have fewer */
-    int64_t parts, part_pixels;       /* of an image in the second pass, else 0 */
-    int64_t chunk_rows;               /* separable, inverted residual: output rows per step; else 0 */
-    int64_t ring_rows, ring_channels; /* expanded rows that are kept; 0 without an expansion */
-    int64_t cache_bytes;              /* of the second level, that blocks are cut for; else 0 */
+    int64_t blocks, block_channels;    /* of output channels; the last block may have fewer */
+    int64_t parts, part_pixels;        /* of an image in the second pass, else 0 */
+    int64_t chunk_rows, chunk_columns; /* separable, inverted residual: outputs per step; else 0 */
+    int64_t ring_rows, ring_channels;  /* expanded rows that are kept; 0 without an expansion */
+    int64_t cache_bytes;               /* of the second level, that blocks are cut for; else 0 */
     int64_t kept_bytes; /* of the output of depthwise between two passes; 0: it is computed twice */
 } dwconv_cut;
 

@@ -172,6 +172,7 @@ struct dwc_mm_call {
     int64_t y_pixel;
     const float *residual; /* or NULL */
     int64_t residual_pixel;
+    int64_t prefetch; /* floats from a to pixels to ask for while these are worked on; 0: none */
     dwconv_activation activation;
 };
 
@@ -189,6 +190,7 @@ typedef struct dwc_matmul_rows {
     int64_t residual_row, residual_pixel;
     int64_t pad_top, pad_left;
     int64_t row_begin, row_end, column_begin, column_end;
+    int64_t prefetch_rows; /* how far ahead to fetch input that is not in the second-level cache */
 } dwc_matmul_rows;
 
 DWC_HIDDEN void dwc_run_matmul_rows(const dwc_matmul_rows *rows);

@@ -78,6 +78,7 @@ static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, i
                         .bias = s->bias + group * s->padded + r->column_begin,
                         .columns = r->column_end - r->column_begin,
                         .residual = residual,
+                        .prefetch = r->prefetch_rows * r->x_row,
                         .activation = s->activation};
     if (call.taps_y == 0 || call.taps_x == 0) { /* nothing but the bias: an empty tap, which reads nothing */
         call.taps_y = call.taps_x = 1;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from dwconv import cli, explain
@@ -64,6 +66,18 @@ def test_plan_tells_scratch_and_ring_of_blocks_only(isa: str) -> None:
     assert "ring of" in block["strip"]
     assert "ring" not in without_expansion["strip"]
     assert block["fused"].startswith("in one pass")
+
+
+@native
+def test_plan_tells_with_how_many_columns_a_wide_block_is_walked_down(isa: str) -> None:
+    with using(isa):
+        strip = facts("inverted_residual 512 512 24 144 24 3 1")["strip"]
+        narrow = facts("inverted_residual 56 56 24 144 24 3 1")["strip"]
+    found = re.fullmatch(r"2 rows of (\d+) columns at a time from a ring of 4 expanded rows: (.*)", strip)
+    assert found
+    assert 28 <= int(found[1]) < 512
+    assert found[2].startswith("two rows of all columns exceed")
+    assert "columns" not in narrow
 
 
 @native

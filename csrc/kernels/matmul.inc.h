@@ -176,6 +176,13 @@ INLINE void mm_run_panel(mm_part part, const mm_width *width) {
     }
 }
 
+/* Every panel asks for its share of the lines, so that they come in while panels are worked on. */
+NOINLINE void mm_prefetch(const dwc_mm_call *c, int64_t panel) {
+    const int64_t line = 64 / (int64_t)sizeof(float), panels = (c->columns + c->panel - 1) / c->panel;
+    const float *next = c->a + c->prefetch, *end = next + c->pixels * c->a_pixel;
+    NO_UNROLL for (next += panel * line; next < end; next += panels * line) __builtin_prefetch(next, 0, 2);
+}
+
 /* widths[u]: tiles of u panel units. Panels outside, pixels inside: a panel stays in the first-level
  * cache while the caller's block of pixels passes by. */
 INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths) {
@@ -183,6 +190,7 @@ INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths) {
     for (int64_t n = 0; n < c->columns; n += c->panel) {
         const int64_t columns = c->columns - n < c->panel ? c->columns - n : c->panel;
         const int64_t units = (columns + MM_UNIT - 1) / MM_UNIT, floats = units * MM_UNIT;
+        if (!LIKELY(c->prefetch == 0)) mm_prefetch(c, n / c->panel);
         mm_run_panel((mm_part){.call = c,
                                .a = c->a,
                                .w = c->weights + n * c->depth + c->w_first * floats,

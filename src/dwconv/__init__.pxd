@@ -143,7 +143,7 @@ cdef extern from "dwconv.h" nogil:
         double nanoseconds
         int workers, passes, together
         int64_t images, strips, strip_rows, row_pixels, blocks, block_channels, parts, part_pixels
-        int64_t chunk_rows, ring_rows, ring_channels, cache_bytes, kept_bytes
+        int64_t chunk_rows, chunk_columns, ring_rows, ring_channels, cache_bytes, kept_bytes
 
     const uint32_t DWCONV_FLUSH_DENORMAL_WEIGHTS
     const size_t DWCONV_ALIGNMENT

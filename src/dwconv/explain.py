@@ -163,9 +163,11 @@ def _block_facts(operation: Operation, cut: dict[str, Any], scratch: int) -> lis
     budget = min(cut["cache_bytes"], 1 << 20) // 8 * 5
     share = f"{budget // 1024} KB of {cache}"
     ring = f" from a ring of {cut['ring_rows']} expanded rows" if cut["ring_rows"] else ""
-    strip = f"{_count(cut['chunk_rows'], 'row')} at a time{ring}"
+    banded = cut["chunk_columns"] < cut["row_pixels"]
+    columns = f" of {cut['chunk_columns']} columns" if banded else ""
+    strip = f"{_count(cut['chunk_rows'], 'row')}{columns} at a time{ring}"
     if cut["passes"] == 1:
-        reason = f"at most 8, and within {share}"
+        reason = f"two rows of all columns exceed {share}" if banded else f"at most 8, and within {share}"
         if scratch > budget + 128:  # whole cache lines
             reason = f"a single row exceeds {share}"
         return [("fused", "in one pass: no layer's output leaves scratch"), ("strip", f"{strip}: {reason}")]

@@ -54,6 +54,20 @@ static const shape geometries[] = {
 };
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 
+/* Blocks so wide that bands are walked down with some of their columns at a time. */
+#define WIDE(e) .operation = DWCONV_INVERTED_RESIDUAL, .expanded = e
+static const shape wide_blocks[] = {
+    {WIDE(450), GEOMETRY(2, 5, 61, 3, 1, 3), WINDOW(3, 3, 1, 1, 1, 1) SAME}, /* a residual */
+    {WIDE(215), GEOMETRY(1, 7, 121, 5, 1, 17), WINDOW(5, 5, 2, 2, 1, 1) SAME},
+    {WIDE(300), GEOMETRY(1, 9, 77, 2, 1, 4), WINDOW(3, 3, 1, 1, 3, 3) SAME},
+    {WIDE(230), GEOMETRY(1, 6, 87, 4, 2, 5), WINDOW(4, 3, 1, 1, 1, 1) SAME},
+    {WIDE(80), GEOMETRY(1, 11, 187, 3, 1, 8),
+     WINDOW(9, 3, 1, 3, 1, 1) VALID}, /* the last columns see nothing */
+    {WIDE(600), GEOMETRY(1, 4, 20, 2, 1, 3), WINDOW(3, 3, 1, 1, 1, 1) PADS(1, 2, 40, 37)},
+    {.operation = DWCONV_SEPARABLE, GEOMETRY(1, 4, 125, 64, 11, 9), WINDOW(3, 5, 1, 1, 1, 1) VALID},
+};
+enum { WIDE_BLOCKS = sizeof wide_blocks / sizeof wide_blocks[0] };
+
 static const dwconv_activation activations[] = {
     {DWCONV_IDENTITY, 0, 0},     {DWCONV_RELU, 0, 0},          {DWCONV_RELU6, 0, 0},
     {DWCONV_CLIP, -0.5f, 0.75f}, {DWCONV_LEAKY_RELU, 0.2f, 0}, {DWCONV_HARD_SIGMOID, 0, 0},
@@ -86,16 +100,17 @@ static void specialise(shape *s, int variant) {
         s->squeezed = 1 + s->in_channels / 2 + variant;
 }
 
-/* Every geometry with every operation; activations and biases take turns. */
+/* Every geometry with every operation, then wide blocks; activations and biases take turns. */
 const shape *grid_shape(int index) {
     static shape s;
-    if (index >= GEOMETRIES * DWCONV_OPERATION_COUNT) return NULL;
-    s = geometries[index / DWCONV_OPERATION_COUNT];
-    s.operation = (dwconv_operation)(index % DWCONV_OPERATION_COUNT);
+    const int wide = index - GEOMETRIES * DWCONV_OPERATION_COUNT;
+    if (wide >= WIDE_BLOCKS) return NULL;
+    s = wide < 0 ? geometries[index / DWCONV_OPERATION_COUNT] : wide_blocks[wide];
+    if (wide < 0) s.operation = (dwconv_operation)(index % DWCONV_OPERATION_COUNT);
     s.activation = activations[index % ACTIVATIONS];
     s.gate = activations[(index / 2 + 5) % ACTIVATIONS];
     s.has_bias = index % 3 != 0;
-    specialise(&s, index / DWCONV_OPERATION_COUNT + (int)s.operation);
+    if (wide < 0) specialise(&s, index / DWCONV_OPERATION_COUNT + (int)s.operation);
     return &s;
 }
 

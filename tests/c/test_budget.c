@@ -64,27 +64,32 @@ static int64_t scratch_pixel(int64_t channels) {
     return channels < 64 ? channels : round_up(channels, 16) + 16;
 }
 
-/* What a block needs on one thread at most, for `rows` output rows at a time. */
-static int64_t block_bytes(const problem *p, int64_t rows) {
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* What a block needs on one thread at most, for so many outputs at a time. */
+static int64_t block_bytes(const problem *p, int64_t rows, int64_t columns) {
     const shape *s = &p->shape;
     const dwconv_window *w = &s->window;
-    const int64_t stride = w->stride_h ? w->stride_h : 1, dilation = w->dilation_h ? w->dilation_h : 1;
-    const int64_t seen = (rows - 1) * stride + (w->kernel_h - 1) * dilation + 1;
-    const int64_t ring_rows = seen < s->height ? seen : s->height;
+    const int64_t ring_rows = (rows - 1) * w->stride_h + (w->kernel_h - 1) * w->dilation_h + 1;
+    const int64_t ring_columns = (columns - 1) * w->stride_w + (w->kernel_w - 1) * w->dilation_w + 1;
     const int64_t hidden = s->expanded ? s->expanded : s->in_channels;
-    return 4 * (ring_rows * s->width * scratch_pixel(s->expanded) +
-                rows * p->output[2] * scratch_pixel(hidden * s->multiplier)) +
+    return 4 * (smaller(ring_rows, s->height) * smaller(ring_columns, s->width) * scratch_pixel(s->expanded) +
+                rows * columns * scratch_pixel(hidden * s->multiplier)) +
            128;
 }
 
 static void check_block_scratch(const problem *p, const dwconv_plan *plan) {
-    const int64_t most = p->output[1] < 8 ? p->output[1] : 8;
     size_t scratch = 0, for_two = 0;
+    dwconv_cut cut = {0};
     CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p->input, 1, &scratch));
     CHECK(scratch > 0 || p->input[0] == 0);
     if (p->desc.operation == DWCONV_INVERTED_RESIDUAL && p->desc.inverted_residual.squeeze.filter) return;
-    CHECK((int64_t)scratch <= block_bytes(p, most));
-    if (block_bytes(p, 1) <= 384 * 1024) CHECK(scratch <= 384 * 1024 + 128);
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, p->input, NULL, &cut));
+    CHECK((int64_t)scratch <= block_bytes(p, cut.chunk_rows, cut.chunk_columns));
+    const int64_t narrow = smaller(p->output[2], 28), share = smaller(cut.cache_bytes, 1 << 20) / 8 * 5;
+    if (block_bytes(p, 1, narrow) <= share) CHECK((int64_t)scratch <= share + 128);
+    /* wider than any geometry that is not meant to be */
+    CHECK(p->output[0] == 0 || (cut.chunk_columns < p->output[2]) == (p->output[2] > 40));
     CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p->input, 2, &for_two));
     CHECK(for_two >= scratch);
 }

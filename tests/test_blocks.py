@@ -1,4 +1,4 @@
-"""Squeeze-and-excite: the very bits of the single operations, whatever the schedule."""
+"""Blocks: the very bits of the single operations, whatever the schedule."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import dwconv
 from oracles import Case, backends, using
 
-# By slices of channels and by bands of rows, with a multiplier, a stride, a crop's worth of odd sizes.
-CASES = [
+# Squeeze-and-excite by slices of channels and by bands of rows, with a multiplier, a stride, odd sizes.
+GATED = [
     Case("inverted_residual", (2, 14, 13, 40), (5, 5), expanded=241, out_channels=40, squeezed=60),
     Case("inverted_residual", (1, 7, 7, 160), (3, 3), expanded=672, out_channels=160, squeezed=168),
     Case("inverted_residual", (3, 29, 31, 20), (3, 3), expanded=72, out_channels=33, squeezed=9),
@@ -17,6 +17,29 @@ CASES = [
     Case(
         "inverted_residual", (1, 33, 30, 9), (5, 3), multiplier=3, strides=(2, 1), out_channels=5, squeezed=2
     ),
+]
+
+
+# So wide that bands are walked down with some of their columns at a time: a residual, tails of channels,
+# dilation, a multiplier, a stride that leaves columns out, columns that see nothing but padding.
+WIDE = [
+    Case("inverted_residual", (2, 13, 61, 9), (3, 3), expanded=470, out_channels=9, activation="relu6"),
+    Case("inverted_residual", (1, 37, 147, 5), (5, 5), expanded=300, out_channels=19, strides=(2, 2)),
+    Case("inverted_residual", (1, 11, 97, 3), (3, 3), expanded=421, out_channels=8, dilations=(3, 4)),
+    Case("inverted_residual", (1, 9, 95, 6), (3, 2), expanded=260, out_channels=7, multiplier=2),
+    Case(
+        "inverted_residual",
+        (1, 40, 185, 4),
+        (9, 2),
+        expanded=120,
+        out_channels=4,
+        strides=(1, 3),
+        padding="valid",
+    ),
+    Case(
+        "inverted_residual", (1, 6, 20, 4), (3, 3), expanded=600, out_channels=5, padding=((2, 0), (40, 37))
+    ),
+    Case("separable", (1, 5, 123, 64), (3, 5), multiplier=11, out_channels=21, activation="relu"),
 ]
 
 
@@ -29,9 +52,22 @@ def parts(case: Case) -> np.ndarray:
             hidden, arrays["expand_filter"], bias=arrays["expand_bias"], activation=activation
         )
     hidden = dwconv.depthwise_conv2d(
-        hidden, arrays["depthwise_filter"], case.strides, case.padding, bias=arrays["depthwise_bias"],
-        activation=activation,
+        hidden, arrays["depthwise_filter"], case.strides, case.padding, dilations=case.dilations,
+        bias=arrays["depthwise_bias"], activation=activation,
     )  # fmt: skip
+    if case.operation == "separable":
+        return dwconv.pointwise_conv2d(
+            hidden, arrays["pointwise_filter"], bias=arrays["bias"], activation=activation
+        )
+    if case.squeezed:
+        hidden = hidden * gate(case, hidden)
+    y = dwconv.pointwise_conv2d(hidden, arrays["project_filter"], bias=arrays["bias"])
+    return y + case.x if y.shape == case.x.shape and case.strides == (1, 1) else y
+
+
+def gate(case: Case, hidden: np.ndarray) -> np.ndarray:
+    """The factor of every channel of every image."""
+    arrays = case.arrays
     rows = hidden[:, :, 0].copy()
     for column in range(1, hidden.shape[2]):
         rows += hidden[:, :, column]
@@ -40,16 +76,15 @@ def parts(case: Case) -> np.ndarray:
         mean += rows[:, row]
     mean /= np.float32(hidden.shape[1] * hidden.shape[2])
     factors = mean[:, np.newaxis, np.newaxis]
-    for name, gate in (("reduce", case.squeeze_activation), ("restore", case.gate_activation)):
+    for name, activation in (("reduce", case.squeeze_activation), ("restore", case.gate_activation)):
         factors = dwconv.pointwise_conv2d(
-            factors, arrays[f"{name}_filter"], bias=arrays[f"{name}_bias"], activation=gate
+            factors, arrays[f"{name}_filter"], bias=arrays[f"{name}_bias"], activation=activation
         )
-    y = dwconv.pointwise_conv2d(hidden * factors, arrays["project_filter"], bias=arrays["bias"])
-    return y + case.x if y.shape == case.x.shape and case.strides == (1, 1) else y
+    return factors
 
 
 @pytest.mark.parametrize("backend", backends()[:-1])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: "x".join(map(str, case.shape)))
+@pytest.mark.parametrize("case", GATED + WIDE, ids=lambda case: "x".join(map(str, case.shape)))
 def test_blocks_have_the_bits_of_their_parts(case: Case, backend: str) -> None:
     with using(backend):
         layer, expected = case.layer(), parts(case)
