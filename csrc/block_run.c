@@ -141,7 +141,8 @@ static void project_rows(const dwc_block *b, int64_t image, const float *hidden,
                                   .residual_row = x_row,
                                   .residual_pixel = b->x.pixel,
                                   .row_end = end - begin,
-                                  .column_end = b->plan->matmul.group_outputs};
+                                  .column_end = b->plan->matmul.group_outputs,
+                                  .far_y = dwc_fetches(&b->plan->matmul, &b->x, &b->y)};
     dwc_run_matmul_rows(&rows);
 }
 

@@ -368,6 +368,8 @@ typedef struct dwconv_cut {
     int64_t ring_rows, ring_channels;  /* expanded rows that are kept; 0 without an expansion */
     int64_t cache_bytes;               /* of the second level, that blocks are cut for; else 0 */
     int64_t kept_bytes; /* of the output of depthwise between two passes; 0: it is computed twice */
+    int past_caches; /* stores of an output too large for them go to memory at once, if it is aligned to 64 bytes */
+    int fetched_ahead; /* a matrix product asks for output and, if that is not in scratch, input before it needs them */
 } dwconv_cut;
 
 /* For contiguous tensors, input of this shape. All zero, workers 1, where the batch is 0. */

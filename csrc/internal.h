@@ -102,6 +102,9 @@ DWC_HIDDEN const dwc_kernel_table *dwc_kernel_table_of(dwconv_isa isa); /* NULL 
 /* Bytes of a core's second-level cache, between 256 KB and 2 MB; 1 MB where the CPU does not tell. */
 DWC_HIDDEN int64_t dwc_cache_bytes(void);
 
+/* What is used once per operation and has so many bytes is far: read from memory, not from a cache. */
+DWC_HIDDEN int64_t dwc_far_bytes(void);
+
 typedef struct dwc_depthwise_stage {
     dwconv_window window;
     int64_t in_channels, multiplier, channels; /* channels = in_channels * multiplier */
@@ -154,6 +157,7 @@ struct dwc_dw_call {
     int64_t y_row, y_pixel, out_w;
     int64_t pad_top, pad_left;
     int64_t row_begin, row_end, channel_begin, channel_end;
+    int stream; /* past the caches; y is made of whole cache lines */
 };
 
 /* `pixels` outputs a constant step apart, times `columns` output channels:
@@ -174,6 +178,7 @@ struct dwc_mm_call {
     int64_t residual_pixel;
     int64_t prefetch; /* floats from a to pixels to ask for while these are worked on; 0: none */
     dwconv_activation activation;
+    int far_a, far_y; /* beyond the caches: to be asked for ahead of time */
 };
 
 /* ---- plan.c, run.c, block.h, parallel.c --------------------------------------------------- */
@@ -191,6 +196,7 @@ typedef struct dwc_matmul_rows {
     int64_t pad_top, pad_left;
     int64_t row_begin, row_end, column_begin, column_end;
     int64_t prefetch_rows; /* how far ahead to fetch input that is not in the second-level cache */
+    int far_x, far_y;      /* beyond the caches */
 } dwc_matmul_rows;
 
 DWC_HIDDEN void dwc_run_matmul_rows(const dwc_matmul_rows *rows);
@@ -203,6 +209,9 @@ DWC_HIDDEN dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *
 /* Bytes of scratch that so many threads need for an input of this shape; 0 if the plan is not a block. */
 DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4],
                                            const int64_t output[4], int threads, size_t *bytes);
+
+/* Whether a product from x to y (one of them NULL if it is near) should ask for them ahead of time. */
+DWC_HIDDEN int dwc_fetches(const dwc_matmul_stage *stage, const dwc_view *x, const dwc_view *y);
 
 /* How many workers are worth waking for work of so many nanoseconds on one: 1 means serial. */
 DWC_HIDDEN int dwc_worker_count(const dwconv_threads *threads, double nanoseconds);

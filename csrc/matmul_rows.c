@@ -105,6 +105,8 @@ static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, i
         columns *= rows;
         rows = 1;
     }
+    call.far_a = r->far_x && columns > 1; /* one pixel may have any step */
+    call.far_y = r->far_y && columns > 1;
     for (int64_t row = 0; row < rows; row++) {
         call.a = a + row * a_row;
         call.y = y + row * r->y_row;

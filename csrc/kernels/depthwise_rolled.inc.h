@@ -40,6 +40,13 @@ static void dw_grouped(const dw_strip *s) {
     }
 }
 
+#ifdef STREAMS
+#define DW_STREAM_END(c) \
+    if (c->stream) V(stream_end)();
+#else
+#define DW_STREAM_END(c)
+#endif
+
 /* DW_ROLL(S, W, N) defines dw_roll_S: stride S, strips of W outputs, or N where fewer are left. */
 #define DW_ROLL(S, W, N)                                                                     \
     DW_ROLL_STRIP(S, W)                                                                      \
@@ -64,4 +71,5 @@ static void dw_grouped(const dw_strip *s) {
                     : S == 2 && c->out_w == W && c->x_pixel % DW_CONFLICT == 0 ? &grouped    \
                                                                                : &kernel,    \
                     c->row_begin, c->row_end, 0, c->out_w);                                  \
+        DW_STREAM_END(c)                                                                     \
     }

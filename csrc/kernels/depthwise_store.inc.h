@@ -10,6 +10,16 @@ INLINE void V(dw_store)(const dw_strip *s, float *y, const V(vec) * acc, int lan
     const dwc_depthwise_stage *stage = s->call->stage;
     OPAQUE(stage); /* or the compiler keeps the bounds, in registers that the rows need */
     const V(vec) low = V(set1)(stage->low), high = V(set1)(stage->high);
+#ifdef STREAMS
+    if (WHOLE && !LIKELY(!s->call->stream)) {
+    UNROLL for (int t = 0; t < T; t++) {
+            if (!FULL && t >= s->count) break;
+            V(stream)(y, V(min)(high, V(max)(low, acc[t])));
+            y += s->y_step;
+        }
+        return;
+    }
+#endif
     UNROLL for (int t = 0; t < T; t++) {
         if (!FULL && t >= s->count) break;
         V(vec) v = acc[t];

@@ -26,6 +26,7 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
 #include "depthwise_tile.inc.h"
 #undef SUFFIX
 #define SUFFIX _z
+#define STREAMS /* a vector is a cache line */
 #include "activation.inc.h"
 #include "depthwise_store.inc.h"
 #include "depthwise_roll.inc.h"

@@ -20,6 +20,8 @@ enum { lanes_z = 16, fused_z = 1 };
 INLINE vec_z load_z(const float *p) { return _mm512_loadu_ps(p); }
 INLINE vec_z load_n_z(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
 INLINE void store_z(float *p, vec_z v) { _mm512_storeu_ps(p, v); }
+INLINE void stream_z(float *p, vec_z v) { _mm512_stream_ps(p, v); }
+INLINE void stream_end_z(void) { _mm_sfence(); }
 INLINE void store_n_z(float *p, vec_z v, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v); }
 INLINE void in_order_z(float **p, vec_z *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
 INLINE vec_z set1_z(float f) { return _mm512_set1_ps(f); }

@@ -5,6 +5,7 @@ Operations come as `dwconv.operation.Operation`, checked. Tensors come as anythi
 leaves to its caller what it cannot address, so that a call which needs no words costs nothing extra.
 """
 
+import math
 import threading
 
 from cpython.buffer cimport (
@@ -272,6 +273,21 @@ def reference(operation, x, out):
 
 # ---- plans ------------------------------------------------------------------------------------
 
+# Arrays of fewer elements (64 KB) are what NumPy makes of them: their place would take longer to choose than it saves.
+cdef enum:
+    ALIGNED_ELEMENTS = 16384
+
+
+cdef object empty_aligned(shape):
+    """A new array, aligned to cache lines if it is large: vectors then meet one line each, and may pass the caches."""
+    count = math.prod(shape)
+    if count < ALIGNED_ELEMENTS:
+        return empty(shape, float32)
+    flat = empty(count + DWCONV_ALIGNMENT // 4, float32)
+    first = -flat.__array_interface__["data"][0] % DWCONV_ALIGNMENT // 4
+    return flat[first : first + count].reshape(shape)
+
+
 cdef class Scratch:
     """Memory of one thread, for whatever plan runs on it; it grows to the most that any of them asks for."""
 
@@ -403,7 +419,7 @@ cdef class Plan:
         input[0], input[1], input[2], input[3] = x.batch, x.height, x.width, x.channels
         if dwconv_output_shape(self.plan, input, output) != DWCONV_OK:
             return None
-        return empty((output[0], output[1], output[2], output[3]), float32)
+        return empty_aligned((output[0], output[1], output[2], output[3]))
 
     cdef dwconv_status execute(self, const dwconv_tensor *x, const dwconv_tensor *y, int threads) except *:
         cdef dwconv_threads workers
