@@ -273,13 +273,13 @@ def reference(operation, x, out):
 
 # ---- plans ------------------------------------------------------------------------------------
 
-# Arrays of fewer elements (64 KB) are what NumPy makes of them: choosing a place would take longer than it saves.
+# Smaller arrays (64 KB) are what NumPy makes of them: choosing a place takes longer than it saves.
 cdef enum:
     ALIGNED_ELEMENTS = 16384
 
 
 cdef object empty_aligned(shape):
-    """A new array, aligned to cache lines if it is large: vectors meet one line each, and may pass the caches."""
+    """A new array, at the start of a cache line if it is large, so that vectors meet one line each."""
     count = math.prod(shape)
     if count < ALIGNED_ELEMENTS:
         return empty(shape, float32)
