@@ -21,6 +21,7 @@ typedef struct dwc_block {
     dwc_view x, y;
     dwc_extent extent; /* of the depthwise stage */
     int add_residual;
+    int far_y;          /* the projection asks for its outputs ahead of time */
     double nanoseconds; /* estimate for one worker */
     int workers;        /* that share the call */
     int sharing;        /* that share an image: all of them, or 1, where each takes images of its own */

@@ -169,6 +169,7 @@ dwconv_status dwc_cut_block(dwc_block *b, int workers) {
     const dwconv_status status = dwc_window_extent(&d->window, b->x.height, b->x.width, &b->extent);
     if (status != DWCONV_OK) return status;
     b->add_residual = dwc_residual_applies(&b->plan->desc, in_shape, out_shape);
+    b->far_y = dwc_fetches(&b->plan->matmul, &b->x, &b->y);
     b->nanoseconds = dwc_block_estimate(b);
     b->workers = workers;
     b->sharing = b->x.batch % workers == 0 ? 1 : workers;
@@ -261,6 +262,6 @@ dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dw
                            .ring_channels = plan->has_expand ? b.slice_channels : 0,
                            .cache_bytes = dwc_cache_bytes(),
                            .kept_bytes = two && b.keeps ? b.hidden_floats * (int64_t)sizeof(float) : 0,
-                           .fetched_ahead = dwc_fetches(&plan->matmul, x, y)};
+                           .fetched_ahead = b.far_y};
     return DWCONV_OK;
 }

@@ -142,7 +142,7 @@ static void project_rows(const dwc_block *b, int64_t image, const float *hidden,
                                   .residual_pixel = b->x.pixel,
                                   .row_end = end - begin,
                                   .column_end = b->plan->matmul.group_outputs,
-                                  .far_y = dwc_fetches(&b->plan->matmul, &b->x, &b->y)};
+                                  .far_y = b->far_y};
     dwc_run_matmul_rows(&rows);
 }
 

@@ -176,9 +176,9 @@ struct dwc_mm_call {
     int64_t y_pixel;
     const float *residual; /* or NULL */
     int64_t residual_pixel;
-    int64_t prefetch; /* floats from a to pixels to ask for while these are worked on; 0: none */
+    int64_t prefetch; /* floats from inputs in use to inputs to be asked for meanwhile; 0: none */
+    int far_y;        /* outputs come from beyond the caches: to be asked for ahead of time */
     dwconv_activation activation;
-    int far_a, far_y; /* beyond the caches: to be asked for ahead of time */
 };
 
 /* ---- plan.c, run.c, block.h, parallel.c --------------------------------------------------- */
@@ -210,7 +210,7 @@ DWC_HIDDEN dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *
 DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4],
                                            const int64_t output[4], int threads, size_t *bytes);
 
-/* Whether a product from x to y (one of them NULL if it is near) should ask for them ahead of time. */
+/* Whether a product should ask ahead of time for what it reads and writes: in operations from x to y. */
 DWC_HIDDEN int dwc_fetches(const dwc_matmul_stage *stage, const dwc_view *x, const dwc_view *y);
 
 /* How many workers are worth waking for work of so many nanoseconds on one: 1 means serial. */

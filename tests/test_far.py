@@ -65,6 +65,7 @@ def test_only_outputs_of_whole_lines_pass_the_caches() -> None:
     with using("avx512"):
         assert "stored past them" in said("depthwise 2048 2048 64 3 1")
         assert "stored past them" not in said("depthwise 2048 2048 72 3 1")
+        assert "stored past them" not in said("depthwise 2048 2048 64 5 1")
         assert "fetched" in said("pointwise 2048 2048 64 64")
         assert not said("pointwise 2048 2048 32 64")
         assert not said("depthwise 56 56 64 3 1")

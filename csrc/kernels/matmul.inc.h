@@ -18,29 +18,30 @@ typedef struct mm_part {
     int columns;
     int clamped; /* nothing is left to do after the clamp */
     float low, high;
-    int far_a, far_y; /* to be asked for ahead of time */
+    int64_t prefetch; /* see dwc_mm_call; other panels than the first find their inputs */
+    int far_y;
 } mm_part;
 
-/* Asks for the lines that the next tile writes and those that the one after it reads, for what is far. Tiles touch a part
- * of every pixel, in another order than that of memory, which the hardware does not foresee; asking for some of the lines
+/* Asks for what is far: the lines that the next tile writes, and inputs of pixels that come later. Tiles touch a part of
+ * every pixel, in another order than that of memory, which the hardware does not foresee; asking for some of the lines
  * and leaving the rest to the hardware is slower than neither. */
 INLINE void mm_fetch(const mm_part *p, const float *y, int rows) {
     enum { line = 64 / sizeof(float) };
     const dwc_mm_call *c = p->call;
-    const int64_t next = (y - p->y) / c->y_pixel + rows;
+    const int64_t row = (y - p->y) / c->y_pixel;
     for (int i = 0; p->far_y && i < rows; i++)
         for (int64_t n = 0; n < p->columns; n += line)
-            __builtin_prefetch(p->y + (next + i) * c->y_pixel + n, 1, 2);
-    for (int i = 0; p->far_a && i < rows; i++)
+            __builtin_prefetch(y + (rows + i) * c->y_pixel + n, 1, 2);
+    for (int i = 0; p->prefetch && i < rows; i++)
         for (int64_t k = 0; k < c->k; k += line)
-            __builtin_prefetch(p->a + (next + rows + i) * c->a_pixel + k, 0, 2);
+            __builtin_prefetch(p->a + (row + i) * c->a_pixel + p->prefetch + k, 0, 2);
 }
 
 /* What is left to do where clamped results are in y: other activations, the residual. */
 NOINLINE void mm_finish(const mm_part *p, float *y, const float *residual, int rows, int vectors, int half) {
     const dwc_mm_call *c = p->call;
     float *y_half = y + vectors * V(lanes);
-    if (p->far_a | p->far_y) mm_fetch(p, y, rows);
+    if (p->far_y || p->prefetch) mm_fetch(p, y, rows);
     if (c->activation.kind != DWCONV_CLIP) {
         if (vectors) V(activate)(y, rows, c->y_pixel, vectors, V(lanes), &c->activation);
         if (half) H(activate)(y_half, rows, c->y_pixel, 1, 0, &c->activation);
@@ -193,13 +194,6 @@ INLINE void mm_run_panel(mm_part part, const mm_width *width) {
     }
 }
 
-/* Every panel asks for its share of the lines, so that they come in while panels are worked on. */
-NOINLINE void mm_prefetch(const dwc_mm_call *c, int64_t panel) {
-    const int64_t line = 64 / (int64_t)sizeof(float), panels = (c->columns + c->panel - 1) / c->panel;
-    const float *next = c->a + c->prefetch, *end = next + c->pixels * c->a_pixel;
-    NO_UNROLL for (next += panel * line; next < end; next += panels * line) __builtin_prefetch(next, 0, 2);
-}
-
 /* widths[u]: tiles of u panel units. Panels outside, pixels inside: a panel stays in the first-level
  * cache while the caller's block of pixels passes by. */
 INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths) {
@@ -207,7 +201,6 @@ INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths) {
     for (int64_t n = 0; n < c->columns; n += c->panel) {
         const int64_t columns = c->columns - n < c->panel ? c->columns - n : c->panel;
         const int64_t units = (columns + MM_UNIT - 1) / MM_UNIT, floats = units * MM_UNIT;
-        if (!LIKELY(c->prefetch == 0)) mm_prefetch(c, n / c->panel);
         mm_run_panel((mm_part){.call = c,
                                .a = c->a,
                                .w = c->weights + n * c->depth + c->w_first * floats,
@@ -218,10 +211,10 @@ INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths) {
                                .w_tap_y = c->w_tap_y * floats,
                                .w_tap_x = c->w_tap_x * floats,
                                .columns = (int)columns,
-                               .clamped = clip && !c->residual && !c->far_a && !c->far_y,
+                               .clamped = clip && !c->residual && !c->far_y && !(c->prefetch && n == 0),
                                .low = clip ? c->activation.a : -INFINITY,
                                .high = clip ? c->activation.b : INFINITY,
-                               .far_a = c->far_a && n == 0,
+                               .prefetch = n == 0 ? c->prefetch : 0,
                                .far_y = c->far_y},
                      widths[units]);
     }

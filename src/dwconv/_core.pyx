@@ -278,14 +278,15 @@ cdef enum:
     ALIGNED_ELEMENTS = 16384
 
 
-cdef object empty_aligned(shape):
+cdef object empty_aligned(const int64_t[4] shape):
     """A new array, at the start of a cache line if it is large, so that vectors meet one line each."""
-    count = math.prod(shape)
-    if count < ALIGNED_ELEMENTS:
-        return empty(shape, float32)
+    sizes = shape[0], shape[1], shape[2], shape[3]
+    if <double>shape[0] * shape[1] * shape[2] * shape[3] < ALIGNED_ELEMENTS:
+        return empty(sizes, float32)
+    count = math.prod(sizes)
     flat = empty(count + DWCONV_ALIGNMENT // 4, float32)
     first = -flat.__array_interface__["data"][0] % DWCONV_ALIGNMENT // 4
-    return flat[first : first + count].reshape(shape)
+    return flat[first : first + count].reshape(sizes)
 
 
 cdef class Scratch:
@@ -419,7 +420,7 @@ cdef class Plan:
         input[0], input[1], input[2], input[3] = x.batch, x.height, x.width, x.channels
         if dwconv_output_shape(self.plan, input, output) != DWCONV_OK:
             return None
-        return empty_aligned((output[0], output[1], output[2], output[3]))
+        return empty_aligned(output)
 
     cdef dwconv_status execute(self, const dwconv_tensor *x, const dwconv_tensor *y, int threads) except *:
         cdef dwconv_threads workers

@@ -155,12 +155,7 @@ def _plan_facts(operation: Operation, x: Shape, threads: int) -> list[tuple[str,
     if cut["past_caches"]:
         lines.append(("output", "too large for the caches: stored past them, where aligned to 64 bytes"))
     if cut["fetched_ahead"]:
-        lines.append(
-            (
-                "output",
-                "too large for the caches: a tile's lines are fetched while the one before is computed",
-            )
-        )
+        lines.append(("output", "too large for the caches: fetched ahead, while the tile before is computed"))
     workers = min(cut["workers"], cut["images"] * max(cut["strips"] * cut["blocks"], cut["parts"]))
     estimate = f"the cost model estimates {cut['nanoseconds'] / 1000:.3g} us for one"
     return [*lines, ("workers", f"{workers} of {_count(threads, 'thread')}; {estimate}")]
