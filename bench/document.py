@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from bench import measure, networks, tables
+from bench import measure, networks, tables, targets
 from bench.limits import best_isa
+from bench.markdown import header, line, plain
 from bench.peers import PEERS, is_ours
 from bench.schema import Results
 from bench.stats import NOISY
@@ -38,6 +39,7 @@ def markdown(
         parts += [f"![{title}]({path})", ""]
     if mine:
         parts += ["## Where dwconv loses", "", *_losses(distinct, mine, _MOST_LOSSES), ""]
+        parts += targets.section(results, distinct, mine, "##", targets.TARGETS)
         parts += ["## Network by network", "", *_by_network(results, found, mine), ""]
     parts += _networks(found, mine, "##")
     parts += _memory(found, mine)
@@ -119,6 +121,8 @@ def _section(name: str, results: Results) -> Iterable[str]:
         yield "The same by single calls, which for some libraries hold reorders at both ends."
         yield from ("", *_speedups(results, distinct, mine, single_calls=True), "")
     yield from ("### Where dwconv loses", "", *_losses(distinct, mine, _MOST_LOSSES_BESIDES), "")
+    if mine.endswith("@avx2"):
+        yield from targets.section(results, distinct, mine, "###", targets.FORCED_AVX2)
     if len(tables.split(found, "network")) > 1:
         yield from ("### Network by network", "", *_by_network(results, found, mine), "")
     if not results.settings.get(
@@ -155,7 +159,7 @@ def _made(results: Results, name: str, found: Found) -> Iterable[str]:
         yield f"Held to one instruction set: {forced}{rest}."
     if missing(results):
         networks_in = ", ".join(dict.fromkeys(group.first.network for group in found))
-        ops = ", ".join(dict.fromkeys(_plain(group.first.op) for group in tables.blocks_first(found)))
+        ops = ", ".join(dict.fromkeys(plain(group.first.op) for group in tables.blocks_first(found)))
         count = len({(group.first.network, group.first.op, group.first.shape) for group in found})
         wanted = sum(len(networks.expand(network)) for network in networks.NETWORKS)
         part = f"{count} of {wanted} workloads: networks {networks_in}; operations {ops}"
@@ -192,14 +196,14 @@ def _standings(found: Found, mine: str) -> Iterable[str]:
         f"by that of `{mine}` (above 1, dwconv is faster), how often dwconv is the fastest, and the worst."
     )
     yield ""
-    yield from _header("operation", "threads", "mean", "dwconv is the fastest", "worst", "where")
+    yield from header("operation", "threads", "mean", "dwconv is the fastest", "worst", "where")
     for (op, threads), part in tables.split(found, "op", "threads").items():
         standing = tables.standing(part, mine)
         if standing:
             worst = standing.worst
             won = f"in {standing.won} of {standing.count}"
-            yield _row(
-                _plain(op), threads, f"**{standing.mean:.2f}**", won, _ratio(worst, mine), worst.first.shape
+            yield line(
+                plain(op), threads, f"**{standing.mean:.2f}**", won, _ratio(worst, mine), worst.first.shape
             )
 
 
@@ -207,12 +211,12 @@ def _speedups(results: Results, found: Found, mine: str, single_calls: bool = Fa
     ops = list(dict.fromkeys(group.first.op for group in found))
     if not single_calls:
         yield from ("Against each, in geometric mean over what both can run:", "")
-    yield from _header("library", "threads", *map(_plain, ops))
+    yield from header("library", "threads", *map(plain, ops))
     for (threads,), part in tables.split(found, "threads").items():
         for peer in tables.peers(results.rows):
             means = tables.mean_speedups(part, mine, peer, single_calls)
             if peer != mine and means:
-                yield _row(peer, threads, *(f"{means[op]:.2f}" if op in means else "" for op in ops))
+                yield line(peer, threads, *(f"{means[op]:.2f}" if op in means else "" for op in ops))
 
 
 def _losses(found: Found, mine: str, most: int) -> Iterable[str]:
@@ -224,26 +228,26 @@ def _losses(found: Found, mine: str, most: int) -> Iterable[str]:
     more = f" The {most} worst:" if len(lost) > most else ""
     yield f"In {len(lost)} of {compared} workloads another library is faster than dwconv.{more}"
     yield ""
-    yield from _header("operation", "shape", "threads", "dwconv, us", "fastest, us", "ratio")
+    yield from header("operation", "shape", "threads", "dwconv, us", "fastest, us", "ratio")
     for group in tables.blocks_first(lost[:most]):
         first, best = group.first, group.best_peer
         assert best is not None
         us = f"{group.best_us(mine) or 0:.1f}", f"{best.best_us or 0:.1f} ({best.peer})"
-        yield _row(_plain(first.op), first.shape, first.threads, *us, _ratio(group, mine))
+        yield line(plain(first.op), first.shape, first.threads, *us, _ratio(group, mine))
 
 
 def _by_network(results: Results, found: Found, mine: str) -> Iterable[str]:
     others = [peer for peer in tables.peers(results.rows) if not is_ours(peer)]
     yield "As above, with the fastest other library of each workload, and with every one of them."
     yield ""
-    yield from _header("network", "operation", "threads", "fastest", "won", "worst", *others)
+    yield from header("network", "operation", "threads", "fastest", "won", "worst", *others)
     for (network, op, threads), part in tables.split(found, "network", "op", "threads").items():
         standing = tables.standing(part, mine)
         if standing:
             means = (tables.mean_speedups(part, mine, peer).get(op) for peer in others)
             won = f"{standing.won} of {standing.count}"
-            head = network, _plain(op), threads, f"**{standing.mean:.2f}**", won, _ratio(standing.worst, mine)
-            yield _row(*head, *(f"{mean:.2f}" if mean else "" for mean in means))
+            head = network, plain(op), threads, f"**{standing.mean:.2f}**", won, _ratio(standing.worst, mine)
+            yield line(*head, *(f"{mean:.2f}" if mean else "" for mean in means))
 
 
 def _networks(found: Found, mine: str | None, level: str) -> Iterable[str]:
@@ -254,9 +258,9 @@ def _networks(found: Found, mine: str | None, level: str) -> Iterable[str]:
     yield ""
     yield NETWORKS_LEGEND
     yield ""
-    yield from _header("network", "threads", *columns)
+    yield from header("network", "threads", *columns)
     for (network, threads), total in totals.items():
-        yield _row(network, threads, *(f"{total[p] / 1e3:.2f}" if p in total else "" for p in columns))
+        yield line(network, threads, *(f"{total[p] / 1e3:.2f}" if p in total else "" for p in columns))
     yield ""
 
 
@@ -279,12 +283,12 @@ def _memory(found: Found, mine: str | None) -> Iterable[str]:
     )
     yield ""
     head = "maps between", "of", "ratio", "less in", "peak as blocks", "peak as layers"
-    yield from _header("network", "threads", "scratch", *head)
+    yield from header("network", "threads", "scratch", *head)
     for (network, threads), memory in by_network.items():
         kilobytes = f"{memory.scratch / 1e3:.0f}", f"{memory.between / 1e3:.0f}", memory.largest.shape
         less = f"{memory.mean:.2f}", f"{memory.less} of {memory.count}"
         peaks = f"{memory.with_maps / 1e6:.2f}", f"{memory.as_layers / 1e6:.2f}"
-        yield _row(network, threads, *kilobytes, *less, *peaks)
+        yield line(network, threads, *kilobytes, *less, *peaks)
     yield ""
 
 
@@ -294,9 +298,9 @@ def _costs(results: Results) -> Iterable[str]:
         "the most memory that the first call of any workload took, copies of its input and output included."
     )
     yield ""
-    yield from _header("library", "first call, ms", "memory at most, MB")
+    yield from header("library", "first call, ms", "memory at most, MB")
     for peer, (us, size) in tables.costs(results.rows).items():
-        yield _row(peer, f"{us / 1e3:.1f}", f"{size / 1e6:.1f}")
+        yield line(peer, f"{us / 1e3:.1f}", f"{size / 1e6:.1f}")
 
 
 def _limits(results: Results) -> Iterable[str]:
@@ -305,21 +309,21 @@ def _limits(results: Results) -> Iterable[str]:
     peaks = (f"{limit['gflops']:.0f} on {n} core(s)" for n, limit in results.limits["isa"][isa].items())
     yield f"Measured in the same run, with {isa}. Peak of multiply-adds, GFLOP/s: {', '.join(peaks)}."
     yield ""
-    yield from _header("GB/s", "cores", "read", "write", "copy")
+    yield from header("GB/s", "cores", "read", "write", "copy")
     for cores in results.limits["isa"][isa]:
         for level, step in tables.levels(results.limits, results.machine["caches"], cores):
-            yield _row(level, cores, *(f"{step[kind] / 1e9:.0f}" for kind in ("read", "write", "copy")))
+            yield line(level, cores, *(f"{step[kind] / 1e9:.0f}" for kind in ("read", "write", "copy")))
 
 
 def _measurements(found: Found, level: str) -> Iterable[str]:
     for (network, op, threads), part in tables.split(found, "network", "op", "threads").items():
         columns = tables.able(part)
-        yield f"{level} {network}, {_plain(op)}, {threads} thread{'s' if threads > 1 else ''}"
+        yield f"{level} {network}, {plain(op)}, {threads} thread{'s' if threads > 1 else ''}"
         yield ""
-        yield from _header("shape", "roofline", *columns)
+        yield from header("shape", "roofline", *columns)
         for group in part:
             roofline = f"{group.first.roofline_us:.1f}" if group.first.roofline_us else ""
-            yield _row(group.first.shape, roofline, *(_cell(group, peer) for peer in columns))
+            yield line(group.first.shape, roofline, *(_cell(group, peer) for peer in columns))
         yield ""
 
 
@@ -349,16 +353,3 @@ def _peers(results: Results) -> Iterable[str]:
 
 def _ratio(group: tables.Group, mine: str) -> str:
     return f"{group.speedup(mine) or 0:.2f}"
-
-
-def _plain(op: str) -> str:
-    return op.replace("_", " ")
-
-
-def _header(*names: str) -> Iterable[str]:
-    yield _row(*names)
-    yield _row(*("---" for _ in names))
-
-
-def _row(*cells: object) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"

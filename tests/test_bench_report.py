@@ -203,6 +203,7 @@ def test_further_results_have_a_section_each(tmp_path: Path) -> None:
     forced = sections["Forced AVX2"]
     assert "The same by single calls" not in forced
     assert "Network by network" not in forced
+    assert "### Targets" not in made
     assert "Held to one instruction set: dwconv@avx2, onednn@avx2; at their own choice: litert." in forced
     assert "| depthwise | 1 | **1.50** | in 1 of 1 |" in forced
     assert "| onednn@avx2 | 1 | 1.50 |" in forced
@@ -258,6 +259,50 @@ def test_memory_of_blocks_is_told_by_network() -> None:
     text = document.markdown(results(rows)).split("## Memory of blocks")[1].split("##")[0]
     assert "| classic | 1 | 4 | 16 | large | 0.50 | 1 of 2 | 3.00 | 5.00 |" in text
     assert "Memory of blocks" not in document.markdown(results(rows[2:]))
+
+
+def test_targets_are_judged_layer_by_layer() -> None:
+    from bench import document
+
+    shares = {"112x112 32 3x3 relu6": 0.96, "56x56 128 3x3 relu6": 0.946, "14x14 512 3x3 relu6": 0.70}
+    rows = [
+        row("dwconv", 200.0 * threads, shape, roofline_us=10.0, roofline_share=share, threads=threads)
+        for shape, share in shares.items()
+        for threads in (1, 2)
+    ]
+    rows += [row("dwconv", 9.0, "7x7 40>40 relu6", op="pointwise", roofline_share=0.5), row("onednn", 1.0)]
+    text = document.markdown(results(rows)).split("## Targets")[1].split("\n## ")[0]
+    assert "| depthwise 3x3 | 95% | 2 of 3 | 86% | 70% | 14x14 512 3x3 relu6 |" in text
+    assert "All 1 that miss" in text
+    assert "| depthwise 3x3 | depthwise 14x14 512 3x3 relu6 | 200.0 | 70% | 25% |" in text
+    assert "two threads" not in text  # without limits nobody knows what bounds a layer
+
+
+def test_a_second_thread_is_judged_where_multiply_adds_bound_the_layer() -> None:
+    from bench import targets
+
+    rows = []
+    for shape, alone, both in (
+        ("112x112 32 3x3 relu6", 200.0, 100.0),
+        ("56x56 128 3x3 relu6", 200.0, 125.0),
+        ("28x28 256 3x3 relu6", 90.0, 90.0),
+        ("512x512 32 3x3 relu6", 2000.0, 1900.0),
+    ):
+        flops = 5_000_000 if shape.startswith("512") else 10_000_000
+        for threads, us in ((1, alone), (2, both)):
+            rows.append(row("dwconv", us, shape, threads=threads, roofline_us=100.0, flops=flops))
+    (verdict,) = targets.verdicts(tables.groups(rows), "dwconv", LIMITS)
+    assert [figure.row.shape for figure in verdict.met] == ["112x112 32 3x3 relu6"]
+    assert [(figure.row.shape, figure.reached) for figure in verdict.missed] == [("56x56 128 3x3 relu6", 1.6)]
+
+
+def test_every_target_has_layers() -> None:
+    """So that none is passed over because a shape or a network was renamed."""
+    from bench import targets
+
+    workloads = [w for name in networks.NETWORKS for w in networks.expand(name)]
+    for target in (*targets.TARGETS, *targets.FORCED_AVX2):
+        assert any(target.applies(w) for w in workloads), target.name
 
 
 def test_a_gate_belongs_to_its_block() -> None:
