@@ -14,6 +14,7 @@ from bench.stats import NOISY
 
 _MOST_LOSSES = 40
 _MOST_LOSSES_BESIDES = 10  # of a run that the document has besides the main one
+_LOST_BY_FUSING = 0.03  # less is within what rows are uncertain by
 
 Found = Sequence[tables.Group]
 
@@ -42,6 +43,7 @@ def markdown(
         parts += targets.section(results, distinct, mine, "##", targets.TARGETS)
         parts += ["## Network by network", "", *_by_network(results, found, mine), ""]
     parts += _networks(found, mine, "##")
+    parts += _fusing(found, mine, "##")
     parts += _memory(found, mine)
     for name, further in also.items():
         parts += _section(name, further)
@@ -129,6 +131,7 @@ def _section(name: str, results: Results) -> Iterable[str]:
         "cold_bytes"
     ):  # a network finds what its layers wrote, and its own code, warm
         yield from _networks(found, mine, "###")
+    yield from _fusing(found, mine, "###")
     yield from ("### Measurements", "", _LEGEND, "")
     yield f"<details><summary>{len(found)} lines</summary>"
     yield from ("", *_measurements(found, "####"), "</details>", "")
@@ -261,6 +264,43 @@ def _networks(found: Found, mine: str | None, level: str) -> Iterable[str]:
     yield from header("network", "threads", *columns)
     for (network, threads), total in totals.items():
         yield line(network, threads, *(f"{total[p] / 1e3:.2f}" if p in total else "" for p in columns))
+    yield ""
+
+
+def _fusing(found: Found, mine: str | None, level: str) -> Iterable[str]:
+    by_network = {
+        key: fusing
+        for key, part in tables.split(found, "network", "threads").items()
+        if mine and (fusing := tables.fusing(part, mine))
+    }
+    if not mine or not by_network:
+        return
+    layers = tables.as_layers(mine)
+    yield f"{level} Blocks: one operation against layers"
+    yield ""
+    yield (
+        f"The time of a block's layers as separate operations of dwconv (`{layers}`), divided by that of the "
+        "block as one: above 1, fusing gains. The geometric mean over the blocks of a network, and the "
+        "worst. The separate operations are the same kernels on plans of their own; sums with the input, and "
+        "the mean and the product of a squeeze-and-excite, are further loops over a whole feature map."
+    )
+    yield ""
+    yield from header("network", "threads", "blocks", "mean", "worst", "where")
+    for (network, threads), fusing in by_network.items():
+        worst = f"{tables.gain(fusing.worst, mine) or 0:.2f}"
+        yield line(network, threads, fusing.count, f"**{fusing.mean:.2f}**", worst, fusing.worst.first.shape)
+    yield ""
+    lost = tables.losses_by_fusing(tables.distinct(found), mine, _LOST_BY_FUSING)
+    if not lost:
+        yield f"No block loses more than {_LOST_BY_FUSING:.0%} by fusing."
+        yield ""
+        return
+    yield f"Blocks that lose more than {_LOST_BY_FUSING:.0%} by fusing:"
+    yield ""
+    yield from header("operation", "shape", "threads", "as one, us", "as layers, us", "ratio")
+    for group in lost:
+        cells = _cell(group, mine), _cell(group, layers), f"{tables.gain(group, mine) or 0:.2f}"
+        yield line(plain(group.first.op), group.first.shape, group.first.threads, *cells)
     yield ""
 
 

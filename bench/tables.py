@@ -264,6 +264,42 @@ def block_memory(found: Iterable[Group], mine: str) -> Memory | None:
     )
 
 
+@dataclass(frozen=True)
+class Fusing:
+    """`mean` and `worst` are of time as separate layers / time as one operation, over `count` blocks."""
+
+    count: int
+    mean: float
+    worst: Group
+
+
+def as_layers(mine: str) -> str:
+    """The peer that computes blocks by the same form of dwconv, layer by layer."""
+    base, at, variant = mine.partition("@")
+    return f"{base}-layers{at}{variant}"
+
+
+def gain(group: Group, mine: str) -> float | None:
+    """Of fusing a block: below 1, its separate layers are faster. None where one of both was not timed."""
+    fused, layers = group.best_us(mine), group.best_us(as_layers(mine))
+    return layers / fused if fused and layers else None
+
+
+def fusing(found: Iterable[Group], mine: str) -> Fusing | None:
+    """None without a block that was measured both ways."""
+    gains = [(value, group) for group in found if (value := gain(group, mine))]
+    if not gains:
+        return None
+    worst = min(gains, key=lambda pair: pair[0])[1]
+    return Fusing(len(gains), geometric_mean([value for value, _ in gains]), worst)
+
+
+def losses_by_fusing(found: Iterable[Group], mine: str, margin: float) -> list[Group]:
+    """Blocks whose layers are faster by more than the margin, a share, the worst first."""
+    lost = [(value, group) for group in found if (value := gain(group, mine)) and value < 1 - margin]
+    return [group for _, group in sorted(lost, key=lambda pair: pair[0])]
+
+
 def levels(
     limits: dict[str, Any], caches: dict[str, int], cores: str
 ) -> Iterable[tuple[str, dict[str, Any]]]:

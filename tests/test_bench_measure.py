@@ -332,8 +332,8 @@ def test_every_installed_peer_computes_the_reference(name: str) -> None:
             measurement = measure.Measurement(workload)
             (row,) = measure.visit(measurement, [crew], lambda workload, threads: None)
             statuses.add(row.status)
-            # Only blocks have something to fuse.
-            expected = ("ok", "unsupported") if name == "onednn-fused" else ("ok",)
+            # Only blocks have something to fuse, or to take apart.
+            expected = ("ok", "unsupported") if name in ("onednn-fused", "dwconv-layers") else ("ok",)
             assert row.status in expected, (workload.op, row.message, row.error)
         assert "ok" in statuses
 
@@ -354,9 +354,26 @@ def test_scratch_is_what_the_plan_asks_for(threads: int) -> None:
     assert found.get("onednn") is None
 
 
+def test_layers_are_blocks_without_fusing() -> None:
+    with measure.Crew(["dwconv", "dwconv-layers"], 1, replace(SHORT, timeout=120)) as crew:
+        if not crew.peers:
+            pytest.skip("no compiler")
+        for workload in PROBLEMS:
+            rows = measure.visit(measure.Measurement(workload), [crew], lambda workload, threads: None)
+            block, layers = sorted(rows, key=lambda row: row.peer)
+            if len(workload.stages) == 1:
+                assert (layers.status, layers.best_us) == ("unsupported", None)
+                continue
+            assert sorted(layers.kernels.split(", ")) == sorted(block.kernels.split(", "))
+            assert layers.scratch_bytes == 0
+            assert layers.ratio_to_best_peer is None  # no other library
+
+
 def test_names_of_peers() -> None:
     assert set(WITH_VARIANTS) <= set(PEERS)
-    assert [name for name in PEERS if is_ours(name)] == ["dwconv", "dwconv-python", "dwconv-numpy"]
+    assert [name for name in PEERS if is_ours(name)] == [
+        "dwconv", "dwconv-layers", "dwconv-python", "dwconv-numpy",
+    ]  # fmt: skip
     assert is_ours("dwconv@avx2")
     kind, variant = peer_class("bench_fakes.peer@/some/path")
     assert (kind.__module__, variant) == ("bench_fakes.peer", "/some/path")

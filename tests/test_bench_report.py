@@ -115,7 +115,7 @@ def test_performance_is_written_from_a_full_run(tmp_path: Path) -> None:
     headings = re.findall("^## (.*)$", text, re.MULTILINE)
     assert headings == [
         "Who is faster", "Where dwconv loses", "Network by network", "Whole networks",
-        "First call and memory", "Every measurement", "Peers",
+        "Blocks: one operation against layers", "First call and memory", "Every measurement", "Peers",
     ]  # fmt: skip
     assert "python -m bench report bench/results/full.json.xz --docs" in text
     pictures = re.findall(r"\]\((performance/[^)]*)\)", text)
@@ -303,6 +303,47 @@ def test_every_target_has_layers() -> None:
     workloads = [w for name in networks.NETWORKS for w in networks.expand(name)]
     for target in (*targets.TARGETS, *targets.FORCED_AVX2):
         assert any(target.applies(w) for w in workloads), target.name
+
+
+def blocks_and_layers(variant: str = "") -> Results:
+    rows = []
+    for shape, fused, layers in (("gains", 10.0, 20.0), ("even", 10.0, 9.8), ("loses", 10.0, 9.0)):
+        for network in ("mobilenet_v1", "xception"):
+            block = {"op": "separable", "network": network}
+            rows += [row(f"dwconv{variant}", fused, shape, **block)]
+            rows += [row(f"dwconv-layers{variant}", layers, shape, **block)]
+    rows += [row(f"dwconv{variant}", 1.0), row(f"dwconv-layers{variant}", None, status="unsupported")]
+    rows += [row("onednn", 30.0, "gains", op="separable")]
+    return results(rows)
+
+
+@pytest.mark.parametrize("variant", ["", "@avx2"])
+def test_what_fusing_gains_is_told_by_network_and_losses_block_by_block(variant: str) -> None:
+    from bench import document
+
+    found = blocks_and_layers(variant)
+    text = document.markdown(found)
+    section = text.split("## Blocks: one operation against layers")[1].split("##")[0]
+    mean = (2.0 * 0.98 * 0.9) ** (1 / 3)
+    for network in ("mobilenet_v1", "xception"):
+        assert f"| {network} | 1 | 3 | **{mean:.2f}** | 0.90 | loses |" in section
+    assert section.count("| separable |") == 1  # once, however many networks hold it
+    assert "| separable | loses | 1 | 10.0 | **9.0** | 0.90 |" in section
+    found.rows = [r for r in found.rows if r.shape != "loses"]
+    assert "No block loses more than 3% by fusing." in document.markdown(found)
+    found.rows = [r for r in found.rows if "layers" not in r.peer]
+    assert "against layers" not in document.markdown(found)
+
+
+def test_layers_are_no_other_library() -> None:
+    from bench import document
+
+    found = blocks_and_layers()
+    assert all(r.ratio_to_best_peer is None for r in found.rows if r.network == "xception")
+    assert tables.losses(tables.groups(found.rows), "dwconv") == []
+    assert tables.ours(found.rows) == "dwconv"
+    depthwise = document.markdown(found).split("### classic, depthwise, 1 thread")[1]
+    assert "dwconv-layers" not in depthwise.split("##")[0]
 
 
 def test_a_gate_belongs_to_its_block() -> None:

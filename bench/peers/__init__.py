@@ -58,6 +58,7 @@ class Peer(Protocol):
 # In the order of reports. Values are modules of this package.
 PEERS = {
     "dwconv": "dwconv",
+    "dwconv-layers": "dwconv_layers",
     "dwconv-python": "dwconv_python",
     "dwconv-numpy": "dwconv_numpy",
     "onednn": "onednn",
@@ -69,7 +70,7 @@ PEERS = {
     "litert": "litert",
     "tensorflow": "tensorflow",
 }
-WITH_VARIANTS = ("dwconv", "onednn", "onednn-fused")
+WITH_VARIANTS = ("dwconv", "dwconv-layers", "onednn", "onednn-fused")
 
 # glibc hands large blocks back to the system when they are freed; a library that allocates an output per call
 # is then charged its page faults every time (measured: 45 ms instead of 11 for 64 MB). Programs that care set

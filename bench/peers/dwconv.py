@@ -26,6 +26,7 @@ _ISA_FLAGS = {
 
 class Peer:
     reorders = False
+    fuse = True
 
     def __init__(self, variant: str, threads: int) -> None:
         is_path = "/" in variant
@@ -49,7 +50,7 @@ class Peer:
         return {"version": version, "isa": self.isa or "best", "called": "from C"}
 
     def prepare(self, problem: Problem) -> Runner:
-        return shim.prepare(self.shim, problem, self.threads, self.isa)
+        return shim.prepare(self.shim, problem, self.threads, self.isa, self.fuse)
 
 
 def _build(csrc: Path) -> Path:
@@ -61,7 +62,9 @@ def _build(csrc: Path) -> Path:
         if platform.machine() in ("x86_64", "AMD64") and compiling.accepts(*flags):
             sources.append(compiling.Source(csrc / "kernels" / f"{name}.c", flags))
             macros.append(f"-DDWCONV_HAVE_{name.removeprefix('isa_').upper()}")
-    sources.append(compiling.Source(shim.SHIMS / "dwconv.c"))
+    # Its loops run beside the kernels, on this machine only.
+    native = ("-march=native",) if compiling.accepts("-march=native") else ()
+    sources.append(compiling.Source(shim.SHIMS / "dwconv.c", native))
     openmp = compiling.openmp_flags()
     return compiling.shared_library(
         "dwconv",

@@ -34,7 +34,9 @@ typedef struct bench_chain {
     const bench_stage
         *gate; /* NULL, or the two of squeeze-and-excite: factors for what stage count - 2 gives */
     int64_t count, batch, residual, threads;
-    int64_t fuse;    /* oneDNN: one primitive for a pointwise stage and the depthwise one after it */
+    int64_t
+        fuse; /* dwconv: a block is one plan; oneDNN: one primitive for a pointwise stage and the depthwise one
+                        after it */
     const char *isa; /* NULL: the best */
     float *x, *y;    /* dense, aligned to 64 bytes */
 } bench_chain;

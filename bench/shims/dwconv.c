@@ -1,4 +1,6 @@
-/* dwconv through its own C API: one plan per operation; a chain that is no block becomes several plans. */
+/* dwconv through its own C API: one plan per operation. A chain becomes several plans where it is no block, or where
+ * blocks are to be computed layer by layer; what no plan computes then (the mean and the product of a
+ * squeeze-and-excite, the sum with the input) are plain loops, as a program around the library would have them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +12,10 @@ typedef struct runner {
     int count;
     dwconv_plan *plans[BENCH_STAGES];
     dwconv_tensor tensors[BENCH_STAGES + 1];
+    dwconv_plan
+        *gate[2]; /* of a squeeze-and-excite that is no part of a plan, for what plan count - 2 gives */
+    dwconv_tensor gate_tensors[3];
+    int add_input; /* after the last plan */
     void *between[2];
     void *scratch;
     size_t scratch_bytes;
@@ -110,18 +116,37 @@ static dwconv_isa isa_of(const char *name) {
     return name ? DWCONV_ISA_COUNT : DWCONV_ISA_AUTO;
 }
 
-static dwconv_status add_plan(runner *r, const bench_chain *c, dwconv_desc *desc) {
+static dwconv_status make_plan(runner *r, const bench_chain *c, dwconv_desc *desc, dwconv_plan **plan) {
     desc->isa = isa_of(c->isa);
-    dwconv_plan *plan = NULL;
-    dwconv_status status = dwconv_plan_create(desc, &plan);
+    dwconv_status status = dwconv_plan_create(desc, plan);
     if (status != DWCONV_OK) return status;
-    r->plans[r->count++] = plan;
-    for (int i = 0; dwconv_plan_kernel(plan, i); i++) {
+    for (int i = 0; dwconv_plan_kernel(*plan, i); i++) {
         size_t used = strlen(r->kernels);
         snprintf(r->kernels + used, sizeof(r->kernels) - used, "%s%s", used ? ", " : "",
-                 dwconv_plan_kernel(plan, i));
+                 dwconv_plan_kernel(*plan, i));
     }
     return DWCONV_OK;
+}
+
+static dwconv_status add_layers(runner *r, const bench_chain *c) {
+    dwconv_status status = DWCONV_OK;
+    for (int i = 0; i < c->count && status == DWCONV_OK; i++) {
+        dwconv_desc desc = layer_of(&c->stages[i]);
+        status = make_plan(r, c, &desc, &r->plans[i]);
+        r->count += status == DWCONV_OK;
+    }
+    for (int i = 0; i < 2 && c->gate && status == DWCONV_OK; i++) {
+        dwconv_desc desc = layer_of(&c->gate[i]);
+        status = make_plan(r, c, &desc, &r->gate[i]);
+    }
+    r->add_input = (int)c->residual;
+    return status;
+}
+
+static dwconv_tensor pooled(const bench_chain *c, int64_t channels) {
+    const size_t bytes = ((size_t)(c->batch * channels) * sizeof(float) + 63) / 64 * 64;
+    return (dwconv_tensor){
+        .data = aligned_alloc(64, bytes), .batch = c->batch, .height = 1, .width = 1, .channels = channels};
 }
 
 /* Tensors between the plans, and scratch for the hungriest of them. */
@@ -145,6 +170,11 @@ static dwconv_status add_memory(runner *r, const bench_chain *c) {
         if (status != DWCONV_OK) return status;
         if (bytes > r->scratch_bytes) r->scratch_bytes = bytes;
     }
+    if (r->gate[0]) {
+        r->gate_tensors[0] = pooled(c, c->gate[0].in_channels);
+        r->gate_tensors[1] = pooled(c, c->gate[0].out_channels);
+        r->gate_tensors[2] = pooled(c, c->gate[1].out_channels);
+    }
     r->scratch_bytes = (r->scratch_bytes + 63) / 64 * 64;
     if (r->scratch_bytes) r->scratch = aligned_alloc(64, r->scratch_bytes);
     return DWCONV_OK;
@@ -155,13 +185,11 @@ const char *bench_prepare(const bench_chain *c, void **handle) {
     r->threads.count = (int)c->threads;
     dwconv_desc desc;
     dwconv_status status = DWCONV_OK;
-    if (c->count > 1 && block_of(c, &desc)) {
-        status = add_plan(r, c, &desc);
+    if (c->fuse && c->count > 1 && block_of(c, &desc)) {
+        status = make_plan(r, c, &desc, &r->plans[0]);
+        r->count = status == DWCONV_OK;
     } else {
-        for (int i = 0; i < c->count && status == DWCONV_OK; i++) {
-            desc = layer_of(&c->stages[i]);
-            status = add_plan(r, c, &desc);
-        }
+        status = add_layers(r, c);
     }
     if (status == DWCONV_OK) status = add_memory(r, c);
     if (status != DWCONV_OK) {
@@ -172,14 +200,77 @@ const char *bench_prepare(const bench_chain *c, void **handle) {
     return NULL;
 }
 
+/* ---- what no plan computes ---------------------------------------------------------------- */
+
+/* Of channels [begin, begin + width); a constant width keeps the sums in registers. */
+static inline void mean_of(const float *restrict x, int64_t pixels, int64_t channels, int64_t begin,
+                           int64_t width, float *restrict mean) {
+    float sums[64] = {0};
+    for (int64_t p = 0; p < pixels; p++)
+        for (int64_t i = 0; i < width; i++) sums[i] += x[p * channels + begin + i];
+    for (int64_t i = 0; i < width; i++) mean[begin + i] = sums[i] / (float)pixels;
+}
+
+static void mean_channels(const float *x, int64_t pixels, int64_t channels, int threads, float *mean) {
+#pragma omp parallel for if (threads > 1) num_threads(threads)
+    for (int64_t begin = 0; begin < channels; begin += 64) {
+        int64_t c = begin, end = begin + 64 < channels ? begin + 64 : channels;
+        for (; c + 64 <= end; c += 64) mean_of(x, pixels, channels, c, 64, mean);
+        for (; c + 16 <= end; c += 16) mean_of(x, pixels, channels, c, 16, mean);
+        for (; c + 8 <= end; c += 8) mean_of(x, pixels, channels, c, 8, mean);
+        if (c < end) mean_of(x, pixels, channels, c, end - c, mean);
+    }
+}
+
+static void scale_channels(float *restrict x, int64_t pixels, int64_t channels, int threads,
+                           const float *restrict factors) {
+#pragma omp parallel for if (threads > 1) num_threads(threads)
+    for (int64_t p = 0; p < pixels; p++)
+        for (int64_t c = 0; c < channels; c++) x[p * channels + c] *= factors[c];
+}
+
+static void add(float *restrict y, const float *restrict x, int64_t count, int threads) {
+#pragma omp parallel for if (threads > 1) num_threads(threads)
+    for (int64_t i = 0; i < count; i++) y[i] += x[i];
+}
+
+static dwconv_status squeeze_excite(runner *r, dwconv_tensor *t) {
+    const int64_t pixels = t->height * t->width, image = pixels * t->channels;
+    float *mean = r->gate_tensors[0].data, *factors = r->gate_tensors[2].data;
+    for (int64_t n = 0; n < t->batch; n++)
+        mean_channels((float *)t->data + n * image, pixels, t->channels, r->threads.count,
+                      mean + n * t->channels);
+    for (int i = 0; i < 2; i++) {
+        dwconv_status status =
+            dwconv_run(r->gate[i], &r->gate_tensors[i], &r->gate_tensors[i + 1], NULL, 0, &r->threads);
+        if (status != DWCONV_OK) return status;
+    }
+    for (int64_t n = 0; n < t->batch; n++)
+        scale_channels((float *)t->data + n * image, pixels, t->channels, r->threads.count,
+                       factors + n * t->channels);
+    return DWCONV_OK;
+}
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+static dwconv_status run_once(runner *r) {
+    for (int i = 0; i < r->count; i++) {
+        dwconv_status status = dwconv_run(r->plans[i], &r->tensors[i], &r->tensors[i + 1], r->scratch,
+                                          r->scratch_bytes, &r->threads);
+        if (status == DWCONV_OK && r->gate[0] && i + 2 == r->count)
+            status = squeeze_excite(r, &r->tensors[i + 1]);
+        if (status != DWCONV_OK) return status;
+    }
+    const dwconv_tensor *y = &r->tensors[r->count];
+    if (r->add_input)
+        add(y->data, r->tensors[0].data, y->batch * y->height * y->width * y->channels, r->threads.count);
+    return DWCONV_OK;
+}
+
 const char *bench_run(void *handle, int64_t loops) {
-    runner *r = handle;
     for (int64_t n = 0; n < loops; n++) {
-        for (int i = 0; i < r->count; i++) {
-            dwconv_status status = dwconv_run(r->plans[i], &r->tensors[i], &r->tensors[i + 1], r->scratch,
-                                              r->scratch_bytes, &r->threads);
-            if (status != DWCONV_OK) return dwconv_status_string(status);
-        }
+        dwconv_status status = run_once(handle);
+        if (status != DWCONV_OK) return dwconv_status_string(status);
     }
     return NULL;
 }
@@ -187,6 +278,8 @@ const char *bench_run(void *handle, int64_t loops) {
 void bench_release(void *handle) {
     runner *r = handle;
     for (int i = 0; i < r->count; i++) dwconv_plan_destroy(r->plans[i]);
+    for (int i = 0; i < 2; i++) dwconv_plan_destroy(r->gate[i]);
+    for (int i = 0; i < 3; i++) free(r->gate_tensors[i].data);
     for (int i = 0; i < 2; i++) free(r->between[i]);
     free(r->scratch);
     free(r);
