@@ -134,17 +134,18 @@ def _verdict(results: Results) -> str:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from bench import report
+    from bench import document, report
 
     results = Results.load(options.results)
-    if options.also and not options.docs:
-        print("--also goes with --docs", file=sys.stderr)
+    if (options.also or options.name) and not options.docs:
+        print("--also and --name go with --docs", file=sys.stderr)
         return 2
     name = options.results.name.removesuffix(".xz").removesuffix(".json")
     try:
         if options.docs:
             also = {path.name: Results.load(path) for path in options.also}
-            written = report.write_docs(results, options.results, also=also)
+            page = options.name or document.MAIN
+            written = report.write_docs(results, options.results, also=also, name=page)
         else:
             written = report.write(results, options.out or options.results.with_name(name))
     except ValueError as problem:
@@ -223,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RESULTS",
         help="with --docs: a further result, whole or partial (cold, forced AVX2), as a section of its own",
     )
+    report.add_argument("--name", help="with --docs: another page than performance, of another machine")
     compare = add("compare", _compare, "what got slower; exit code 1 if anything did")
     compare.add_argument("old", type=Path)
     compare.add_argument("new", type=Path)

@@ -16,6 +16,9 @@ _MOST_LOSSES = 40
 _MOST_LOSSES_BESIDES = 10  # of a run that the document has besides the main one
 _LOST_BY_FUSING = 0.03  # less is within what rows are uncertain by
 
+# The page of docs/ of the machine that dwconv is developed on; other machines have theirs under other names.
+MAIN = "performance"
+
 Found = Sequence[tables.Group]
 
 
@@ -24,15 +27,16 @@ def markdown(
     pictures: Mapping[str, str] | None = None,
     source: str = "",
     also: Mapping[str, Results] | None = None,
+    name: str = MAIN,
 ) -> str:
-    """`pictures` are titles and paths; `source` names the committed file that the document is made from.
+    """`pictures` are titles and paths; `source` is the committed file that page `name` of docs/ is made from.
 
     `also` are further results by the names of their files, of whole or partial runs: one section for each.
     """
     also = also or {}
     found, mine = tables.ordered(results.rows), tables.ours(results.rows)
     distinct = tables.distinct(found)
-    parts = ["# Performance", "", *_introduction(results, source, list(also)), ""]
+    parts = ["# Performance", "", *_introduction(results, source, list(also), name), ""]
     if mine:
         parts += ["## Who is faster", "", *_standings(distinct, mine), ""]
         parts += [*_speedups(results, distinct, mine), ""]
@@ -92,13 +96,14 @@ _LEGEND = (
 )
 
 
-def _introduction(results: Results, source: str, also: Sequence[str]) -> Iterable[str]:
+def _introduction(results: Results, source: str, also: Sequence[str], page: str) -> Iterable[str]:
     machine, noise, settings = results.machine, results.noise, results.settings
     changed = " with changes" if machine["modified"] else ""
     clock = f" at {machine['frequency_mhz']:.0f} MHz as it says" if machine.get("frequency_mhz") else ""
     warmth = "caches evicted before every call" if settings.get("cold_bytes") else "warm caches"
     if source:
-        more = "".join(f" --also bench/results/{name}" for name in also)
+        more = f" --name {page}" if page != MAIN else ""
+        more += "".join(f" --also bench/results/{name}" for name in also)
         yield f"<!-- Generated: python -m bench report bench/results/{source} --docs{more} -->"
         yield ""
     yield (

@@ -1,4 +1,4 @@
-"""Writes a result as Markdown with charts, as one self-contained HTML page, and as docs/performance.md."""
+"""Writes a result as Markdown with charts, as one self-contained HTML page, and as a page of docs/."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench import charts, document, page
 from bench.compiling import ROOT
+from bench.document import MAIN
 from bench.schema import Results
 
 
@@ -23,9 +24,13 @@ def write(results: Results, folder: Path) -> list[Path]:
 
 
 def write_docs(
-    results: Results, source: Path, docs: Path = ROOT / "docs", also: Mapping[str, Results] | None = None
+    results: Results,
+    source: Path,
+    docs: Path = ROOT / "docs",
+    also: Mapping[str, Results] | None = None,
+    name: str = MAIN,
 ) -> list[Path]:
-    """performance.md in `docs`, with its charts in a folder beside it; `source` is the result's file.
+    """`name`.md in `docs`, with its charts in a folder beside it; `source` is the result's file.
 
     `also` are further results, by the names of their files, that have a section each and may be of partial
     runs. ValueError if the main one is, or holds no row: what is published leaves nothing out.
@@ -33,10 +38,10 @@ def write_docs(
     missing = document.missing(results)
     if missing:
         raise ValueError(f"{source} is no full run: {missing}")
-    pictures = _draw(results, docs / "performance")
-    text = docs / "performance.md"
-    paths = {picture.title: f"performance/{picture.path.name}" for picture in pictures}
-    text.write_text(document.markdown(results, paths, source.name, also))
+    pictures = _draw(results, docs / name)
+    text = docs / f"{name}.md"
+    paths = {picture.title: f"{name}/{picture.path.name}" for picture in pictures}
+    text.write_text(document.markdown(results, paths, source.name, also, name))
     return [text, *(picture.path for picture in pictures)]
 
 

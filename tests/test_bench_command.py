@@ -88,7 +88,7 @@ def test_report_writes_beside_the_result(tmp_path: Path, capsys: pytest.CaptureF
     assert command.main(["report", str(path), "--docs"]) == 2
     assert "is no full run" in capsys.readouterr().err
     assert command.main(["report", str(path), "--also", str(path)]) == 2
-    assert "--also goes with --docs" in capsys.readouterr().err
+    assert "--also and --name go with --docs" in capsys.readouterr().err
 
 
 def test_nothing_to_measure_is_an_error(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from bench.schema import Results
 from bench_fakes.results import LIMITS, results, row
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(ROOT.glob("docs/performance*.md"))
 
 
 @pytest.fixture
@@ -352,18 +353,33 @@ def test_a_gate_belongs_to_its_block() -> None:
     assert totals["efficientnet_b0", 1]["dwconv, blocks"] == pytest.approx(10.0 + 16 * 15.0 + 2 * 10.0)
 
 
-@pytest.mark.skipif(not (ROOT / "docs/performance.md").exists(), reason="no full run was published yet")
-def test_the_published_performance_is_that_of_its_result(tmp_path: Path) -> None:
+def test_another_machine_has_a_page_of_its_own(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from bench import report
+
+    written = report.write_docs(full(), Path("full.json.xz"), tmp_path, name="performance-other")
+    assert written[0] == tmp_path / "performance-other.md"
+    text = written[0].read_text()
+    assert "python -m bench report bench/results/full.json.xz --docs --name performance-other -->" in text
+    assert all(path.parent == tmp_path / "performance-other" for path in written[1:])
+    assert f"](performance-other/{written[1].name})" in text
+
+
+@pytest.mark.skipif(not PAGES, reason="no full run was published yet")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_published_page_is_that_of_its_result(page: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from bench import charts, document
 
-    published = (ROOT / "docs/performance.md").read_text()
+    published = page.read_text()
     # Not by write_docs, which refuses a result once a network has gained workloads that it lacks.
-    command = re.search(r"bench report (bench/results/\S+) --docs((?: --also \S+)*) -->", published)
+    command = re.search(r"bench report (\S+) --docs(?: --name (\S+))?((?: --also \S+)*) -->", published)
     assert command
-    source, *also = [ROOT / name for name in (command[1], *command[2].split()[1::2])]
+    name = command[2] or document.MAIN
+    assert name == page.stem
+    source, *also = [ROOT / path for path in (command[1], *command[3].split()[1::2])]
     assert all(path.stat().st_size < 500_000 for path in (source, *also))
     results = Results.load(source)
-    pictures = {p.title: f"performance/{p.path.name}" for p in charts.draw(results, tmp_path)}
+    pictures = {p.title: f"{name}/{p.path.name}" for p in charts.draw(results, tmp_path)}
     further = {path.name: Results.load(path) for path in also}
-    assert document.markdown(results, pictures, source.name, further) == published
+    assert document.markdown(results, pictures, source.name, further, name) == published
