@@ -1,4 +1,4 @@
-"""python -m bench run | report | compare | limits | list: see docs/benchmarking.md."""
+"""python -m bench run | report | compare | limits | calibrate | list: see docs/benchmarking.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import compiling, limits, machine, measure, networks
+from bench import calibrate, compiling, limits, machine, measure, networks
 from bench.display import Display, summary
 from bench.peers import PEERS, WITH_VARIANTS
 from bench.schema import Results, Row
@@ -175,6 +175,15 @@ def _limits(options: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate(options: argparse.Namespace) -> int:
+    if len(machine.usable_cpus()) < 2:
+        print("one core has nothing to share", file=sys.stderr)
+        return 2
+    rows, regions = calibrate.measure(calibrate.layers(), 2, options.seconds)
+    print(calibrate.text(rows, regions, 2))
+    return 0
+
+
 def _list(options: argparse.Namespace) -> int:
     for name in networks.NETWORKS:
         found = networks.expand(name)
@@ -231,6 +240,8 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--threshold", type=float, default=0.05, help="share that counts beyond the noise")
     roof = add("limits", _limits, "peak and bandwidths of this machine")
     roof.add_argument("--threads", type=_counts, default=sorted({1, len(machine.usable_cpus())}))
+    serial = add("calibrate", _calibrate, "when two threads win, and what the library decides")
+    serial.add_argument("--seconds", type=float, default=30)
     add("list", _list, "networks and peers")
     return parser
 

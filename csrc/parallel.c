@@ -15,7 +15,9 @@
  * OpenMP's threads wait for the next call by spinning, some milliseconds long, and a parallel region then costs 0.7 us, or
  * 3 us in the slower of two states of that machine, so that two threads begin to win at 2 or at 6 us. Of a caller's pool
  * nothing is known; waking a thread that sleeps takes some 10 us. */
+#ifndef DWC_SERIAL_NANOSECONDS /* `python -m bench calibrate` sets 0 */
 #define DWC_SERIAL_NANOSECONDS 5e3
+#endif
 #define DWC_SERIAL_NANOSECONDS_IN_POOL 15e3
 
 /* 50 multiply-adds and 10 floats (40 bytes) per nanosecond: a core of 3.7 GHz with two 256-bit multiply-adds per cycle

@@ -36,7 +36,7 @@ class Peer:
         if not (self.tree / "csrc" / "dwconv.h").exists():
             raise Absent(f"no csrc/dwconv.h in {self.tree}")
         try:
-            self.shim = shim.load(_build(self.tree / "csrc"))
+            self.shim = shim.load(build(self.tree / "csrc"))
         except compiling.CompileError as problem:
             raise Absent(str(problem)) from problem
 
@@ -53,18 +53,18 @@ class Peer:
         return shim.prepare(self.shim, problem, self.threads, self.isa, self.fuse)
 
 
-def _build(csrc: Path) -> Path:
-    """The core with the flags that setup.py gives each file, and the shim."""
-    macros: list[str] = []
+def build(csrc: Path, *flags: str, beside: tuple[Path, ...] = ()) -> Path:
+    """The core with setup.py's flags for each file and with `flags`, the shim, and C files `beside` it."""
+    macros = list(flags)
     sources = [compiling.Source(path) for path in sorted(csrc.glob("*.c"))]
     sources.append(compiling.Source(csrc / "kernels" / "isa_baseline.c"))
-    for name, flags in _ISA_FLAGS.items():
-        if platform.machine() in ("x86_64", "AMD64") and compiling.accepts(*flags):
-            sources.append(compiling.Source(csrc / "kernels" / f"{name}.c", flags))
+    for name, isa_flags in _ISA_FLAGS.items():
+        if platform.machine() in ("x86_64", "AMD64") and compiling.accepts(*isa_flags):
+            sources.append(compiling.Source(csrc / "kernels" / f"{name}.c", isa_flags))
             macros.append(f"-DDWCONV_HAVE_{name.removeprefix('isa_').upper()}")
     # Its loops run beside the kernels, on this machine only.
     native = ("-march=native",) if compiling.accepts("-march=native") else ()
-    sources.append(compiling.Source(shim.SHIMS / "dwconv.c", native))
+    sources += [compiling.Source(path, native) for path in (shim.SHIMS / "dwconv.c", *beside)]
     openmp = compiling.openmp_flags()
     return compiling.shared_library(
         "dwconv",

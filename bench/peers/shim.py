@@ -48,6 +48,9 @@ def load(library: Path) -> ctypes.CDLL:
     shim.bench_kernels.argtypes = [ctypes.c_void_p]
     shim.bench_scratch.argtypes = [ctypes.c_void_p]
     shim.bench_scratch.restype = ctypes.c_int64
+    if hasattr(shim, "bench_estimate"):
+        shim.bench_estimate.argtypes = [ctypes.c_void_p]
+        shim.bench_estimate.restype = ctypes.c_double
     for function in (shim.bench_prepare, shim.bench_run, shim.bench_kernels):
         function.restype = ctypes.c_char_p
     return shim
@@ -76,7 +79,9 @@ def prepare(shim: ctypes.CDLL, problem: Problem, threads: int, isa: str = "", fu
 
     kernels, scratch = shim.bench_kernels(handle).decode(), shim.bench_scratch(handle)
     known = scratch if scratch >= 0 else None
-    return Runner(run, y.copy, kernels, release, keep=(x, y, problem), scratch_bytes=known)
+    estimate = shim.bench_estimate(handle) / 1000 if hasattr(shim, "bench_estimate") else None
+    keep = (x, y, problem)
+    return Runner(run, y.copy, kernels, release, keep, scratch_bytes=known, estimate_us=estimate)
 
 
 def _stages(problem: Problem) -> tuple[Any, Any]:

@@ -288,3 +288,16 @@ void bench_release(void *handle) {
 const char *bench_kernels(void *handle) { return ((runner *)handle)->kernels; }
 
 int64_t bench_scratch(void *handle) { return (int64_t)((runner *)handle)->scratch_bytes; }
+
+/* Of the cost model, for one worker. */
+BENCH_API double bench_estimate(void *handle) {
+    const runner *r = handle;
+    double nanoseconds = 0;
+    for (int i = 0; i < r->count; i++) {
+        const dwconv_tensor *x = &r->tensors[i];
+        const int64_t shape[4] = {x->batch, x->height, x->width, x->channels};
+        dwconv_cut cut;
+        if (dwconv_plan_cut(r->plans[i], shape, &r->threads, &cut) == DWCONV_OK) nanoseconds += cut.nanoseconds;
+    }
+    return nanoseconds;
+}

@@ -1,0 +1,184 @@
+"""When are two threads worth waking? Small layers on one thread, on several, and as the library decides.
+
+All in one process with pinned threads, in turn and again and again, so that drift of the machine hits all alike.
+Where several threads are to share whatever the work, the core is compiled with a limit of 0.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, median, quantiles
+
+from bench import compiling, placement
+from bench import problem as problems
+from bench.machine import usable_cpus
+from bench.peers import Runner, shim
+from bench.peers import dwconv as peer
+from bench.workloads import Stage, Workload
+
+MODES = ("serial", "parallel", "decided")
+LOSS = 0.05  # more than this against the better of serial and parallel is named
+_SAMPLE_SECONDS = 3e-4
+
+
+@dataclass
+class Row:
+    """Times are the least microseconds per call of each mode, `estimate` the cost model's for one thread."""
+
+    workload: Workload
+    estimate: float
+    times: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def better(self) -> float:
+        return min(self.times["serial"], self.times["parallel"])
+
+    @property
+    def loss(self) -> float:
+        return self.times["decided"] / self.better - 1
+
+    def loss_with(self, limit: float) -> float:
+        """If estimates of fewer microseconds than `limit` were serial, and all others parallel."""
+        return self.times["serial" if self.estimate < limit else "parallel"] / self.better - 1
+
+
+def layers() -> list[Workload]:
+    """Of 0.4 to 100 us on one core, of every operation, with clamps and with activations that cost more."""
+    return list(_layers())
+
+
+def _layers() -> Iterator[Workload]:
+    def stage(op: str, c: int, n: int, k: int = 1, stride: int = 1, activation: str | None = "relu6") -> Stage:
+        return Stage(op, c, n, (k, k), stride, activation=activation)
+
+    def of(size: int, *stages: Stage, **more: bool) -> Workload:
+        return Workload("calibrate", stages, size, size, **more)
+
+    for size, c, n, activation in _POINTWISE:
+        yield of(size, stage("pointwise", c, n, activation=activation))
+    for size, c, k, stride, activation in _DEPTHWISE:
+        yield of(size, stage("depthwise", c, c, k, stride, activation))
+    for size, c, n, k, stride in _DENSE:
+        yield of(size, stage("conv", c, n, k, stride, "relu6"))
+    for size, c, n, stride, activation in _SEPARABLE:
+        depthwise = stage("depthwise", c, c, 3, stride, activation)
+        yield of(size, depthwise, stage("pointwise", c, n, activation=activation))
+    for size, c, expanded, n, stride, activation in _INVERTED:
+        expand = stage("pointwise", c, expanded, activation=activation)
+        depthwise = stage("depthwise", expanded, expanded, 3, stride, activation)
+        project = stage("pointwise", expanded, n, activation=None)
+        yield of(size, expand, depthwise, project, residual=stride == 1 and c == n)
+
+
+_POINTWISE = (
+    *((1, c, n, "relu6") for c, n in ((24, 96), (480, 120), (48, 1152), (144, 576), (256, 512), (960, 1280))),
+    *((1, c, n, "silu") for c, n in ((16, 96), (48, 1152), (144, 576), (16, 4096))),
+    *((1, c, n, "hard_swish") for c, n in ((24, 960), (120, 480), (960, 1280))),
+    *((size, 16, 16, "relu6") for size in (7, 14, 20, 28, 40, 56, 112)),
+    *((7, c, n, "relu6") for c, n in ((32, 64), (64, 64), (96, 96), (160, 160))),
+    *((14, c, n, "relu6") for c, n in ((16, 96), (48, 48), (96, 96))),
+    *((7, 16, 64, "silu"), (14, 16, 96, "silu"), (14, 40, 240, "hard_swish"), (28, 16, 64, "gelu")),
+)
+_DEPTHWISE = (
+    *((7, c, 3, 1, "relu6") for c in (32, 96, 256, 512, 1040)),
+    *((14, c, 3, 1, "relu6") for c in (24, 64, 128, 240)),
+    *((28, 24, 3, 1, "relu6"), (28, 64, 3, 2, "relu6"), (56, 24, 3, 2, "relu6"), (14, 120, 5, 1, "relu6")),
+    *((7, 128, 3, 1, "silu"), (14, 64, 3, 1, "silu"), (14, 120, 5, 1, "hard_swish"), (56, 16, 3, 1, "silu")),
+)
+_DENSE = ((7, 16, 16, 3, 1), (14, 8, 16, 3, 1), (16, 3, 16, 3, 2), (32, 3, 32, 3, 2), (56, 3, 32, 3, 2))
+_SEPARABLE = (
+    *((7, 16, 16, 1, "relu6"), (14, 16, 32, 1, "relu6"), (14, 32, 64, 2, "relu6"), (28, 16, 32, 1, "relu6")),
+    *((7, 32, 32, 1, "silu"), (14, 32, 32, 1, "hard_swish")),
+)
+_INVERTED = (
+    *((7, 8, 32, 8, 1, "relu6"), (7, 16, 64, 16, 1, "relu6"), (14, 8, 48, 8, 1, "relu6")),
+    *((14, 16, 96, 24, 2, "relu6"), (7, 16, 64, 16, 1, "silu"), (14, 8, 48, 8, 1, "hard_swish")),
+)
+
+
+def measure(workloads: Sequence[Workload], threads: int, seconds: float) -> tuple[list[Row], list[float]]:
+    """The rows, and the microseconds of an empty region: OpenMP's and dwconv's. Raises CompileError, Absent.
+
+    Pins this process: to be called in one of its own.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, usable_cpus()[:threads])
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true"}
+    csrc = compiling.ROOT / "csrc"
+    decides = shim.load(peer.build(csrc))
+    path = peer.build(csrc, "-DDWC_SERIAL_NANOSECONDS=0", beside=(shim.SHIMS / "regions.c",))
+    shares = shim.load(path)
+    rows: list[Row] = []
+    runners: list[list[Runner]] = []
+    for workload in workloads:
+        problem = problems.make(workload)
+        of_modes = []
+        for library, count in ((shares, 1), (shares, threads), (decides, threads)):
+            placement.restart()
+            of_modes.append(shim.prepare(library, problem, count))
+        rows.append(Row(workload, of_modes[0].estimate_us or 0))
+        runners.append(of_modes)
+    regions = [float("inf")] * 2
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or not rows[-1].times:
+        for row, of_modes in zip(rows, runners, strict=True):
+            for mode, runner in zip(MODES, of_modes, strict=True):
+                row.times[mode] = min(_sample(runner, row.times.get(mode)), row.times.get(mode, float("inf")))
+        for i, name in enumerate(("regions_openmp", "regions_dwconv")):
+            regions[i] = min(regions[i], _region(getattr(shares, name), threads))
+    return rows, regions
+
+
+def _sample(runner: Runner, least: float | None) -> float:
+    """Microseconds per call, after calls that wake the threads and fill the caches."""
+    loops = 10 if least is None else max(1, round(_SAMPLE_SECONDS * 1e6 / least))
+    runner.run(1 + loops // 4)
+    start = time.perf_counter()
+    runner.run(loops)
+    return (time.perf_counter() - start) / loops * 1e6
+
+
+def _region(regions: Callable[..., None], threads: int) -> float:
+    loops = 200
+    regions(threads, ctypes.c_int64(loops))
+    start = time.perf_counter()
+    regions(threads, ctypes.c_int64(loops))
+    return (time.perf_counter() - start) / loops * 1e6
+
+
+def text(rows: Sequence[Row], regions: Sequence[float], threads: int) -> str:
+    """A table, and what follows from it."""
+    lines = [f"{'operation':18} {'shape':32} {'estimate':>9} {'serial':>8} {'parallel':>8} {'decided':>8}  loss"]
+    for row in sorted(rows, key=lambda row: row.times["serial"]):
+        times = " ".join(f"{row.times[mode]:8.2f}" for mode in MODES)
+        loss = f"{row.loss:.0%}" if row.loss > LOSS else ""
+        lines.append(f"{row.workload.op:18} {row.workload.shape:32} {row.estimate:9.2f} {times}  {loss}")
+    least, limit = best_limit(rows)
+    losses = [row.loss for row in rows]
+    bad = sum(loss > LOSS for loss in losses)
+    gained = [row.times["parallel"] - row.times["serial"] / threads for row in rows]
+    ratios = [row.estimate / row.times["serial"] for row in rows if row.times["serial"] >= 1]
+    low, middle, high = quantiles(ratios, n=4)
+    return "\n".join(
+        [
+            *lines,
+            f"an empty region takes {regions[0]:.2f} us in OpenMP, {regions[1]:.2f} us in dwconv",
+            f"sharing costs {median(gained):.2f} us (median); two threads win from "
+            f"{median(gained) * threads / (threads - 1):.1f} us on",
+            f"estimate / serial from 1 us on: {min(ratios):.2f} to {max(ratios):.2f}, "
+            f"half of them {low:.2f} to {high:.2f}, median {middle:.2f}",
+            f"loss as decided: mean {mean(losses):.1%}, worst {max(losses):.0%}, {bad} of {len(rows)} over {LOSS:.0%}",
+            f"least mean loss, {least:.1%}, with DWC_SERIAL_NANOSECONDS of {limit * 1000:.0f}",
+        ]
+    )
+
+
+def best_limit(rows: Sequence[Row]) -> tuple[float, float]:
+    """The least mean loss of any limit, and the limit in microseconds: midway between two estimates."""
+    estimates = sorted({0.0, *(row.estimate for row in rows)})
+    limits = [0.0, *((a + b) / 2 for a, b in zip(estimates, estimates[1:], strict=False)), 2 * estimates[-1]]
+    return min((mean(row.loss_with(limit) for row in rows), limit) for limit in limits)
