@@ -151,14 +151,13 @@ static void cut_second_pass(dwc_block *b) {
 double dwc_block_estimate(const dwc_block *b) {
     const dwc_view *x = &b->x, *y = &b->y;
     const dwconv_plan *plan = b->plan;
-    const dwc_depthwise_stage *d = &plan->depthwise;
-    const double in_pixels = (double)x->batch * (double)x->height * (double)x->width;
-    const double out_pixels = (double)y->batch * (double)y->height * (double)y->width;
+    const double images = (double)x->batch, in_pixels = images * (double)x->height * (double)x->width,
+                 out_pixels = images * (double)y->height * (double)y->width;
     double work =
-        out_pixels * (double)d->channels * (double)(d->window.kernel_h * d->window.kernel_w + y->channels);
-    if (plan->has_expand) work += in_pixels * (double)x->channels * (double)d->in_channels;
+        dwc_depthwise_work(&plan->depthwise, out_pixels) + dwc_matmul_work(&plan->matmul, out_pixels);
+    if (plan->has_expand) work += dwc_matmul_work(&plan->expand, in_pixels);
     if (plan->has_squeeze)
-        work += (double)y->batch * 2.0 * (double)d->channels * (double)plan->squeeze.group_outputs;
+        work += dwc_matmul_work(&plan->squeeze, images) + dwc_matmul_work(&plan->excite, images);
     return dwc_nanoseconds(work, in_pixels * (double)x->channels + out_pixels * (double)y->channels);
 }
 

@@ -218,8 +218,11 @@ DWC_HIDDEN int dwc_worker_count(const dwconv_threads *threads, double nanosecond
 /* Runs task for every item on at most that many workers. */
 DWC_HIDDEN void dwc_parallel(const dwconv_threads *threads, int workers, int64_t items, dwconv_task task,
                              void *context);
-/* The estimate behind it: multiply-adds at a rate that all kernels reach, or the bytes if they take longer. */
-DWC_HIDDEN double dwc_nanoseconds(double multiply_adds, double floats_moved);
+/* The estimate behind it: work at a rate that all kernels reach, or the bytes if they take longer. */
+DWC_HIDDEN double dwc_nanoseconds(double work, double floats_moved);
+/* The work of so many output pixels, in multiply-adds: its own, and as many as values and activations take as long as. */
+DWC_HIDDEN double dwc_depthwise_work(const dwc_depthwise_stage *stage, double pixels);
+DWC_HIDDEN double dwc_matmul_work(const dwc_matmul_stage *stage, double pixels);
 /* Registers the fork handler once; called when a plan is created. */
 DWC_HIDDEN void dwc_parallel_init(void);
 

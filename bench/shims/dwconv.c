@@ -297,7 +297,8 @@ BENCH_API double bench_estimate(void *handle) {
         const dwconv_tensor *x = &r->tensors[i];
         const int64_t shape[4] = {x->batch, x->height, x->width, x->channels};
         dwconv_cut cut;
-        if (dwconv_plan_cut(r->plans[i], shape, &r->threads, &cut) == DWCONV_OK) nanoseconds += cut.nanoseconds;
+        if (dwconv_plan_cut(r->plans[i], shape, &r->threads, &cut) == DWCONV_OK)
+            nanoseconds += cut.nanoseconds;
     }
     return nanoseconds;
 }
