@@ -1,12 +1,13 @@
 """When are two threads worth waking? Small layers on one thread, on several, and as the library decides.
 
-All in one process with pinned threads, in turn and again and again, so that drift of the machine hits all alike.
-Where several threads are to share whatever the work, the core is compiled with a limit of 0.
+All in one process with pinned threads, in turn and again and again, so that drift of the machine hits all
+alike. Where several threads are to share whatever the work, the core is compiled with a limit of 0.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,9 +42,14 @@ class Row:
     def loss(self) -> float:
         return self.times["decided"] / self.better - 1
 
+    @property
+    def compared(self) -> float:
+        """What is compared with the limit: workers meet twice in a block of one image."""
+        return self.estimate / (2 if self.workload.kind == "blocks" else 1)
+
     def loss_with(self, limit: float) -> float:
-        """If estimates of fewer microseconds than `limit` were serial, and all others parallel."""
-        return self.times["serial" if self.estimate < limit else "parallel"] / self.better - 1
+        """If what is compared were serial below so many microseconds, and else parallel."""
+        return self.times["serial" if self.compared < limit else "parallel"] / self.better - 1
 
 
 def layers() -> list[Workload]:
@@ -52,11 +58,13 @@ def layers() -> list[Workload]:
 
 
 def _layers() -> Iterator[Workload]:
-    def stage(op: str, c: int, n: int, k: int = 1, stride: int = 1, activation: str | None = "relu6") -> Stage:
+    def stage(
+        op: str, c: int, n: int, k: int = 1, stride: int = 1, activation: str | None = "relu6"
+    ) -> Stage:
         return Stage(op, c, n, (k, k), stride, activation=activation)
 
-    def of(size: int, *stages: Stage, **more: bool) -> Workload:
-        return Workload("calibrate", stages, size, size, **more)
+    def of(size: int, *stages: Stage, residual: bool = False) -> Workload:
+        return Workload("calibrate", stages, size, size, residual=residual)
 
     for size, c, n, activation in _POINTWISE:
         yield of(size, stage("pointwise", c, n, activation=activation))
@@ -92,11 +100,21 @@ _DEPTHWISE = (
 _DENSE = ((7, 16, 16, 3, 1), (14, 8, 16, 3, 1), (16, 3, 16, 3, 2), (32, 3, 32, 3, 2), (56, 3, 32, 3, 2))
 _SEPARABLE = (
     *((7, 16, 16, 1, "relu6"), (14, 16, 32, 1, "relu6"), (14, 32, 64, 2, "relu6"), (28, 16, 32, 1, "relu6")),
-    *((7, 32, 32, 1, "silu"), (14, 32, 32, 1, "hard_swish"), (7, 64, 64, 1, "relu6"), (28, 32, 32, 2, "relu6")),
+    *(
+        (7, 32, 32, 1, "silu"),
+        (14, 32, 32, 1, "hard_swish"),
+        (7, 64, 64, 1, "relu6"),
+        (28, 32, 32, 2, "relu6"),
+    ),
 )
 _INVERTED = (
     *((7, 8, 32, 8, 1, "relu6"), (7, 16, 64, 16, 1, "relu6"), (14, 8, 48, 8, 1, "relu6")),
-    *((7, 24, 96, 24, 1, "relu6"), (28, 8, 32, 8, 2, "relu6"), (28, 8, 16, 8, 1, "relu6"), (7, 32, 128, 32, 1, "relu6")),
+    *(
+        (7, 24, 96, 24, 1, "relu6"),
+        (28, 8, 32, 8, 2, "relu6"),
+        (28, 8, 16, 8, 1, "relu6"),
+        (7, 32, 128, 32, 1, "relu6"),
+    ),
     *((14, 16, 96, 24, 2, "relu6"), (7, 16, 64, 16, 1, "silu"), (14, 8, 48, 8, 1, "hard_swish")),
 )
 
@@ -153,7 +171,9 @@ def _region(regions: Callable[..., None], threads: int) -> float:
 
 def text(rows: Sequence[Row], regions: Sequence[float], threads: int) -> str:
     """A table, and what follows from it."""
-    lines = [f"{'operation':18} {'shape':32} {'estimate':>9} {'serial':>8} {'parallel':>8} {'decided':>8}  loss"]
+    lines = [
+        f"{'operation':18} {'shape':32} {'estimate':>9} {'serial':>8} {'parallel':>8} {'decided':>8}  loss"
+    ]
     for row in sorted(rows, key=lambda row: row.times["serial"]):
         times = " ".join(f"{row.times[mode]:8.2f}" for mode in MODES)
         loss = f"{row.loss:.0%}" if row.loss > LOSS else ""
@@ -172,14 +192,15 @@ def text(rows: Sequence[Row], regions: Sequence[float], threads: int) -> str:
             f"{median(gained) * threads / (threads - 1):.1f} us on",
             f"estimate / serial from 1 us on: {min(ratios):.2f} to {max(ratios):.2f}, "
             f"half of them {low:.2f} to {high:.2f}, median {middle:.2f}",
-            f"loss as decided: mean {mean(losses):.1%}, worst {max(losses):.0%}, {bad} of {len(rows)} over {LOSS:.0%}",
+            f"loss as decided: mean {mean(losses):.1%}, worst {max(losses):.0%}, "
+            f"{bad} of {len(rows)} over {LOSS:.0%}",
             f"least mean loss, {least:.1%}, with DWC_SERIAL_NANOSECONDS of {limit * 1000:.0f}",
         ]
     )
 
 
 def best_limit(rows: Sequence[Row]) -> tuple[float, float]:
-    """The least mean loss of any limit, and the limit in microseconds: midway between two estimates."""
-    estimates = sorted({0.0, *(row.estimate for row in rows)})
-    limits = [0.0, *((a + b) / 2 for a, b in zip(estimates, estimates[1:], strict=False)), 2 * estimates[-1]]
+    """The least mean loss of any limit, and that limit in microseconds, midway between two estimates."""
+    estimates = sorted({0.0, *(row.compared for row in rows)})
+    limits = [0.0, *((a + b) / 2 for a, b in itertools.pairwise(estimates)), 2 * estimates[-1]]
     return min((mean(row.loss_with(limit) for row in rows), limit) for limit in limits)

@@ -42,8 +42,8 @@ typedef struct dwc_block {
     float *scratch;
 } dwc_block;
 
-/* Nanoseconds for one worker, from plan, x and y. */
-DWC_HIDDEN double dwc_block_estimate(const dwc_block *b);
+/* How many workers are worth waking for plan, x and y. */
+DWC_HIDDEN int dwc_block_workers(const dwc_block *b, const dwconv_threads *threads);
 /* Decides all of b but its scratch from plan, x and y, for so many workers. */
 DWC_HIDDEN dwconv_status dwc_cut_block(dwc_block *b, int workers);
 /* Images at work at the same time in two passes. */

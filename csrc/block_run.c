@@ -308,7 +308,7 @@ static void share_images(const dwc_block *b, const dwconv_threads *threads) {
 void dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
                    const dwconv_threads *threads) {
     dwc_block b = {.plan = plan, .x = *x, .y = *y, .scratch = scratch};
-    if (dwc_cut_block(&b, dwc_worker_count(threads, dwc_block_estimate(&b))) != DWCONV_OK) return;
+    if (dwc_cut_block(&b, dwc_block_workers(&b, threads)) != DWCONV_OK) return;
     if (b.passes == 1)
         dwc_parallel(threads, b.workers, x->batch * b.bands, band_task, &b);
     else if (b.sharing == 1)

@@ -10,14 +10,15 @@
 #define DWC_FORKS 1
 #endif
 
-/* Work of fewer nanoseconds than this stays on the calling thread. Calibrated on two cores of an AMD EPYC (Zen 4) with 38
- * pointwise, depthwise and dense layers of 0.4 to 60 us, each run on one thread and, with this limit at 0, on two:
- * OpenMP's threads wait for the next call by spinning, some milliseconds long, and a parallel region then costs 0.7 us, or
- * 3 us in the slower of two states of that machine, so that two threads begin to win at 2 or at 6 us. Of a caller's pool
- * nothing is known; waking a thread that sleeps takes some 10 us. */
-#ifndef DWC_SERIAL_NANOSECONDS /* `python -m bench calibrate` sets 0 */
-#define DWC_SERIAL_NANOSECONDS 5e3
+/* Work of fewer estimated nanoseconds than this stays on the calling thread. `python -m bench calibrate` measures 71 layers and
+ * blocks of 0.3 to 100 us on one thread and, with this limit at 0, on two. OpenMP's threads wait for the next call by spinning,
+ * some milliseconds long, and an empty region then takes 0.6 to 0.7 us on two cores of an AMD EPYC (Zen 3); with what else
+ * sharing costs two threads win from 2 to 3 us on, and with limits of 1.7 to 2.2 us no layer loses more than 5 %. Where a
+ * region takes longer, this is too low: 3 us were seen in a slower state of a Zen 4, where two threads win from 6 us on. */
+#ifndef DWC_SERIAL_NANOSECONDS /* bench/calibrate.py compiles it as 0 */
+#define DWC_SERIAL_NANOSECONDS 2.2e3
 #endif
+/* Of a caller's pool nothing is known; waking a thread that sleeps takes some 10 us. */
 #define DWC_SERIAL_NANOSECONDS_IN_POOL 15e3
 
 /* How many multiply-adds take as long as storing a value does, and its activation, if that is not a clamp. An order of
