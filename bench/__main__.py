@@ -179,7 +179,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     if len(machine.usable_cpus()) < 2:
         print("one core has nothing to share", file=sys.stderr)
         return 2
-    rows, regions = calibrate.measure(calibrate.layers(), 2, options.seconds)
+    rows, regions = calibrate.measure(list(calibrate.layers()), 2, options.seconds)
     print(calibrate.text(rows, regions, 2))
     return 0
 

@@ -6,12 +6,12 @@ alike. Where several threads are to share whatever the work, the core is compile
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import mean, median, quantiles
 
 from bench import compiling, placement
@@ -52,12 +52,9 @@ class Row:
         return self.times["serial" if self.compared < limit else "parallel"] / self.better - 1
 
 
-def layers() -> list[Workload]:
-    """Of 0.4 to 100 us on one core, of every operation, with clamps and with activations that cost more."""
-    return list(_layers())
+def layers() -> Iterator[Workload]:
+    """Of 0.3 to 100 us on one core, of every operation, with clamps and with activations that cost more."""
 
-
-def _layers() -> Iterator[Workload]:
     def stage(
         op: str, c: int, n: int, k: int = 1, stride: int = 1, activation: str | None = "relu6"
     ) -> Stage:
@@ -141,31 +138,25 @@ def measure(workloads: Sequence[Workload], threads: int, seconds: float) -> tupl
             of_modes.append(shim.prepare(library, problem, count))
         rows.append(Row(workload, of_modes[0].estimate_us or 0))
         runners.append(of_modes)
-    regions = [float("inf")] * 2
+    names = ("regions_openmp", "regions_dwconv")
+    regions = [partial(getattr(shares, name), threads) for name in names]
+    empty = [float("inf")] * len(names)
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or not rows[-1].times:
         for row, of_modes in zip(rows, runners, strict=True):
             for mode, runner in zip(MODES, of_modes, strict=True):
-                row.times[mode] = min(_sample(runner, row.times.get(mode)), row.times.get(mode, float("inf")))
-        for i, name in enumerate(("regions_openmp", "regions_dwconv")):
-            regions[i] = min(regions[i], _region(getattr(shares, name), threads))
-    return rows, regions
+                least = row.times.get(mode, float("inf"))
+                row.times[mode] = min(least, _sample(runner.run, least))
+        empty = [min(least, _sample(run, least)) for run, least in zip(regions, empty, strict=True)]
+    return rows, empty
 
 
-def _sample(runner: Runner, least: float | None) -> float:
+def _sample(run: Callable[[int], None], least: float) -> float:
     """Microseconds per call, after calls that wake the threads and fill the caches."""
-    loops = 10 if least is None else max(1, round(_SAMPLE_SECONDS * 1e6 / least))
-    runner.run(1 + loops // 4)
+    loops = max(10, round(_SAMPLE_SECONDS * 1e6 / least))
+    run(1 + loops // 4)
     start = time.perf_counter()
-    runner.run(loops)
-    return (time.perf_counter() - start) / loops * 1e6
-
-
-def _region(regions: Callable[..., None], threads: int) -> float:
-    loops = 200
-    regions(threads, ctypes.c_int64(loops))
-    start = time.perf_counter()
-    regions(threads, ctypes.c_int64(loops))
+    run(loops)
     return (time.perf_counter() - start) / loops * 1e6
 
 

@@ -12,7 +12,8 @@ pytest.importorskip("rich")
 from bench import __main__ as command
 from bench import calibrate, machine
 from bench.calibrate import Row
-from bench.peers import Runner
+from bench.peers import Runner, shim
+from bench.peers import dwconv as peer
 from bench.workloads import Stage, Workload
 
 POINTWISE = Stage("pointwise", 16, 16)
@@ -67,7 +68,7 @@ def test_text_names_what_loses_and_the_limit() -> None:
 
 
 def test_set_covers_every_operation_and_costly_activations() -> None:
-    found = calibrate.layers()
+    found = list(calibrate.layers())
     assert {w.op for w in found} == {"pointwise", "depthwise", "conv", "separable", "inverted_residual"}
     for op in ("pointwise", "depthwise", "separable", "inverted_residual"):
         kinds = {stage.activation for w in found if w.op == op for stage in w.stages}
@@ -88,9 +89,9 @@ def test_each_mode_has_its_build_and_threads(monkeypatch: pytest.MonkeyPatch) ->
         prepared.append((str(library), threads))
         return Runner(lambda loops: calls.append(loops), lambda: None, estimate_us=1.5)  # type: ignore[arg-type,return-value]
 
-    monkeypatch.setattr(calibrate.peer, "build", lambda csrc, *flags, beside=(): " ".join(flags))
-    monkeypatch.setattr(calibrate.shim, "load", Library)
-    monkeypatch.setattr(calibrate.shim, "prepare", prepare)
+    monkeypatch.setattr(peer, "build", lambda csrc, *flags, beside=(): " ".join(flags))
+    monkeypatch.setattr(shim, "load", Library)
+    monkeypatch.setattr(shim, "prepare", prepare)
     rows, regions = calibrate.measure([Workload("test", (POINTWISE,), 7, 7)], 2, seconds=0)
     flag = "-DDWC_SERIAL_NANOSECONDS=0"
     assert prepared == [(flag, 1), (flag, 2), ("", 2)]

@@ -2,9 +2,9 @@
 #include "chain.h"
 #include "internal.h"
 
-BENCH_API void regions_openmp(int threads, int64_t loops) {
+BENCH_API void regions_openmp(int threads, int loops) {
     (void)threads; /* where there is no OpenMP */
-    for (int64_t i = 0; i < loops; i++) {
+    for (int i = 0; i < loops; i++) {
 #pragma omp parallel num_threads(threads)
         __asm__ volatile("" ::: "memory");
     }
@@ -15,7 +15,7 @@ static void nothing(void *context, int64_t item, int worker) {
     __asm__ volatile("" ::: "memory");
 }
 
-BENCH_API void regions_dwconv(int threads, int64_t loops) {
+BENCH_API void regions_dwconv(int threads, int loops) {
     const dwconv_threads workers = {.count = threads};
-    for (int64_t i = 0; i < loops; i++) dwc_parallel(&workers, threads, 4 * (int64_t)threads, nothing, NULL);
+    for (int i = 0; i < loops; i++) dwc_parallel(&workers, threads, 4 * (int64_t)threads, nothing, NULL);
 }
