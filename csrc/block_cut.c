@@ -64,8 +64,8 @@ static int64_t columns_seen(const dwconv_window *w, int64_t columns) {
     return (columns - 1) * w->stride_w + (w->kernel_w - 1) * w->dilation_w + 1;
 }
 
-/* All output columns if there is room for them in scratch, or the largest of equal shares; 0 if there is none. In
- * floating point, since a product of sizes may be beyond int64. */
+/* Output columns that scratch has room for, at most all; 0 if there is none. In floating point, since a product of sizes
+ * may be beyond int64. */
 static int64_t fitting_columns(const dwc_block *b) {
     const dwconv_window *w = &b->plan->depthwise.window;
     const int64_t width = b->extent.out_w;
@@ -74,7 +74,12 @@ static int64_t fitting_columns(const dwc_block *b) {
     if (ring_column * (double)b->x.width + chunk_column * (double)width <= room) return width;
     const double shared = (double)(columns_seen(w, 1) - w->stride_w); /* with the columns before */
     const double fit = (room - ring_column * shared) / (ring_column * (double)w->stride_w + chunk_column);
-    return fit < 1 ? 0 : divide_up(width, divide_up(width, (int64_t)fit));
+    return fit < 1 ? 0 : fit < (double)width ? (int64_t)fit : width;
+}
+
+/* The largest of as few equal shares of the output's columns as are no wider than that. */
+static int64_t share_of_columns(const dwc_block *b, int64_t most) {
+    return divide_up(b->extent.out_w, divide_up(b->extent.out_w, most));
 }
 
 /* As many rows as fit with all columns. If two do not, two rows of as many columns as fit, or single rows where these
@@ -82,14 +87,19 @@ static int64_t fitting_columns(const dwc_block *b) {
 static void cut_bands(dwc_block *b) {
     const dwconv_plan *plan = b->plan;
     const int64_t width = b->extent.out_w;
+    int64_t fit = 0;
     for (int64_t rows = smaller(CHUNK_ROWS, b->extent.out_h); rows > 0;
          rows = rows > 2 ? (rows - 1) / 2 * 2 : rows - 1) { /* whole pairs: tiles are two rows high */
         b->chunk_rows = rows;
         b->ring_rows = plan->has_expand ? ring_rows_for(&plan->depthwise.window, rows, b->x.height) : 0;
-        b->columns = fitting_columns(b);
-        if (b->columns == width || (b->passes == 1 && rows <= 2 && b->columns >= NARROW_COLUMNS)) return;
+        fit = fitting_columns(b);
+        b->columns = fit > 0 ? share_of_columns(b, fit) : 0;
+        if (fit == width || (b->passes == 1 && rows <= 2 && b->columns >= NARROW_COLUMNS)) return;
     }
-    b->columns = b->passes == 1 && width > NARROW_COLUMNS ? divide_up(width, width / NARROW_COLUMNS) : width;
+    if (b->passes == 2 || width <= NARROW_COLUMNS)
+        b->columns = width;
+    else if (fit < NARROW_COLUMNS)
+        b->columns = divide_up(width, width / NARROW_COLUMNS);
 }
 
 /* Ring and chunk of bands; 0 if they do not fit int64. */

@@ -4,7 +4,9 @@
 /* Empty where neither the build asks for it nor the compiler is given its flags. */
 #if defined(DWCONV_HAVE_AVX512) || defined(__AVX512F__)
 
-#ifdef __clang__
+#ifdef DWC_EMULATED_AVX512 /* tests/c/emulated_avx512.h */
+#pragma GCC target("avx2,fma,no-avx512f")
+#elif defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
                              apply_to = function)
 #else

@@ -5,7 +5,8 @@
 #
 # BUILD_DIR defaults to a temporary directory, removed afterwards. Environment: CC (cc),
 # SANITIZE=address,undefined builds under these sanitizers, OPENMP=1 builds the core with OpenMP, ISAS="AVX2" with no
-# other kernels than these and the baseline, RUNNER is a command that runs the tests of another architecture:
+# other kernels than these and the baseline, EMULATE=1 (with gcc) makes AVX-512's of AVX2's vectors, for a CPU that has
+# AVX2 only, RUNNER is a command that runs the tests of another architecture:
 #
 #   CC=aarch64-linux-gnu-gcc RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu' tests/c/run.sh
 set -euo pipefail
@@ -24,6 +25,7 @@ cc=${CC:-cc}
 flags=(-std=c11 -D_GNU_SOURCE -O2 -g -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror)
 link=(-pthread -lm)
 [[ ${OPENMP:-0} == 1 ]] && flags+=(-fopenmp) link+=(-fopenmp)
+[[ ${EMULATE:-0} == 1 ]] && flags+=(-include "$root/tests/c/emulated_avx512.h" -Wno-psabi)
 if [[ -n ${SANITIZE:-} ]]; then
     # -O2 -g compiles the instrumented kernels for minutes each, -O1 -g1 for seconds.
     flags+=("-fsanitize=$SANITIZE" -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g1)
