@@ -31,13 +31,16 @@ typedef struct dwc_block {
     int64_t bands, band_rows; /* of output rows */
     int64_t columns;          /* of output, with which a band is walked down: all, or near-equal parts */
     int64_t slices, slice_channels; /* of the channels of depthwise: all, but in the first of two passes */
+    int64_t share_channels, share_slices; /* of a worker; slices differ, slice_channels is the most */
+    int64_t slice_unit, slice_step; /* slices of a share are steps apart, and begin at whole units: panels */
     int64_t parts, part_rows;       /* of the second of two passes, in rows of row_pixels */
+    int64_t gate_parts;             /* of squeeze-and-excite's dense layers */
     int64_t row_pixels; /* 1: a dense image is a column of single pixels, which parts cut anywhere */
 
     int64_t ring_rows, chunk_rows, step_rows; /* step: of a part */
     int64_t ring_pixel, chunk_pixel;          /* floats from pixel to pixel in scratch */
     /* Scratch: a ring and a chunk for every worker, then for every image at work, where there are two passes, the
-     * output of depthwise (if it stays) and with squeeze-and-excite the sum of each row and three vectors. */
+     * output of depthwise (if it stays) and with squeeze-and-excite the sum of each row and two vectors. */
     int64_t ring_floats, worker_floats, hidden_floats, image_floats;
     float *scratch;
 } dwc_block;
@@ -46,6 +49,8 @@ typedef struct dwc_block {
 DWC_HIDDEN int dwc_block_workers(const dwc_block *b, const dwconv_threads *threads);
 /* Decides all of b but its scratch from plan, x and y, for so many workers. */
 DWC_HIDDEN dwconv_status dwc_cut_block(dwc_block *b, int workers);
+/* The first channel of a slice, which is the end of the one before; a slice may be empty. */
+DWC_HIDDEN int64_t dwc_slice_begin(const dwc_block *b, int64_t slice);
 /* Images at work at the same time in two passes. */
 DWC_HIDDEN int64_t dwc_block_images(const dwc_block *b);
 

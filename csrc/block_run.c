@@ -38,8 +38,7 @@ static walk begin_columns(const dwc_block *b, const float *image, float *ring, i
 }
 
 static walk begin_slice(const dwc_block *b, const float *image, float *ring, int64_t slice) {
-    const int64_t begin = slice * b->slice_channels;
-    const int64_t end = smaller(begin + b->slice_channels, b->plan->depthwise.channels);
+    const int64_t begin = dwc_slice_begin(b, slice), end = dwc_slice_begin(b, slice + 1);
     walk w = begin_columns(b, image, ring, 0);
     if (b->slices == 1) return w;
     w.depthwise.channels = w.depthwise.in_channels = end - begin;
@@ -47,9 +46,8 @@ static walk begin_slice(const dwc_block *b, const float *image, float *ring, int
     if (!b->plan->has_expand) {
         w.image += begin;
     } else {
+        w.expand.first = begin;
         w.expand.group_outputs = end - begin;
-        w.expand.weights += begin * w.expand.depth;
-        w.expand.bias += begin;
     }
     return w;
 }
@@ -155,7 +153,7 @@ static float *chunk_of(const dwc_block *b, int worker) { return ring_of(b, worke
 /* Of an image at work in two passes. */
 typedef struct image_scratch {
     float *hidden; /* what depthwise gives, if it stays */
-    float *row_sums, *mean, *gate, *squeezed;
+    float *row_sums, *gate, *squeezed;
 } image_scratch;
 
 /* Workers that share an image share the first place. */
@@ -164,8 +162,8 @@ static image_scratch image_scratch_of(const dwc_block *b, int worker) {
     const int64_t channels = (b->plan->depthwise.channels + 15) / 16 * 16;
     float *hidden = b->scratch + b->workers * b->worker_floats + place * b->image_floats;
     float *row_sums = hidden + (b->keeps ? b->hidden_floats : 0);
-    float *mean = row_sums + b->extent.out_h * channels;
-    return (image_scratch){hidden, row_sums, mean, mean + channels, mean + 2 * channels};
+    float *gate = row_sums + b->extent.out_h * channels;
+    return (image_scratch){hidden, row_sums, gate, gate + channels};
 }
 
 /* ---- squeeze-and-excite ------------------------------------------------------------------- */
@@ -179,30 +177,43 @@ static void sum_rows(const walk *w, const float *rows, int64_t begin, int64_t en
                                    row_sums + row * channels);
 }
 
-static void dense_layer(const dwc_matmul_stage *stage, const float *x, float *y) {
-    const dwc_matmul_rows rows = {.stage = stage,
-                                  .x = x,
-                                  .x_row = stage->group_inputs,
-                                  .x_pixel = stage->group_inputs,
-                                  .in_h = 1,
-                                  .in_w = 1,
-                                  .y = y,
-                                  .y_row = stage->group_outputs,
-                                  .y_pixel = stage->group_outputs,
-                                  .out_w = 1,
-                                  .row_end = 1,
-                                  .column_end = stage->group_outputs};
+/* One of so many parts of a dense layer's outputs, in whole panels. */
+static void dense_layer(const dwc_matmul_stage *stage, const float *x, float *y, int64_t part,
+                        int64_t parts) {
+    const int64_t panels = (stage->group_outputs + stage->panel - 1) / stage->panel;
+    const dwc_matmul_rows rows = {
+        .stage = stage,
+        .x = x,
+        .x_row = stage->group_inputs,
+        .x_pixel = stage->group_inputs,
+        .in_h = 1,
+        .in_w = 1,
+        .y = y,
+        .y_row = stage->group_outputs,
+        .y_pixel = stage->group_outputs,
+        .out_w = 1,
+        .row_end = 1,
+        .column_begin = panels * part / parts * stage->panel,
+        .column_end = smaller(panels * (part + 1) / parts * stage->panel, stage->group_outputs)};
     dwc_run_matmul_rows(&rows);
 }
 
-/* The factor of every channel, from the sums of all rows, added from the first to the last. */
-static void compute_gate(const dwc_block *b, const image_scratch *s) {
+/* The mean of every channel, from the sums of all rows, added from the first to the last, and what squeezes it. Every
+ * part computes all of the mean, which is in no other worker's way in the place of a chunk. */
+static void squeeze(const dwc_block *b, int64_t part, int worker) {
+    const image_scratch s = image_scratch_of(b, worker);
     const int64_t channels = b->plan->depthwise.channels;
     const float pixels = (float)(b->extent.out_h * b->extent.out_w);
-    b->plan->table->sum_pixels(s->row_sums, (channels + 15) / 16 * 16, b->extent.out_h, channels, s->mean);
-    for (int64_t c = 0; c < channels; c++) s->mean[c] /= pixels;
-    dense_layer(&b->plan->squeeze, s->mean, s->squeezed);
-    dense_layer(&b->plan->excite, s->squeezed, s->gate);
+    float *mean = chunk_of(b, worker);
+    b->plan->table->sum_pixels(s.row_sums, (channels + 15) / 16 * 16, b->extent.out_h, channels, mean);
+    for (int64_t c = 0; c < channels; c++) mean[c] /= pixels;
+    dense_layer(&b->plan->squeeze, mean, s.squeezed, part, b->gate_parts);
+}
+
+/* The factor of every channel. */
+static void excite(const dwc_block *b, int64_t part, int worker) {
+    const image_scratch s = image_scratch_of(b, worker);
+    dense_layer(&b->plan->excite, s.squeezed, s.gate, part, b->gate_parts);
 }
 
 static void scale_rows(const dwc_block *b, const float *rows, int64_t pixels, const float *gate, float *y) {
@@ -237,10 +248,11 @@ static void band_task(void *context, int64_t item, int worker) {
 /* What depthwise gives for a band or slice: kept, or only summed up. */
 static void first_pass(const dwc_block *b, int64_t image, int64_t item, int worker) {
     const image_scratch s = image_scratch_of(b, worker);
-    const int64_t slice = item % b->slices, channel = slice * b->slice_channels;
+    const int64_t slice = item % b->slices, channel = dwc_slice_begin(b, slice);
     const int64_t first = item / b->slices * b->band_rows;
     const int64_t last = smaller(first + b->band_rows, b->extent.out_h);
     walk w = begin_slice(b, b->x.data + image * b->x.image, ring_of(b, worker), slice);
+    if (w.depthwise.channels == 0) return;
     for (int64_t begin = first; begin < last; begin += b->chunk_rows) {
         const int64_t end = smaller(begin + b->chunk_rows, last);
         float *rows =
@@ -274,8 +286,8 @@ static void image_task(void *context, int64_t image, int worker) {
     const dwc_block *b = context;
     for (int64_t item = 0; item < b->bands * b->slices; item++) first_pass(b, image, item, worker);
     if (b->plan->has_squeeze) {
-        const image_scratch s = image_scratch_of(b, worker);
-        compute_gate(b, &s);
+        squeeze(b, 0, worker);
+        excite(b, 0, worker);
     }
     for (int64_t part = 0; part < b->parts; part++) second_pass(b, image, part, worker);
 }
@@ -290,24 +302,42 @@ static void first_task(void *context, int64_t item, int worker) {
     first_pass(s->b, s->image, item, worker);
 }
 
+static void squeeze_task(void *context, int64_t item, int worker) {
+    const shared_image *s = context;
+    squeeze(s->b, item, worker);
+}
+
+static void excite_task(void *context, int64_t item, int worker) {
+    const shared_image *s = context;
+    excite(s->b, item, worker);
+}
+
 static void second_task(void *context, int64_t item, int worker) {
     const shared_image *s = context;
     second_pass(s->b, s->image, item, worker);
 }
 
-static void share_images(const dwc_block *b, const dwconv_threads *threads) {
-    const image_scratch scratch = image_scratch_of(b, 0);
+static void share_images(dwc_block *b, const dwconv_threads *threads) {
+    const dwc_matmul_stage *squeeze = &b->plan->squeeze;
+    int64_t gate_items = 0;
+    if (b->plan->has_squeeze) {
+        const double weights = (double)squeeze->depth * (double)squeeze->padded;
+        const double layer = dwc_nanoseconds(dwc_matmul_work(squeeze, 1), weights);
+        gate_items = b->gate_parts = dwc_worker_count(threads, layer) > 1 ? b->workers : 1;
+    }
+    const dwc_phase phases[] = {{b->bands * b->slices, first_task},
+                                {gate_items, squeeze_task},
+                                {gate_items, excite_task},
+                                {b->parts, second_task}};
     for (int64_t image = 0; image < b->x.batch; image++) {
         shared_image s = {b, image};
-        dwc_parallel(threads, b->workers, b->bands * b->slices, first_task, &s);
-        if (b->plan->has_squeeze) compute_gate(b, &scratch);
-        dwc_parallel(threads, b->workers, b->parts, second_task, &s);
+        dwc_parallel_phases(threads, b->workers, phases, 4, &s);
     }
 }
 
 void dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
                    const dwconv_threads *threads) {
-    dwc_block b = {.plan = plan, .x = *x, .y = *y, .scratch = scratch};
+    dwc_block b = {.plan = plan, .x = *x, .y = *y, .gate_parts = 1, .scratch = scratch};
     if (dwc_cut_block(&b, dwc_block_workers(&b, threads)) != DWCONV_OK) return;
     if (b.passes == 1)
         dwc_parallel(threads, b.workers, x->batch * b.bands, band_task, &b);

@@ -354,7 +354,8 @@ DWCONV_API dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor
  *
  * Two passes, of blocks: the first computes what depthwise gives for an image, in strips * blocks items, blocks
  * being of its channels; the second projects it in `parts` items. Workers go through both passes together, image
- * after image, if together is 1; else each takes whole images, which are the items. */
+ * after image, if together is 1; else each takes whole images, which are the items. Large layers of squeeze-and-excite
+ * are shared between the two, in an item for every worker. */
 typedef struct dwconv_cut {
     double nanoseconds; /* the cost model's estimate for one worker */
     int workers;        /* that share the items; 1: the calling thread alone */
@@ -362,7 +363,7 @@ typedef struct dwconv_cut {
     int64_t images;
     int64_t strips, strip_rows; /* of output rows; the last strip may have fewer */
     int64_t row_pixels;
-    int64_t blocks, block_channels;    /* of output channels; the last block may have fewer */
+    int64_t blocks, block_channels;    /* of output channels; some blocks may have fewer */
     int64_t parts, part_pixels;        /* of an image in the second pass, else 0 */
     int64_t chunk_rows, chunk_columns; /* separable, inverted residual: outputs per step; else 0 */
     int64_t ring_rows, ring_channels;  /* expanded rows that are kept; 0 without an expansion */

@@ -125,6 +125,7 @@ typedef struct dwc_matmul_stage {
     int64_t padded; /* group_outputs rounded up to the panel unit */
     dwconv_activation activation;
     const dwc_kernel *kernel;
+    int64_t first;        /* of the packed output channels: not 0 for a slice, of a stage of one group */
     const float *weights; /* per group: panels of [depth][columns of the panel] */
     const float *bias;    /* per group: `padded` floats */
 } dwc_matmul_stage;
@@ -168,10 +169,9 @@ struct dwc_mm_call {
     int64_t taps_y, taps_x, a_tap_y, a_tap_x; /* at least one tap; steps of a from tap to tap */
     int64_t k;                                /* inner length, 0 if there are no inputs */
     int64_t w_first, w_tap_y, w_tap_x;        /* row of a panel of the first tap, and steps from there */
-    const float *weights;                     /* first panel */
-    int64_t depth, panel;
-    const float *bias;
-    int64_t columns;
+    const float *weights, *bias;              /* of the stage's or group's first output channel */
+    int64_t depth, panel, padded;             /* of the stage */
+    int64_t first, columns;                   /* output channels; y and residual begin with the first */
     float *y;
     int64_t y_pixel;
     const float *residual; /* or NULL */
@@ -218,7 +218,15 @@ DWC_HIDDEN int dwc_worker_count(const dwconv_threads *threads, double nanosecond
 /* Runs task for every item on at most that many workers. */
 DWC_HIDDEN void dwc_parallel(const dwconv_threads *threads, int workers, int64_t items, dwconv_task task,
                              void *context);
-/* The estimate behind it: work at a rate that all kernels reach, or the bytes if they take longer. */
+/* The same for phases, each of which begins when the one before is done by all. */
+enum { DWC_MOST_PHASES = 4 };
+typedef struct dwc_phase {
+    int64_t items;
+    dwconv_task task;
+} dwc_phase;
+DWC_HIDDEN void dwc_parallel_phases(const dwconv_threads *threads, int workers, const dwc_phase *phases,
+                                    int count, void *context);
+/* The estimate behind dwc_worker_count: work at a rate that all kernels reach, or the bytes if they take longer. */
 DWC_HIDDEN double dwc_nanoseconds(double work, double floats_moved);
 /* The work of so many output pixels, in multiply-adds: its own, and as many as values and activations take as long as. */
 DWC_HIDDEN double dwc_depthwise_work(const dwc_depthwise_stage *stage, double pixels);

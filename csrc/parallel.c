@@ -107,20 +107,42 @@ static void work_through(run *runs, int count, int worker, dwconv_task task, voi
 
 void dwc_parallel(const dwconv_threads *threads, int workers, int64_t items, dwconv_task task,
                   void *context) {
-    if (workers <= 1 || items <= 1) {
-        for (int64_t i = 0; i < items; i++) task(context, i, 0);
+    const dwc_phase phase = {items, task};
+    dwc_parallel_phases(threads, workers, &phase, 1, context);
+}
+
+void dwc_parallel_phases(const dwconv_threads *threads, int workers, const dwc_phase *phases, int count,
+                         void *context) {
+    int64_t most = 0;
+    for (int p = 0; p < count; p++)
+        if (phases[p].items > most) most = phases[p].items;
+    if (workers <= 1 || most <= 1) {
+        for (int p = 0; p < count; p++)
+            for (int64_t i = 0; i < phases[p].items; i++) phases[p].task(context, i, 0);
         return;
     }
     if (threads->run) {
-        threads->run(threads->pool, items, task, context);
+        for (int p = 0; p < count; p++)
+            if (phases[p].items > 1)
+                threads->run(threads->pool, phases[p].items, phases[p].task, context);
+            else if (phases[p].items == 1)
+                phases[p].task(context, 0, 0);
         return;
     }
 #ifdef _OPENMP
-    run runs[MOST_RUNS];
-    const int count = workers < MOST_RUNS ? workers : MOST_RUNS;
-    for (int i = 0; i < count; i++)
-        runs[i] = (run){.next = items * i / count, .end = items * (i + 1) / count};
+    run runs[DWC_MOST_PHASES][MOST_RUNS];
+    const int shares = workers < MOST_RUNS ? workers : MOST_RUNS;
+    for (int p = 0; p < count; p++)
+        for (int i = 0; i < shares; i++)
+            runs[p][i] =
+                (run){.next = phases[p].items * i / shares, .end = phases[p].items * (i + 1) / shares};
 #pragma omp parallel num_threads(workers)
-    work_through(runs, count, omp_get_thread_num(), task, context);
+    for (int p = 0, done = 0; p < count; p++) {
+        if (phases[p].items == 0) continue;
+        if (done++) { /* all of the phase before is done */
+#pragma omp barrier
+        }
+        work_through(runs[p], shares, omp_get_thread_num(), phases[p].task, context);
+    }
 #endif
 }

@@ -21,7 +21,15 @@ SMALL = [  # images whose channels are shared, with and without squeeze-and-exci
     )
     for squeezed in (0, 60)
 ]
-CASES = [c for c in cases() if c.shape[0]] + [large(operation) for operation in OPERATIONS] + SMALL
+SHARES = [  # shares that end within a panel of weights, and gates that workers share
+    Case("inverted_residual", (1, 14, 14, 48), (5, 5), expanded=144, out_channels=48, squeezed=40, seed=9),
+    Case("inverted_residual", (1, 14, 14, 80), (3, 3), expanded=200, out_channels=80, seed=10),
+    Case(
+        "inverted_residual", (1, 28, 28, 40), (3, 3), strides=(2, 2), expanded=248, out_channels=80, seed=11
+    ),
+    Case("inverted_residual", (1, 7, 7, 96), (5, 5), expanded=576, out_channels=96, squeezed=144, seed=12),
+]
+CASES = [c for c in cases() if c.shape[0]] + [large(operation) for operation in OPERATIONS] + SMALL + SHARES
 pytestmark = [
     pytest.mark.parametrize("backend", backends()),
     pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.operation}-{c.seed}-{c.shape[3]}"),

@@ -14,7 +14,7 @@ typedef struct mm_part {
     const dwc_mm_call *call;
     const float *a, *w, *bias, *residual;
     float *y;
-    int64_t tiles, w_run, w_tap_y, w_tap_x; /* steps of w: a run of k, from tap to tap */
+    int64_t tiles, w_row, w_run, w_tap_y, w_tap_x; /* steps of w: from k to k, a run of k, from tap to tap */
     int columns;
     int clamped; /* nothing is left to do after the clamp */
     float low, high;
@@ -91,6 +91,7 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
             const float *tap = tap_row, *w = w_row;
             int64_t tx = p->call->taps_x;
             do {
+                const int64_t w_step = p->w_row;
                 const float *b = w, *end = w + p->w_run;
                 const float *rows[5]; /* every third row: the two after it are reached by index */
                 UNROLL for (int g = 0; 3 * g < MR; g++) rows[g] = tap + 3 * g * pixel;
@@ -99,7 +100,7 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
                     H(vec) panel_half = {0};
                     UNROLL for (int v = 0; v < NV; v++) panel[v] = V(load)(b + v * V(lanes));
                     if (HALF) panel_half = H(load)(b + NV * V(lanes));
-                    b += WIDTH;
+                    b += w_step;
                     UNROLL for (int i = 0; i < MR; i++) {
                         const float *x = rows[i / 3] + i % 3 * pixel;
                         if (NV > 0) {
@@ -195,18 +196,20 @@ INLINE void mm_run_panel(mm_part part, const mm_width *width) {
 }
 
 /* widths[u]: tiles of u panel units. Panels outside, pixels inside: a panel stays in the first-level
- * cache while the caller's block of pixels passes by. */
+ * cache while the caller's block of pixels passes by. The first and the last panel may be parts of one. */
 INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths) {
     const int clip = c->activation.kind == DWCONV_CLIP;
-    for (int64_t n = 0; n < c->columns; n += c->panel) {
-        const int64_t columns = c->columns - n < c->panel ? c->columns - n : c->panel;
-        const int64_t units = (columns + MM_UNIT - 1) / MM_UNIT, floats = units * MM_UNIT;
+    for (int64_t n = 0, columns; n < c->columns; n += columns) {
+        const int64_t skip = (c->first + n) % c->panel, begin = c->first + n - skip;
+        const int64_t floats = c->padded - begin < c->panel ? c->padded - begin : c->panel;
+        columns = c->columns - n < floats - skip ? c->columns - n : floats - skip;
         mm_run_panel((mm_part){.call = c,
                                .a = c->a,
-                               .w = c->weights + n * c->depth + c->w_first * floats,
-                               .bias = c->bias + n,
+                               .w = c->weights + begin * c->depth + c->w_first * floats + skip,
+                               .bias = c->bias + c->first + n,
                                .residual = c->residual ? c->residual + n : NULL,
                                .y = c->y + n,
+                               .w_row = floats,
                                .w_run = c->k * floats,
                                .w_tap_y = c->w_tap_y * floats,
                                .w_tap_x = c->w_tap_x * floats,
@@ -216,6 +219,6 @@ INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths) {
                                .high = clip ? c->activation.b : INFINITY,
                                .prefetch = n == 0 ? c->prefetch : 0,
                                .far_y = c->far_y},
-                     widths[units]);
+                     widths[(columns + MM_UNIT - 1) / MM_UNIT]);
     }
 }
