@@ -71,6 +71,9 @@ typedef struct dwc_mm_call dwc_mm_call;
 /* `kernel` of a row for 3x3 windows with a dilation (then with stride 1) or a multiplier. */
 enum { DWC_ROLLS = -3 };
 
+/* The same for few channels with stride 1, and the widest kernel then. */
+enum { DWC_FLAT = -4, DWC_FLAT_TAPS = 32 };
+
 /* A row of an instruction set's kernel table: operation, kernel shape and stride -> function, tile.
  * Sizes of 0 match anything. Rows are searched from first to last. */
 typedef struct dwc_kernel {
@@ -108,10 +111,11 @@ DWC_HIDDEN int64_t dwc_far_bytes(void);
 typedef struct dwc_depthwise_stage {
     dwconv_window window;
     int64_t in_channels, multiplier, channels; /* channels = in_channels * multiplier */
-    int64_t group; /* pixels whose channels are packed side by side into one row of vectors */
+    int repeated; /* few channels: the weights of a vector are those of several pixels side by side */
     dwconv_activation activation;
     float low, high; /* the clamp that kernels store with; infinities if the activation is none */
     const dwc_kernel *kernel;
+    const dwc_kernel *otherwise; /* for rows that the kernel for few channels does not take */
     /* Per vector of channels: bias, lane indices if multiplier > 1, then kernel_h * kernel_w vectors. */
     const float *weights;
     int64_t block; /* floats per vector of channels */

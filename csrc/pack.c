@@ -11,9 +11,8 @@ static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit 
 
 int dwc_depthwise_floats(const dwc_depthwise_stage *s, int lanes, int64_t *floats) {
     const int64_t taps = s->window.kernel_h * s->window.kernel_w; /* below 2^62, as are the channels' lanes */
-    int64_t vectors;
-    if (!dwc_multiply(s->group, s->channels, &vectors) || taps > INT64_MAX / 64) return 0;
-    vectors = round_up(vectors, lanes) / lanes;
+    if (taps > INT64_MAX / 64) return 0;
+    const int64_t vectors = round_up(s->channels, lanes) / lanes;
     return dwc_multiply((taps + 1 + (s->multiplier > 1)) * lanes, vectors, floats);
 }
 
@@ -21,7 +20,8 @@ int dwc_depthwise_floats(const dwc_depthwise_stage *s, int lanes, int64_t *float
  * channel hold zeros: they are computed and never stored. */
 void dwc_pack_depthwise(dwc_depthwise_stage *s, const float *filter, const float *bias, int lanes, int flush,
                         float *memory) {
-    const int64_t taps = s->window.kernel_h * s->window.kernel_w, channels = s->group * s->channels;
+    const int64_t taps = s->window.kernel_h * s->window.kernel_w,
+                  channels = s->repeated ? lanes : s->channels;
     const int64_t head = 1 + (s->multiplier > 1);
     s->weights = memory;
     s->block = (head + taps) * lanes;

@@ -20,19 +20,16 @@ static const dwc_kernel *find_kernel(const dwc_kernel_table *table, dwconv_opera
     return NULL;
 }
 
-/* One or two channels leave most of the narrowest vectors empty: then as many pixels as a vector has lanes are one
- * group, whose channels fill whole vectors. Neighbouring outputs read neighbouring inputs, which needs stride 1, and
- * every channel an input of its own, which needs multiplier 1. Such vectors share no loads between taps: 112x112x1
- * takes 10 us instead of 17 with AVX-512, but 3 channels would take 24 instead of 18. */
-static int64_t pixel_group(const dwc_depthwise_stage *s, const dwc_kernel_table *table) {
-    const int few = 4 * s->channels <= table->panel_unit;
-    return few && s->multiplier == 1 && s->window.stride_w == 1 ? table->lanes : 1;
+/* Vectors that hold several pixels. With 5 channels and more they hold little more than one of half the length. */
+static int few_channels(const dwc_depthwise_stage *s, const dwc_kernel_table *table) {
+    const dwconv_window *w = &s->window;
+    return s->channels <= 4 && 2 * s->channels <= table->lanes && s->multiplier == 1 && w->stride_h == 1 &&
+           w->stride_w == 1 && w->kernel_w <= DWC_FLAT_TAPS;
 }
 
 static void choose_depthwise(dwc_depthwise_stage *s, const dwc_kernel_table *table, dwconv_dtype dtype) {
     const dwconv_window *w = &s->window;
-    s->group = pixel_group(s, table);
-    const int square = w->kernel_h == w->kernel_w && w->stride_h == w->stride_w && s->group == 1;
+    const int square = w->kernel_h == w->kernel_w && w->stride_h == w->stride_w;
     const int dense = w->dilation_h == 1 && w->dilation_w == 1;
     int64_t kernel = -1;
     if (square && dense && s->multiplier == 1)
@@ -40,6 +37,11 @@ static void choose_depthwise(dwc_depthwise_stage *s, const dwc_kernel_table *tab
     else if (square && w->kernel_h == 3 && (dense || w->stride_h == 1))
         kernel = DWC_ROLLS;
     s->kernel = find_kernel(table, DWCONV_DEPTHWISE, dtype, kernel, w->stride_h);
+    s->repeated = few_channels(s, table);
+    if (s->repeated) {
+        s->otherwise = s->kernel;
+        s->kernel = find_kernel(table, DWCONV_DEPTHWISE, dtype, DWC_FLAT, 1);
+    }
 }
 
 /* AVX-512 has no tiles of 56 columns. */

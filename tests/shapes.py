@@ -58,6 +58,9 @@ GEOMETRIES: tuple[dict[str, Any], ...] = (
     _geometry((1, 2, 2, 19), 4, 3, padding=((7, 5), (0, 9))),
     _geometry((3, 1, 1, 33), 5, 5),
     _geometry((1, 5, 40, 2), 64, 3, 3, ((0, 2), (1, 0))),
+    _geometry((2, 30, 131, 1), 2, 3),
+    _geometry((1, 9, 52, 3), 3, 5),
+    _geometry((1, 8, 39, 4), 2, (4, 3), dilations=(2, 3)),
 )
 
 

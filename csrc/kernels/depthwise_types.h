@@ -35,7 +35,7 @@ typedef struct dw_strip {
     int64_t x, x_step; /* from an input row to column 0 (no place if that is padding), and between columns */
     int64_t live_begin, live_end; /* columns on the image that the outputs see */
     int inner;                    /* all columns of T outputs are on the image */
-    int64_t stride;               /* columns from output to output; 0: outputs are whole groups of pixels */
+    int64_t stride;               /* columns from output to output */
     int64_t group_step;           /* floats from the first column of an output to that of the next */
     int64_t taps, long_taps;      /* of a kernel row, and in its segments of full length */
     int64_t row_begin, row_end;   /* output rows */
@@ -86,7 +86,6 @@ INLINE unsigned dw_live(const dw_strip *s, int64_t first, int count) {
 /* The same for columns first + t * stride. */
 INLINE unsigned dw_live_apart(const dw_strip *s, int64_t first, int count) {
     unsigned live = 0;
-    if (s->stride == 0) return (1u << s->count) - 1;
     for (int t = 0; t < count; t++, first += s->stride)
         live |= (unsigned)(first >= s->live_begin && first < s->live_end) << t;
     return live;

@@ -12,7 +12,7 @@
 #include "vec_avx2.h"
 
 /* 2 x 7 accumulators and an input; weights are operands in memory. */
-enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 0 };
+enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 0, DW_FLAT = 4 };
 #define DW_SEGMENT 5
 
 #define SUFFIX _y
@@ -23,6 +23,7 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 0 };
 #include "depthwise_window.inc.h"
 #define TAIL_SUFFIX _y
 #include "depthwise.inc.h"
+#include "depthwise_flat.inc.h"
 #include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
@@ -58,6 +59,8 @@ static void mm_f32(const dwc_mm_call *c) {
 }
 
 static const dwc_kernel kernels[] = {
+    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_FLAT, 1, 1, 4, "avx2 depthwise few channels s1, rows as vectors",
+     dw_flat_f32, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 4, "avx2 depthwise 3x3 s1, tile 2x4", dw_3_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 4, "avx2 depthwise 3x3 s2, tile 1x4", dw_3_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 4, "avx2 depthwise 5x5 s1, tile 2x4", dw_5_1, NULL},

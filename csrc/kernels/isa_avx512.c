@@ -16,7 +16,7 @@
 
 /* Strips of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112). 2 x 7 accumulators, 2 x 5 weights
  * and an input fit the 32 registers. */
-enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
+enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1, DW_FLAT = 7 };
 #define DW_SEGMENT 5
 #define DW_MASKED /* masks are free */
 
@@ -36,6 +36,7 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
 #include "depthwise_window.inc.h"
 #define TAIL_SUFFIX _y
 #include "depthwise.inc.h"
+#include "depthwise_flat.inc.h"
 #include "depthwise_rolled.inc.h"
 #include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _y
@@ -85,6 +86,8 @@ static void mm_f32(const dwc_mm_call *c) {
 }
 
 static const dwc_kernel kernels[] = {
+    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_FLAT, 1, 1, 7, "avx512 depthwise few channels s1, rows as vectors",
+     dw_flat_f32, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 1, 7, "avx512 depthwise 3x3 s1, rolling rows", dw_roll_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 7, "avx512 depthwise 3x3 s2, rolling rows", dw_roll_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, DWC_ROLLS, 1, 1, 7,

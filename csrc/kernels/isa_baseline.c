@@ -4,7 +4,7 @@
 
 /* 2 x 4 accumulators and an input; weights are operands in memory. One tap at a time takes a quarter longer than segments
  * of 3 would (28x28x240 5x5 533 us, not 417), which would add 58 KB to these 70. */
-enum { DW_WIDE = 4, DW_NARROW = 2, DW_HOLD = 0 };
+enum { DW_WIDE = 4, DW_NARROW = 2, DW_HOLD = 0, DW_FLAT = 4 };
 #define DW_SEGMENT 1
 
 #define SUFFIX _x
@@ -15,6 +15,7 @@ enum { DW_WIDE = 4, DW_NARROW = 2, DW_HOLD = 0 };
 #include "depthwise_window.inc.h"
 #define TAIL_SUFFIX _x
 #include "depthwise.inc.h"
+#include "depthwise_flat.inc.h"
 #include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _x
 #define MM_UNIT 4
@@ -42,6 +43,8 @@ static void mm_f32(const dwc_mm_call *c) {
 }
 
 static const dwc_kernel kernels[] = {
+    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_FLAT, 1, 1, 4, "baseline depthwise few channels s1, rows as vectors",
+     dw_flat_f32, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 4, "baseline depthwise 3x3 s1, tile 2x4", dw_3_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 4, "baseline depthwise 3x3 s2, tile 1x4", dw_3_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 4, "baseline depthwise any window, tile 2x4", dw_general_f32,

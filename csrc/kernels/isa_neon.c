@@ -12,7 +12,7 @@
 
 /* Strips of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112). 2 x 7 accumulators, 2 x 5 weights
  * and an input fit the 32 registers. */
-enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
+enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1, DW_FLAT = 7 };
 #define DW_SEGMENT 5
 
 #define SUFFIX _q
@@ -23,6 +23,7 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1 };
 #include "depthwise_window.inc.h"
 #define TAIL_SUFFIX _q
 #include "depthwise.inc.h"
+#include "depthwise_flat.inc.h"
 #include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _q
 #define MM_UNIT 4
@@ -63,6 +64,8 @@ static void mm_f32(const dwc_mm_call *c) {
 }
 
 static const dwc_kernel kernels[] = {
+    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_FLAT, 1, 1, 7, "neon depthwise few channels s1, rows as vectors",
+     dw_flat_f32, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 7, "neon depthwise 3x3 s1, tile 2x7", dw_3_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 2, 7, "neon depthwise 3x3 s2, tile 2x7", dw_3_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 7, "neon depthwise 5x5 s1, tile 2x7", dw_5_1, NULL},

@@ -51,6 +51,12 @@ static const shape geometries[] = {
     {GEOMETRY(1, 30, 30, 3, 1, 32), WINDOW(3, 3, 2, 2, 1, 1) SAME},
     {GEOMETRY(1, 6, 6, 130, 1, 129), WINDOW(3, 3, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 33, 33, 2, 1, 2), WINDOW(31, 31, 1, 1, 1, 1) SAME},
+    /* few channels: rows of one strip, of several, with and without an edge, and kernels in passes of 3 and 1 rows */
+    {GEOMETRY(2, 13, 131, 1, 1, 2), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 9, 47, 3, 1, 2), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 8, 52, 3, 1, 3), WINDOW(5, 5, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 9, 37, 4, 1, 2), WINDOW(4, 2, 1, 1, 2, 3) VALID},
+    {GEOMETRY(1, 7, 65, 2, 1, 2), WINDOW(7, 7, 1, 1, 1, 1) PADS(2, 5, 6, 1)},
 };
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 

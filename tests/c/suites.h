@@ -3,6 +3,7 @@
 
 void test_accuracy(void);
 void test_fuzz(void);
+void test_few_channels(void);
 void test_guard_pages(void);
 void test_allocation(void);
 void test_threads(void);

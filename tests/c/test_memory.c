@@ -123,6 +123,44 @@ void test_guard_pages(void) {
     }
 }
 
+/* Rows of few channels are read as one vector: widths around those of vectors and strips, against a guard page. */
+void test_few_channels(void) {
+    static const int kernels[][2] = {{3, 3}, {5, 5}, {1, 7}, {2, 4}, {4, 1}, {7, 7}};
+    rng r = {5};
+    for (int channels = 1; channels <= 15; channels++) {
+        for (int width = 1; width <= (channels < 5 ? 130 : 20); width += width < 36 ? 1 : 7) {
+            const int number = channels + width, *kernel = kernels[number % 6];
+            shape s = {.operation = DWCONV_DEPTHWISE,
+                       .batch = 1 + number % 2,
+                       .height = 1 + number % 5,
+                       .width = width,
+                       .in_channels = channels,
+                       .multiplier = 1,
+                       .window = {.kernel_h = kernel[0],
+                                  .kernel_w = kernel[1],
+                                  .stride_h = 1,
+                                  .stride_w = 1,
+                                  .dilation_h = 1 + number % 7 / 5,
+                                  .dilation_w = 1 + number % 11 / 8,
+                                  .padding = number % 3 ? DWCONV_SAME : DWCONV_EXPLICIT,
+                                  .pad_left = number % 3 ? 0 : number % 9,
+                                  .pad_right = number % 3 ? 0 : number % 4,
+                                  .pad_top = number % 3 ? 0 : number % 5,
+                                  .pad_bottom = number % 3 ? 0 : 3},
+                       .activation = {number % 4 ? DWCONV_RELU6 : DWCONV_SILU, 0, 0},
+                       .has_bias = number % 2};
+            problem p;
+            if (!problem_create(&p, &s, &r)) continue;
+            for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++) {
+                if (!dwconv_isa_available((dwconv_isa)isa)) continue;
+                CONTEXT("%s %s", dwconv_isa_name((dwconv_isa)isa), shape_text(&s));
+                check_guarded(&p, &r, (dwconv_isa)isa, width % 2);
+            }
+            problem_free(&p);
+        }
+    }
+}
+
 /* ---- allocation: allocator.c counts it, and the kernel forbids what memory is made of ------- */
 
 static void in_order(void *pool, int64_t items, dwconv_task task, void *context) {
