@@ -65,6 +65,7 @@ INLINE void V(dw_tile_vector)(const dw_tile *c, int64_t x_offset, float *y, cons
 #undef DW_INPUT_ROW
     const dwc_depthwise_stage *stage = c->stage;
     const V(vec) low = V(set1)(stage->low), high = V(set1)(stage->high);
+    const int64_t y_pixel = c->y_pixel; /* stores of vectors may alias anything: it would be read again after each */
     UNROLL for (int r = 0; r < ROWS; r++) {
         if (r >= c->row_count) break;
         float *out = y + r * c->y_row;
@@ -75,7 +76,7 @@ INLINE void V(dw_tile_vector)(const dw_tile *c, int64_t x_offset, float *y, cons
                 V(store)(out, v);
             else
                 V(store_n)(out, v, lanes);
-            out += c->y_pixel;
+            out += y_pixel;
         }
     }
     if (!LIKELY(stage->activation.kind == DWCONV_CLIP))
