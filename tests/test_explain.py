@@ -65,7 +65,8 @@ def test_plan_tells_scratch_and_ring_of_blocks_only(isa: str) -> None:
     assert block["scratch"] != "0 bytes per thread"
     assert "ring of" in block["strip"]
     assert "ring" not in without_expansion["strip"]
-    assert block["fused"].startswith("in one pass")
+    between = 4 * 28 * 28 * (192 + 192)
+    assert block["fused"].startswith(f"in one pass, as always: {between:,} bytes between its layers")
 
 
 @native
@@ -78,6 +79,28 @@ def test_plan_tells_with_how_many_columns_a_wide_block_is_walked_down(isa: str) 
     assert 28 <= int(found[1]) < 512
     assert found[2].startswith("two rows of all columns exceed")
     assert "columns" not in narrow
+
+
+@native
+def test_weights_of_a_narrow_block_are_shared_by_enough_pixels(isa: str) -> None:
+    """Whatever the cache holds: two rows of 26 columns of 592 floats, where a single one would do."""
+    with using(isa):
+        found = facts("inverted_residual 26 26 96 576 96 3 1")
+    rows = int(found["strip"].split()[0])
+    assert rows in (2, 4, 6, 8)
+    scratch = int(found["scratch"].split()[0].replace(",", ""))
+    assert 0 < scratch <= 640 * 1024 or rows > 2
+    assert "42 pixels should share the weights" in found["strip"] or "at most 8" in found["strip"]
+
+
+@native
+def test_no_chunk_is_a_thin_rest(isa: str) -> None:
+    """10 rows of which 8 fit go by 6 and 4, not by 8 and 2."""
+    with using(isa):
+        assert facts("separable 10 10 64 64 3 1")["strip"].startswith("6 rows")
+        assert facts("separable 8 8 64 64 3 1")["strip"].startswith("8 rows")
+        assert facts("separable 7 7 64 64 3 1")["strip"].startswith("7 rows")
+        assert facts("separable 28 28 64 64 3 1")["strip"].startswith("8 rows")
 
 
 @native

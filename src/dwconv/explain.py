@@ -151,7 +151,8 @@ def _plan_facts(operation: Operation, x: Shape, threads: int) -> list[tuple[str,
         ("work", _work(cut)),
     ]
     if cut["chunk_rows"]:
-        lines += _block_facts(operation, cut, plan.scratch_size(x))
+        between = sum(4 * math.prod(size) for size in operation.shapes(x)[1 : len(operation.stages)])
+        lines += _block_facts(operation, cut, plan.scratch_size(x), between)
     if cut["past_caches"]:
         lines.append(("output", "too large for the caches: stored past them, where aligned to 64 bytes"))
     if cut["fetched_ahead"]:
@@ -161,8 +162,13 @@ def _plan_facts(operation: Operation, x: Shape, threads: int) -> list[tuple[str,
     return [*lines, ("workers", f"{workers} of {_count(threads, 'thread')}; {estimate}")]
 
 
-def _block_facts(operation: Operation, cut: dict[str, Any], scratch: int) -> list[tuple[str, str]]:
-    """How a block is fused, and why so: the rules of csrc/block_cut.c in words."""
+def _block_facts(
+    operation: Operation, cut: dict[str, Any], scratch: int, between: int
+) -> list[tuple[str, str]]:
+    """How a block is fused, and why so: the rules of csrc/block_cut.c in words.
+
+    `scratch` is that of one thread, `between` the bytes of the feature maps between its layers.
+    """
     cache = f"the second-level cache of {cut['cache_bytes'] // 1024} KB"
     budget = min(cut["cache_bytes"], 1 << 20) // 8 * 5
     share = f"{budget // 1024} KB of {cache}"
@@ -174,7 +180,10 @@ def _block_facts(operation: Operation, cut: dict[str, Any], scratch: int) -> lis
         reason = f"two rows of all columns exceed {share}" if banded else f"at most 8, and within {share}"
         if scratch > budget + 128:  # whole cache lines
             reason = f"a single row exceeds {share}"
-        return [("fused", "in one pass: no layer's output leaves scratch"), ("strip", f"{strip}: {reason}")]
+            if cut["row_pixels"] < 42 and scratch <= (640 << 10) + 128:
+                reason = f"42 pixels should share the weights, within 640 KB; fewer fit {share}"
+        saved = f"{between:,} bytes between its layers are not written out and read again"
+        return [("fused", f"in one pass, as always: {saved}"), ("strip", f"{strip}: {reason}")]
     if operation.squeeze_excite:
         why = "squeeze-and-excite needs the whole output of depthwise"
     else:

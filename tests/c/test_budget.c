@@ -86,7 +86,8 @@ static void check_block_scratch(const problem *p, const dwconv_plan *plan) {
     if (p->desc.operation == DWCONV_INVERTED_RESIDUAL && p->desc.inverted_residual.squeeze.filter) return;
     CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, p->input, NULL, &cut));
     CHECK((int64_t)scratch <= block_bytes(p, cut.chunk_rows, cut.chunk_columns));
-    const int64_t narrow = smaller(p->output[2], 28), share = smaller(cut.cache_bytes, 1 << 20) / 8 * 5;
+    const int64_t narrow = smaller(p->output[2], 28);
+    const int64_t share = p->output[2] < 42 ? 640 * 1024 : smaller(cut.cache_bytes, 1 << 20) / 8 * 5;
     if (block_bytes(p, 1, narrow) <= share) CHECK((int64_t)scratch <= share + 128);
     /* wider than any geometry that is not meant to be */
     CHECK(p->output[0] == 0 || (cut.chunk_columns < p->output[2]) == (p->output[2] > 40));
