@@ -68,8 +68,9 @@ DWC_HIDDEN int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes);
 typedef struct dwc_dw_call dwc_dw_call;
 typedef struct dwc_mm_call dwc_mm_call;
 
-/* `kernel` of a row for 3x3 windows with a dilation (then with stride 1) or a multiplier. */
-enum { DWC_ROLLS = -3 };
+/* `kernel` of a row for 3x3 windows with a multiplier (and a dilation, then with stride 1), and with a dilation alone and
+ * stride 1. */
+enum { DWC_ROLLS = -3, DWC_DILATED = -5 };
 
 /* The same for few channels with stride 1, and the widest kernel then. */
 enum { DWC_FLAT = -4, DWC_FLAT_TAPS = 32 };

@@ -35,7 +35,7 @@ static void choose_depthwise(dwc_depthwise_stage *s, const dwc_kernel_table *tab
     if (square && dense && s->multiplier == 1)
         kernel = w->kernel_h;
     else if (square && w->kernel_h == 3 && (dense || w->stride_h == 1))
-        kernel = DWC_ROLLS;
+        kernel = s->multiplier == 1 ? DWC_DILATED : DWC_ROLLS;
     s->kernel = find_kernel(table, DWCONV_DEPTHWISE, dtype, kernel, w->stride_h);
     s->repeated = few_channels(s, table);
     if (s->repeated) {

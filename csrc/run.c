@@ -100,10 +100,10 @@ static int streams(const job *j) {
     const int64_t line = 64 / (int64_t)sizeof(float);
     const dwc_depthwise_stage *s = &j->plan->depthwise;
     const dwc_view *y = &j->y;
-    const int rolls = s->kernel->kernel == 3 || s->kernel->kernel == DWC_ROLLS;
-    return rolls && s->multiplier == 1 && j->plan->table->lanes == line &&
-           s->activation.kind == DWCONV_CLIP && bytes_of(y) >= (double)dwc_far_bytes() &&
-           (uintptr_t)y->data % 64 == 0 && (y->channels | y->pixel | y->row | y->image) % line == 0;
+    const int rolls = s->kernel->kernel == 3 || s->kernel->kernel == DWC_DILATED;
+    return rolls && j->plan->table->lanes == line && s->activation.kind == DWCONV_CLIP &&
+           bytes_of(y) >= (double)dwc_far_bytes() && (uintptr_t)y->data % 64 == 0 &&
+           (y->channels | y->pixel | y->row | y->image) % line == 0;
 }
 
 static void cut_depthwise(job *j, const dwconv_threads *threads) {

@@ -38,6 +38,7 @@ DW_SHAPE(5, 1, 2, 4)
 DW_SHAPE(5, 2, 1, 4)
 DW_SHAPE(7, 1, 2, 4)
 DW_SHAPE(7, 2, 1, 4)
+DW_DILATED(3)
 
 /* MR * NV accumulators, NV vectors of the panel, one broadcast. */
 /* clang-format off */
@@ -62,6 +63,8 @@ static const dwc_kernel kernels[] = {
     {DWCONV_DEPTHWISE, DWCONV_F32, DWC_FLAT, 1, 1, 4, "avx2 depthwise few channels s1, rows as vectors",
      dw_flat_f32, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 4, "avx2 depthwise 3x3 s1, tile 2x4", dw_3_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_DILATED, 1, 2, 4, "avx2 depthwise 3x3 s1, dilated, tile 2x4",
+     dw_dilated_3, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 4, "avx2 depthwise 3x3 s2, tile 1x4", dw_3_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 4, "avx2 depthwise 5x5 s1, tile 2x4", dw_5_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 1, 4, "avx2 depthwise 5x5 s2, tile 1x4", dw_5_2, NULL},

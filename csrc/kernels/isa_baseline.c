@@ -26,6 +26,7 @@ enum { DW_WIDE = 4, DW_NARROW = 2, DW_HOLD = 0, DW_FLAT = 4 };
 /* 16 registers, and no fused multiply-add: a product needs one of its own. */
 DW_SHAPE(3, 1, 2, 4)
 DW_SHAPE(3, 2, 1, 4)
+DW_DILATED(3)
 
 /* clang-format off */
 #define MM_NARROW(F, ...) \
@@ -46,6 +47,8 @@ static const dwc_kernel kernels[] = {
     {DWCONV_DEPTHWISE, DWCONV_F32, DWC_FLAT, 1, 1, 4, "baseline depthwise few channels s1, rows as vectors",
      dw_flat_f32, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 4, "baseline depthwise 3x3 s1, tile 2x4", dw_3_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_DILATED, 1, 2, 4, "baseline depthwise 3x3 s1, dilated, tile 2x4",
+     dw_dilated_3, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 4, "baseline depthwise 3x3 s2, tile 1x4", dw_3_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 4, "baseline depthwise any window, tile 2x4", dw_general_f32,
      NULL},

@@ -39,6 +39,7 @@ DW_SHAPE(5, 1, 2, 7)
 DW_SHAPE(5, 2, 2, 7)
 DW_SHAPE(7, 1, 2, 7)
 DW_SHAPE(7, 2, 2, 7)
+DW_DILATED(3)
 
 /* MR * NV accumulators, NV vectors of the panel, and the inputs on their way. */
 /* clang-format off */
@@ -67,6 +68,8 @@ static const dwc_kernel kernels[] = {
     {DWCONV_DEPTHWISE, DWCONV_F32, DWC_FLAT, 1, 1, 7, "neon depthwise few channels s1, rows as vectors",
      dw_flat_f32, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 7, "neon depthwise 3x3 s1, tile 2x7", dw_3_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_DILATED, 1, 2, 7, "neon depthwise 3x3 s1, dilated, tile 2x7",
+     dw_dilated_3, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 2, 7, "neon depthwise 3x3 s2, tile 2x7", dw_3_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 7, "neon depthwise 5x5 s1, tile 2x7", dw_5_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 2, 7, "neon depthwise 5x5 s2, tile 2x7", dw_5_2, NULL},

@@ -79,7 +79,7 @@ ALLOWED = [
     Allowed("clang", "avx2", "dw_spread_?_[13]", 12, SPREAD),
     Allowed("clang", "avx2", "dw_*_[357]_2", 19, INPUTS),
     Allowed("clang", "avx2", "dw_inner_[57]_1", 10, PARTIAL),
-    Allowed("clang", "avx2", "dw_edge_[57]_1", 16, EDGE),
+    Allowed("clang", "avx2", "dw_edge_[57]_1", 19, EDGE),
     Allowed("clang", "avx2", "mm_tiles_1_?_?", 3, DEPTH),
     Allowed("clang", "avx512", "dw_edge_[57]_?", 46, EDGE),
     Allowed("clang", "avx512", "dw_roll_?_7", 28, SIDE),
