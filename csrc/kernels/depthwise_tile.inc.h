@@ -79,6 +79,4 @@ INLINE void V(dw_tile_vector)(const dw_tile *c, int64_t x_offset, float *y, cons
             out += y_pixel;
         }
     }
-    if (!LIKELY(stage->activation.kind == DWCONV_CLIP))
-        V(dw_activate)(y, COLUMNS, c->y_pixel, c->row_count, c->y_row, lanes, &stage->activation);
 }

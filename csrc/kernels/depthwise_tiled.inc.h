@@ -1,6 +1,19 @@
 /* Tiles of small square windows along the rows of an image: dw_tile_vector with compile-time sizes.
  * Columns that no tile fits go through dw_window. */
 
+/* Activations other than clamps, where a tile has stored its results: all channels of a tile at once, since what there is
+ * to set up takes longer than one vector of channels (Zen 3, AVX2, 14x14x200 with hard_swish: 16 us instead of 19). */
+NOINLINE void dw_tile_activate(const dw_tile *c, float *y, int columns) {
+    const dwconv_activation *activation = &c->stage->activation;
+    const int64_t whole = c->channels / V(lanes), rest = c->channels % V(lanes);
+    for (int r = 0; whole && r < c->row_count; r++)
+        V(activate)(y + r * c->y_row, (int)whole, V(lanes), columns, c->y_pixel, activation);
+    y += whole * V(lanes);
+    for (int64_t channel = 0; channel < rest; channel += TAIL(lanes))
+        TAIL(dw_activate)(y + channel, columns, c->y_pixel, c->row_count, c->y_row,
+                          rest - channel < TAIL(lanes) ? (int)(rest - channel) : TAIL(lanes), activation);
+}
+
 INLINE void dw_tile_run(const dw_tile *c, const int KERNEL, const int STRIDE, const int ROWS,
                         const int COLUMNS, const int EDGE) {
     for (int64_t i = 0; i < c->tiles; i++) {
@@ -16,6 +29,7 @@ INLINE void dw_tile_run(const dw_tile *c, const int KERNEL, const int STRIDE, co
             TAIL(dw_tile_vector)(c, x + channel, y + channel, w, left < TAIL(lanes) ? (int)left : TAIL(lanes),
                                  KERNEL, STRIDE, ROWS, COLUMNS, EDGE, 0, V(lanes));
         }
+        if (!LIKELY(c->stage->activation.kind == DWCONV_CLIP)) dw_tile_activate(c, y, COLUMNS);
     }
 }
 

@@ -16,7 +16,7 @@ typedef struct mm_part {
     float *y;
     int64_t tiles, w_row, w_run, w_tap_y, w_tap_x; /* steps of w: from k to k, a run of k, from tap to tap */
     int columns;
-    int clamped; /* nothing is left to do after the clamp */
+    int fetches; /* tiles ask for what is far */
     float low, high;
     int64_t prefetch; /* see dwc_mm_call; other panels than the first find their inputs */
     int far_y;
@@ -25,7 +25,7 @@ typedef struct mm_part {
 /* Asks for what is far: the lines that the next tile writes, and inputs of pixels that come later. Tiles touch a part of
  * every pixel, in another order than that of memory, which the hardware does not foresee; asking for some of the lines
  * and leaving the rest to the hardware is slower than neither. */
-INLINE void mm_fetch(const mm_part *p, const float *y, int rows) {
+NOINLINE void mm_fetch(const mm_part *p, const float *y, int rows) {
     enum { line = 64 / sizeof(float) };
     const dwc_mm_call *c = p->call;
     const int64_t row = (y - p->y) / c->y_pixel;
@@ -37,25 +37,9 @@ INLINE void mm_fetch(const mm_part *p, const float *y, int rows) {
             __builtin_prefetch(p->a + (row + i) * c->a_pixel + p->prefetch + k, 0, 2);
 }
 
-/* What is left to do where clamped results are in y: other activations, the residual. */
-NOINLINE void mm_finish(const mm_part *p, float *y, const float *residual, int rows, int vectors, int half) {
-    const dwc_mm_call *c = p->call;
-    float *y_half = y + vectors * V(lanes);
-    if (p->far_y || p->prefetch) mm_fetch(p, y, rows);
-    if (c->activation.kind != DWCONV_CLIP) {
-        if (vectors) V(activate)(y, rows, c->y_pixel, vectors, V(lanes), &c->activation);
-        if (half) H(activate)(y_half, rows, c->y_pixel, 1, 0, &c->activation);
-    }
-    for (; residual && rows > 0; rows--, y += c->y_pixel, residual += c->residual_pixel) {
-        int v = 0;
-        for (; v < vectors * V(lanes); v += V(lanes)) V(store)(y + v, V(load)(y + v) + V(load)(residual + v));
-        if (half) H(store)(y + v, H(load)(y + v) + H(load)(residual + v));
-    }
-}
-
 /* The end of a tile whose last vector is a partial one. `results` has room for a whole last vector. */
-NOINLINE void mm_finish_partial(const mm_part *p, float *y, const float *residual, int rows, int width,
-                                float *results) {
+NOINLINE void mm_store_partial(const mm_part *p, float *y, const float *residual, int rows, int width,
+                               float *results) {
     const dwc_mm_call *c = p->call;
     V(activate)(results, (rows * width + V(lanes) - 1) / V(lanes), V(lanes), 1, 0, &c->activation);
     for (int i = 0; i < rows; i++, results += width, y += c->y_pixel) {
@@ -140,14 +124,14 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
                 }
                 y += y_pixel;
             }
-            if (!LIKELY(p->clamped)) mm_finish(p, y - MR * y_pixel, residual, MR, NV, HALF);
+            if (!LIKELY(!p->fetches)) mm_fetch(p, y - MR * y_pixel, MR);
         } else {
             float results[MM_ROWS * MM_VECTORS * V(lanes) + V(lanes)]; /* room for the last load of a half vector */
             UNROLL for (int i = 0; i < MR; i++) {
                 UNROLL for (int v = 0; v < NV; v++) V(store)(results + i * WIDTH + v * V(lanes), acc[i][v]);
                 if (HALF) H(store)(results + i * WIDTH + NV * V(lanes), half[i]);
             }
-            mm_finish_partial(p, y, residual, MR, WIDTH, results);
+            mm_store_partial(p, y, residual, MR, WIDTH, results);
             y += MR * y_pixel;
         }
         if (residual) residual += MR * c->residual_pixel;
@@ -177,21 +161,48 @@ typedef struct mm_width {
     static const mm_width mm_width_##NV##_##HALF = {MM_CHAINS / (NV + HALF) + 1, {HEIGHTS(MM_HEIGHT, NV, HALF)}};
 /* clang-format on */
 
+/* What is left to do where clamped results of whole vectors are in y: other activations, the residual. */
+NOINLINE void mm_finish(const mm_part *p, int64_t pixels) {
+    const dwc_mm_call *c = p->call;
+    const int vectors = p->columns / V(lanes), half = p->columns % V(lanes) > 0;
+    if (c->activation.kind != DWCONV_CLIP) {
+        if (vectors) V(activate)(p->y, (int)pixels, c->y_pixel, vectors, V(lanes), &c->activation);
+        if (half) H(activate)(p->y + vectors * V(lanes), (int)pixels, c->y_pixel, 1, 0, &c->activation);
+    }
+    float *y = p->y;
+    const float *residual = p->residual;
+    for (; residual && pixels > 0; pixels--, y += c->y_pixel, residual += c->residual_pixel) {
+        int v = 0;
+        for (; v < vectors * V(lanes); v += V(lanes)) V(store)(y + v, V(load)(y + v) + V(load)(residual + v));
+        if (half) H(store)(y + v, H(load)(y + v) + H(load)(residual + v));
+    }
+}
+
+/* Results that are finished at once: they stay in the first-level cache, and there are enough of them to make up for
+ * what an activation sets up (Zen 3, AVX2, 56x56 24 -> 144 with SiLU: 424 us, tile by tile 462). */
+enum { MM_FINISH = 1024 };
+
 /* As many tiles as fit of the highest, then of the next, and so on. A thin rest is shared with a tile more. */
 INLINE void mm_run_panel(mm_part part, const mm_width *width) {
     const dwc_mm_call *c = part.call;
     int64_t left = c->pixels;
+    /* Partial vectors are finished where they are stored. */
+    const int finish = part.columns % MM_UNIT == 0 && (c->activation.kind != DWCONV_CLIP || c->residual);
     for (const mm_height *height = width->heights; left > 0; height++) {
         const int64_t rows = height->rows, rest = left % rows;
         part.tiles = left / rows;
         if (rest > 0 && rest < width->thin && rows > width->thin) part.tiles--;
-        if (part.tiles <= 0) continue;
-        height->run(&part);
-        const int64_t done = part.tiles * rows;
-        left -= done;
-        part.a += done * c->a_pixel;
-        part.y += done * c->y_pixel;
-        if (part.residual) part.residual += done * c->residual_pixel;
+        for (int64_t tiles = part.tiles; tiles > 0; tiles -= part.tiles) {
+            const int64_t most = finish ? MM_FINISH / (rows * part.columns) + 1 : tiles;
+            part.tiles = tiles < most ? tiles : most;
+            height->run(&part);
+            const int64_t done = part.tiles * rows;
+            if (finish) mm_finish(&part, done);
+            left -= done;
+            part.a += done * c->a_pixel;
+            part.y += done * c->y_pixel;
+            if (part.residual) part.residual += done * c->residual_pixel;
+        }
     }
 }
 
@@ -214,7 +225,7 @@ INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths) {
                                .w_tap_y = c->w_tap_y * floats,
                                .w_tap_x = c->w_tap_x * floats,
                                .columns = (int)columns,
-                               .clamped = clip && !c->residual && !c->far_y && !(c->prefetch && n == 0),
+                               .fetches = c->far_y || (c->prefetch && n == 0),
                                .low = clip ? c->activation.a : -INFINITY,
                                .high = clip ? c->activation.b : INFINITY,
                                .prefetch = n == 0 ? c->prefetch : 0,
