@@ -61,7 +61,7 @@ static int64_t stage_bytes(const dwconv_desc *d, dwconv_isa isa) {
 }
 
 static int64_t scratch_pixel(int64_t channels) {
-    return channels < 64 ? channels : round_up(channels, 16) + 16;
+    return channels < 64 ? channels : (round_up(channels, 16) / 16 | 1) * 16;
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
