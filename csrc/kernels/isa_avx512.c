@@ -82,7 +82,7 @@ static void mm_f32(const dwc_mm_call *c) {
                                              &mm_width_1_1, &mm_width_2_0, &mm_width_2_1,
                                              &mm_width_3_0, NULL, /* 56 columns are 32 and 24 */
                                              &mm_width_4_0};
-    mm_run(c, widths);
+    mm_run(c, widths, NULL, 0);
 }
 
 static const dwc_kernel kernels[] = {

@@ -40,7 +40,7 @@ MM_WIDTH(MM_WIDE, 2, 0)
 
 static void mm_f32(const dwc_mm_call *c) {
     static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0};
-    mm_run(c, widths);
+    mm_run(c, widths, NULL, 0);
 }
 
 static const dwc_kernel kernels[] = {

@@ -61,7 +61,7 @@ MM_WIDTH(MM_WIDEST, 4, 0)
 static void mm_f32(const dwc_mm_call *c) {
     static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0,
                                              &mm_width_4_0};
-    mm_run(c, widths);
+    mm_run(c, widths, NULL, 0);
 }
 
 static const dwc_kernel kernels[] = {

@@ -15,6 +15,7 @@ typedef struct mm_part {
     const float *a, *w, *bias, *residual;
     float *y;
     int64_t tiles, w_row, w_run, w_tap_y, w_tap_x; /* steps of w: from k to k, a run of k, from tap to tap */
+    int64_t w_panel;                               /* from a panel to the next, in tiles of two */
     int columns;
     int fetches; /* tiles ask for what is far */
     float low, high;
@@ -53,7 +54,8 @@ NOINLINE void mm_store_partial(const mm_part *p, float *y, const float *residual
     }
 }
 
-INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int HALF) {
+/* Tiles of NV vectors, of PV from each panel. */
+INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int PV, const int HALF) {
     const int WIDTH = NV * V(lanes) + HALF * H(lanes);
     const float *a = part->a, *residual = part->residual;
     float *y = part->y;
@@ -76,13 +78,14 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
             int64_t tx = p->call->taps_x;
             do {
                 const int64_t w_step = p->w_row;
+                const int64_t w_panel = PV < NV ? p->w_panel : 0;
                 const float *b = w, *end = w + p->w_run;
                 const float *rows[5]; /* every third row: the two after it are reached by index */
                 UNROLL for (int g = 0; 3 * g < MR; g++) rows[g] = tap + 3 * g * pixel;
                 NO_UNROLL while (b != end) {
                     V(vec) panel[MM_VECTORS];
                     H(vec) panel_half = {0};
-                    UNROLL for (int v = 0; v < NV; v++) panel[v] = V(load)(b + v * V(lanes));
+                    UNROLL for (int v = 0; v < NV; v++) panel[v] = V(load)(b + v / PV * w_panel + v % PV * V(lanes));
                     if (HALF) panel_half = H(load)(b + NV * V(lanes));
                     b += w_step;
                     UNROLL for (int i = 0; i < MR; i++) {
@@ -151,8 +154,13 @@ typedef struct mm_width {
 } mm_width;
 
 #define MM_TILE(MR, NV, HALF) \
-    NOINLINE void mm_tiles_##MR##_##NV##_##HALF(const mm_part *p) { mm_tiles(p, MR, NV, HALF); }
+    NOINLINE void mm_tiles_##MR##_##NV##_##HALF(const mm_part *p) { mm_tiles(p, MR, NV, NV, HALF); }
 #define MM_HEIGHT(MR, NV, HALF) {MR, mm_tiles_##MR##_##NV##_##HALF},
+
+/* The same for two panels side by side. */
+#define MM_TILE_PAIR(MR, NV, HALF) \
+    NOINLINE void mm_tiles_##MR##_##NV##_pair(const mm_part *p) { mm_tiles(p, MR, NV, NV / 2, HALF); }
+#define MM_HEIGHT_PAIR(MR, NV, HALF) {MR, mm_tiles_##MR##_##NV##_pair},
 
 /* MM_WIDTH(HEIGHTS, NV, HALF) defines the tiles and mm_width_NV_HALF. */
 /* clang-format off */
@@ -207,13 +215,17 @@ INLINE void mm_run_panel(mm_part part, const mm_width *width) {
 }
 
 /* widths[u]: tiles of u panel units. Panels outside, pixels inside: a panel stays in the first-level
- * cache while the caller's block of pixels passes by. The first and the last panel may be parts of one. */
-INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths) {
+ * cache while the caller's block of pixels passes by. The first and the last panel may be parts of one. `pair`, if not
+ * NULL: tiles of two whole panels of `pair_columns`, for as few pixels as its highest tile has. */
+INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths, const mm_width *pair, int pair_columns) {
     const int clip = c->activation.kind == DWCONV_CLIP;
+    const int few = pair && c->panel == pair_columns && c->pixels <= pair->heights[0].rows;
     for (int64_t n = 0, columns; n < c->columns; n += columns) {
         const int64_t skip = (c->first + n) % c->panel, begin = c->first + n - skip;
         const int64_t floats = c->padded - begin < c->panel ? c->padded - begin : c->panel;
         columns = c->columns - n < floats - skip ? c->columns - n : floats - skip;
+        const int two = few && skip == 0 && c->columns - n >= 2 * c->panel && c->padded - begin >= 2 * c->panel;
+        if (two) columns = 2 * c->panel;
         mm_run_panel((mm_part){.call = c,
                                .a = c->a,
                                .w = c->weights + begin * c->depth + c->w_first * floats + skip,
@@ -224,12 +236,13 @@ INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths) {
                                .w_run = c->k * floats,
                                .w_tap_y = c->w_tap_y * floats,
                                .w_tap_x = c->w_tap_x * floats,
+                               .w_panel = c->panel * c->depth,
                                .columns = (int)columns,
                                .fetches = c->far_y || (c->prefetch && n == 0),
                                .low = clip ? c->activation.a : -INFINITY,
                                .high = clip ? c->activation.b : INFINITY,
                                .prefetch = n == 0 ? c->prefetch : 0,
                                .far_y = c->far_y},
-                     widths[(columns + MM_UNIT - 1) / MM_UNIT]);
+                     two ? pair : widths[(columns + MM_UNIT - 1) / MM_UNIT]);
     }
 }
