@@ -3,8 +3,6 @@
  *
  * Before: SUFFIX of whole vectors, TAIL_SUFFIX of the vectors that finish a row of channels. */
 
-#define TAIL(name) PASTE(name, TAIL_SUFFIX)
-
 /* All channels of a strip: whole vectors, then what is left in narrower ones. Beside the statements: `x`, where row
  * 0 of the image and column 0 of the strip would lie, `y` of the call's first row, and the vector's weights `w`. */
 #define DW_EACH_VECTOR(s, WHOLE, REST)                                                                \
@@ -82,14 +80,10 @@
     DW_SPREAD(dw_spread_##S##_##KS, KS, DW_WIDE, S)   \
     DW_WINDOW(dw_wide_##S##_##KS, KS, DW_WIDE, S)
 DW_WINDOWS(0, 1)
-#if DW_SEGMENT > 1
 DW_WINDOWS(1, 3)
 DW_WINDOWS(2, 3)
-#endif
-#if DW_SEGMENT > 3
 DW_WINDOW(dw_wide_1_5, 5, DW_WIDE, 1)
 DW_WINDOW(dw_wide_2_5, 5, DW_WIDE, 2)
-#endif
 
 /* Taps of a kernel row in segments of KS, so that segments of KS - 1 take the rest; -1 if there is no such number. */
 INLINE int64_t dw_long_taps(int64_t taps, int KS) {
@@ -150,16 +144,13 @@ static void dw_window(const dwc_dw_call *c, int64_t row_begin, int64_t row_end, 
     static const dw_strips single = DW_KERNEL(0, 1, 1), single_spreading = DW_SPREAD_KERNEL(0, 1);
     const int spread = c->stage->multiplier > 1;
     const dw_strips *kernel = spread ? &single_spreading : &single;
-#if DW_SEGMENT > 1
-    static const dw_strips segments[2][2] = {{DW_KERNEL(1, 3, 3), DW_KERNEL(1, DW_SEGMENT, 3)},
-                                             {DW_KERNEL(2, 3, 3), DW_KERNEL(2, DW_SEGMENT, 3)}};
+    static const dw_strips segments[2][2] = {{DW_KERNEL(1, 3, 3), DW_KERNEL(1, 5, 3)},
+                                             {DW_KERNEL(2, 3, 3), DW_KERNEL(2, 5, 3)}};
     static const dw_strips spreading[2] = {DW_SPREAD_KERNEL(1, 3), DW_SPREAD_KERNEL(2, 3)};
     const dwconv_window *w = &c->stage->window;
     const int64_t apart = w->stride_w / dw_common_divisor(w->stride_w, w->dilation_w);
     if (w->kernel_w > 1 && apart <= 2)
-        kernel =
-            spread ? &spreading[apart - 1] : &segments[apart - 1][dw_long_taps(w->kernel_w, DW_SEGMENT) >= 0];
-#endif
+        kernel = spread ? &spreading[apart - 1] : &segments[apart - 1][dw_long_taps(w->kernel_w, 5) >= 0];
 #undef DW_KERNEL
 #undef DW_SPREAD_KERNEL
     dw_walk(c, kernel, row_begin, row_end, ox_begin, ox_end);

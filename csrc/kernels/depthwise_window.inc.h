@@ -7,7 +7,7 @@
  *
  * 2 x 7 outputs and 5 taps: 21 loads serve 70 multiply-adds, where the load port would allow 70. Columns of padding
  * are skipped by a test each. Included once per suffix; T, KS, S (0: any stride, which takes one tap at a time),
- * SPREAD and WHOLE are compile-time constants, as is DW_HOLD: whether weights are held in registers. */
+ * SPREAD and WHOLE are compile-time constants. */
 
 /* A segment of KS taps of one input row for the output rows in ROWS (1: the first, 2: the second, 3: both). */
 INLINE void V(window_segment)(V(vec) * acc0, V(vec) * acc1, const float *x, int64_t step, const float *w0,
@@ -16,21 +16,19 @@ INLINE void V(window_segment)(V(vec) * acc0, V(vec) * acc1, const float *x, int6
                               const int BLOCK) {
     V(vec) weight0[DW_SEGMENT], weight1[DW_SEGMENT];
     UNROLL for (int kx = 0; kx < KS; kx++) {
-        if (DW_HOLD && (ROWS & 1)) weight0[kx] = V(load)(w0 + kx * BLOCK);
-        if (DW_HOLD && (ROWS & 2)) weight1[kx] = V(load)(w1 + kx * BLOCK);
+        if (ROWS & 1) weight0[kx] = V(load)(w0 + kx * BLOCK);
+        if (ROWS & 2) weight1[kx] = V(load)(w1 + kx * BLOCK);
     }
     OPAQUE(live); /* or the compiler would make a loop of its own for every mask */
     UNROLL for (int j = 0; j < (T - 1) * S + KS; j++) {
         if (j % S < KS && LIKELY(live >> j & 1)) {
             V(vec) v = WHOLE ? V(load)(x) : V(load_n)(x, lanes);
             if (SPREAD) v = V(spread)(v, spread);
-            if (!DW_HOLD && (ROWS & 1)) OPAQUE(w0);
-            if (!DW_HOLD && (ROWS & 2)) OPAQUE(w1);
             UNROLL for (int t = 0; t < T; t++) {
                 const int kx = j - t * S;
                 if (kx < 0 || kx >= KS) continue;
-                if (ROWS & 1) acc0[t] = V(fma)(v, DW_HOLD ? weight0[kx] : V(load)(w0 + kx * BLOCK), acc0[t]);
-                if (ROWS & 2) acc1[t] = V(fma)(v, DW_HOLD ? weight1[kx] : V(load)(w1 + kx * BLOCK), acc1[t]);
+                if (ROWS & 1) acc0[t] = V(fma)(v, weight0[kx], acc0[t]);
+                if (ROWS & 2) acc1[t] = V(fma)(v, weight1[kx], acc1[t]);
             }
         }
         x += step;

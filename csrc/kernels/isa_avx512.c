@@ -16,8 +16,7 @@
 
 /* Strips of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112). 2 x 7 accumulators, 2 x 5 weights
  * and an input fit the 32 registers. */
-enum { DW_WIDE = 7, DW_NARROW = 4, DW_HOLD = 1, DW_FLAT = 7 };
-#define DW_SEGMENT 5
+enum { DW_WIDE = 7, DW_NARROW = 4, DW_FLAT = 7 };
 #define DW_MASKED /* masks are free */
 
 #define SUFFIX _y

@@ -2,19 +2,17 @@
 #include "../internal.h"
 #include "vec_baseline.h"
 
-/* 2 x 4 accumulators and an input; weights are operands in memory. One tap at a time takes a quarter longer than segments
- * of 3 would (28x28x240 5x5 533 us, not 417), which would add 58 KB to these 70. */
-enum { DW_WIDE = 4, DW_NARROW = 2, DW_HOLD = 0, DW_FLAT = 4 };
-#define DW_SEGMENT 1
+/* 2 x 4 accumulators, 2 weights, an input and a product. */
+enum { DW_WIDE = 4, DW_FLAT = 4 };
 
 #define SUFFIX _x
 #include "activation.inc.h"
 #include "depthwise_types.h"
 #include "depthwise_store.inc.h"
 #include "depthwise_tile.inc.h"
-#include "depthwise_window.inc.h"
+#include "depthwise_pair.inc.h"
 #define TAIL_SUFFIX _x
-#include "depthwise.inc.h"
+#include "depthwise_pairs.inc.h"
 #include "depthwise_flat.inc.h"
 #include "depthwise_tiled.inc.h"
 #define HALF_SUFFIX _x

@@ -44,5 +44,6 @@
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 #define V(name) PASTE(name, SUFFIX)
+#define TAIL(name) PASTE(name, TAIL_SUFFIX)
 
 #endif

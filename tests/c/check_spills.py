@@ -54,7 +54,7 @@ class Allowed(NamedTuple):
 
 
 PARTIAL = "an accumulator; partial vectors only, where the mask takes a register"
-ONE_TAP = "an accumulator of 14; strides above 2 and partial vectors"
+NARROW = "an accumulator; images narrower than a strip, whose columns are tested"
 FLAT = "sums, of the vectors at an edge or of single kernel rows of few channels"
 SPREAD = "accumulators; channel multipliers, where spreading a vector takes registers"
 INPUTS = "accumulators or inputs: all loads of a row are moved before its multiply-adds"
@@ -69,14 +69,14 @@ ALLOWED = [
     Allowed("gcc", "avx512", "activate_?", 1, GELU),
     Allowed("gcc", "avx2", "dw_edge_7_1", 6, EDGE),
     Allowed("gcc", "avx2", "dw_flat_edge_3", 4, FLAT),
+    Allowed("gcc", "avx2", "dw_pair_edge", 2, NARROW),
     Allowed("gcc", "avx512", "dw_roll_spread_1", 4, LANES),
     Allowed("clang", "avx2", "activate_y", 22, GELU),
     Allowed("clang", "avx512", "activate_?", 5, GELU),
     Allowed("clang", "avx2", "dw_flat_*", 6, FLAT),
     Allowed("clang", "avx512", "dw_flat_*", 7, FLAT),
-    Allowed("clang", "avx2", "dw_wide_?_1", 2, ONE_TAP),
-    Allowed("clang", "avx2", "dw_wide_?_[35]", 10, PARTIAL),
-    Allowed("clang", "avx2", "dw_spread_?_[13]", 12, SPREAD),
+    Allowed("clang", "avx2", "dw_pair_lanes", 8, PARTIAL),
+    Allowed("clang", "avx2", "dw_pair_spread", 10, SPREAD),
     Allowed("clang", "avx2", "dw_*_[357]_2", 19, INPUTS),
     Allowed("clang", "avx2", "dw_inner_[57]_1", 10, PARTIAL),
     Allowed("clang", "avx2", "dw_edge_[57]_1", 19, EDGE),

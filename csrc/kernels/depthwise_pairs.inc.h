@@ -1,0 +1,188 @@
+/* Depthwise convolution of any window where registers are few: the walk over pairs of output rows, along them strip by
+ * strip, all channels of a strip. This is the order of memory, of whose cache lines a vector is but a part. All depthwise
+ * kernels add up the taps of an output in the same order, so which one computes an output cannot be seen in its bits. */
+
+/* The strips of a run, all whole vectors of channels or the lanes that are left. */
+INLINE void dw_pair_run(const dw_strip *s, const dw_rows *r, const int REST, const int WHOLE) {
+    const dwc_dw_call *c = s->call;
+    const int64_t channels = c->channel_end - c->channel_begin, whole = channels - channels % V(lanes);
+    const int64_t block = c->stage->block;
+    const float *weights = c->stage->weights + c->channel_begin / V(lanes) * block;
+    const float *x = c->x + r->x + s->x + s->first_tap * s->x_step + c->channel_begin;
+    float *y = c->y + r->y + s->y + c->channel_begin;
+    for (int64_t tiles = s->tiles; tiles > 0; tiles--, x += s->x_tile, y += s->y_tile) {
+        if (WHOLE) {
+            const float *w = weights;
+            for (int64_t channel = 0; channel < whole; channel += V(lanes), w += block)
+                V(dw_pair)(s, r, x + channel, y + channel, w, V(lanes), V(lanes), REST, DW_WIDE, 0, 1);
+        } else {
+            const int lanes = (int)(channels - whole);
+            V(dw_pair)(s, r, x + whole, y + whole, weights + whole / V(lanes) * block, lanes, lanes, REST,
+                       DW_WIDE, 0, 0);
+        }
+    }
+}
+
+#define DW_PAIR(name, REST, WHOLE) \
+    NOINLINE void name(const dw_strip *s, const dw_rows *r) { dw_pair_run(s, r, REST, WHOLE); }
+
+DW_PAIR(dw_pair_1, 1, 1)
+DW_PAIR(dw_pair_2, 2, 1)
+DW_PAIR(dw_pair_3, 3, 1)
+DW_PAIR(dw_pair_4, 4, 1)
+DW_PAIR(dw_pair_edge, 0, 1)
+DW_PAIR(dw_pair_lanes, 0, 0)
+
+/* With a multiplier, a vector of outputs spreads the lanes of fewer inputs. */
+NOINLINE void dw_pair_spread(const dw_strip *s, const dw_rows *r) {
+    const dwc_dw_call *c = s->call;
+    const int64_t block = c->stage->block, multiplier = c->stage->multiplier;
+    const float *x = c->x + r->x + s->x + s->first_tap * s->x_step;
+    float *y = c->y + r->y + s->y;
+    for (int64_t tiles = s->tiles; tiles > 0; tiles--, x += s->x_tile, y += s->y_tile) {
+        const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;
+        for (int64_t channel = c->channel_begin; channel < c->channel_end; channel += V(lanes), w += block) {
+            const int64_t first = channel / multiplier, left = c->channel_end - channel;
+            const int lanes = left < V(lanes) ? (int)left : V(lanes);
+            const int in_lanes = (int)((channel + lanes - 1) / multiplier - first + 1);
+            V(dw_pair)(s, r, x + first, y + channel, w, lanes, in_lanes, 0, DW_WIDE, 1, 0);
+        }
+    }
+}
+
+/* What output row `oy` sees, or it and the one row_step below, if that is before row_end. */
+INLINE dw_rows dw_rows_of(const dw_strip *s, int64_t oy, int64_t row_end) {
+    const dwc_dw_call *c = s->call;
+    const dwconv_window *w = &c->stage->window;
+    const int64_t dilation = w->dilation_h, kernel = w->kernel_h, stride = s->row_stride;
+    const int64_t iy = oy * w->stride_h - c->pad_top, pair = oy + s->row_step < row_end;
+    int64_t i = iy < 0 ? dw_divide_up(-iy, dilation) : 0, end = kernel + (pair ? stride : 0);
+    if (iy + (end - 1) * dilation >= c->in_h) end = iy < c->in_h ? dw_divide_up(c->in_h - iy, dilation) : 0;
+    const int64_t row = iy + i * dilation - c->ring_first, w_row = w->kernel_w * V(lanes);
+    dw_rows r = {.x = row * c->x_row,
+                 .x_down = dilation * c->x_row,
+                 .w = i * w_row,
+                 .w_row = w_row,
+                 .w_second = -stride * w_row,
+                 .left = c->ring_rows - row,
+                 .wrap = c->ring_rows * c->x_row,
+                 .dilation = dilation,
+                 .y = (oy - c->row_begin) * c->y_row,
+                 .y_down = s->row_step * c->y_row,
+                 .pair = (int)pair};
+    /* Of rows i on, the first output row sees those below `kernel`, the second from `stride` on. */
+    const int64_t first_end = pair && stride < kernel ? stride : kernel;
+    r.first = dw_clamp(end < first_end ? end : first_end, i, kernel) - i;
+    i += r.first;
+    if (pair) {
+        r.gap = i < stride ? stride - i : 0;
+        i += r.gap;
+        r.both = dw_clamp(end < kernel ? end : kernel, i, i + kernel) - i;
+        i += r.both;
+        r.second = end > i ? end - i : 0;
+    }
+    return r;
+}
+
+/* The taps of a strip by the outputs that see them on the image: where there is padding on the left, the last output
+ * first and one more after `stride` taps; where it is on the right, less and less of the first ones. */
+INLINE void dw_cut_taps(dw_strip *s) {
+    const int64_t stride = s->stride;
+    const int64_t begin = dw_clamp(s->live_begin - (s->count - 1) * stride, 0, s->taps);
+    const int64_t end = dw_clamp(s->live_end, begin, s->taps);
+    const int64_t left_end = dw_clamp(s->live_begin, begin, end); /* taps with padding on the left */
+    const int64_t right_begin = dw_clamp(s->live_end - (DW_WIDE - 1) * stride, begin, end); /* on the right */
+    const int64_t left_alone = left_end < right_begin ? left_end : right_begin;
+    const int64_t right_alone = left_end > right_begin ? left_end : right_begin;
+    s->first_tap = begin;
+    s->seen_taps = end - begin;
+    s->left = begin < left_alone;
+    s->right = right_alone < end;
+    s->tested_begin = left_alone;
+    s->tested_end = left_end;
+    s->fours = (right_alone - left_end) / 4;
+    s->ones = (right_alone - left_end) % 4;
+    for (int t = 1; t < DW_WIDE; t++) {
+        if (s->left)
+            s->from[t] = dw_clamp(s->live_begin - (t - 1) * stride, begin, left_alone) -
+                         dw_clamp(s->live_begin - t * stride, begin, left_alone);
+        if (s->right)
+            s->to[t] = dw_clamp(s->live_end - (t - 1) * stride, right_alone, end) -
+                       dw_clamp(s->live_end - t * stride, right_alone, end);
+    }
+}
+
+/* Whole vectors, and the lanes that are left. */
+INLINE void dw_pair_strips(const dw_strip *s, const dw_rows *r) {
+    static void (*const inner[])(const dw_strip *, const dw_rows *) = {dw_pair_1, dw_pair_2, dw_pair_3,
+                                                                       dw_pair_4};
+    const int64_t channels = s->call->channel_end - s->call->channel_begin;
+    if (s->call->stage->multiplier > 1) {
+        dw_pair_spread(s, r);
+        return;
+    }
+    if (channels >= V(lanes)) (s->inner ? inner[(s->taps - 1) % 4] : dw_pair_edge)(s, r);
+    if (channels % V(lanes)) dw_pair_lanes(s, r);
+}
+
+/* Columns [ox_begin, ox_end) of a pair of rows. */
+INLINE void dw_pair_columns(dw_strip *s, const dw_rows *r, int64_t ox_begin, int64_t ox_end) {
+    const dwc_dw_call *c = s->call;
+    const dwconv_window *w = &c->stage->window;
+    const int64_t apart = s->apart, span = (s->taps - 1) * w->dilation_w;
+    for (int64_t first = ox_begin; first < ox_begin + apart && first < ox_end; first++) {
+        const int64_t outputs = dw_divide_up(ox_end - first, apart);
+        const int64_t last_ix = (first + (outputs - 1) * apart) * w->stride_w - c->pad_left;
+        for (int64_t done = 0; done < outputs; done += s->tiles * DW_WIDE) {
+            /* The last strip may overlap the one before; but if it sees padding, it is quicker with less outputs. */
+            if (outputs - done < DW_WIDE && outputs > DW_WIDE && last_ix + span < c->in_w)
+                done = outputs - DW_WIDE;
+            s->count = (int)(outputs - done < DW_WIDE ? outputs - done : DW_WIDE);
+            const int64_t ox = first + done * apart, ix = ox * w->stride_w - c->pad_left;
+            const int64_t seen = (s->count - 1) * s->stride + s->taps;
+            s->x = ix * c->x_pixel;
+            s->y = ox * c->y_pixel;
+            s->live_begin = ix < 0 ? dw_divide_up(-ix, w->dilation_w) : 0;
+            s->live_end = ix < c->in_w ? dw_divide_up(c->in_w - ix, w->dilation_w) : 0;
+            s->inner = s->count == DW_WIDE && s->live_begin == 0 && s->live_end >= seen;
+            s->tiles = 1;
+            if (s->inner && outputs - done >= 2 * DW_WIDE) { /* a run of strips */
+                const int64_t more = (s->live_end - seen) / (DW_WIDE * s->stride) + 1;
+                const int64_t fit = (outputs - done) / DW_WIDE;
+                s->tiles = more < fit ? more : fit;
+            }
+            if (s->live_end > seen) s->live_end = seen;
+            dw_cut_taps(s);
+            s->x_rest = r->x_down - s->seen_taps * s->x_step;
+            s->w_rest = (s->taps - s->seen_taps) * V(lanes);
+            dw_pair_strips(s, r);
+        }
+    }
+}
+
+/* Output rows [row_begin, row_end) and columns [ox_begin, ox_end) of a call. */
+static void dw_window(const dwc_dw_call *c, int64_t row_begin, int64_t row_end, int64_t ox_begin,
+                      int64_t ox_end) {
+    const dwconv_window *w = &c->stage->window;
+    const int64_t gcd = dw_common_divisor(w->stride_w, w->dilation_w);
+    const int64_t gcd_h = dw_common_divisor(w->stride_h, w->dilation_h);
+    dw_strip s = {.call = c,
+                  .x_step = w->dilation_w * c->x_pixel,
+                  .stride = w->stride_w / gcd,
+                  .group_step = w->stride_w / gcd * w->dilation_w * c->x_pixel,
+                  .taps = w->kernel_w,
+                  .row_step = w->dilation_h / gcd_h,
+                  .row_stride = w->stride_h / gcd_h,
+                  .apart = w->dilation_w / gcd,
+                  .y_step = w->dilation_w / gcd * c->y_pixel};
+    s.x_tile = DW_WIDE * s.group_step;
+    s.y_tile = DW_WIDE * s.y_step;
+    for (int64_t pair = row_begin; pair < row_end; pair += 2 * s.row_step) {
+        for (int64_t oy = pair; oy < pair + s.row_step && oy < row_end; oy++) {
+            const dw_rows rows = dw_rows_of(&s, oy, row_end);
+            dw_pair_columns(&s, &rows, ox_begin, ox_end);
+        }
+    }
+}
+
+static void dw_general_f32(const dwc_dw_call *c) { dw_window(c, c->row_begin, c->row_end, 0, c->out_w); }
