@@ -218,6 +218,13 @@ DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_
 /* Whether a product should ask ahead of time for what it reads and writes: in operations from x to y. */
 DWC_HIDDEN int dwc_fetches(const dwc_matmul_stage *stage, const dwc_view *x, const dwc_view *y);
 
+/* How many rows of input depthwise should ask for ahead of time, given how many the work before their use takes. */
+DWC_HIDDEN int64_t dwc_rows_ahead(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                                  int64_t rows);
+
+/* Tiles whose vectors are half a cache line go past the caches through a buffer for so many channels. */
+enum { DWC_STREAM_CHANNELS = 256 };
+
 /* How many workers are worth waking for work of so many nanoseconds on one: 1 means serial. */
 DWC_HIDDEN int dwc_worker_count(const dwconv_threads *threads, double nanoseconds);
 /* Runs task for every item on at most that many workers. */

@@ -57,11 +57,23 @@ def test_a_large_batch_gives_what_its_images_give(name: str, backend: str) -> No
             np.testing.assert_array_equal(y, first)
 
 
+def said(words: str) -> str:
+    return dict(facts(words.split(), 1)).get("output", "")
+
+
+@pytest.mark.skipif("avx2" not in NATIVE, reason="vectors that are half a cache line")
+def test_only_outputs_of_many_channels_in_whole_lines_pass_the_caches() -> None:
+    with using("avx2"):
+        assert "stored past them" in said("depthwise 2048 2048 64 3 1")
+        assert "stored past them" in said("depthwise 2048 2048 64 3 2")
+        assert "stored past them" not in said("depthwise 2048 2048 32 3 1")
+        assert "stored past them" not in said("depthwise 2048 2048 72 3 1")
+        assert "stored past them" not in said("depthwise 2048 2048 64 5 1")
+        assert "stored past them" not in said("depthwise 1024 1024 272 3 1")
+
+
 @pytest.mark.skipif("avx512" not in NATIVE, reason="vectors that are cache lines")
 def test_only_outputs_of_whole_lines_pass_the_caches() -> None:
-    def said(words: str) -> str:
-        return dict(facts(words.split(), 1)).get("output", "")
-
     with using("avx512"):
         assert "stored past them" in said("depthwise 2048 2048 64 3 1")
         assert "stored past them" not in said("depthwise 2048 2048 72 3 1")

@@ -18,8 +18,12 @@ typedef struct dw_tile {
     unsigned live; /* bit j: column j is on the image; only the (KERNEL - 1) / 2 outermost may be off */
     int64_t first
         [2]; /* floats to the first column on the image, and to the first of the other parity if STRIDE is 2 */
-    int row_count; /* rows to store, at most ROWS */
-    int64_t tiles; /* how many tiles, COLUMNS apart */
+    int row_count;    /* rows to store, at most ROWS */
+    int64_t tiles;    /* how many tiles, COLUMNS apart */
+    const float *ask; /* input rows to ask for meanwhile, from the tile's first new column on */
+    int64_t ask_row;
+    int ask_rows;  /* how many, perhaps none */
+    float *buffer; /* for a tile of outputs on their way past the caches, or NULL */
     const dwc_depthwise_stage *stage;
     const float *weights;
     int64_t channels;

@@ -4,7 +4,7 @@
  *   lanes            how many
  *   fused            whether fma rounds once
  *   load, store      any alignment
- *   stream           a store past the caches, of a whole and aligned cache line; only where vectors are that long
+ *   stream           a store past the caches, of a whole and aligned cache line or, right after each other, of both halves
  *   stream_end       before others may read what was stored so
  *   load_n, store_n  the first n lanes, 1 <= n <= lanes; no other byte is touched, other lanes load as 0
  *   set1             one value in every lane

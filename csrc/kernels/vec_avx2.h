@@ -22,6 +22,8 @@ INLINE vec_y load_n_y(const float *p, int n) {
     return _mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i *)(mask + 8 - n)));
 }
 INLINE void store_y(float *p, vec_y v) { _mm256_storeu_ps(p, v); }
+INLINE void stream_y(float *p, vec_y v) { _mm256_stream_ps(p, v); }
+INLINE void stream_end_y(void) { _mm_sfence(); }
 INLINE void store_n_y(float *p, vec_y v, int n) {
     __m128 part = _mm256_castps256_ps128(v);
     if (n & 8) {
