@@ -182,6 +182,8 @@ def _block_facts(
             reason = f"a single row exceeds {share}"
             if cut["row_pixels"] < 42 and scratch <= (640 << 10) + 128:
                 reason = f"42 pixels should share the weights, within 640 KB; fewer fit {share}"
+            elif cut["chunk_rows"] == 2 and scratch <= (640 << 10) + 128:
+                reason = f"tiles are two rows high, and these within 640 KB; too few columns fit {share}"
         saved = f"{between:,} bytes between its layers are not written out and read again"
         return [("fused", f"in one pass, as always: {saved}"), ("strip", f"{strip}: {reason}")]
     if operation.squeeze_excite:

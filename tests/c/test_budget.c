@@ -90,7 +90,8 @@ static void check_block_scratch(const problem *p, const dwconv_plan *plan) {
     CHECK((int64_t)scratch <= block_bytes(p, cut.chunk_rows, cut.chunk_columns));
     const int64_t narrow = smaller(p->output[2], 28);
     const int64_t share = p->output[2] < 42 ? 640 * 1024 : smaller(cut.cache_bytes, 1 << 20) / 8 * 5;
-    if (block_bytes(p, 1, narrow) <= share) CHECK((int64_t)scratch <= share + 128);
+    const int64_t pairs = cut.chunk_rows == 2 && cut.chunk_columns >= 24 ? 640 * 1024 : share;
+    if (block_bytes(p, 1, narrow) <= share) CHECK((int64_t)scratch <= pairs + 128);
     if (p->output[0] > 0 &&
         cut.chunk_columns < p->output[2]) { /* only where two rows of all columns do not fit */
         shared_columns++;
