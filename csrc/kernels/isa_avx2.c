@@ -32,13 +32,12 @@ enum { DW_WIDE = 4, DW_FLAT = 4 };
 #include "matmul.inc.h"
 #include "squeeze.inc.h"
 
-/* 16 registers: ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. */
+/* 16 registers: ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. 5x5 and 7x7 with stride 2 are quicker by
+ * the kernel of any window, whose tiles have two rows: 0.58 to 0.98 of the time of tiles of 1x4. */
 DW_SHAPE(3, 1, 2, 4)
 DW_SHAPE(3, 2, 1, 4)
 DW_SHAPE(5, 1, 2, 4)
-DW_SHAPE(5, 2, 1, 4)
 DW_SHAPE(7, 1, 2, 4)
-DW_SHAPE(7, 2, 1, 4)
 DW_DILATED(3)
 
 /* MR * NV accumulators, NV vectors of the panel, one broadcast. */
@@ -75,9 +74,7 @@ static const dwc_kernel kernels[] = {
      dw_dilated_3, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 4, "avx2 depthwise 3x3 s2, tile 1x4", dw_3_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 4, "avx2 depthwise 5x5 s1, tile 2x4", dw_5_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 1, 4, "avx2 depthwise 5x5 s2, tile 1x4", dw_5_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 4, "avx2 depthwise 7x7 s1, tile 2x4", dw_7_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 2, 1, 4, "avx2 depthwise 7x7 s2, tile 1x4", dw_7_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 4, "avx2 depthwise any window, tile 2x4", dw_general_f32, NULL},
     {DWCONV_CONV, DWCONV_F32, 0, 0, 6, 24, "avx2 matrix, tiles up to 6x16 and 4x24", NULL, mm_f32},
 };
