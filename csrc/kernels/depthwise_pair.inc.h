@@ -6,6 +6,15 @@
  * channels; and at an edge of the image, where outputs see padding one after another, every tap is a run of outputs
  * instead of a test for each. Included once per suffix; REST, T, SPREAD and WHOLE are compile-time constants. */
 
+/* The inputs of a vector of outputs: as many; or with a multiplier those that it spreads, 4 or less (DW_FEW: that many can
+ * be read), or a single one. */
+INLINE V(vec) V(dw_input)(const float *x, int lanes, const float *spread, const int SPREAD, const int WHOLE) {
+    if (SPREAD == DW_ONE) return V(set1)(*x);
+    if (SPREAD == DW_FEW) return V(spread_few)(x, spread);
+    const V(vec) v = WHOLE ? V(load)(x) : V(load_n)(x, lanes);
+    return SPREAD ? V(spread)(v, spread) : v;
+}
+
 /* Some taps of an input row for outputs [FROM, TO) of the output rows in ROWS (1: the first, 2: the second, 3: both); the
  * second row's weights are `second` floats further on. */
 INLINE void V(dw_taps)(V(vec) * acc0, V(vec) * acc1, const float **x, const float **w, int64_t x_step,
@@ -17,8 +26,7 @@ INLINE void V(dw_taps)(V(vec) * acc0, V(vec) * acc1, const float **x, const floa
         if (ROWS & 1) weight0 = V(load)(*w + k * V(lanes));
         if (ROWS & 2) weight1 = V(load)(*w + second + k * V(lanes));
         UNROLL for (int t = FROM; t < TO; t++) {
-            V(vec) v = WHOLE ? V(load)(in + t * apart) : V(load_n)(in + t * apart, lanes);
-            if (SPREAD) v = V(spread)(v, spread);
+            V(vec) v = V(dw_input)(in + t * apart, lanes, spread, SPREAD, WHOLE);
             if (ROWS == 3) V(in_order)(&in, &v); /* or it is loaded twice, as an operand */
             if (ROWS & 1) acc0[t] = V(fma)(v, weight0, acc0[t]);
             if (ROWS & 2) acc1[t] = V(fma)(v, weight1, acc1[t]);
@@ -43,8 +51,7 @@ INLINE void V(dw_tested_taps)(const dw_strip *s, V(vec) * acc0, V(vec) * acc1, c
         int64_t column = tap;
         UNROLL for (int t = 0; t < T; t++) {
             if (column >= s->live_begin && column < s->live_end) {
-                V(vec) v = WHOLE ? V(load)(in) : V(load_n)(in, lanes);
-                if (SPREAD) v = V(spread)(v, spread);
+                const V(vec) v = V(dw_input)(in, lanes, spread, SPREAD, WHOLE);
                 if (ROWS & 1) acc0[t] = V(fma)(v, weight0, acc0[t]);
                 if (ROWS & 2) acc1[t] = V(fma)(v, weight1, acc1[t]);
             }
@@ -74,8 +81,10 @@ INLINE void V(dw_pair_row)(const dw_strip *s, V(vec) * acc0, V(vec) * acc1, cons
     }
     if (s->tested_begin < s->tested_end)
         V(dw_tested_taps)(s, acc0, acc1, x, w, second, lanes, spread, ROWS, T, SPREAD, WHOLE);
-    NO_UNROLL for (int64_t taps = s->fours; taps > 0; taps--) DW_TAPS(4, 0, T);
-    NO_UNROLL for (int64_t taps = s->ones; taps > 0; taps--) DW_TAPS(1, 0, T);
+    if (!SPREAD) { /* with multipliers, half the code */
+        NO_UNROLL for (int64_t taps = s->whole >> 2; taps > 0; taps--) DW_TAPS(4, 0, T);
+    }
+    NO_UNROLL for (int64_t taps = SPREAD ? s->whole : s->whole & 3; taps > 0; taps--) DW_TAPS(1, 0, T);
     if (s->right) {
         UNROLL for (int t = T - 1; t > 0; t--) {
             NO_UNROLL for (int64_t taps = s->to[t]; taps > 0; taps--) DW_TAPS(1, 0, t);

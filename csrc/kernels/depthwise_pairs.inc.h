@@ -33,22 +33,33 @@ DW_PAIR(dw_pair_4, 4, 1)
 DW_PAIR(dw_pair_edge, 0, 1)
 DW_PAIR(dw_pair_lanes, 0, 0)
 
-/* With a multiplier, a vector of outputs spreads the lanes of fewer inputs. */
-NOINLINE void dw_pair_spread(const dw_strip *s, const dw_rows *r) {
+/* With a multiplier, a vector of outputs spreads the lanes of fewer inputs: since channels of a vector begin at a multiple
+ * of its length, of at most 4. */
+INLINE void dw_pair_multiplied(const dw_strip *s, const dw_rows *r, const int ONE) {
     const dwc_dw_call *c = s->call;
     const int64_t block = c->stage->block, multiplier = c->stage->multiplier;
+    const int64_t inputs = c->channel_end / multiplier;
     const float *x = c->x + r->x + s->x + s->first_tap * s->x_step;
     float *y = c->y + r->y + s->y;
     for (int64_t tiles = s->tiles; tiles > 0; tiles--, x += s->x_tile, y += s->y_tile) {
         const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;
         for (int64_t channel = c->channel_begin; channel < c->channel_end; channel += V(lanes), w += block) {
             const int64_t first = channel / multiplier, left = c->channel_end - channel;
-            const int lanes = left < V(lanes) ? (int)left : V(lanes);
-            const int in_lanes = (int)((channel + lanes - 1) / multiplier - first + 1);
-            V(dw_pair)(s, r, x + first, y + channel, w, lanes, in_lanes, 0, DW_WIDE, 1, 0);
+            if (ONE) {
+                V(dw_pair)(s, r, x + first, y + channel, w, V(lanes), 1, 0, DW_WIDE, DW_ONE, 1);
+            } else if (left >= V(lanes) && first + 4 <= inputs) {
+                V(dw_pair)(s, r, x + first, y + channel, w, V(lanes), 4, 0, DW_WIDE, DW_FEW, 1);
+            } else {
+                const int lanes = left < V(lanes) ? (int)left : V(lanes);
+                const int in_lanes = (int)((channel + lanes - 1) / multiplier - first + 1);
+                V(dw_pair)(s, r, x + first, y + channel, w, lanes, in_lanes, 0, DW_WIDE, DW_SOME, 0);
+            }
         }
     }
 }
+
+NOINLINE void dw_pair_spread(const dw_strip *s, const dw_rows *r) { dw_pair_multiplied(s, r, 0); }
+NOINLINE void dw_pair_broadcast(const dw_strip *s, const dw_rows *r) { dw_pair_multiplied(s, r, 1); }
 
 /* What output row `oy` sees, or it and the one row_step below, if that is before row_end. */
 INLINE dw_rows dw_rows_of(const dw_strip *s, int64_t oy, int64_t row_end) {
@@ -100,8 +111,7 @@ INLINE void dw_cut_taps(dw_strip *s) {
     s->right = right_alone < end;
     s->tested_begin = left_alone;
     s->tested_end = left_end;
-    s->fours = (right_alone - left_end) / 4;
-    s->ones = (right_alone - left_end) % 4;
+    s->whole = right_alone - left_end;
     for (int t = 1; t < DW_WIDE; t++) {
         if (s->left)
             s->from[t] = dw_clamp(s->live_begin - (t - 1) * stride, begin, left_alone) -
@@ -118,7 +128,7 @@ INLINE void dw_pair_strips(const dw_strip *s, const dw_rows *r) {
                                                                        dw_pair_4};
     const int64_t channels = s->call->channel_end - s->call->channel_begin;
     if (s->call->stage->multiplier > 1) {
-        dw_pair_spread(s, r);
+        (s->call->stage->multiplier % V(lanes) ? dw_pair_spread : dw_pair_broadcast)(s, r);
         return;
     }
     if (channels >= V(lanes)) (s->inner ? inner[(s->taps - 1) % 4] : dw_pair_edge)(s, r);

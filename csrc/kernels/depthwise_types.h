@@ -8,6 +8,9 @@
 /* Bounds of the arrays of vectors, which are never sized by an argument: gcc keeps those in memory. */
 enum { DW_TILE_ROWS = 2, DW_TILE_COLUMNS = 8, DW_COLUMNS = 7, DW_SEGMENT = 5, DW_GROUP = 4 };
 
+/* How a vector of outputs of a multiplier gets its inputs: see dw_input. */
+enum { DW_SOME = 1, DW_FEW, DW_ONE };
+
 /* The arguments of a tile of a small square window. */
 typedef struct dw_tile {
     const float *const
@@ -53,7 +56,7 @@ typedef struct dw_strip {
     int64_t from[DW_COLUMNS],
         to[DW_COLUMNS]; /* [t]: taps that see the image in outputs t on, and in those before t */
     int64_t tested_begin, tested_end; /* taps with padding on both sides */
-    int64_t fours, ones;              /* taps without padding */
+    int64_t whole;                    /* taps without padding */
     int64_t x_rest, w_rest;           /* floats from the last seen tap to the first one of the next row */
     int64_t tiles, x_tile, y_tile;    /* strips of a run, and how far apart they are */
 } dw_strip;

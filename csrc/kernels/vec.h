@@ -12,6 +12,7 @@
  *   one              a factor for all lanes: load_one(p), fma_one(one, b, c)
  *   min, max(a, b)   NaN where b is; a is never NaN
  *   spread(v, i)     lane j becomes lane i[j] of v; i are int32 bits
+ *   spread_few(p, i) lane j is p[i[j]], of 4 floats that are read; where registers are few
  *   in_order(&p, &v) what is made of v from here on comes after the stores through p up to here
  *
  * An algorithm writes V(load)(p); the file that includes it says which suffix V stands for. */

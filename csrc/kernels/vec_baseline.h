@@ -49,5 +49,6 @@ INLINE vec_x spread_x(vec_x v, const float *lanes) {
     memcpy(f, &v, sizeof f);
     return (vec_x){f[i[0]], f[i[1]], f[i[2]], f[i[3]]};
 }
+INLINE vec_x spread_few_x(const float *p, const float *lanes) { return spread_x(load_x(p), lanes); }
 
 #endif
