@@ -15,21 +15,22 @@ INLINE V(vec) V(dw_input)(const float *x, int lanes, const float *spread, const 
     return SPREAD ? V(spread)(v, spread) : v;
 }
 
-/* Some taps of an input row for outputs [FROM, TO) of the output rows in ROWS (1: the first, 2: the second, 3: both); the
- * second row's weights are `second` floats further on. */
+/* Some taps of an input row for outputs [FROM, TO) of the output rows in ROWS (1: the first, 2: the second, 3: both; 4: both,
+ * each with an input row of its own). `second` floats further on are the second row's weights, or its inputs. */
 INLINE void V(dw_taps)(V(vec) * acc0, V(vec) * acc1, const float **x, const float **w, int64_t x_step,
                        int64_t apart, int64_t second, int lanes, const float *spread, const int TAPS,
                        const int ROWS, const int FROM, const int TO, const int SPREAD, const int WHOLE) {
     float *in = (float *)*x;
     UNROLL for (int k = 0; k < TAPS; k++) {
         V(vec) weight0, weight1;
-        if (ROWS & 1) weight0 = V(load)(*w + k * V(lanes));
+        if (ROWS & 5) weight0 = V(load)(*w + k * V(lanes));
         if (ROWS & 2) weight1 = V(load)(*w + second + k * V(lanes));
         UNROLL for (int t = FROM; t < TO; t++) {
             V(vec) v = V(dw_input)(in + t * apart, lanes, spread, SPREAD, WHOLE);
             if (ROWS == 3) V(in_order)(&in, &v); /* or it is loaded twice, as an operand */
-            if (ROWS & 1) acc0[t] = V(fma)(v, weight0, acc0[t]);
+            if (ROWS & 5) acc0[t] = V(fma)(v, weight0, acc0[t]);
             if (ROWS & 2) acc1[t] = V(fma)(v, weight1, acc1[t]);
+            if (ROWS & 4) acc1[t] = V(fma)(V(load)(in + second + t * apart), weight0, acc1[t]);
         }
         in += x_step;
         OPAQUE(in);
@@ -63,12 +64,17 @@ INLINE void V(dw_tested_taps)(const dw_strip *s, V(vec) * acc0, V(vec) * acc1, c
     }
 }
 
-/* An input row: a multiple of four taps and REST, all on the image; with REST 0 as many as see it. */
+/* An input row: a multiple of four taps and REST, or if that is DW_TWINS any number, all on the image; with REST 0 as many
+ * as see it. */
 INLINE void V(dw_pair_row)(const dw_strip *s, V(vec) * acc0, V(vec) * acc1, const float **x, const float **w,
                            int64_t x_step, int64_t apart, int64_t second, int lanes, const float *spread, const int REST,
                            const int ROWS, const int T, const int SPREAD, const int WHOLE) {
 #define DW_TAPS(TAPS, FROM, TO) \
     V(dw_taps)(acc0, acc1, x, w, x_step, apart, second, lanes, spread, TAPS, ROWS, FROM, TO, SPREAD, WHOLE)
+    if (REST == DW_TWINS) {
+        NO_UNROLL for (int64_t taps = s->taps; taps > 0; taps--) DW_TAPS(1, 0, T);
+        return;
+    }
     if (REST) {
         NO_UNROLL for (int64_t taps = s->taps - REST; taps > 0; taps -= 4) DW_TAPS(4, 0, T);
         DW_TAPS(REST, 0, T);
@@ -126,7 +132,7 @@ INLINE void V(dw_pair)(const dw_strip *s, const dw_rows *r, const float *x, floa
     const V(vec) bias = V(load)(w);
     UNROLL for (int t = 0; t < T; t++) acc0[t] = acc1[t] = bias;
     w += (SPREAD ? 2 : 1) * V(lanes) + r->w + s->first_tap * V(lanes);
-    const int64_t x_step = s->x_step, apart = s->group_step, second = r->w_second;
+    const int64_t x_step = s->x_step, apart = s->group_step, second = REST == DW_TWINS ? r->x_second : r->w_second;
     int64_t left = r->left;
     OPAQUE(s);
     OPAQUE(r);
@@ -141,14 +147,18 @@ INLINE void V(dw_pair)(const dw_strip *s, const dw_rows *r, const float *x, floa
         x += s->x_rest;                                                                                                \
         left -= r->dilation;                                                                                           \
     }
-    DW_ROWS(r->first, 1)
-    if (!LIKELY(r->gap == 0)) {
-        x += r->gap * r->x_down;
-        w += r->gap * r->w_row;
-        left -= r->gap * r->dilation;
+    if (REST == DW_TWINS) {
+        DW_ROWS(r->first, 4)
+    } else {
+        DW_ROWS(r->first, 1)
+        if (!LIKELY(r->gap == 0)) {
+            x += r->gap * r->x_down;
+            w += r->gap * r->w_row;
+            left -= r->gap * r->dilation;
+        }
+        DW_ROWS(r->both, 3)
+        DW_ROWS(r->second, 2)
     }
-    DW_ROWS(r->both, 3)
-    DW_ROWS(r->second, 2)
 #undef DW_ROWS
     V(dw_store_pair)(s, r, y, acc0, acc1, lanes, T, REST, WHOLE);
     const dwconv_activation *act = &s->call->stage->activation;

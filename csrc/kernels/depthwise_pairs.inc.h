@@ -30,6 +30,7 @@ DW_PAIR(dw_pair_1, 1, 1)
 DW_PAIR(dw_pair_2, 2, 1)
 DW_PAIR(dw_pair_3, 3, 1)
 DW_PAIR(dw_pair_4, 4, 1)
+DW_PAIR(dw_pair_twins, DW_TWINS, 1)
 DW_PAIR(dw_pair_edge, 0, 1)
 DW_PAIR(dw_pair_lanes, 0, 0)
 
@@ -47,7 +48,7 @@ INLINE void dw_pair_multiplied(const dw_strip *s, const dw_rows *r, const int ON
             const int64_t first = channel / multiplier, left = c->channel_end - channel;
             if (ONE) {
                 V(dw_pair)(s, r, x + first, y + channel, w, V(lanes), 1, 0, DW_WIDE, DW_ONE, 1);
-            } else if (left >= V(lanes) && first + 4 <= inputs) {
+            } else if (V(lanes) > 4 && left >= V(lanes) && first + 4 <= inputs) {
                 V(dw_pair)(s, r, x + first, y + channel, w, V(lanes), 4, 0, DW_WIDE, DW_FEW, 1);
             } else {
                 const int lanes = left < V(lanes) ? (int)left : V(lanes);
@@ -72,6 +73,7 @@ INLINE dw_rows dw_rows_of(const dw_strip *s, int64_t oy, int64_t row_end) {
     const int64_t row = iy + i * dilation - c->ring_first, w_row = w->kernel_w * V(lanes);
     dw_rows r = {.x = row * c->x_row,
                  .x_down = dilation * c->x_row,
+                 .x_second = stride * dilation * c->x_row,
                  .w = i * w_row,
                  .w_row = w_row,
                  .w_second = -stride * w_row,
@@ -92,6 +94,7 @@ INLINE dw_rows dw_rows_of(const dw_strip *s, int64_t oy, int64_t row_end) {
         i += r.both;
         r.second = end > i ? end - i : 0;
     }
+    r.twins = r.both == 0 && r.first == kernel && r.second == kernel && r.left > (end - 1) * dilation;
     return r;
 }
 
@@ -131,7 +134,8 @@ INLINE void dw_pair_strips(const dw_strip *s, const dw_rows *r) {
         (s->call->stage->multiplier % V(lanes) ? dw_pair_spread : dw_pair_broadcast)(s, r);
         return;
     }
-    if (channels >= V(lanes)) (s->inner ? inner[(s->taps - 1) % 4] : dw_pair_edge)(s, r);
+    if (channels >= V(lanes))
+        (!s->inner ? dw_pair_edge : r->twins ? dw_pair_twins : inner[(s->taps - 1) % 4])(s, r);
     if (channels % V(lanes)) dw_pair_lanes(s, r);
 }
 

@@ -8,6 +8,9 @@
 /* Bounds of the arrays of vectors, which are never sized by an argument: gcc keeps those in memory. */
 enum { DW_TILE_ROWS = 2, DW_TILE_COLUMNS = 8, DW_COLUMNS = 7, DW_SEGMENT = 5, DW_GROUP = 4 };
 
+/* Instead of a number of taps, for a pair of output rows that is two times the same: see dw_rows. */
+enum { DW_TWINS = -1 };
+
 /* How a vector of outputs of a multiplier gets its inputs: see dw_input. */
 enum { DW_SOME = 1, DW_FEW, DW_ONE };
 
@@ -50,26 +53,26 @@ typedef struct dw_strip {
     int64_t y, y_step;            /* from an output row to output 0, and from output to output */
     int count;                    /* outputs to store */
     /* For pairs of rows: */
-    int64_t apart;                /* output columns from output to output */
-    int64_t first_tap, seen_taps; /* the first one that sees the image, and how many do */
-    int left, right;              /* there is padding on this side alone */
-    int64_t from[DW_COLUMNS],
-        to[DW_COLUMNS]; /* [t]: taps that see the image in outputs t on, and in those before t */
+    int64_t apart;                    /* output columns from output to output */
+    int64_t first_tap, seen_taps;     /* the first one that sees the image, and how many do */
+    int left, right;                  /* whether there is padding on this side alone, and then: */
+    int64_t from[DW_COLUMNS];         /* [t]: taps that outputs t and on see on the image */
+    int64_t to[DW_COLUMNS];           /* [t]: taps that outputs before t see on it */
     int64_t tested_begin, tested_end; /* taps with padding on both sides */
     int64_t whole;                    /* taps without padding */
     int64_t x_rest, w_rest;           /* floats from the last seen tap to the first one of the next row */
     int64_t tiles, x_tile, y_tile;    /* strips of a run, and how far apart they are */
 } dw_strip;
 
-/* A pair of output rows, or one alone, and the input rows that it sees. */
+/* A pair of output rows, or one alone, and the input rows that it sees. Distances are in floats. */
 typedef struct dw_rows {
     int pair;
-    int64_t first, gap, both,
-        second;                 /* input rows of the first output row, of none, of both, of the second */
-    int64_t x, x_down;          /* floats from the ring to the first input row, and from one to the next */
-    int64_t w, w_row, w_second; /* to its kernel row, from one to the next, and from there to the second's */
-    int64_t left, wrap, dilation; /* rows to the end of the ring, floats back from there, rows in a step */
-    int64_t y, y_down; /* floats from the call's output to the first row, and from there to the second */
+    int twins;                        /* see the same kernel rows and no input row in common: DW_TWINS */
+    int64_t first, gap, both, second; /* input rows that the first sees, none, both and the second */
+    int64_t x, x_down, x_second;      /* to the first input row, from row to row, to the second's first one */
+    int64_t w, w_row, w_second;       /* to the first kernel row, from row to row, to the second's one then */
+    int64_t left, wrap, dilation;     /* rows to the end of the ring, way back from there, rows in a step */
+    int64_t y, y_down;                /* to the first output row, and from there to the second */
 } dw_rows;
 
 typedef void (*dw_strip_function)(const dw_strip *);
