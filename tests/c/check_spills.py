@@ -56,7 +56,6 @@ class Allowed(NamedTuple):
 PARTIAL = "an accumulator; partial vectors only, where the mask takes a register"
 NARROW = "an accumulator; images narrower than a strip, whose columns are tested"
 FLAT = "sums, of the vectors at an edge or of single kernel rows of few channels"
-SPREAD = "accumulators; channel multipliers, where spreading a vector takes registers"
 INPUTS = "accumulators or inputs: all loads of a row are moved before its multiply-adds"
 EDGE = "inputs of the tiles at an edge of an image, whose columns are tested"
 SIDE = "an accumulator or a weight around the test of the first and the last column"
@@ -76,7 +75,6 @@ ALLOWED = [
     Allowed("clang", "avx2", "dw_flat_*", 6, FLAT),
     Allowed("clang", "avx512", "dw_flat_*", 7, FLAT),
     Allowed("clang", "avx2", "dw_pair_lanes", 8, PARTIAL),
-    Allowed("clang", "avx2", "dw_pair_spread", 10, SPREAD),
     Allowed("clang", "avx2", "dw_*_[357]_2", 19, INPUTS),
     Allowed("clang", "avx2", "dw_inner_[57]_1", 10, PARTIAL),
     Allowed("clang", "avx2", "dw_edge_[57]_1", 19, EDGE),
