@@ -218,7 +218,7 @@ DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_
 /* Whether a product should ask ahead of time for what it reads and writes: in operations from x to y. */
 DWC_HIDDEN int dwc_fetches(const dwc_matmul_stage *stage, const dwc_view *x, const dwc_view *y);
 
-/* How many rows of input depthwise should ask for ahead of time, given how many the work before their use takes. */
+/* How many rows of input ahead of those in use depthwise should ask for: `rows` where a kernel walks down an image. */
 DWC_HIDDEN int64_t dwc_rows_ahead(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                                   int64_t rows);
 
