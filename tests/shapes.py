@@ -48,6 +48,8 @@ GEOMETRIES: tuple[dict[str, Any], ...] = (
     _geometry((2, 17, 30, 20), 8, 3, dilations=2),
     _geometry((1, 16, 29, 5), 6, 3, 2, mult=3),
     _geometry((1, 14, 14, 512), 3, 3, 2),
+    _geometry((1, 5, 9, 512), 3, 3),
+    _geometry((1, 6, 5, 1024), 3, 3),
     _geometry((1, 13, 20, 11), 3, 3, (2, 3), dilations=(3, 5)),
     _geometry((1, 4, 4, 6), 6, 3, dilations=18),
     _geometry((1, 3, 25, 10), 2, (1, 7)),

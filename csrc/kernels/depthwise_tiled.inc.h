@@ -81,11 +81,15 @@ typedef struct dw_shape {
     void (*inner)(const dw_tile *), (*edge)(const dw_tile *);
 } dw_shape;
 
-/* DW_SHAPE(K, S, R, T) defines dw_K_S: KxK windows with stride S in tiles of R rows x T columns. */
+/* DW_TILES(NAME, K, S, R, T) defines dw_shape_NAME: KxK windows with stride S in tiles of R rows x T columns. */
+#define DW_TILES(NAME, K, S, R, T)                                                            \
+    NOINLINE void dw_inner_##NAME(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 0); }           \
+    NOINLINE void dw_edge_##NAME(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 1); }            \
+    static const dw_shape dw_shape_##NAME = {K, S, R, T, dw_inner_##NAME, dw_edge_##NAME};
+
+/* DW_SHAPE(K, S, R, T) defines dw_K_S of them. */
 #define DW_SHAPE(K, S, R, T)                                                                        \
-    NOINLINE void dw_inner_##K##_##S(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 0); }           \
-    NOINLINE void dw_edge_##K##_##S(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 1); }            \
-    static const dw_shape dw_shape_##K##_##S = {K, S, R, T, dw_inner_##K##_##S, dw_edge_##K##_##S}; \
+    DW_TILES(K##_##S, K, S, R, T)                                                                        \
     static void dw_##K##_##S(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_##K##_##S); }
 
 enum { DW_MAX_ROWS = 16 }; /* input rows of the tallest tile: (ROWS - 1) * STRIDE + KERNEL */

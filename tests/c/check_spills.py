@@ -56,17 +56,18 @@ class Allowed(NamedTuple):
 PARTIAL = "an accumulator; partial vectors only, where the mask takes a register"
 NARROW = "an accumulator; images narrower than a strip, whose columns are tested"
 FLAT = "sums, of the vectors at an edge or of single kernel rows of few channels"
-INPUTS = "accumulators or inputs: all loads of a row are moved before its multiply-adds"
 EDGE = "inputs of the tiles at an edge of an image, whose columns are tested"
 SIDE = "an accumulator or a weight around the test of the first and the last column"
 LANES = "the lanes of a multiplier beside 21 accumulators, 9 weights and an input"
 DEPTH = "the vectors of the panel are stored and used from there; tiles of a single pixel"
+TALL = "inputs: tiles of two rows with stride 2 lack a register, and take 0.8 to 0.9 of the time all the same"
 GELU = "constants: the loop of GELU's erf form has more of them than there are registers"
 
 ALLOWED = [
     Allowed("gcc", "avx2", "activate_y", 13, GELU),
     Allowed("gcc", "avx512", "activate_?", 1, GELU),
     Allowed("gcc", "avx2", "dw_edge_7_1", 6, EDGE),
+    Allowed("gcc", "avx2", "dw_*_3_2", 2, TALL),
     Allowed("gcc", "avx2", "dw_flat_edge_3", 4, FLAT),
     Allowed("gcc", "avx2", "dw_pair_edge", 2, NARROW),
     Allowed("gcc", "avx512", "dw_roll_spread_1", 4, LANES),
@@ -75,9 +76,9 @@ ALLOWED = [
     Allowed("clang", "avx2", "dw_flat_*", 6, FLAT),
     Allowed("clang", "avx512", "dw_flat_*", 7, FLAT),
     Allowed("clang", "avx2", "dw_pair_lanes", 8, PARTIAL),
-    Allowed("clang", "avx2", "dw_*_[357]_2", 19, INPUTS),
+    Allowed("clang", "avx2", "dw_*_3_2", 19, TALL),
     Allowed("clang", "avx2", "dw_inner_[57]_1", 10, PARTIAL),
-    Allowed("clang", "avx2", "dw_edge_[57]_1", 19, EDGE),
+    Allowed("clang", "avx2", "dw_edge_[357]_1", 46, EDGE),
     Allowed("clang", "avx2", "mm_tiles_1_?_?", 3, DEPTH),
     Allowed("clang", "avx512", "dw_edge_[57]_?", 46, EDGE),
     Allowed("clang", "avx512", "dw_roll_?_7", 28, SIDE),
