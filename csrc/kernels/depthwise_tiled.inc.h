@@ -17,60 +17,45 @@ NOINLINE void dw_tile_activate(const dw_tile *c, float *y, int columns) {
 #ifdef DW_FAR
 enum { DW_LINE = 64 / sizeof(float) };
 
-/* So many floats of every row that is asked for, from `offset` on. */
-INLINE void dw_ask(const dw_tile *c, int64_t offset, const int FLOATS) {
+/* The share of the vector at `channel` in what a tile asks for: `floats` of every row, from `offset` on. */
+INLINE void dw_ask(const dw_tile *c, int64_t offset, const int floats) {
     const float *ask = c->ask + offset;
-    for (int r = 0; r < c->ask_rows; r++, ask += c->ask_row) {
-    UNROLL for (int f = 0; f < FLOATS; f += DW_LINE) __builtin_prefetch(ask + f);
-    }
+    for (int r = 0; r < c->ask_rows; r++, ask += c->ask_row) UNROLL for (int f = 0; f < floats; f += DW_LINE) __builtin_prefetch(ask + f);
 }
 
-/* A tile from the buffer to `y`, past the caches: whole lines in the order of memory. */
-INLINE void dw_stream(const dw_tile *c, float *y, const int COLUMNS) {
-    const float *from = c->buffer;
-    for (int r = 0; r < c->row_count; r++, y += c->y_row)
-        for (int t = 0; t < COLUMNS; t++)
+/* A tile from where it was stored to `y`, past the caches: whole lines in the order of memory. */
+NOINLINE void dw_stream(const dw_tile *c, float *y, int columns) {
+    const float *from = c->y;
+    for (int r = 0; r < c->row_count; r++, y += c->stream_row)
+        for (int t = 0; t < columns; t++)
             for (int64_t channel = 0; channel < c->channels; channel += V(lanes), from += V(lanes))
-                V(stream)(y + t * c->y_pixel + channel, V(load)(from));
+                V(stream)(y + t * c->stream_pixel + channel, V(load)(from));
 }
 #endif
 
 INLINE void dw_tile_run(const dw_tile *run, const int KERNEL, const int STRIDE, const int ROWS,
                         const int COLUMNS, const int EDGE) {
-    dw_tile tile = *run;
-    const dw_tile *c = &tile;
-#ifdef DW_FAR
-    if (run->buffer) {
-        tile.y_pixel = run->channels;
-        tile.y_row = COLUMNS * run->channels;
-    }
-#endif
+    const dw_tile tile = *run, *c = &tile; /* which no store can alias */
     for (int64_t i = 0; i < c->tiles; i++) {
         const int64_t x = i * COLUMNS * STRIDE * c->x_pixel;
-        float *y = run->y + i * COLUMNS * run->y_pixel;
+        float *y = c->y + (c->stream ? 0 : i * COLUMNS * c->y_pixel);
         const float *w = c->weights;
-        int64_t channel = 0, part = c->channels; /* all channels at once, or vector by vector if asking meanwhile */
+        int64_t channel = 0;
+        for (; channel + V(lanes) <= c->channels; channel += V(lanes), w += c->stage->block) {
 #ifdef DW_FAR
-        if (run->buffer) y = run->buffer;
-        if (c->ask_rows) part = V(lanes);
+            if (!LIKELY(!c->ask_rows)) dw_ask(c, x + channel * COLUMNS * STRIDE, COLUMNS * STRIDE * V(lanes));
 #endif
-        while (channel + V(lanes) <= c->channels) {
-            const int64_t end = channel + part;
-#ifdef DW_FAR
-            if (c->ask_rows) dw_ask(c, x + channel * COLUMNS * STRIDE, COLUMNS * STRIDE * V(lanes));
-#endif
-            for (; channel + V(lanes) <= end; channel += V(lanes), w += c->stage->block)
-                V(dw_tile_vector)(c, x + channel, y + channel, w, V(lanes), KERNEL, STRIDE, ROWS, COLUMNS, EDGE,
-                                  1, V(lanes));
+            V(dw_tile_vector)(c, x + channel, y + channel, w, V(lanes), KERNEL, STRIDE, ROWS, COLUMNS, EDGE,
+                              1, V(lanes));
         }
         for (; channel < c->channels; channel += TAIL(lanes), w += TAIL(lanes)) {
             const int64_t left = c->channels - channel;
             TAIL(dw_tile_vector)(c, x + channel, y + channel, w, left < TAIL(lanes) ? (int)left : TAIL(lanes),
                                  KERNEL, STRIDE, ROWS, COLUMNS, EDGE, 0, V(lanes));
         }
-        if (!LIKELY(c->stage->activation.kind == DWCONV_CLIP)) dw_tile_activate(c, y, COLUMNS);
+        if (!LIKELY(c->stage->activation.kind == DWCONV_CLIP)) dw_tile_activate(run, y, COLUMNS);
 #ifdef DW_FAR
-        if (run->buffer) dw_stream(run, run->y + i * COLUMNS * run->y_pixel, COLUMNS);
+        if (!LIKELY(!c->stream)) dw_stream(run, c->stream + i * COLUMNS * c->stream_pixel, COLUMNS);
 #endif
     }
 }
@@ -82,14 +67,14 @@ typedef struct dw_shape {
 } dw_shape;
 
 /* DW_TILES(NAME, K, S, R, T) defines dw_shape_NAME: KxK windows with stride S in tiles of R rows x T columns. */
-#define DW_TILES(NAME, K, S, R, T)                                                            \
-    NOINLINE void dw_inner_##NAME(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 0); }           \
-    NOINLINE void dw_edge_##NAME(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 1); }            \
+#define DW_TILES(NAME, K, S, R, T)                                                     \
+    NOINLINE void dw_inner_##NAME(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 0); } \
+    NOINLINE void dw_edge_##NAME(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 1); }  \
     static const dw_shape dw_shape_##NAME = {K, S, R, T, dw_inner_##NAME, dw_edge_##NAME};
 
 /* DW_SHAPE(K, S, R, T) defines dw_K_S of them. */
-#define DW_SHAPE(K, S, R, T)                                                                        \
-    DW_TILES(K##_##S, K, S, R, T)                                                                        \
+#define DW_SHAPE(K, S, R, T)      \
+    DW_TILES(K##_##S, K, S, R, T) \
     static void dw_##K##_##S(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_##K##_##S); }
 
 enum { DW_MAX_ROWS = 16 }; /* input rows of the tallest tile: (ROWS - 1) * STRIDE + KERNEL */
@@ -98,12 +83,13 @@ enum { DW_MAX_ROWS = 16 }; /* input rows of the tallest tile: (ROWS - 1) * STRID
 /* Asks for the rows that are prefetch_rows below those that this row of tiles is the first to read, at the columns of a
  * run of tiles. A row of tiles reads short pieces of many pixels, which the CPU does not foresee in time: 208x208x96 with
  * stride 2 takes 1.4 ms instead of 2.8. */
-INLINE void dw_ask_for_rows(const dwc_dw_call *c, const dw_shape *shape, int64_t oy, int64_t ox, dw_tile *run) {
+INLINE void dw_ask_for_rows(const dwc_dw_call *c, const dw_shape *shape, int64_t oy, int64_t ox,
+                            dw_tile *run) {
     const int S = shape->stride, rows = shape->rows * S;
     const int64_t columns = run->tiles * shape->columns * S, last = c->in_w - columns;
     const int64_t iy = (oy - 1) * S - c->pad_top + shape->kernel + c->prefetch_rows;
-    if (c->prefetch_rows == 0 || c->ring_rows < c->in_h || c->x_pixel - run->channels >= DW_LINE || last < 0 ||
-        iy < 0 || iy >= c->in_h)
+    if (c->prefetch_rows == 0 || c->ring_rows < c->in_h || c->x_pixel - run->channels >= DW_LINE ||
+        last < 0 || iy < 0 || iy >= c->in_h)
         return;
     run->ask = c->x + iy * c->x_row + (ox * S < last ? ox * S : last) * c->x_pixel;
     run->ask_row = c->x_row;
@@ -138,19 +124,28 @@ INLINE void dw_tile_row(const dwc_dw_call *c, const dw_shape *shape, int64_t oy,
             }
             for (int i = 0; i < row_total; i++)
                 shifted[i] = rows[i] ? rows[i] + ix * c->x_pixel + c->channel_begin : NULL;
+            float *out = y + ox * c->y_pixel + c->channel_begin;
+            const int64_t channels = c->channel_end - c->channel_begin;
             dw_tile arguments = {.rows = shifted,
                                  .x_pixel = c->x_pixel,
-                                 .y = y + ox * c->y_pixel + c->channel_begin,
+                                 .y = out,
                                  .y_row = c->y_row,
                                  .y_pixel = c->y_pixel,
                                  .live = (1u << (span - right)) - (1u << left),
                                  .first = {left * c->x_pixel, left * c->x_pixel},
                                  .row_count = count,
                                  .tiles = tiles,
-                                 .buffer = buffer,
                                  .stage = c->stage,
                                  .weights = c->stage->weights + c->channel_begin / V(lanes) * c->stage->block,
-                                 .channels = c->channel_end - c->channel_begin};
+                                 .channels = channels};
+            if (buffer) {
+                arguments.y = buffer;
+                arguments.y_row = T * channels;
+                arguments.y_pixel = channels;
+                arguments.stream = out;
+                arguments.stream_row = c->y_row;
+                arguments.stream_pixel = c->y_pixel;
+            }
             arguments.first[(left + 1) % S] += c->x_pixel * (S - 1);
 #ifdef DW_FAR
             dw_ask_for_rows(c, shape, oy, ox, &arguments);

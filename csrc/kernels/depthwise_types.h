@@ -29,7 +29,8 @@ typedef struct dw_tile {
     const float *ask; /* input rows to ask for meanwhile, from the tile's first new column on */
     int64_t ask_row;
     int ask_rows;  /* how many, perhaps none */
-    float *buffer; /* for a tile of outputs on their way past the caches, or NULL */
+    float *stream; /* NULL, or where outputs go past the caches; `y` is a buffer of a tile then */
+    int64_t stream_row, stream_pixel;
     const dwc_depthwise_stage *stage;
     const float *weights;
     int64_t channels;
