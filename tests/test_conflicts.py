@@ -1,0 +1,49 @@
+"""Pixels a power of two apart: kernels that work on copies of rows give the bits of those that do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dwconv
+from oracles import backends, using
+
+SAME: Any = "same"
+IMAGES = [  # shape, kernel, stride, padding, dilation
+    ((2, 7, 7, 1024), 3, 1, "valid", 1),
+    ((1, 20, 20, 512), 3, 1, ((0, 5), (3, 0)), 1),
+    ((1, 14, 13, 512), 3, 2, SAME, 1),
+    ((1, 5, 29, 512), 3, 2, SAME, 1),
+    ((1, 9, 13, 512), 3, 1, SAME, 2),
+    ((1, 11, 9, 256), 5, 1, ((3, 1), (2, 2)), 1),
+    ((1, 14, 14, 512), 5, 2, SAME, 1),
+    ((1, 9, 15, 384), 7, 1, SAME, 1),
+    ((1, 2, 3, 1024), 3, 1, SAME, 1),
+]
+
+
+@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize(
+    ("shape", "kernel", "stride", "padding", "dilation"), IMAGES, ids=lambda v: str(v).replace(" ", "")
+)
+def test_copied_rows_change_no_bit(
+    shape: tuple[int, ...], kernel: int, stride: int, padding: Any, dilation: int, backend: str
+) -> None:
+    generator = np.random.default_rng(5)
+    x = generator.standard_normal(shape, np.float32)
+    filters = generator.standard_normal((kernel, kernel, shape[3], 1), np.float32)
+
+    def convolved(image: np.ndarray, begin: int, end: int) -> np.ndarray:
+        return dwconv.depthwise_conv2d(
+            image, filters[:, :, begin:end].copy(), stride, padding, dilations=dilation, activation="silu"
+        ).view(np.uint32)
+
+    with using(backend):
+        whole = convolved(x, 0, shape[3])
+        for begin, end in ((0, 24), (8, 72), (5, 45)):
+            part = x[..., begin:end]  # as far apart, but not all channels
+            dense = convolved(part.copy(), begin, end)
+            np.testing.assert_array_equal(convolved(part, begin, end), dense)
+            np.testing.assert_array_equal(whole[..., begin:end], dense)
