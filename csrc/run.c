@@ -66,14 +66,15 @@ static double bytes_of(const dwc_view *v) { return values_of(v) * sizeof(float);
 /* The same where the input comes from memory: 512x512x32 takes 2.4 ms instead of 2.9. */
 #define PREFETCH_ROWS_FAR 8
 
-/* Tiles whose vectors are half a cache line ask for the next row of tiles, and only where that gains: with stride 2 from
- * memory, 0.5 to 0.8 of the time, but 3 to 15 % longer from the third-level cache, as with stride 1 and fewer channels or
- * larger windows from anywhere. 150x150x192 with stride 1 takes 0.7 of the time. In blocks too: the separable 208x208
- * 64 -> 128 with stride 2 takes 2.4 ms instead of 3.1, which asking a chunk ahead does not change. */
+/* Whether a vector is half a cache line. */
 static int has_half_lines(const dwconv_plan *plan) {
     return (size_t)plan->table->lanes * sizeof(float) == 32;
 }
 
+/* Tiles whose vectors are half a cache line ask for the next row of tiles, and only where that gains: with stride 2 from
+ * memory, 0.5 to 0.8 of the time, but 3 to 15 % longer from the third-level cache, as with stride 1 and fewer channels or
+ * larger windows from anywhere. 150x150x192 with stride 1 takes 0.7 of the time. In blocks too: the separable 208x208
+ * 64 -> 128 with stride 2 takes 2.4 ms instead of 3.1, which asking a chunk ahead does not change. */
 int64_t dwc_rows_ahead(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, int64_t rows) {
     const dwconv_window *w = &plan->depthwise.window;
     const double bytes = bytes_of(x) + bytes_of(y), far = (double)dwc_far_bytes();

@@ -112,13 +112,7 @@ INLINE void V(dw_store_pair)(const dw_strip *s, const dw_rows *r, float *y, cons
         float *out = row ? y + r->y_down : y;
         UNROLL for (int t = 0; t < T; t++) {
             if (!FULL && t >= count) break;
-            V(vec) v = row ? acc1[t] : acc0[t];
-            V(in_order)(&out, &v); /* a store of a vector just made is cheaper than of one that waited */
-            v = V(min)(high, V(max)(low, v));
-            if (WHOLE)
-                V(store)(out, v);
-            else
-                V(store_n)(out, v, lanes);
+            V(dw_put)(&out, row ? acc1[t] : acc0[t], low, high, lanes, WHOLE);
             out += y_step;
         }
     }

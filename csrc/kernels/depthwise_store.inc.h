@@ -4,6 +4,16 @@
  * are a second pass over what a strip or a tile has stored for a vector of channels, while it is in the first-level
  * cache. */
 
+/* Clamps a result and stores it at once: a store of a vector just made is cheaper than of one that waited. */
+INLINE void V(dw_put)(float **y, V(vec) v, V(vec) low, V(vec) high, int lanes, const int WHOLE) {
+    V(in_order)(y, &v);
+    v = V(min)(high, V(max)(low, v));
+    if (WHOLE)
+        V(store)(*y, v);
+    else
+        V(store_n)(*y, v, lanes);
+}
+
 /* A strip's row: T outputs if FULL, else s->count. */
 INLINE void V(dw_store)(const dw_strip *s, float *y, const V(vec) * acc, int lanes, const int T,
                         const int FULL, const int WHOLE) {
@@ -22,13 +32,7 @@ INLINE void V(dw_store)(const dw_strip *s, float *y, const V(vec) * acc, int lan
 #endif
     UNROLL for (int t = 0; t < T; t++) {
         if (!FULL && t >= s->count) break;
-        V(vec) v = acc[t];
-        V(in_order)(&y, &v); /* a store of a vector just made is cheaper than of one that waited */
-        v = V(min)(high, V(max)(low, v));
-        if (WHOLE)
-            V(store)(y, v);
-        else
-            V(store_n)(y, v, lanes);
+        V(dw_put)(&y, acc[t], low, high, lanes, WHOLE);
         y += s->y_step;
     }
 }

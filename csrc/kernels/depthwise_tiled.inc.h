@@ -14,13 +14,15 @@ NOINLINE void dw_tile_activate(const dw_tile *c, float *y, int columns) {
                           rest - channel < TAIL(lanes) ? (int)(rest - channel) : TAIL(lanes), activation);
 }
 
-#ifdef DW_FAR
 enum { DW_LINE = 64 / sizeof(float) };
 
+#ifdef DW_FAR
 /* The share of the vector at `channel` in what a tile asks for: `floats` of every row, from `offset` on. */
 INLINE void dw_ask(const dw_tile *c, int64_t offset, const int floats) {
     const float *ask = c->ask + offset;
-    for (int r = 0; r < c->ask_rows; r++, ask += c->ask_row) UNROLL for (int f = 0; f < floats; f += DW_LINE) __builtin_prefetch(ask + f);
+    for (int r = 0; r < c->ask_rows; r++, ask += c->ask_row) {
+    UNROLL for (int f = 0; f < floats; f += DW_LINE) __builtin_prefetch(ask + f);
+    }
 }
 
 /* A tile from where it was stored to `y`, past the caches: whole lines in the order of memory. */
@@ -177,8 +179,8 @@ static int dw_conflicts(const dwc_dw_call *c, const dw_shape *shape) {
 }
 
 /* The same on copies of input rows, as many channels at a time as DW_STAGED floats hold of the rows of a tile, whose pixels
- * are an odd number of lines apart. Rows are copied once: 7x7x1024 takes 21 us instead of 46 (1040 channels 17), 14x14x512
- * 40 instead of 55 (528: 33), with 5x5 79 instead of 137 (Zen 3). */
+ * are an odd number of lines apart. Rows are copied once: 7x7x1024 takes 20 us instead of 46 (1040 channels 17), 14x14x512
+ * 39 instead of 56 (528: 33), with 5x5 77 instead of 136 (Zen 3). */
 static void dw_staged(const dwc_dw_call *c, const dw_shape *shape, int64_t channels) {
     _Alignas(64) float staged[DW_STAGED];
     const int64_t pixel = (channels / DW_LINE | 1) * DW_LINE;
