@@ -181,7 +181,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         return 2
     rows, regions = calibrate.measure(list(calibrate.layers()), 2, options.seconds)
     print(calibrate.text(rows, regions, 2))
-    return 0
+    return 1 if calibrate.over(rows) else 0
 
 
 def _list(options: argparse.Namespace) -> int:

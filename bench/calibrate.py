@@ -32,24 +32,25 @@ class Row:
 
     workload: Workload
     estimate: float
+    shared: bool  # as decided: by two threads or more
     times: dict[str, float] = field(default_factory=dict)
 
     @property
-    def better(self) -> float:
-        return min(self.times["serial"], self.times["parallel"])
-
-    @property
     def loss(self) -> float:
-        return self.times["decided"] / self.better - 1
+        """Of the decision, against the better of both."""
+        return self._loss("parallel" if self.shared else "serial")
 
     @property
-    def compared(self) -> float:
-        """What is compared with the limit: workers meet twice in a block of one image."""
-        return self.estimate / (2 if self.workload.kind == "blocks" else 1)
+    def measured_loss(self) -> float:
+        """Of the library that decides, which runs that code in another build and other memory."""
+        return self._loss("decided")
 
     def loss_with(self, limit: float) -> float:
-        """If what is compared were serial below so many microseconds, and else parallel."""
-        return self.times["serial" if self.compared < limit else "parallel"] / self.better - 1
+        """If an estimate were serial below so many microseconds, and else parallel."""
+        return self._loss("serial" if self.estimate < limit else "parallel")
+
+    def _loss(self, mode: str) -> float:
+        return self.times[mode] / min(self.times["serial"], self.times["parallel"]) - 1
 
 
 def layers() -> Iterator[Workload]:
@@ -135,8 +136,8 @@ def measure(workloads: Sequence[Workload], threads: int, seconds: float) -> tupl
         of_modes = []
         for library, count in ((shares, 1), (shares, threads), (decides, threads)):
             placement.restart()
-            of_modes.append(shim.prepare(library, problem, count))
-        rows.append(Row(workload, of_modes[0].estimate_us or 0))
+            of_modes.append(shim.prepare(library, problem, count, fuse=True))
+        rows.append(Row(workload, of_modes[0].estimate_us or 0, (of_modes[-1].workers or 1) > 1))
         runners.append(of_modes)
     names = ("regions_openmp", "regions_dwconv")
     regions = [partial(getattr(shares, name), threads) for name in names]
@@ -168,30 +169,51 @@ def text(rows: Sequence[Row], regions: Sequence[float], threads: int) -> str:
     for row in sorted(rows, key=lambda row: row.times["serial"]):
         times = " ".join(f"{row.times[mode]:8.2f}" for mode in MODES)
         loss = f"{row.loss:.0%}" if row.loss > LOSS else ""
-        lines.append(f"{row.workload.op:18} {row.workload.shape:32} {row.estimate:9.2f} {times}  {loss}")
+        lines.append(
+            f"{row.workload.op:18} {row.workload.shape:32} {row.estimate:9.2f} {times}"
+            f"{'*' if row.shared else ' '} {loss}"
+        )
     least, limit = best_limit(rows)
-    losses = [row.loss for row in rows]
-    bad = sum(loss > LOSS for loss in losses)
     gained = [row.times["parallel"] - row.times["serial"] / threads for row in rows]
     ratios = [row.estimate / row.times["serial"] for row in rows if row.times["serial"] >= 1]
     low, middle, high = quantiles(ratios, n=4)
+    noise = sum(row.measured_loss > LOSS >= row.loss for row in rows)
     return "\n".join(
         [
             *lines,
+            f"* decided: {threads} threads",
             f"an empty region takes {regions[0]:.2f} us in OpenMP, {regions[1]:.2f} us in dwconv",
-            f"sharing costs {median(gained):.2f} us (median); two threads win from "
+            f"sharing costs {median(gained):.2f} us (median); {threads} threads win from "
             f"{median(gained) * threads / (threads - 1):.1f} us on",
             f"estimate / serial from 1 us on: {min(ratios):.2f} to {max(ratios):.2f}, "
             f"half of them {low:.2f} to {high:.2f}, median {middle:.2f}",
-            f"loss as decided: mean {mean(losses):.1%}, worst {max(losses):.0%}, "
-            f"{bad} of {len(rows)} over {LOSS:.0%}",
-            f"least mean loss, {least:.1%}, with DWC_SERIAL_NANOSECONDS of {limit * 1000:.0f}",
+            f"layers would lose least, mean {least:.1%}, with DWC_SERIAL_NANOSECONDS of {limit * 1000:.0f}",
+            f"noise: {noise} of {len(rows)} decide well, and yet lose more than {LOSS:.0%} as measured",
+            verdict(rows),
         ]
     )
 
 
+def over(rows: Sequence[Row]) -> list[Row]:
+    """Those whose decision loses more than it may."""
+    return [row for row in rows if row.loss > LOSS]
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    losses = [row.loss for row in rows]
+    wrong = len(over(rows))
+    said = f"does not hold for {wrong} of {len(rows)}" if wrong else "holds"
+    return (
+        f"loss as decided: mean {mean(losses):.1%}, worst {max(losses):.0%}; the bound of {LOSS:.0%} {said}"
+    )
+
+
 def best_limit(rows: Sequence[Row]) -> tuple[float, float]:
-    """The least mean loss of any limit, and that limit in microseconds, midway between two estimates."""
-    estimates = sorted({0.0, *(row.compared for row in rows)})
+    """The least mean loss of layers with any limit, and that in microseconds, midway between two estimates.
+
+    Blocks go by what sharing spares, which depends on how they are cut.
+    """
+    of_layers = [row for row in rows if row.workload.kind != "blocks"]
+    estimates = sorted({0.0, *(row.estimate for row in of_layers)})
     limits = [0.0, *((a + b) / 2 for a, b in itertools.pairwise(estimates)), 2 * estimates[-1]]
-    return min((mean(row.loss_with(limit) for row in rows), limit) for limit in limits)
+    return min((mean(row.loss_with(limit) for row in of_layers), limit) for limit in limits)

@@ -10,7 +10,8 @@
  *
  * Two passes: the first one computes what depthwise gives for a whole image, in bands of rows or in slices of
  * channels; the second one projects it. Squeeze-and-excite needs its sums before the first pixel is scaled; and
- * workers that share a small image share its channels, since bands of few rows expand many rows twice. */
+ * workers that share a low image share its channels, where bands of few rows would expand so many rows twice that
+ * waiting for each other is cheaper. */
 #ifndef DWCONV_BLOCK_H
 #define DWCONV_BLOCK_H
 

@@ -32,8 +32,14 @@ static int64_t slice_floats(void) { return dwc_cache_bytes() / 4 / (int64_t)size
  * leaves half of every depthwise tile unused. On Zen 3, with 512 KB, 5x5 windows: 80x80 40 -> 240 -> 40 takes 3.4 ms instead
  * of 4.3, 64x64 80 -> 480 -> 112 9.4 instead of 10.6 and 52x52 64 -> 384 -> 64 3.6 instead of 4.2. */
 #define LEAST_COLUMNS 24
-/* Images lower than this are shared by channels: what bands expand twice is one row in ten and more. */
+/* Only images lower than this are shared by channels: what bands expand twice is one row in ten and more. */
 #define LOW_ROWS 28
+/* What workers that share an image by channels wait for: each other between the passes, and what the others' depthwise
+ * gave, in floats per nanosecond. Fitted to 58 blocks of 3 to 1000 us on two threads of a Zen 3, in three states of the
+ * machine: the faster of bands and slices is taken but for 0.3, 1.0 and 1.8 % of time in the mean. Half the meeting and a
+ * third of the rate, which the slowest state asks for, would lose up to 9 % of the large blocks in the fastest. */
+#define MEETING_NANOSECONDS 4e3
+#define FLOATS_FROM_OTHERS 3.0
 #define LINE_FLOATS (64 / (int64_t)sizeof(float))
 /* What depthwise gives for an image is kept up to this size. Computing it again takes 767 us instead of 523 for
  * 56x56 24 -> 144 -> 24 (2 MB), 4.4 ms instead of 3.6 to 4.0 for 128x128 (10 MB), and as long as keeping it for
@@ -64,14 +70,18 @@ int64_t dwc_slice_begin(const dwc_block *b, int64_t slice) {
     return smaller(begin > first ? begin : first, end);
 }
 
-/* Cuts the channels: an equal share for every worker, and a share in slices that the ring has room for. Shares are of
- * whole cache lines, since two workers that write to one take it from each other: on Zen 3 20x20 64 -> 384 -> 64 takes
- * 229 us on two threads, and 241 if lines are shared. With a stride outputs are few beside inputs, and equal shares count
- * more: 28x28 40 -> 240 -> 80 takes 152 us, and 162 in whole lines. 0: the image is too large, or shares are fewer than
- * workers. */
+/* Shares of channels are of whole cache lines, since two workers that write to one take it from each other: on Zen 3
+ * 20x20 64 -> 384 -> 64 takes 229 us on two threads, and 241 if lines are shared. With a stride outputs are few beside inputs,
+ * and equal shares count more: 28x28 40 -> 240 -> 80 takes 152 us, and 162 in whole lines. */
+static int64_t slice_unit(const dwconv_plan *plan) {
+    return plan->depthwise.window.stride_h > 1 ? plan->table->lanes : LINE_FLOATS;
+}
+
+/* Cuts the channels: an equal share for every worker, and a share in slices that the ring has room for. 0: the image is too
+ * large, or shares are fewer than workers. */
 static int cut_slices(dwc_block *b) {
     const dwconv_plan *plan = b->plan;
-    const int64_t unit = plan->depthwise.window.stride_h > 1 ? plan->table->lanes : LINE_FLOATS;
+    const int64_t unit = slice_unit(plan);
     const int64_t channels = plan->depthwise.channels, units = divide_up(channels, unit);
     const int64_t panel = plan->has_expand ? plan->expand.panel : LINE_FLOATS;
     const int64_t fit = slice_floats() / b->x.height / b->x.width;
@@ -220,12 +230,54 @@ static double estimate(const dwc_block *b) {
     return dwc_nanoseconds(work, in_pixels * (double)x->channels + out_pixels * (double)y->channels);
 }
 
+/* Nanoseconds for an image that workers share in bands of rows, by the largest: they expand twice what two of them see. */
+static double nanoseconds_in_bands(const dwc_block *b, int64_t workers) {
+    const dwconv_plan *plan = b->plan;
+    const dwconv_window *w = &plan->depthwise.window;
+    const int64_t bands = b->y.height > 1 ? smaller(workers, b->y.height) : 1;
+    const double rows = (double)divide_up(b->y.height, bands), pixels = rows * (double)b->y.width;
+    double work = dwc_depthwise_work(&plan->depthwise, pixels) + dwc_matmul_work(&plan->matmul, pixels);
+    if (plan->has_expand) {
+        const double stride = (double)w->stride_h, taps = (double)(w->kernel_h - 1) * (double)w->dilation_h;
+        const double halo =
+            (taps + 1 - stride) / (bands > 2 ? 1 : 2); /* of two bands, each sees half of it */
+        const double seen = rows * stride + (halo > 0 ? halo : 0), height = (double)b->x.height;
+        work += dwc_matmul_work(&plan->expand, (seen < height ? seen : height) * (double)b->x.width);
+    }
+    return dwc_nanoseconds(work, 0);
+}
+
+/* By channels: in slices up to what depthwise gives, in parts of the image from there on. */
+static double nanoseconds_in_slices(const dwc_block *b, int64_t workers) {
+    const dwconv_plan *plan = b->plan;
+    const int64_t unit = slice_unit(plan), units = divide_up(plan->depthwise.channels, unit);
+    const double share = (double)divide_up(units, workers) / (double)units, count = (double)workers;
+    const double in_pixels = (double)b->x.height * (double)b->x.width,
+                 out_pixels = (double)b->y.height * (double)b->y.width;
+    double work = share * dwc_depthwise_work(&plan->depthwise, out_pixels) +
+                  dwc_matmul_work(&plan->matmul, out_pixels) / count;
+    if (plan->has_expand) work += share * dwc_matmul_work(&plan->expand, in_pixels);
+    const double from_others =
+        out_pixels * (double)plan->depthwise.channels * (count - 1) / (count * count) / FLOATS_FROM_OTHERS;
+    return dwc_nanoseconds(work, 0) + MEETING_NANOSECONDS + from_others;
+}
+
+static int slices_pay(const dwc_block *b, int64_t workers) {
+    return b->plan->has_squeeze || nanoseconds_in_slices(b, workers) < nanoseconds_in_bands(b, workers);
+}
+
+/* Twice what sharing spares on two threads: as much as a layer's estimate, which they share evenly. */
+static double worth_sharing(const dwc_block *b, int64_t workers) {
+    const double all = estimate(b), images = (double)b->x.batch, count = (double)workers;
+    if (b->x.batch % workers == 0) return all;
+    if (b->plan->has_squeeze) return all / images / 2; /* workers meet two to four times in every image */
+    const double spared = slices_pay(b, workers) ? all / images - nanoseconds_in_slices(b, workers)
+                                                 : all - images * nanoseconds_in_bands(b, workers);
+    return spared * count / (count - 1);
+}
+
 int dwc_block_workers(const dwc_block *b, const dwconv_threads *threads) {
-    /* Workers that share images meet twice in each: 7x7 16 -> 64 -> 16 takes 4.0 us on one thread of a Zen 3, 5.1 on two,
-     * where a layer of 4.0 us takes 3.3. */
-    const int64_t batch = b->x.batch;
-    const int shared = threads && threads->count > 1 && batch % threads->count;
-    return dwc_worker_count(threads, estimate(b) / (shared ? 2.0 * (double)batch : 1.0));
+    return threads && threads->count > 1 ? dwc_worker_count(threads, worth_sharing(b, threads->count)) : 1;
 }
 
 dwconv_status dwc_cut_block(dwc_block *b, int workers) {
@@ -242,7 +294,8 @@ dwconv_status dwc_cut_block(dwc_block *b, int workers) {
     b->chunk_pixel = scratch_pixel(d->channels);
     b->keeps = dwc_multiply(b->extent.out_h * b->extent.out_w, b->chunk_pixel, &b->hidden_floats) &&
                b->hidden_floats <= KEPT_FLOATS;
-    const int sliced = b->keeps && (b->plan->has_squeeze || b->sharing > 1) && cut_slices(b);
+    const int sliced =
+        b->keeps && (b->plan->has_squeeze || (b->sharing > 1 && slices_pay(b, b->sharing))) && cut_slices(b);
     b->passes = b->plan->has_squeeze || sliced ? 2 : 1;
 
     int64_t chunk_floats = 0;

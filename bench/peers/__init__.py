@@ -35,6 +35,7 @@ class Runner:
     keep: tuple[object, ...] = ()  # what the library reads without owning it
     scratch_bytes: int | None = None  # that a run needs beside input, output and weights; None: not known
     estimate_us: float | None = None  # for one thread, where the library has a cost model
+    workers: int | None = None  # that it decides on, likewise
 
 
 class Peer(Protocol):

@@ -51,6 +51,7 @@ def load(library: Path) -> ctypes.CDLL:
     if hasattr(shim, "bench_estimate"):
         shim.bench_estimate.argtypes = [ctypes.c_void_p]
         shim.bench_estimate.restype = ctypes.c_double
+        shim.bench_workers.argtypes = [ctypes.c_void_p]
     for function in (shim.bench_prepare, shim.bench_run, shim.bench_kernels):
         function.restype = ctypes.c_char_p
     return shim
@@ -79,9 +80,13 @@ def prepare(shim: ctypes.CDLL, problem: Problem, threads: int, isa: str = "", fu
 
     kernels, scratch = shim.bench_kernels(handle).decode(), shim.bench_scratch(handle)
     known = scratch if scratch >= 0 else None
-    estimate = shim.bench_estimate(handle) / 1000 if hasattr(shim, "bench_estimate") else None
+    estimate = workers = None
+    if hasattr(shim, "bench_estimate"):
+        estimate, workers = shim.bench_estimate(handle) / 1000, shim.bench_workers(handle)
     keep = (x, y, problem)
-    return Runner(run, y.copy, kernels, release, keep, scratch_bytes=known, estimate_us=estimate)
+    return Runner(
+        run, y.copy, kernels, release, keep, scratch_bytes=known, estimate_us=estimate, workers=workers
+    )
 
 
 def _stages(problem: Problem) -> tuple[Any, Any]:

@@ -289,16 +289,28 @@ const char *bench_kernels(void *handle) { return ((runner *)handle)->kernels; }
 
 int64_t bench_scratch(void *handle) { return (int64_t)((runner *)handle)->scratch_bytes; }
 
+static dwconv_cut cut_of(const runner *r, int plan) {
+    const dwconv_tensor *x = &r->tensors[plan];
+    const int64_t shape[4] = {x->batch, x->height, x->width, x->channels};
+    dwconv_cut cut = {0};
+    return dwconv_plan_cut(r->plans[plan], shape, &r->threads, &cut) == DWCONV_OK ? cut : (dwconv_cut){0};
+}
+
 /* Of the cost model, for one worker. */
 BENCH_API double bench_estimate(void *handle) {
     const runner *r = handle;
     double nanoseconds = 0;
-    for (int i = 0; i < r->count; i++) {
-        const dwconv_tensor *x = &r->tensors[i];
-        const int64_t shape[4] = {x->batch, x->height, x->width, x->channels};
-        dwconv_cut cut;
-        if (dwconv_plan_cut(r->plans[i], shape, &r->threads, &cut) == DWCONV_OK)
-            nanoseconds += cut.nanoseconds;
-    }
+    for (int i = 0; i < r->count; i++) nanoseconds += cut_of(r, i).nanoseconds;
     return nanoseconds;
+}
+
+/* The most that a plan is shared by. */
+BENCH_API int bench_workers(void *handle) {
+    const runner *r = handle;
+    int most = 1;
+    for (int i = 0; i < r->count; i++) {
+        const int workers = cut_of(r, i).workers;
+        if (workers > most) most = workers;
+    }
+    return most;
 }

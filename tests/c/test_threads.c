@@ -232,8 +232,10 @@ static const shape large_shapes[] = {
      .activation = {DWCONV_TANH, 0, 0}},
     {SIZES(DWCONV_SEPARABLE, 1, 50, 51, 33, 1, 65), .window = WINDOW(3, 1, 1),
      .activation = {DWCONV_RELU6, 0, 0}},
-    /* small images, which workers share by channels */
+    /* small images: by rows, and by channels where rows are few or would be expanded twice */
     {SIZES(DWCONV_SEPARABLE, 1, 12, 13, 150, 1, 161), .window = WINDOW(3, 1, 1),
+     .activation = {DWCONV_RELU, 0, 0}},
+    {SIZES(DWCONV_SEPARABLE, 1, 3, 39, 150, 1, 161), .window = WINDOW(3, 1, 1),
      .activation = {DWCONV_RELU, 0, 0}},
     {SIZES(DWCONV_INVERTED_RESIDUAL, 2, 30, 31, 24, 1, 24), .expanded = 144, .window = WINDOW(3, 1, 1),
      .activation = {DWCONV_RELU6, 0, 0}},
