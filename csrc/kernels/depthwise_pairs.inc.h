@@ -2,6 +2,29 @@
  * strip, all channels of a strip. This is the order of memory, of whose cache lines a vector is but a part. All depthwise
  * kernels add up the taps of an output in the same order, so which one computes an output cannot be seen in its bits. */
 
+INLINE dw_steps dw_steps_of(const dw_strip *s, const dw_rows *r, const int REST, const int SPREAD) {
+    const int64_t size = sizeof(float), vector = V(lanes) * size;
+    dw_steps p = {.tap = s->x_step * size,
+                  .output = s->group_step * size,
+                  .output3 = 3 * s->group_step * size,
+                  .second = (REST == DW_TWINS ? r->x_second : r->w_second) * size,
+                  .rest = s->x_rest * size,
+                  .weights = r->w * size + (s->first_tap + (SPREAD ? 2 : 1)) * vector,
+                  .rows = r->dilation,
+                  .y = s->y_step * size,
+                  .y3 = 3 * s->y_step * size};
+    OPAQUE(p.tap); /* or the compiler makes them anew from what they are made of */
+    OPAQUE(p.output);
+    OPAQUE(p.output3);
+    OPAQUE(p.second);
+    OPAQUE(p.rest);
+    OPAQUE(p.weights);
+    OPAQUE(p.rows);
+    OPAQUE(p.y);
+    OPAQUE(p.y3);
+    return p;
+}
+
 /* The strips of a run, all whole vectors of channels or the lanes that are left. */
 INLINE void dw_pair_run(const dw_strip *s, const dw_rows *r, const int REST, const int WHOLE) {
     const dwc_dw_call *c = s->call;
@@ -10,15 +33,18 @@ INLINE void dw_pair_run(const dw_strip *s, const dw_rows *r, const int REST, con
     const float *weights = c->stage->weights + c->channel_begin / V(lanes) * block;
     const float *x = c->x + r->x + s->x + s->first_tap * s->x_step + c->channel_begin;
     float *y = c->y + r->y + s->y + c->channel_begin;
+    const dwc_depthwise_stage *stage = c->stage;
+    const dw_steps p = dw_steps_of(s, r, REST, 0);
     for (int64_t tiles = s->tiles; tiles > 0; tiles--, x += s->x_tile, y += s->y_tile) {
         if (WHOLE) {
             const float *w = weights;
             for (int64_t channel = 0; channel < whole; channel += V(lanes), w += block)
-                V(dw_pair)(s, r, x + channel, y + channel, w, V(lanes), V(lanes), REST, DW_WIDE, 0, 1);
+                V(dw_pair)(s, r, &p, stage, x + channel, y + channel, w, V(lanes), V(lanes), REST, DW_WIDE, 0,
+                           1);
         } else {
             const int lanes = (int)(channels - whole);
-            V(dw_pair)(s, r, x + whole, y + whole, weights + whole / V(lanes) * block, lanes, lanes, REST,
-                       DW_WIDE, 0, 0);
+            V(dw_pair)(s, r, &p, stage, x + whole, y + whole, weights + whole / V(lanes) * block, lanes,
+                       lanes, REST, DW_WIDE, 0, 0);
         }
     }
 }
@@ -42,18 +68,21 @@ INLINE void dw_pair_multiplied(const dw_strip *s, const dw_rows *r, const int ON
     const int64_t inputs = c->channel_end / multiplier;
     const float *x = c->x + r->x + s->x + s->first_tap * s->x_step;
     float *y = c->y + r->y + s->y;
+    const dwc_depthwise_stage *stage = c->stage;
+    const dw_steps p = dw_steps_of(s, r, 0, 1);
     for (int64_t tiles = s->tiles; tiles > 0; tiles--, x += s->x_tile, y += s->y_tile) {
         const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;
         for (int64_t channel = c->channel_begin; channel < c->channel_end; channel += V(lanes), w += block) {
             const int64_t first = channel / multiplier, left = c->channel_end - channel;
             if (ONE) {
-                V(dw_pair)(s, r, x + first, y + channel, w, V(lanes), 1, 0, DW_WIDE, DW_ONE, 1);
+                V(dw_pair)(s, r, &p, stage, x + first, y + channel, w, V(lanes), 1, 0, DW_WIDE, DW_ONE, 1);
             } else if (V(lanes) > 4 && left >= V(lanes) && first + 4 <= inputs) {
-                V(dw_pair)(s, r, x + first, y + channel, w, V(lanes), 4, 0, DW_WIDE, DW_FEW, 1);
+                V(dw_pair)(s, r, &p, stage, x + first, y + channel, w, V(lanes), 4, 0, DW_WIDE, DW_FEW, 1);
             } else {
                 const int lanes = left < V(lanes) ? (int)left : V(lanes);
                 const int in_lanes = (int)((channel + lanes - 1) / multiplier - first + 1);
-                V(dw_pair)(s, r, x + first, y + channel, w, lanes, in_lanes, 0, DW_WIDE, DW_SOME, 0);
+                V(dw_pair)(s, r, &p, stage, x + first, y + channel, w, lanes, in_lanes, 0, DW_WIDE, DW_SOME,
+                           0);
             }
         }
     }

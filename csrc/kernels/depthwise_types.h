@@ -76,6 +76,17 @@ typedef struct dw_rows {
     int64_t y, y_down;                /* to the first output row, and from there to the second */
 } dw_rows;
 
+/* What a run of strips needs for every vector of a pair of rows. Distances are in bytes, of which addresses are made: found
+ * for each vector again, they cost as many instructions as some ten taps. */
+typedef struct dw_steps {
+    int64_t tap, output, output3; /* of inputs: from tap to tap, from output to output, and three of these */
+    int64_t second;               /* to the second row's weights, or with DW_TWINS its inputs */
+    int64_t rest;                 /* from the last input of a row to the next row */
+    int64_t weights;              /* from a vector's bias to its first weights */
+    int64_t rows;                 /* of the ring, from input row to input row */
+    int64_t y, y3;                /* from output to output, and three of these */
+} dw_steps;
+
 typedef void (*dw_strip_function)(const dw_strip *);
 
 /* The kernel for strips of `wide` outputs, and one for up to `narrow`. */
