@@ -70,14 +70,14 @@ INLINE void V(dw_tested_taps)(const dw_strip *s, V(vec) * acc0, V(vec) * acc1, c
     }
 }
 
-/* An input row: a multiple of four taps and REST, or if that is DW_TWINS any number, all on the image; with REST 0 as many
- * as see it. */
+/* An input row: a multiple of four taps and REST, or if that is DW_TWINS or DW_EACH any number, all on the image; with REST 0
+ * as many as see it. */
 INLINE void V(dw_pair_row)(const dw_strip *s, V(vec) * acc0, V(vec) * acc1, const char **x, const char **w,
                            const dw_steps * p, int lanes, const float *spread, const int REST, const int ROWS,
                            const int T, const int SPREAD, const int WHOLE) {
 #define DW_TAPS(TAPS, FROM, TO) \
     V(dw_taps)(acc0, acc1, x, w, p, lanes, spread, TAPS, ROWS, FROM, TO, SPREAD, WHOLE)
-    if (REST == DW_TWINS) {
+    if (REST == DW_TWINS || REST == DW_EACH) {
         NO_UNROLL for (int64_t taps = s->taps; taps > 0; taps--) DW_TAPS(1, 0, T);
         return;
     }

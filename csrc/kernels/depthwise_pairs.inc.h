@@ -62,20 +62,20 @@ DW_PAIR(dw_pair_lanes, 0, 0)
 
 /* With a multiplier, a vector of outputs spreads the lanes of fewer inputs: since channels of a vector begin at a multiple
  * of its length, of at most 4. */
-INLINE void dw_pair_multiplied(const dw_strip *s, const dw_rows *r, const int ONE) {
+INLINE void dw_pair_multiplied(const dw_strip *s, const dw_rows *r, const int REST, const int ONE) {
     const dwc_dw_call *c = s->call;
     const int64_t block = c->stage->block, multiplier = c->stage->multiplier;
     const int64_t inputs = c->channel_end / multiplier;
     const float *x = c->x + r->x + s->x + s->first_tap * s->x_step;
     float *y = c->y + r->y + s->y;
     const dwc_depthwise_stage *stage = c->stage;
-    const dw_steps p = dw_steps_of(s, r, 0, 1);
+    const dw_steps p = dw_steps_of(s, r, REST, 1);
     for (int64_t tiles = s->tiles; tiles > 0; tiles--, x += s->x_tile, y += s->y_tile) {
         const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;
         for (int64_t channel = c->channel_begin; channel < c->channel_end; channel += V(lanes), w += block) {
             const int64_t first = channel / multiplier, left = c->channel_end - channel;
             if (ONE) {
-                V(dw_pair)(s, r, &p, stage, x + first, y + channel, w, V(lanes), 1, 0, DW_WIDE, DW_ONE, 1);
+                V(dw_pair)(s, r, &p, stage, x + first, y + channel, w, V(lanes), 1, REST, DW_WIDE, DW_ONE, 1);
             } else if (V(lanes) > 4 && left >= V(lanes) && first + 4 <= inputs) {
                 V(dw_pair)(s, r, &p, stage, x + first, y + channel, w, V(lanes), 4, 0, DW_WIDE, DW_FEW, 1);
             } else {
@@ -88,8 +88,12 @@ INLINE void dw_pair_multiplied(const dw_strip *s, const dw_rows *r, const int ON
     }
 }
 
-NOINLINE void dw_pair_spread(const dw_strip *s, const dw_rows *r) { dw_pair_multiplied(s, r, 0); }
-NOINLINE void dw_pair_broadcast(const dw_strip *s, const dw_rows *r) { dw_pair_multiplied(s, r, 1); }
+NOINLINE void dw_pair_spread(const dw_strip *s, const dw_rows *r) { dw_pair_multiplied(s, r, 0, 0); }
+NOINLINE void dw_pair_broadcast(const dw_strip *s, const dw_rows *r) { dw_pair_multiplied(s, r, 0, 1); }
+/* Without the tests of an edge: 112x112x3 with multiplier 8 takes 110 us instead of 143; where vectors are spread, the same. */
+NOINLINE void dw_inner_broadcast(const dw_strip *s, const dw_rows *r) {
+    dw_pair_multiplied(s, r, DW_EACH, 1);
+}
 
 /* What output row `oy` sees, or it and the one row_step below, if that is before row_end. */
 INLINE dw_rows dw_rows_of(const dw_strip *s, int64_t oy, int64_t row_end) {
@@ -160,7 +164,9 @@ INLINE void dw_pair_strips(const dw_strip *s, const dw_rows *r) {
                                                                        dw_pair_4};
     const int64_t channels = s->call->channel_end - s->call->channel_begin;
     if (s->call->stage->multiplier > 1) {
-        (s->call->stage->multiplier % V(lanes) ? dw_pair_spread : dw_pair_broadcast)(s, r);
+        (s->call->stage->multiplier % V(lanes) ? dw_pair_spread
+         : s->inner                            ? dw_inner_broadcast
+                                               : dw_pair_broadcast)(s, r);
         return;
     }
     if (channels >= V(lanes))

@@ -8,8 +8,8 @@
 /* Bounds of the arrays of vectors, which are never sized by an argument: gcc keeps those in memory. */
 enum { DW_TILE_ROWS = 2, DW_TILE_COLUMNS = 8, DW_COLUMNS = 7, DW_SEGMENT = 5, DW_GROUP = 4 };
 
-/* Instead of a number of taps, for a pair of output rows that is two times the same: see dw_rows. */
-enum { DW_TWINS = -1 };
+/* Instead of a number of taps: for a pair of output rows that is two times the same, see dw_rows; and tap by tap. */
+enum { DW_TWINS = -1, DW_EACH = -2 };
 
 /* How a vector of outputs of a multiplier gets its inputs: see dw_input. */
 enum { DW_SOME = 1, DW_FEW, DW_ONE };
