@@ -66,17 +66,18 @@ INLINE void dw_tile_run(const dw_tile *run, const int KERNEL, const int STRIDE, 
 typedef struct dw_shape {
     int kernel, stride, rows, columns;
     void (*inner)(const dw_tile *), (*edge)(const dw_tile *);
+    void (*full)(const dw_tile *); /* of full tiles alone, or NULL */
 } dw_shape;
 
-/* DW_TILES(NAME, K, S, R, T) defines dw_shape_NAME: KxK windows with stride S in tiles of R rows x T columns. */
-#define DW_TILES(NAME, K, S, R, T)                                                     \
+/* DW_TILES(NAME, K, S, R, T, FULL) defines dw_shape_NAME: KxK windows with stride S in tiles of R rows x T columns. */
+#define DW_TILES(NAME, K, S, R, T, FULL)                                               \
     NOINLINE void dw_inner_##NAME(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 0); } \
     NOINLINE void dw_edge_##NAME(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 1); }  \
-    static const dw_shape dw_shape_##NAME = {K, S, R, T, dw_inner_##NAME, dw_edge_##NAME};
+    static const dw_shape dw_shape_##NAME = {K, S, R, T, dw_inner_##NAME, dw_edge_##NAME, FULL};
 
-/* DW_SHAPE(K, S, R, T) defines dw_K_S of them. */
-#define DW_SHAPE(K, S, R, T)      \
-    DW_TILES(K##_##S, K, S, R, T) \
+/* DW_SHAPE(K, S, R, T, FULL) defines dw_K_S of them. */
+#define DW_SHAPE(K, S, R, T, FULL)      \
+    DW_TILES(K##_##S, K, S, R, T, FULL) \
     static void dw_##K##_##S(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_##K##_##S); }
 
 enum { DW_MAX_ROWS = 16 }; /* input rows of the tallest tile: (ROWS - 1) * STRIDE + KERNEL */
@@ -105,6 +106,9 @@ INLINE void dw_tile_row(const dwc_dw_call *c, const dw_shape *shape, int64_t oy,
     const float *rows[DW_MAX_ROWS], *shifted[DW_MAX_ROWS];
     const int row_total = (shape->rows - 1) * S + K, row_needed = (count - 1) * S + K;
     for (int i = 0; i < row_total; i++) rows[i] = i < row_needed ? dw_row(c, oy * S - c->pad_top + i) : NULL;
+    int full = shape->full && count == shape->rows && !buffer && c->stage->activation.kind == DWCONV_CLIP &&
+               (c->channel_end - c->channel_begin) % V(lanes) == 0;
+    for (int i = 0; i < row_total; i++) full &= rows[i] != NULL;
     const int64_t span = (T - 1) * S + K;
     float *y = c->y + (oy - c->row_begin) * c->y_row;
     int64_t ox = 0, done = 0;
@@ -152,7 +156,8 @@ INLINE void dw_tile_row(const dwc_dw_call *c, const dw_shape *shape, int64_t oy,
 #ifdef DW_FAR
             dw_ask_for_rows(c, shape, oy, ox, &arguments);
 #endif
-            (left || right ? shape->edge : shape->inner)(&arguments);
+            const int whole = full && arguments.ask_rows == 0;
+            (left || right ? shape->edge : whole ? shape->full : shape->inner)(&arguments);
         }
         ox += tiles * T;
         done = ox;

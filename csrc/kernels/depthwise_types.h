@@ -8,6 +8,9 @@
 /* Bounds of the arrays of vectors, which are never sized by an argument: gcc keeps those in memory. */
 enum { DW_TILE_ROWS = 2, DW_TILE_COLUMNS = 8, DW_COLUMNS = 7, DW_SEGMENT = 5, DW_GROUP = 4 };
 
+/* Of full tiles: input rows and columns, and distances between columns. */
+enum { DW_FULL_ROWS = 4, DW_FULL_COLUMNS = 6, DW_FULL_TIMES = 3 };
+
 /* Instead of a number of taps: for a pair of output rows that is two times the same, see dw_rows; and tap by tap. */
 enum { DW_TWINS = -1, DW_EACH = -2 };
 

@@ -61,6 +61,7 @@ SIDE = "an accumulator or a weight around the test of the first and the last col
 LANES = "the lanes of a multiplier beside 21 accumulators, 9 weights and an input"
 DEPTH = "the vectors of the panel are stored and used from there; tiles of a single pixel"
 TALL = "inputs: tiles of two rows with stride 2 lack a register, and take 0.8 to 0.9 of the time all the same"
+FULL = "an input that is read ahead, once or twice per tile"
 GELU = "constants: the loop of GELU's erf form has more of them than there are registers"
 
 ALLOWED = [
@@ -77,6 +78,7 @@ ALLOWED = [
     Allowed("clang", "avx512", "dw_flat_*", 7, FLAT),
     Allowed("clang", "avx2", "dw_pair_lanes", 8, PARTIAL),
     Allowed("clang", "avx2", "dw_*_[35]_2", 36, TALL),
+    Allowed("clang", "avx2", "dw_full_3_1", 2, FULL),
     Allowed("clang", "avx2", "dw_inner_[57]_1", 10, PARTIAL),
     Allowed("clang", "avx2", "dw_edge_[357]_1", 46, EDGE),
     Allowed("clang", "avx2", "mm_tiles_1_*", 4, DEPTH),
