@@ -42,7 +42,7 @@ INLINE void V(dw_taps)(V(vec) * acc0, V(vec) * acc1, const char **x, const char 
         OPAQUE(in);
     }
     *x = in;
-    *w += TAPS * V(lanes) * sizeof(float);
+    *w += TAPS * V(lanes) * (int64_t)sizeof(float);
     OPAQUE(*w);
 }
 
