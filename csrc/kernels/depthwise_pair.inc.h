@@ -33,7 +33,11 @@ INLINE void V(dw_taps)(V(vec) * acc0, V(vec) * acc1, const char **x, const char 
         if (ROWS & 2) weight1 = V(load)((const float *)weights2 + k * V(lanes));
         UNROLL for (int t = FROM; t < TO; t++) {
             V(vec) v = V(dw_input)(V(dw_at)(in, t, p), lanes, spread, SPREAD, WHOLE);
-            if (ROWS == 3) V(in_order)((float **)&in, &v); /* or it is loaded twice, as an operand */
+            if (ROWS == 3) { /* or it is loaded twice, as an operand */
+                float *after = (float *)in;
+                V(in_order)(&after, &v);
+                in = (const char *)after;
+            }
             if (ROWS & 5) acc0[t] = V(fma)(v, weight0, acc0[t]);
             if (ROWS & 2) acc1[t] = V(fma)(v, weight1, acc1[t]);
             if (ROWS & 4) acc1[t] = V(fma)(V(load)(V(dw_at)(in + p->second, t, p)), weight0, acc1[t]);
