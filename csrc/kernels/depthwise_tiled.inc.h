@@ -75,9 +75,9 @@ typedef struct dw_shape {
     NOINLINE void dw_edge_##NAME(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 1); }  \
     static const dw_shape dw_shape_##NAME = {K, S, R, T, dw_inner_##NAME, dw_edge_##NAME, FULL};
 
-/* DW_SHAPE(K, S, R, T, FULL) defines dw_K_S of them. */
-#define DW_SHAPE(K, S, R, T, FULL)      \
-    DW_TILES(K##_##S, K, S, R, T, FULL) \
+/* DW_SHAPE(K, S, R, T) defines dw_K_S of them. */
+#define DW_SHAPE(K, S, R, T)            \
+    DW_TILES(K##_##S, K, S, R, T, NULL) \
     static void dw_##K##_##S(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_##K##_##S); }
 
 enum { DW_MAX_ROWS = 16 }; /* input rows of the tallest tile: (ROWS - 1) * STRIDE + KERNEL */

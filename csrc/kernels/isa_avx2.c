@@ -37,7 +37,9 @@ enum { DW_WIDE = 4, DW_FLAT = 4 };
 /* 16 registers: ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. 7x7 with stride 2 goes through
  * the kernel of any window, which takes 0.9 to 1.1 of the time of such tiles; 5x5 would take 1.1 to 1.4. */
 NOINLINE void dw_full_3_1(const dw_tile *c) { dw_full_run(c, 3, 4); }
-DW_SHAPE(3, 1, 2, 4, dw_full_3_1)
+DW_TILES(3_1, 3, 1, 2, 4, dw_full_3_1)
+static void dw_3_1(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_3_1); }
+
 DW_TILES(3_2, 3, 2, 2, 4, NULL)
 /* Where the lines of a tile throw each other out of the first-level cache and rows are too long to be copied, fewer columns
  * lose less: 28x28x512 takes 79 us instead of 114. */
@@ -48,9 +50,9 @@ static void dw_3_2(const dwc_dw_call *c) {
     dw_tiled(c, dw_conflicts(c, shape) && !dw_staged_channels(c, shape) ? &dw_shape_thin : shape);
 }
 
-DW_SHAPE(5, 1, 2, 4, NULL)
-DW_SHAPE(5, 2, 2, 4, NULL)
-DW_SHAPE(7, 1, 2, 4, NULL)
+DW_SHAPE(5, 1, 2, 4)
+DW_SHAPE(5, 2, 2, 4)
+DW_SHAPE(7, 1, 2, 4)
 DW_DILATED(3)
 
 /* MR * NV accumulators, NV vectors of the panel, one broadcast. */

@@ -48,10 +48,10 @@ DW_ROLL(1, 7, 4)
 DW_ROLL(2, 7, 4)
 
 /* ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. */
-DW_SHAPE(5, 1, 2, 7, NULL)
-DW_SHAPE(5, 2, 2, 7, NULL)
-DW_SHAPE(7, 1, 2, 7, NULL)
-DW_SHAPE(7, 2, 2, 7, NULL)
+DW_SHAPE(5, 1, 2, 7)
+DW_SHAPE(5, 2, 2, 7)
+DW_SHAPE(7, 1, 2, 7)
+DW_SHAPE(7, 2, 2, 7)
 
 /* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, one broadcast. Heights: the largest that fits, and what
  * makes every number of pixels a sum of few tiles that are not thin. */

@@ -22,8 +22,8 @@ enum { DW_WIDE = 4, DW_FLAT = 4 };
 #include "squeeze.inc.h"
 
 /* 16 registers, and no fused multiply-add: a product needs one of its own. */
-DW_SHAPE(3, 1, 2, 4, NULL)
-DW_SHAPE(3, 2, 1, 4, NULL)
+DW_SHAPE(3, 1, 2, 4)
+DW_SHAPE(3, 2, 1, 4)
 DW_DILATED(3)
 
 /* clang-format off */

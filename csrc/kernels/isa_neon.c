@@ -32,12 +32,12 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_FLAT = 7 };
 
 /* ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. No rolling rows for 3x3: they copy accumulators,
  * and a copy takes the port of a multiply-add. */
-DW_SHAPE(3, 1, 2, 7, NULL)
-DW_SHAPE(3, 2, 2, 7, NULL)
-DW_SHAPE(5, 1, 2, 7, NULL)
-DW_SHAPE(5, 2, 2, 7, NULL)
-DW_SHAPE(7, 1, 2, 7, NULL)
-DW_SHAPE(7, 2, 2, 7, NULL)
+DW_SHAPE(3, 1, 2, 7)
+DW_SHAPE(3, 2, 2, 7)
+DW_SHAPE(5, 1, 2, 7)
+DW_SHAPE(5, 2, 2, 7)
+DW_SHAPE(7, 1, 2, 7)
+DW_SHAPE(7, 2, 2, 7)
 DW_DILATED(3)
 
 /* MR * NV accumulators, NV vectors of the panel, and the inputs on their way. */
