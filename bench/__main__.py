@@ -1,4 +1,4 @@
-"""python -m bench run | report | compare | limits | calibrate | list: see docs/benchmarking.md."""
+"""python -m bench run | report | compare | limits | calibrate | scaling | list: see docs/benchmarking.md."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import track
 
-from bench import calibrate, compiling, limits, machine, measure, networks
+from bench import calibrate, compiling, limits, machine, measure, networks, scaling
 from bench.display import Display, summary
 from bench.peers import PEERS, WITH_VARIANTS
 from bench.schema import Results, Row
@@ -184,6 +185,18 @@ def _calibrate(options: argparse.Namespace) -> int:
     return 1 if calibrate.over(rows) else 0
 
 
+def _scaling(options: argparse.Namespace) -> int:
+    if len(machine.usable_cpus()) < options.threads:
+        print(f"{options.threads} threads need as many cores", file=sys.stderr)
+        return 2
+    options.network = options.network or list(networks.NETWORKS)
+    workloads = list(_shared(_workloads(options)))
+    seen = scaling.measure(workloads, options.threads, options.seconds, options.visits)
+    gains = scaling.best(track(seen, "measuring", total=options.visits * len(workloads)))
+    print("\n".join([scaling.HEAD, *map(scaling.line, gains), scaling.summary(gains, options.threads)]))
+    return 0
+
+
 def _list(options: argparse.Namespace) -> int:
     for name in networks.NETWORKS:
         found = networks.expand(name)
@@ -202,21 +215,24 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function)
         return command
 
+    def select(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--network", type=_names(networks.NETWORKS), help="comma-separated; see `list`")
+        command.add_argument(
+            "--ops", type=_names(networks.OPS), default=list(networks.OPS), help=",".join(networks.OPS)
+        )
+        command.add_argument(
+            "--match", action="append", default=[], metavar="TEXT", help="only shapes that contain TEXT"
+        )
+
     run = add("run", _run, "measure, and write a file of results")
     run.add_argument(
         "--quick", action="store_true", help="the classic layers, a few minutes (default: everything)"
     )
-    run.add_argument("--network", type=_names(networks.NETWORKS), help="comma-separated; see `list`")
-    run.add_argument(
-        "--ops", type=_names(networks.OPS), default=list(networks.OPS), help=",".join(networks.OPS)
-    )
+    select(run)
     run.add_argument(
         "--peers", type=_peers, default=list(PEERS), help="comma-separated, with variants: dwconv@avx2"
     )
     run.add_argument("--threads", type=_counts, default=[1], help="comma-separated: 1,2")
-    run.add_argument(
-        "--match", action="append", default=[], metavar="TEXT", help="only shapes that contain TEXT"
-    )
     run.add_argument("--cold", action="store_true", help="evict the caches before every call")
     run.add_argument("--out", type=Path, default=Path("results") / "bench.json")
     report = add("report", _report, "tables, charts and a page from a file of results")
@@ -242,6 +258,11 @@ def _parser() -> argparse.ArgumentParser:
     roof.add_argument("--threads", type=_counts, default=sorted({1, len(machine.usable_cpus())}))
     serial = add("calibrate", _calibrate, "when two threads win, and what the library decides")
     serial.add_argument("--seconds", type=float, default=30)
+    gain = add("scaling", _scaling, "what more threads gain, pair by pair")
+    select(gain)
+    gain.add_argument("--threads", type=int, default=2)
+    gain.add_argument("--seconds", type=float, default=0.3, help="per workload and visit")
+    gain.add_argument("--visits", type=int, default=3)
     add("list", _list, "networks and peers")
     return parser
 

@@ -7,16 +7,14 @@ alike. Where several threads are to share whatever the work, the core is compile
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import mean, median, quantiles
 
-from bench import compiling, placement
+from bench import compiling, machine, placement
 from bench import problem as problems
-from bench.machine import usable_cpus
 from bench.peers import Runner, shim
 from bench.peers import dwconv as peer
 from bench.workloads import Stage, Workload
@@ -122,9 +120,7 @@ def measure(workloads: Sequence[Workload], threads: int, seconds: float) -> tupl
 
     Pins this process: to be called in one of its own.
     """
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, usable_cpus()[:threads])
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true"}
+    machine.pin(threads)
     csrc = compiling.ROOT / "csrc"
     decides = shim.load(peer.build(csrc))
     path = peer.build(csrc, "-DDWC_SERIAL_NANOSECONDS=0", beside=(shim.SHIMS / "regions.c",))
