@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -23,3 +24,15 @@ def thread_setting() -> Iterator[None]:
     before = dwconv.get_num_threads()
     yield
     dwconv.set_num_threads(before)
+
+
+@pytest.fixture
+def pinning() -> Iterator[None]:
+    """Puts back what the benchmark's measurements change of this process: CPUs and OpenMP's variables."""
+    variables = dict(os.environ)
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
+    yield
+    os.environ.clear()
+    os.environ |= variables
+    if cpus:
+        os.sched_setaffinity(0, cpus)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
 pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
@@ -27,17 +24,6 @@ def row(
 
 
 ROWS = [row(1, 1, 2, 1.2), row(3, 3, 2.5, 3, size=14), row(8, 8, 5, 5, shared=True, size=28)]
-
-
-@pytest.fixture
-def pinning() -> Iterator[None]:
-    """What `measure` changes of the process is put back."""
-    variables, cpus = dict(os.environ), machine.usable_cpus()
-    yield
-    os.environ.clear()
-    os.environ |= variables
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cpus)
 
 
 def test_loss_is_the_decisions_against_the_better_of_both() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
 pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
@@ -19,17 +16,6 @@ from bench.workloads import Stage, Workload
 POINTWISE = Stage("pointwise", 16, 16)
 LAYER = Workload("test", (POINTWISE,), 7, 7)
 BLOCK = Workload("test", (Stage("depthwise", 16, 16, (3, 3)), POINTWISE), 7, 7)
-
-
-@pytest.fixture
-def pinning() -> Iterator[None]:
-    """What `measure` changes of the process is put back."""
-    variables, cpus = dict(os.environ), machine.usable_cpus()
-    yield
-    os.environ.clear()
-    os.environ |= variables
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cpus)
 
 
 def gain(workload: Workload, median: float) -> Gain:
