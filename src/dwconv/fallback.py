@@ -85,7 +85,8 @@ def _add_dense(y: Array, x: Array, filters: Array, window: Window, groups: int) 
     channels, outputs_per_group = filters.shape[2], filters.shape[3] // groups
     for (ky, kx), outputs, inputs in _taps(window, x.shape):
         pixels = x[inputs]
-        rows = pixels.reshape(-1, groups, channels).swapaxes(0, 1)
+        # Contiguous, whatever x is: BLAS adds up differently for other strides.
+        rows = np.ascontiguousarray(pixels.reshape(-1, groups, channels).swapaxes(0, 1))
         weights = filters[ky, kx].reshape(channels, groups, outputs_per_group).swapaxes(0, 1)
         y[outputs] += (rows @ weights).swapaxes(0, 1).reshape(*pixels.shape[:3], -1)
 
