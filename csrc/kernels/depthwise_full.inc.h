@@ -1,11 +1,12 @@
 /* Runs of full tiles: 2 x COLUMNS outputs of a small square window with stride 1, all of whose inputs are on the image, all
  * channels in whole vectors, clamped. What depthwise_tile.inc.h does, in its order, without a test and in one piece.
  *
- * A CPU begins some 6 instructions in a cycle, two of them multiply-adds, and looks some 250 ahead, which is what hides the
- * second-level cache. With tests between the rows, and pointers that move from column to column, a tile of 3x3 is 240
- * instructions for 72 multiply-adds; here it is 155, since columns are found by addressing, from a few distances in
- * registers. 28x28x192 takes 40 us instead of 43, 56x56x144 114 instead of 123, 112x112x32 90 instead of 96 (Zen 3, AVX2);
- * 5x5 gains nothing, nor does stride 2. KERNEL and COLUMNS are compile-time constants. */
+ * A CPU begins some 6 instructions in a cycle, two of them multiply-adds, and looks some 250 ahead, which would hide the
+ * second-level cache if a tile were shorter than that (counters could not be read). With tests between the rows, and
+ * pointers that move from column to column, a tile of 3x3 is 240 instructions for 72 multiply-adds; here it is 155, since
+ * columns are found by addressing, from a few distances in registers. 28x28x192 takes 40 us instead of 43, 56x56x144 114
+ * instead of 123, 112x112x32 90 instead of 96 (Zen 3, AVX2); 5x5 gains nothing, nor does stride 2. KERNEL and COLUMNS are
+ * compile-time constants. */
 
 /* Column j of a row at `x`; times[k] are the bytes of 2 k + 1 columns. Addresses may have 1, 2, 4 and 8 times a distance,
  * which makes all others. */
