@@ -47,13 +47,14 @@ INLINE void dw_tile_run(const dw_tile *run, const int KERNEL, const int STRIDE, 
 #ifdef DW_FAR
             if (!LIKELY(!c->ask_rows)) dw_ask(c, x + channel * COLUMNS * STRIDE, COLUMNS * STRIDE * V(lanes));
 #endif
-            V(dw_tile_vector)(c, x + channel, y + channel, w, V(lanes), KERNEL, STRIDE, ROWS, COLUMNS, EDGE,
-                              1, V(lanes));
+            V(dw_tile_vector)(c, c->x + x + channel, y + channel, w, V(lanes), KERNEL, STRIDE, ROWS, COLUMNS,
+                              EDGE, 1, V(lanes));
         }
         for (; channel < c->channels; channel += TAIL(lanes), w += TAIL(lanes)) {
             const int64_t left = c->channels - channel;
-            TAIL(dw_tile_vector)(c, x + channel, y + channel, w, left < TAIL(lanes) ? (int)left : TAIL(lanes),
-                                 KERNEL, STRIDE, ROWS, COLUMNS, EDGE, 0, V(lanes));
+            TAIL(dw_tile_vector)(c, c->x + x + channel, y + channel, w,
+                                 left < TAIL(lanes) ? (int)left : TAIL(lanes), KERNEL, STRIDE, ROWS, COLUMNS,
+                                 EDGE, 0, V(lanes));
         }
         if (!LIKELY(c->stage->activation.kind == DWCONV_CLIP)) dw_tile_activate(run, y, COLUMNS);
 #ifdef DW_FAR
@@ -62,113 +63,179 @@ INLINE void dw_tile_run(const dw_tile *run, const int KERNEL, const int STRIDE, 
     }
 }
 
+typedef void (*dw_tile_function)(const dw_tile *);
+
+/* Tiles without tests for columns: all are on the image, or (KERNEL - 1) / 2 on one side are padding. */
+typedef struct dw_straight {
+    dw_tile_function inner, left, right;
+} dw_straight;
+
 /* What a tile needs to know of itself at run time. */
 typedef struct dw_shape {
     int kernel, stride, rows, columns;
-    void (*inner)(const dw_tile *), (*edge)(const dw_tile *);
-    void (*full)(const dw_tile *); /* of full tiles alone, or NULL */
+    dw_tile_function inner, edge; /* or NULL: the window kernel takes what straight tiles do not */
+    /* NULL, or for whole vectors instead: one column wider in [1], of rows that are all on the image in [i][1] */
+    const dw_straight (*straight)[2];
 } dw_shape;
 
-/* DW_TILES(NAME, K, S, R, T, FULL) defines dw_shape_NAME: KxK windows with stride S in tiles of R rows x T columns. */
-#define DW_TILES(NAME, K, S, R, T, FULL)                                               \
+/* DW_TILES(NAME, K, S, R, T) defines dw_shape_NAME: KxK windows with stride S in tiles of R rows x T columns. */
+#define DW_TILES(NAME, K, S, R, T)                                                     \
     NOINLINE void dw_inner_##NAME(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 0); } \
     NOINLINE void dw_edge_##NAME(const dw_tile *c) { dw_tile_run(c, K, S, R, T, 1); }  \
-    static const dw_shape dw_shape_##NAME = {K, S, R, T, dw_inner_##NAME, dw_edge_##NAME, FULL};
+    static const dw_shape dw_shape_##NAME = {K, S, R, T, dw_inner_##NAME, dw_edge_##NAME, NULL};
 
 /* DW_SHAPE(K, S, R, T) defines dw_K_S of them. */
-#define DW_SHAPE(K, S, R, T)            \
-    DW_TILES(K##_##S, K, S, R, T, NULL) \
+#define DW_SHAPE(K, S, R, T)      \
+    DW_TILES(K##_##S, K, S, R, T) \
     static void dw_##K##_##S(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_##K##_##S); }
 
 enum { DW_MAX_ROWS = 16 }; /* input rows of the tallest tile: (ROWS - 1) * STRIDE + KERNEL */
+
+/* Columns of a call that go through one function: a run of tiles, or the window kernel where there is none. */
+typedef struct dw_run {
+    int64_t begin, end;        /* output columns */
+    int64_t y;                 /* floats from an output row to the run */
+    dw_tile_function asking;   /* where rows are asked for meanwhile */
+    dw_tile_function tiles[2]; /* elsewhere, [1] where all rows are on the image; NULL: the window kernel */
+    dw_tile tile;              /* without what changes from row to row */
+} dw_run;
+
+/* The runs of a row of tiles: outermost columns that no tile fits, tiles at either edge, (KERNEL - 1) / 2 at most, two widths
+ * inside, and a last tile that overlaps; all paddings of widths up to 40 make 9 at most. */
+enum { DW_RUNS = 12 };
+typedef struct dw_cut {
+    int count;
+    dw_run runs[DW_RUNS];
+} dw_cut;
+
+/* The outputs of a row that go in tiles one column wider, so that none overlaps: 14 = 5 + 5 + 4. */
+INLINE int64_t dw_wider_outputs(int64_t outputs, int columns) {
+    const int64_t wider = outputs % columns * (columns + 1);
+    return wider < outputs ? wider : 0;
+}
+
+/* A run of tiles of T columns from output column ox on, `limit` at most; of the window kernel where none fits. */
+INLINE void dw_make_run(const dwc_dw_call *c, const dw_shape *shape, const dw_straight *straight, int T,
+                        int64_t ox, int64_t limit, int streamed, dw_run *run) {
+    const int K = shape->kernel, S = shape->stride, edge = (K - 1) / 2;
+    const int64_t span = (T - 1) * S + K, ix = ox * S - c->pad_left,
+                  channels = c->channel_end - c->channel_begin;
+    const int64_t left = ix < 0 ? -ix : 0, right = dw_clamp(ix + span - c->in_w, 0, span);
+    const int fits = left <= edge && right <= edge, inner = left == 0 && right == 0;
+    int64_t tiles = 1;
+    if (inner) tiles = dw_clamp((c->in_w - ix - span) / (S * T) + 1, 1, limit);
+    run->begin = ox;
+    run->end = ox + tiles * T;
+    run->y = ox * c->y_pixel + c->channel_begin;
+    run->asking = !fits ? NULL : inner ? shape->inner : shape->edge;
+    for (int whole = 0; whole < 2; whole++) {
+        run->tiles[whole] = T > shape->columns ? NULL : run->asking;
+        if (!straight || !fits || (left && right)) continue;
+        if (inner) run->tiles[whole] = straight[whole].inner;
+        if (left == edge) run->tiles[whole] = straight[whole].left;
+        if (right == edge) run->tiles[whole] = straight[whole].right;
+    }
+    if (!run->tiles[0]) return;
+    run->tile = (dw_tile){.x = ix * c->x_pixel + c->channel_begin,
+                          .x_pixel = c->x_pixel,
+                          .y_row = streamed ? T * channels : c->y_row,
+                          .y_pixel = streamed ? channels : c->y_pixel,
+                          .live = (1u << (span - right)) - (1u << left),
+                          .first = {left * c->x_pixel, left * c->x_pixel},
+                          .tiles = tiles,
+                          .stream_row = c->y_row,
+                          .stream_pixel = c->y_pixel,
+                          .stage = c->stage,
+                          .weights = c->stage->weights + c->channel_begin / V(lanes) * c->stage->block,
+                          .channels = channels};
+    run->tile.first[(left + 1) % S] += c->x_pixel * (S - 1);
+}
+
+static void dw_cut_row(const dwc_dw_call *c, const dw_shape *shape, int streamed, dw_cut *cut) {
+    const int straight = shape->straight && !streamed && (c->channel_end - c->channel_begin) % V(lanes) == 0;
+    const int64_t wider = straight && c->prefetch_rows == 0 ? dw_wider_outputs(c->out_w, shape->columns) : 0;
+    cut->count = 0;
+    for (int64_t done = 0; done < c->out_w;) {
+        const int wide = done < wider, T = shape->columns + wide;
+        dw_run *run = &cut->runs[cut->count++];
+        int64_t ox = done;
+        if (ox + T > c->out_w) ox = c->out_w - T; /* the last tile overlaps the one before */
+        if (done < T && ox < done) {
+            run->begin = done;
+            run->end = c->out_w;
+            run->tiles[0] = NULL;
+        } else {
+            dw_make_run(c, shape, straight ? shape->straight[wide] : NULL, T, ox,
+                        ((wide ? wider : c->out_w) - ox) / T, streamed, run);
+        }
+        done = run->end;
+        if (!run->tiles[0] && cut->count > 1 && !run[-1].tiles[0]) {
+            run[-1].end = done;
+            cut->count--;
+        }
+    }
+}
 
 #ifdef DW_FAR
 /* Asks for the rows that are prefetch_rows below those that this row of tiles is the first to read, at the columns of a
  * run of tiles. A row of tiles reads short pieces of many pixels, which the CPU does not foresee in time: 208x208x96 with
  * stride 2 takes 1.4 ms instead of 2.8. */
-INLINE void dw_ask_for_rows(const dwc_dw_call *c, const dw_shape *shape, int64_t oy, int64_t ox,
-                            dw_tile *run) {
+INLINE void dw_ask_for_rows(const dwc_dw_call *c, const dw_shape *shape, int64_t oy, const dw_run *run,
+                            dw_tile *tile) {
     const int S = shape->stride, rows = shape->rows * S;
-    const int64_t columns = run->tiles * shape->columns * S, last = c->in_w - columns;
+    const int64_t ox = run->begin, columns = (run->end - ox) * S, last = c->in_w - columns;
     const int64_t iy = (oy - 1) * S - c->pad_top + shape->kernel + c->prefetch_rows;
-    if (c->prefetch_rows == 0 || c->ring_rows < c->in_h || c->x_pixel - run->channels >= DW_LINE ||
-        last < 0 || iy < 0 || iy >= c->in_h)
+    if (c->prefetch_rows == 0 || !run->asking || c->ring_rows < c->in_h ||
+        c->x_pixel - tile->channels >= DW_LINE || last < 0 || iy < 0 || iy >= c->in_h)
         return;
-    run->ask = c->x + iy * c->x_row + (ox * S < last ? ox * S : last) * c->x_pixel;
-    run->ask_row = c->x_row;
-    run->ask_rows = iy + rows <= c->in_h ? rows : (int)(c->in_h - iy);
+    tile->ask = c->x + iy * c->x_row + (ox * S < last ? ox * S : last) * c->x_pixel;
+    tile->ask_row = c->x_row;
+    tile->ask_rows = iy + rows <= c->in_h ? rows : (int)(c->in_h - iy);
 }
 #endif
 
-/* One row of tiles: output rows [oy, oy + count). Columns that no tile fits go through the window kernel. */
-INLINE void dw_tile_row(const dwc_dw_call *c, const dw_shape *shape, int64_t oy, int count, float *buffer) {
-    const int K = shape->kernel, S = shape->stride, T = shape->columns;
-    const float *rows[DW_MAX_ROWS], *shifted[DW_MAX_ROWS];
+/* One row of tiles: output rows [oy, oy + count). */
+INLINE void dw_tile_row(const dwc_dw_call *c, const dw_shape *shape, const dw_cut *cut, int64_t oy, int count,
+                        float *buffer) {
+    const int K = shape->kernel, S = shape->stride;
+    const float *rows[DW_MAX_ROWS];
     const int row_total = (shape->rows - 1) * S + K, row_needed = (count - 1) * S + K;
-    for (int i = 0; i < row_total; i++) rows[i] = i < row_needed ? dw_row(c, oy * S - c->pad_top + i) : NULL;
-    int full = shape->full && count == shape->rows && !buffer && c->stage->activation.kind == DWCONV_CLIP &&
-               (c->channel_end - c->channel_begin) % V(lanes) == 0;
-    for (int i = 0; i < row_total; i++) full &= rows[i] != NULL;
-    const int64_t span = (T - 1) * S + K;
-    float *y = c->y + (oy - c->row_begin) * c->y_row;
-    int64_t ox = 0, done = 0;
-    while (done < c->out_w) {
-        if (ox + T > c->out_w) { /* the last tile overlaps the one before */
-            if (done < T) break;
-            ox = c->out_w - T;
-        }
-        const int64_t ix = ox * S - c->pad_left;
-        const int64_t left = ix < 0 ? -ix : 0, right = dw_clamp(ix + span - c->in_w, 0, span);
-        int64_t tiles = 1;
-        if (left > (K - 1) / 2 || right > (K - 1) / 2) {
-            dw_window(c, oy, oy + count, done, ox + T);
-        } else {
-            if (left == 0 && right == 0) { /* a run of inner tiles */
-                tiles = (c->in_w - ix - span) / (S * T) + 1;
-                if (tiles > (c->out_w - ox) / T) tiles = (c->out_w - ox) / T;
-                if (tiles < 1) tiles = 1;
-            }
-            for (int i = 0; i < row_total; i++)
-                shifted[i] = rows[i] ? rows[i] + ix * c->x_pixel + c->channel_begin : NULL;
-            float *out = y + ox * c->y_pixel + c->channel_begin;
-            const int64_t channels = c->channel_end - c->channel_begin;
-            dw_tile arguments = {.rows = shifted,
-                                 .x_pixel = c->x_pixel,
-                                 .y = out,
-                                 .y_row = c->y_row,
-                                 .y_pixel = c->y_pixel,
-                                 .live = (1u << (span - right)) - (1u << left),
-                                 .first = {left * c->x_pixel, left * c->x_pixel},
-                                 .row_count = count,
-                                 .tiles = tiles,
-                                 .stage = c->stage,
-                                 .weights = c->stage->weights + c->channel_begin / V(lanes) * c->stage->block,
-                                 .channels = channels};
-            if (buffer) {
-                arguments.y = buffer;
-                arguments.y_row = T * channels;
-                arguments.y_pixel = channels;
-                arguments.stream = out;
-                arguments.stream_row = c->y_row;
-                arguments.stream_pixel = c->y_pixel;
-            }
-            arguments.first[(left + 1) % S] += c->x_pixel * (S - 1);
-#ifdef DW_FAR
-            dw_ask_for_rows(c, shape, oy, ox, &arguments);
-#endif
-            const int whole = full && arguments.ask_rows == 0;
-            (left || right ? shape->edge : whole ? shape->full : shape->inner)(&arguments);
-        }
-        ox += tiles * T;
-        done = ox;
+    int whole = count == shape->rows && !buffer;
+    for (int i = 0; i < row_total; i++) {
+        rows[i] = i < row_needed ? dw_row(c, oy * S - c->pad_top + i) : NULL;
+        whole &= rows[i] != NULL;
     }
-    if (done < c->out_w) dw_window(c, oy, oy + count, done, c->out_w);
+    float *y = c->y + (oy - c->row_begin) * c->y_row;
+    for (int i = 0; i < cut->count; i++) {
+        const dw_run *run = &cut->runs[i];
+        if (!run->tiles[0]) {
+            dw_window(c, oy, oy + count, run->begin, run->end);
+            continue;
+        }
+        dw_tile tile = run->tile;
+        tile.rows = rows;
+        tile.row_count = count;
+        tile.y = buffer ? buffer : y + run->y;
+        tile.stream = buffer ? y + run->y : NULL;
+#ifdef DW_FAR
+        dw_ask_for_rows(c, shape, oy, run, &tile);
+#endif
+        (tile.ask_rows ? run->asking : run->tiles[whole])(&tile);
+    }
 }
 
+/* Tiles in straight lines are of whole vectors. What is left of the channels goes through a row of tiles after these, which
+ * takes as long as some 500 multiply-adds of every pixel: rather than that, all channels go without. */
 NOINLINE void dw_tiled_into(const dwc_dw_call *c, const dw_shape *shape, float *buffer) {
+    const int64_t channels = c->channel_end - c->channel_begin, rest = channels % V(lanes);
+    const int parts = shape->straight && rest && channels * shape->kernel * shape->kernel >= 512 ? 2 : 1;
+    dwc_dw_call part[2] = {*c, *c};
+    if (parts == 2) part[0].channel_end = part[1].channel_begin = c->channel_end - rest;
+    dw_cut cut[2];
+    for (int i = 0; i < parts; i++) dw_cut_row(&part[i], shape, buffer != NULL, &cut[i]);
     for (int64_t oy = c->row_begin; oy < c->row_end; oy += shape->rows) {
-        const int64_t left = c->row_end - oy;
-        dw_tile_row(c, shape, oy, left < shape->rows ? (int)left : shape->rows, buffer);
+        const int count = (int)dw_clamp(c->row_end - oy, 0, shape->rows);
+        for (int i = 0; i < parts; i++) dw_tile_row(&part[i], shape, &cut[i], oy, count, buffer);
     }
 }
 
@@ -203,6 +270,8 @@ static void dw_staged(const dwc_dw_call *c, const dw_shape *shape, int64_t chann
         const int64_t left = c->channel_end - channel;
         part.channel_end = left < channels ? left : channels;
         stage.weights = c->stage->weights + channel / V(lanes) * stage.block;
+        dw_cut cut;
+        dw_cut_row(&part, shape, 0, &cut);
         int64_t next = 0; /* input row to be copied */
         for (int64_t oy = c->row_begin; oy < c->row_end; oy = part.row_end) {
             const int64_t first = dw_clamp(oy * S - c->pad_top, 0, c->in_h);
@@ -217,7 +286,7 @@ static void dw_staged(const dwc_dw_call *c, const dw_shape *shape, int64_t chann
                 for (int64_t ix = 0; ix < c->in_w; ix++, x += c->x_pixel, to += pixel)
                     for (int64_t i = 0; i < part.channel_end; i += V(lanes)) V(store)(to + i, V(load)(x + i));
             }
-            dw_tile_row(&part, shape, oy, (int)(part.row_end - oy), NULL);
+            dw_tile_row(&part, shape, &cut, oy, (int)(part.row_end - oy), NULL);
         }
     }
 }

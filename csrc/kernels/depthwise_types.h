@@ -8,8 +8,8 @@
 /* Bounds of the arrays of vectors, which are never sized by an argument: gcc keeps those in memory. */
 enum { DW_TILE_ROWS = 2, DW_TILE_COLUMNS = 8, DW_COLUMNS = 7, DW_SEGMENT = 5, DW_GROUP = 4 };
 
-/* Of full tiles: input rows and columns, and distances between columns. */
-enum { DW_FULL_ROWS = 4, DW_FULL_COLUMNS = 6, DW_FULL_TIMES = 3 };
+/* Of tiles in straight lines: input rows and columns, and distances between columns, for windows up to 7x7. */
+enum { DW_STRAIGHT_ROWS = 8, DW_STRAIGHT_COLUMNS = 13, DW_STRAIGHT_TIMES = 6 };
 
 /* Instead of a number of taps: for a pair of output rows that is two times the same, see dw_rows; and tap by tap. */
 enum { DW_TWINS = -1, DW_EACH = -2 };
@@ -19,8 +19,8 @@ enum { DW_SOME = 1, DW_FEW, DW_ONE };
 
 /* The arguments of a tile of a small square window. */
 typedef struct dw_tile {
-    const float *const
-        *rows; /* (ROWS - 1) * STRIDE + KERNEL input rows at the tile's first column; NULL: padding */
+    const float *const *rows; /* (ROWS - 1) * STRIDE + KERNEL input rows; NULL: padding */
+    int64_t x; /* floats from there to the first column of the first tile, on the image or not */
     int64_t x_pixel;
     float *y;
     int64_t y_row, y_pixel;

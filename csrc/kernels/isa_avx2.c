@@ -22,12 +22,12 @@ enum { DW_WIDE = 4, DW_FLAT = 4 };
 #include "depthwise_types.h"
 #include "depthwise_store.inc.h"
 #include "depthwise_tile.inc.h"
-#include "depthwise_full.inc.h"
 #include "depthwise_pair.inc.h"
 #define TAIL_SUFFIX _y
 #include "depthwise_pairs.inc.h"
 #include "depthwise_flat.inc.h"
 #include "depthwise_tiled.inc.h"
+#include "depthwise_straight.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
 #define MM_CHAINS 8
@@ -36,23 +36,36 @@ enum { DW_WIDE = 4, DW_FLAT = 4 };
 
 /* 16 registers: ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. 7x7 with stride 2 goes through
  * the kernel of any window, which takes 0.9 to 1.1 of the time of such tiles; 5x5 would take 1.1 to 1.4. */
-NOINLINE void dw_full_3_1(const dw_tile *c) { dw_full_run(c, 3, 4); }
-DW_TILES(3_1, 3, 1, 2, 4, dw_full_3_1)
+#define DW_INNER(K, S) \
+    NOINLINE void dw_inner_##K##_##S(const dw_tile *c) { dw_tile_run(c, K, S, 2, 4, 0); }
+#define DW_EDGE(K, S) \
+    NOINLINE void dw_edge_##K##_##S(const dw_tile *c) { dw_tile_run(c, K, S, 2, 4, 1); }
+#define DW_WHOLE(K, S) DW_STRAIGHT_TILES(dw_whole, K, S, 4, 1) DW_STRAIGHT_TILES(dw_whole, K, S, 5, 1)
+
+DW_INNER(3, 1)
+DW_EDGE(3, 1)
+DW_WHOLE(3, 1)
+DW_STRAIGHT(3, 1, dw_inner_3_1, dw_edge_3_1, dw_whole)
 static void dw_3_1(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_3_1); }
 
-DW_TILES(3_2, 3, 2, 2, 4, NULL)
+DW_INNER(3, 2)
+DW_EDGE(3, 2)
+DW_STRAIGHT(3, 2, dw_inner_3_2, dw_edge_3_2, dw_straight)
 /* Where the lines of a tile throw each other out of the first-level cache and rows are too long to be copied, fewer columns
  * lose less: 28x28x512 takes 79 us instead of 114. */
-DW_TILES(thin, 3, 2, 2, 1, NULL)
+DW_TILES(thin, 3, 2, 2, 1)
 
 static void dw_3_2(const dwc_dw_call *c) {
     const dw_shape *shape = &dw_shape_3_2;
     dw_tiled(c, dw_conflicts(c, shape) && !dw_staged_channels(c, shape) ? &dw_shape_thin : shape);
 }
 
-DW_SHAPE(5, 1, 2, 4)
+DW_EDGE(5, 1)
+DW_STRAIGHT(5, 1, dw_edge_5_1, dw_edge_5_1, dw_straight)
+static void dw_5_1(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_5_1); }
 DW_SHAPE(5, 2, 2, 4)
-DW_SHAPE(7, 1, 2, 4)
+DW_STRAIGHT(7, 1, NULL, NULL, dw_straight)
+static void dw_7_1(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_7_1); }
 DW_DILATED(3)
 
 /* MR * NV accumulators, NV vectors of the panel, one broadcast. */
@@ -84,13 +97,13 @@ static void mm_f32(const dwc_mm_call *c) {
 static const dwc_kernel kernels[] = {
     {DWCONV_DEPTHWISE, DWCONV_F32, DWC_FLAT, 1, 1, 4, "avx2 depthwise few channels s1, rows as vectors",
      dw_flat_f32, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 4, "avx2 depthwise 3x3 s1, tile 2x4", dw_3_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_DILATED, 1, 2, 4, "avx2 depthwise 3x3 s1, dilated, tile 2x4",
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 4, "avx2 depthwise 3x3 s1, tiles 2x4 and 2x5", dw_3_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_DILATED, 1, 2, 4, "avx2 depthwise 3x3 s1, dilated, tiles 2x4 and 2x5",
      dw_dilated_3, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 2, 4, "avx2 depthwise 3x3 s2, tile 2x4", dw_3_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 4, "avx2 depthwise 5x5 s1, tile 2x4", dw_5_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 2, 4, "avx2 depthwise 3x3 s2, tiles 2x4 and 2x5", dw_3_2, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 4, "avx2 depthwise 5x5 s1, tiles 2x4 and 2x5", dw_5_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 2, 4, "avx2 depthwise 5x5 s2, tile 2x4", dw_5_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 4, "avx2 depthwise 7x7 s1, tile 2x4", dw_7_1, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 4, "avx2 depthwise 7x7 s1, tiles 2x4 and 2x5", dw_7_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 4, "avx2 depthwise any window, tile 2x4", dw_general_f32, NULL},
     {DWCONV_CONV, DWCONV_F32, 0, 0, 6, 24, "avx2 matrix, tiles up to 6x16 and 4x24", NULL, mm_f32},
 };

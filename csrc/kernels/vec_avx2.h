@@ -43,6 +43,9 @@ INLINE void store_n_y(float *p, vec_y v, int n) {
     if (n & 1) _mm_store_ss(p, part);
 }
 INLINE void in_order_y(float **p, vec_y *v) { __asm__("" : "+r"(*p), "+x"(*v)); }
+INLINE void pin5_y(vec_y *v) {
+    __asm__ volatile("" : "+x"(v[0]), "+x"(v[1]), "+x"(v[2]), "+x"(v[3]), "+x"(v[4]));
+}
 INLINE vec_y set1_y(float f) { return _mm256_set1_ps(f); }
 INLINE vec_y fma_y(vec_y a, vec_y b, vec_y c) { return _mm256_fmadd_ps(a, b, c); }
 typedef vec_y one_y;
