@@ -340,7 +340,9 @@ class Case:
             unit += (math.prod(filters.shape[:3]) + (8 if activation is None else 16)) * EPS
         if self._residual_applies(value):
             value, magnitude = value + self.x, magnitude + np.abs(self.x)
-        return value, magnitude * unit + 2.0**-140
+        bound = magnitude * unit + 2.0**-140
+        bound[np.isnan(bound)] = np.inf  # an infinite input times 0: nothing is promised of what it reaches
+        return value, bound
 
     def _factors(self, d: np.ndarray, magnitude: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         """Squeeze-and-excite of d: the factors of its channels, their magnitude, and how many terms err."""
