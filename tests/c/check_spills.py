@@ -61,7 +61,7 @@ SIDE = "an accumulator or a weight around the test of the first and the last col
 LANES = "the lanes of a multiplier beside 21 accumulators, 9 weights and an input"
 DEPTH = "the vectors of the panel are stored and used from there; tiles of a single pixel"
 TALL = "inputs: tiles of two rows with stride 2 lack a register, and take 0.8 to 0.9 of the time all the same"
-STRAIGHT = "weights or inputs: tiles that need all 16 registers, and take 0.8 to 0.95 of the time all the same"
+STRAIGHT = "weights or inputs: these tiles need all 16 registers; they take 0.8 to 0.95 of the time"
 GELU = "constants: the loop of GELU's erf form has more of them than there are registers"
 
 ALLOWED = [
