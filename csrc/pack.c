@@ -16,15 +16,14 @@ int dwc_depthwise_floats(const dwc_depthwise_stage *s, int lanes, int64_t *float
     return dwc_multiply((taps + 1 + (s->multiplier > 1)) * lanes, vectors, floats);
 }
 
-/* Every vector of channels: bias, lane indices if multiplier > 1, then its taps. Lanes beyond the last
+/* Every vector of channels: bias, its taps, then lane indices if multiplier > 1. Lanes beyond the last
  * channel hold zeros: they are computed and never stored. */
 void dwc_pack_depthwise(dwc_depthwise_stage *s, const float *filter, const float *bias, int lanes, int flush,
                         float *memory) {
     const int64_t taps = s->window.kernel_h * s->window.kernel_w,
                   channels = s->repeated ? lanes : s->channels;
-    const int64_t head = 1 + (s->multiplier > 1);
     s->weights = memory;
-    s->block = (head + taps) * lanes;
+    s->block = (1 + taps + (s->multiplier > 1)) * lanes;
     for (int64_t first = 0; first < channels; first += lanes, memory += s->block) {
         for (int lane = 0; lane < lanes; lane++) {
             const int valid = first + lane < channels;
@@ -32,10 +31,10 @@ void dwc_pack_depthwise(dwc_depthwise_stage *s, const float *filter, const float
             memory[lane] = valid && bias ? bias[channel] : 0.0f;
             if (s->multiplier > 1) { /* the input lane, counted from the first input channel of the vector */
                 const int32_t source = valid ? (int32_t)(channel / s->multiplier - first / s->multiplier) : 0;
-                memcpy(memory + lanes + lane, &source, sizeof source);
+                memcpy(memory + s->block - lanes + lane, &source, sizeof source);
             }
             for (int64_t tap = 0; tap < taps; tap++)
-                memory[(head + tap) * lanes + lane] =
+                memory[(1 + tap) * lanes + lane] =
                     valid ? flushed(filter[tap * s->channels + channel], flush) : 0.0f;
         }
     }

@@ -131,7 +131,7 @@ INLINE void V(dw_store_pair)(const dw_strip *s, const dw_rows *r, const dw_steps
 INLINE void V(dw_pair)(const dw_strip *s, const dw_rows *r, const dw_steps * p, const dwc_depthwise_stage *stage,
                        const float *input, float *y, const float *weights, int lanes, int in_lanes, const int REST,
                        const int T, const int SPREAD, const int WHOLE) {
-    const float *spread = weights + V(lanes);
+    const float *spread = weights + stage->block - V(lanes);
     const char *x = (const char *)input, *w = (const char *)weights + p->weights;
     V(vec) acc0[DW_COLUMNS], acc1[DW_COLUMNS];
     const V(vec) bias = V(load)(weights);

@@ -2,14 +2,14 @@
  * strip, all channels of a strip. This is the order of memory, of whose cache lines a vector is but a part. All depthwise
  * kernels add up the taps of an output in the same order, so which one computes an output cannot be seen in its bits. */
 
-INLINE dw_steps dw_steps_of(const dw_strip *s, const dw_rows *r, const int REST, const int SPREAD) {
+INLINE dw_steps dw_steps_of(const dw_strip *s, const dw_rows *r, const int REST) {
     const int64_t size = sizeof(float), vector = V(lanes) * size;
     dw_steps p = {.tap = s->x_step * size,
                   .output = s->group_step * size,
                   .output3 = 3 * s->group_step * size,
                   .second = (REST == DW_TWINS ? r->x_second : r->w_second) * size,
                   .rest = s->x_rest * size,
-                  .weights = r->w * size + (s->first_tap + (SPREAD ? 2 : 1)) * vector,
+                  .weights = r->w * size + (s->first_tap + 1) * vector,
                   .rows = r->dilation,
                   .y = s->y_step * size,
                   .y3 = 3 * s->y_step * size};
@@ -34,7 +34,7 @@ INLINE void dw_pair_run(const dw_strip *s, const dw_rows *r, const int REST, con
     const float *x = c->x + r->x + s->x + s->first_tap * s->x_step + c->channel_begin;
     float *y = c->y + r->y + s->y + c->channel_begin;
     const dwc_depthwise_stage *stage = c->stage;
-    const dw_steps p = dw_steps_of(s, r, REST, 0);
+    const dw_steps p = dw_steps_of(s, r, REST);
     for (int64_t tiles = s->tiles; tiles > 0; tiles--, x += s->x_tile, y += s->y_tile) {
         if (WHOLE) {
             const float *w = weights;
@@ -69,7 +69,7 @@ INLINE void dw_pair_multiplied(const dw_strip *s, const dw_rows *r, const int RE
     const float *x = c->x + r->x + s->x + s->first_tap * s->x_step;
     float *y = c->y + r->y + s->y;
     const dwc_depthwise_stage *stage = c->stage;
-    const dw_steps p = dw_steps_of(s, r, REST, 1);
+    const dw_steps p = dw_steps_of(s, r, REST);
     for (int64_t tiles = s->tiles; tiles > 0; tiles--, x += s->x_tile, y += s->y_tile) {
         const float *w = c->stage->weights + c->channel_begin / V(lanes) * block;
         for (int64_t channel = c->channel_begin; channel < c->channel_end; channel += V(lanes), w += block) {

@@ -43,7 +43,7 @@ INLINE void V(roll_rows)(const dw_strip *s, int64_t first, const float *x, float
                          int in_lanes, const int T, const int S, const int SPREAD, const int WHOLE, const int BLOCK) {
     const dwc_dw_call *c = s->call;
     const V(vec) bias = V(load)(w);
-    const float *spread = w + BLOCK;
+    const float *spread = w + c->stage->block - BLOCK;
     const int64_t dilation = S == 1 ? c->stage->window.dilation_h : 1, apart = S == 1 ? s->row_step : 1;
     const int64_t step = s->x_step, x_row = dilation * c->x_row, y_row = apart * c->y_row;
     const int64_t ring = c->ring_rows * c->x_row, ahead = c->prefetch_rows * x_row;
@@ -53,7 +53,7 @@ INLINE void V(roll_rows)(const dw_strip *s, int64_t first, const float *x, float
         iy + ((rows - 1) * S + 2) * dilation >= c->in_h; /* the last kernel row of the last output is padding */
     const unsigned live = (unsigned)(s->live_begin == 0) | (unsigned)(s->live_end == (T - 1) * S + 3) << 1;
     V(vec) a0[DW_COLUMNS], a1[DW_COLUMNS], a2[DW_COLUMNS];
-    w += (SPREAD ? 2 : 1) * BLOCK;
+    w += BLOCK;
     x += iy * c->x_row;
     int64_t left = c->ring_rows + c->ring_first - iy; /* rows to the end of the ring */
     if (left <= 0) {

@@ -68,11 +68,11 @@ INLINE void V(window_rows)(const dw_strip *s, int64_t iy, const float *x, float 
     const dwc_dw_call *c = s->call;
     const int64_t dilation = c->stage->window.dilation_h, kernel_h = c->stage->window.kernel_h;
     const int64_t row_stride = s->row_stride, w_row = s->taps * BLOCK;
-    const float *spread = w + BLOCK;
+    const float *spread = w + c->stage->block - BLOCK;
     V(vec) acc0[DW_COLUMNS], acc1[DW_COLUMNS];
     const V(vec) bias = V(load)(w);
     UNROLL for (int t = 0; t < T; t++) acc0[t] = acc1[t] = bias;
-    w += (SPREAD ? 2 : 1) * BLOCK;
+    w += BLOCK;
 
     /* Input rows i on the image; the first output row sees those below kernel_h, the second from row_stride on. */
     int64_t i = iy < 0 ? dw_divide_up(-iy, dilation) : 0;

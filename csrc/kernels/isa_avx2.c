@@ -14,8 +14,10 @@
 /* 2 x 4 accumulators, 2 weights and an input. Strips of 4 outputs divide the widths of the usual networks; of 6 they are
  * 4 to 10 % slower. */
 enum { DW_WIDE = 4, DW_FLAT = 4 };
-#define DW_STAGED 6144 /* floats of copied rows, three quarters of the first-level cache */
-#define DW_FAR         /* tiles ask for rows ahead of time, and store past the caches */
+#define DW_STAGED 8192 /* floats of copied rows, as many as the first-level cache holds */
+#define DW_SPREAD \
+    24576 /* floats of rows that are spread for a multiplier, a fifth of a second-level cache of 512 KB */
+#define DW_FAR /* tiles ask for rows ahead of time, and store past the caches */
 
 #define SUFFIX _y
 #include "activation.inc.h"
@@ -68,6 +70,18 @@ DW_STRAIGHT(7, 1, NULL, NULL, dw_straight)
 static void dw_7_1(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_7_1); }
 DW_DILATED(3)
 
+/* Multipliers of small windows with stride 1: tiles on rows that hold the input of every output. Stride 2 would take twice as
+ * long, and one input for a whole vector is quickly broadcast. */
+static void dw_any_f32(const dwc_dw_call *c) {
+    static const dw_shape *const shapes[] = {&dw_shape_3_1, &dw_shape_5_1, &dw_shape_7_1};
+    const dwconv_window *w = &c->stage->window;
+    const int64_t kernel = w->kernel_h;
+    const int small = kernel == w->kernel_w && (kernel == 3 || kernel == 5 || kernel == 7);
+    const int dense = w->stride_h == 1 && w->stride_w == 1 && w->dilation_h == 1 && w->dilation_w == 1;
+    if (!small || !dense || c->stage->multiplier % lanes_y == 0 || !dw_multiplied(c, shapes[kernel / 2 - 1]))
+        dw_general_f32(c);
+}
+
 /* MR * NV accumulators, NV vectors of the panel, one broadcast. */
 /* clang-format off */
 #define MM_NARROW(F, ...) \
@@ -104,7 +118,7 @@ static const dwc_kernel kernels[] = {
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 4, "avx2 depthwise 5x5 s1, tiles 2x4 and 2x5", dw_5_1, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 2, 4, "avx2 depthwise 5x5 s2, tile 2x4", dw_5_2, NULL},
     {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 4, "avx2 depthwise 7x7 s1, tiles 2x4 and 2x5", dw_7_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 4, "avx2 depthwise any window, tile 2x4", dw_general_f32, NULL},
+    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 4, "avx2 depthwise any window, tile 2x4", dw_any_f32, NULL},
     {DWCONV_CONV, DWCONV_F32, 0, 0, 6, 24, "avx2 matrix, tiles up to 6x16 and 4x24", NULL, mm_f32},
 };
 
