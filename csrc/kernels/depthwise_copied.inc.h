@@ -13,7 +13,8 @@ static int dw_conflicts(const dwc_dw_call *c, const dw_shape *shape) {
 
 /* An input row to where its pixels are `apart` floats from each other, the inputs of `count` channels from `channel` on, as
  * many times as the multiplier says. */
-INLINE void dw_copy_row(const dwc_dw_call *c, const float *x, int64_t channel, int64_t count, float *to, int64_t apart) {
+INLINE void dw_copy_row(const dwc_dw_call *c, const float *x, int64_t channel, int64_t count, float *to,
+                        int64_t apart) {
     const int64_t multiplier = c->stage->multiplier, x_pixel = c->x_pixel, in_w = c->in_w;
     if (multiplier == 1) {
         x += channel;
