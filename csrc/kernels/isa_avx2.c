@@ -59,7 +59,7 @@ DW_TILES(thin, 3, 2, 2, 1)
 
 static void dw_3_2(const dwc_dw_call *c) {
     const dw_shape *shape = &dw_shape_3_2;
-    dw_tiled(c, dw_conflicts(c, shape) && !dw_staged_channels(c, shape) ? &dw_shape_thin : shape);
+    dw_tiled(c, dw_conflicts(c, shape, 1) && !dw_staged_channels(c, shape) ? &dw_shape_thin : shape);
 }
 
 DW_EDGE(5, 1)
