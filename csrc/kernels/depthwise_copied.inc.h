@@ -38,9 +38,9 @@ INLINE void dw_copy_row(const dwc_dw_call *c, const float *x, int64_t channel, i
     }
 }
 
-/* The same on copies of input rows, as many channels at a time as `staged` holds of the rows of a tile, whose pixels
+/* Rows of tiles on copies of input rows, as many channels at a time as `staged` holds of the rows of a tile, whose pixels
  * are an odd number of lines apart. Rows are copied once: 7x7x1024 takes 20 us instead of 46 (1040 channels 17), 14x14x512
- * 39 instead of 56 (528: 33), with 5x5 77 instead of 136 (Zen 3). */
+ * 39 instead of 56 (528: 33), with 5x5 77 instead of 136 (Zen 3, with the tiles of then). */
 NOINLINE void dw_staged(const dwc_dw_call *c, const dw_shape *shape, int64_t channels, float *staged) {
     const int64_t pixel = channels < DW_LINE ? channels : (channels / DW_LINE | 1) * DW_LINE;
     const int K = shape->kernel, S = shape->stride;
@@ -95,7 +95,7 @@ NOINLINE void dw_copied(const dwc_dw_call *c, const dw_shape *shape, int64_t cha
 }
 
 /* On rows with the input of every output of a multiplier, if these fit, or half a line of every pixel does: 56x56x32 with
- * multiplier 2 takes 65 us instead of 91, 28x28x32 with 4 and 5x5 67 instead of 91 (Zen 3). */
+ * multiplier 2 takes 62 us instead of 91, 28x28x32 with 4 and 5x5 66 instead of 89 (Zen 3). */
 NOINLINE int dw_multiplied(const dwc_dw_call *c, const dw_shape *shape) {
     _Alignas(64) float staged[DW_SPREAD];
     const int64_t channels = c->channel_end - c->channel_begin, lines = dw_divide_up(channels, DW_LINE);

@@ -15,8 +15,8 @@
  * 4 to 10 % slower. */
 enum { DW_WIDE = 4, DW_FLAT = 4 };
 #define DW_STAGED 8192 /* floats of copied rows, as many as the first-level cache holds */
-#define DW_SPREAD \
-    24576 /* floats of rows that are spread for a multiplier, a fifth of a second-level cache of 512 KB */
+/* Floats of rows that are spread for a multiplier, a fifth of a second-level cache of 512 KB. */
+#define DW_SPREAD 24576
 #define DW_FAR /* tiles ask for rows ahead of time, and store past the caches */
 
 #define SUFFIX _y
