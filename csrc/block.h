@@ -28,7 +28,10 @@ typedef struct dwc_block {
     int sharing;        /* that share an image: all of them, or 1, where each takes images of its own */
 
     int passes;
-    int keeps;                /* two passes: the first one's result stays, else the second one repeats it */
+    int keeps; /* two passes: the first one's result stays, else the second one repeats it */
+    /* Squeeze-and-excite scales pixels where they lie, if no other worker's depthwise gave them, whose lines it would
+     * take: 28x28 40 -> 120 -> 40, 5x5, takes 226 us on one thread instead of 230 (Zen 3), on two 3 % more. */
+    int scales_apart;
     int64_t bands, band_rows; /* of output rows */
     int64_t columns;          /* of output, with which a band is walked down: all, or near-equal parts */
     int64_t slices, slice_channels; /* of the channels of depthwise: all, but in the first of two passes */

@@ -291,6 +291,7 @@ dwconv_status dwc_cut_block(dwc_block *b, int workers) {
     b->nanoseconds = estimate(b);
     b->workers = workers;
     b->sharing = b->x.batch % workers == 0 ? 1 : workers;
+    b->scales_apart = b->sharing > 1;
     b->chunk_pixel = scratch_pixel(d->channels);
     b->keeps = dwc_multiply(b->extent.out_h * b->extent.out_w, b->chunk_pixel, &b->hidden_floats) &&
                b->hidden_floats <= KEPT_FLOATS;
@@ -315,8 +316,10 @@ dwconv_status dwc_cut_block(dwc_block *b, int workers) {
     b->row_pixels = b->extent.out_w;
     if (b->passes == 2) {
         cut_second_pass(b);
-        if (b->keeps) /* bands write where it stays; what is scaled needs a place */
-            chunk_floats = b->plan->has_squeeze ? b->step_rows * b->row_pixels * b->chunk_pixel : 0;
+        if (b->keeps) /* bands write where it stays; means need a place, and what is scaled apart */
+            chunk_floats = !b->plan->has_squeeze ? 0
+                           : b->scales_apart     ? b->step_rows * b->row_pixels * b->chunk_pixel
+                                                 : b->chunk_pixel;
         if (!size_image(b, &b->image_floats)) return DWCONV_OVERFLOW;
     }
     b->ring_floats = whole_lines(b->ring_floats);

@@ -274,9 +274,9 @@ static void second_pass(const dwc_block *b, int64_t image, int64_t part, int wor
     const int64_t last = smaller((part + 1) * b->part_rows, rows);
     for (int64_t begin = part * b->part_rows; begin < last; begin += b->step_rows) {
         const int64_t end = smaller(begin + b->step_rows, last);
-        const float *hidden = s.hidden + begin * b->row_pixels * b->chunk_pixel;
+        float *hidden = s.hidden + begin * b->row_pixels * b->chunk_pixel;
         if (b->plan->has_squeeze) {
-            float *scaled = chunk_of(b, worker);
+            float *scaled = b->scales_apart ? chunk_of(b, worker) : hidden;
             scale_rows(b, hidden, (end - begin) * b->row_pixels, s.gate, scaled);
             hidden = scaled;
         }
