@@ -20,8 +20,16 @@ INLINE void dw_copy_row(const dwc_dw_call *c, const float *x, int64_t channel, i
     const int64_t multiplier = c->stage->multiplier, x_pixel = c->x_pixel, in_w = c->in_w;
     if (multiplier == 1) {
         x += channel;
-        for (int64_t ix = 0; ix < in_w; ix++, x += x_pixel, to += apart)
-            for (int64_t i = 0; i < count; i += V(lanes)) V(store)(to + i, V(load)(x + i));
+        for (int64_t ix = 0; ix < in_w; ix++, x += x_pixel, to += apart) {
+            /* By two: one at a time, layers take up to 17 % longer by where this loop happens to lie. */
+            int64_t i = 0;
+            for (; i + 2 * V(lanes) <= count; i += 2 * V(lanes)) {
+                const V(vec) first = V(load)(x + i), second = V(load)(x + i + V(lanes));
+                V(store)(to + i, first);
+                V(store)(to + i + V(lanes), second);
+            }
+            if (i < count) V(store)(to + i, V(load)(x + i));
+        }
         return;
     }
     const float *w = c->stage->weights + channel / V(lanes) * c->stage->block;

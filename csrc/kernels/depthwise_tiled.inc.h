@@ -274,7 +274,7 @@ static void dw_tiled(const dwc_dw_call *c, const dw_shape *shape) {
 INLINE void dw_dilated(const dwc_dw_call *c, const dw_shape *shape) {
     const dwconv_window *w = &c->stage->window;
     const int64_t dy = w->dilation_h, dx = w->dilation_w;
-    if (c->ring_rows < c->in_h || c->out_w < shape->columns * dx) {
+    if (c->ring_rows < c->in_h || c->out_w < shape->columns * dx || dw_general_is_quicker(c)) {
         dw_general_f32(c);
         return;
     }
