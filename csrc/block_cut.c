@@ -385,6 +385,7 @@ dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dw
                            .ring_channels = plan->has_expand ? b.slice_channels : 0,
                            .cache_bytes = dwc_cache_bytes(),
                            .kept_bytes = two && b.keeps ? b.hidden_floats * (int64_t)sizeof(float) : 0,
-                           .fetched_ahead = b.far_y};
+                           .fetched_ahead = b.far_y,
+                           .how = ""};
     return DWCONV_OK;
 }

@@ -371,9 +371,10 @@ typedef struct dwconv_cut {
     int64_t kept_bytes; /* of the output of depthwise between two passes; 0: it is computed twice */
     int past_caches; /* stores of an output too large for them go to memory at once, if it is aligned to 64 bytes */
     int fetched_ahead; /* a matrix product asks for output and, if that is not in scratch, input before it needs them */
+    const char *how; /* depthwise alone: what the kernel does besides what its name says, or "" */
 } dwconv_cut;
 
-/* For contiguous tensors, input of this shape. All zero, workers 1, where the batch is 0. */
+/* For contiguous tensors, input of this shape. All zero, workers 1, how "", where the batch is 0. */
 DWCONV_API dwconv_status dwconv_plan_cut(const dwconv_plan *plan, const int64_t input[4],
                                          const dwconv_threads *threads, dwconv_cut *cut);
 

@@ -99,6 +99,7 @@ typedef struct dwc_kernel_table {
     void (*sum_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels, float *sums);
     void (*scale_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels,
                          const float *factors, float *y, int64_t y_pixel);
+    const char *(*how)(const dwc_dw_call *); /* see dwconv_cut; NULL: names say it all */
 } dwc_kernel_table;
 
 DWC_HIDDEN const dwc_kernel_table *dwc_kernel_table_of(dwconv_isa isa); /* NULL if not available */

@@ -84,12 +84,9 @@ int64_t dwc_rows_ahead(const dwconv_plan *plan, const dwc_view *x, const dwc_vie
                                                          : 0;
 }
 
-static void depthwise_task(void *context, int64_t item, int worker) {
-    const job *j = context;
-    const piece p = piece_of(j, item);
+static dwc_dw_call depthwise_call(const job *j, piece p) {
     const int64_t ahead = j->far ? PREFETCH_ROWS_FAR : PREFETCH_ROWS;
-    (void)worker;
-    const dwc_dw_call call = {
+    return (dwc_dw_call){
         .stage = &j->plan->depthwise,
         .x = j->x.data + p.image * j->x.image,
         .x_row = j->x.row,
@@ -109,6 +106,12 @@ static void depthwise_task(void *context, int64_t item, int worker) {
         .channel_begin = p.channel_begin,
         .channel_end = p.channel_end,
         .stream = j->stream};
+}
+
+static void depthwise_task(void *context, int64_t item, int worker) {
+    const job *j = context;
+    const dwc_dw_call call = depthwise_call(j, piece_of(j, item));
+    (void)worker;
     j->plan->depthwise.kernel->depthwise(&call);
 }
 
@@ -260,7 +263,7 @@ dwconv_status dwconv_plan_cut(const dwconv_plan *plan, const int64_t input[4], c
     dwconv_status status = dwc_output_shape(&plan->desc, input, output);
     if (status != DWCONV_OK) return status;
     if (!dense_view(input, &j.x) || !dense_view(output, &j.y)) return DWCONV_OVERFLOW;
-    *result = (dwconv_cut){.workers = 1};
+    *result = (dwconv_cut){.workers = 1, .how = ""};
     if (j.x.batch == 0) return DWCONV_OK;
     if (plan->has_depthwise && plan->has_matmul) return dwc_block_cut(plan, &j.x, &j.y, threads, result);
     status = cut(&j, threads);
@@ -276,7 +279,14 @@ dwconv_status dwconv_plan_cut(const dwconv_plan *plan, const int64_t input[4], c
                            .blocks = j.blocks,
                            .block_channels = first.channel_end,
                            .past_caches = j.stream,
-                           .fetched_ahead = j.far && plan->has_matmul};
+                           .fetched_ahead = j.far && plan->has_matmul,
+                           .how = ""};
+    if (plan->has_depthwise && plan->table->how) {
+        float nothing;
+        j.x.data = j.y.data = &nothing;
+        const dwc_dw_call call = depthwise_call(&j, first);
+        result->how = plan->table->how(&call);
+    }
     return DWCONV_OK;
 }
 

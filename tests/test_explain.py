@@ -69,6 +69,28 @@ def test_plan_tells_scratch_and_ring_of_blocks_only(isa: str) -> None:
     assert block["fused"].startswith(f"in one pass, as always: {between:,} bytes between its layers")
 
 
+@pytest.mark.skipif("avx2" not in NATIVE, reason="other names of kernels say it all")
+@pytest.mark.parametrize(
+    ("line", "how"),
+    [
+        ("depthwise 14 14 512 3 1", "copied rows"),
+        ("depthwise 14 14 528 3 1", None),
+        ("depthwise 56 56 512 3 2", "tile 2x1"),
+        ("depthwise 56 56 32 5 1 1 2", "rows spread"),
+        ("depthwise 56 56 32 3 2 1 2", None),
+        ("depthwise 56 56 64 3 1 18", "neighbouring columns"),
+        ("depthwise 56 56 64 3 1 2", None),
+        ("depthwise 56 56 64 9 1", None),
+        ("depthwise 1000 1000 96 3 2", "asked for"),
+        ("separable 14 14 512 512 3 1", None),
+    ],
+)
+def test_plan_tells_what_a_kernel_does_besides_what_its_name_says(line: str, how: str | None) -> None:
+    with using("avx2"):
+        told = facts(line).get("how")
+    assert told is None if how is None else told and how in told
+
+
 @native
 def test_plan_tells_with_how_many_columns_a_wide_block_is_walked_down(isa: str) -> None:
     with using(isa):

@@ -291,6 +291,13 @@ INLINE int dw_by_neighbours(const dwc_dw_call *c, int64_t apart) {
            (w->kernel_h * w->kernel_w <= 9 || lines * channels <= 16384);
 }
 
+static const char *dw_general_how(const dwc_dw_call *c) {
+    const dwconv_window *w = &c->stage->window;
+    return dw_by_neighbours(c, w->dilation_w / dw_common_divisor(w->stride_w, w->dilation_w))
+               ? "strips of neighbouring columns, which a wide dilation lets see the same taps"
+               : "";
+}
+
 /* Whether dw_general_f32 is quicker than tiles of the dense images that a dilation makes, where these have four columns or
  * five: with few channels, since each image costs some arithmetic. 56x56x64 with dilation 12 takes 68 us instead of 88. */
 INLINE int dw_general_is_quicker(const dwc_dw_call *c) {

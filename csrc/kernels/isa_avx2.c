@@ -71,15 +71,49 @@ static void dw_7_1(const dwc_dw_call *c) { dw_tiled(c, &dw_shape_7_1); }
 DW_DILATED(3)
 
 /* Multipliers of small windows with stride 1: tiles on rows that hold the input of every output. Stride 2 would take twice as
- * long, and one input for a whole vector is quickly broadcast. */
-static void dw_any_f32(const dwc_dw_call *c) {
+ * long, and one input for a whole vector is quickly broadcast. NULL: the kernel of any window. */
+static const dw_shape *dw_spread_shape(const dwc_dw_call *c) {
     static const dw_shape *const shapes[] = {&dw_shape_3_1, &dw_shape_5_1, &dw_shape_7_1};
     const dwconv_window *w = &c->stage->window;
     const int64_t kernel = w->kernel_h;
     const int small = kernel == w->kernel_w && (kernel == 3 || kernel == 5 || kernel == 7);
     const int dense = w->stride_h == 1 && w->stride_w == 1 && w->dilation_h == 1 && w->dilation_w == 1;
-    if (!small || !dense || c->stage->multiplier % lanes_y == 0 || !dw_multiplied(c, shapes[kernel / 2 - 1]))
+    if (!small || !dense || c->stage->multiplier % lanes_y == 0) return NULL;
+    const dw_shape *shape = shapes[kernel / 2 - 1];
+    return dw_spread_floats(c, shape) ? shape : NULL;
+}
+
+static void dw_any_f32(const dwc_dw_call *c) {
+    const dw_shape *shape = dw_spread_shape(c);
+    if (shape)
+        dw_multiplied(c, shape);
+    else
         dw_general_f32(c);
+}
+
+static const char *dw_how(const dwc_dw_call *c) {
+    static const struct {
+        void (*kernel)(const dwc_dw_call *);
+        const dw_shape *shape;
+    } tiled[] = {{dw_3_1, &dw_shape_3_1},
+                 {dw_3_2, &dw_shape_3_2},
+                 {dw_5_1, &dw_shape_5_1},
+                 {dw_5_2, &dw_shape_5_2},
+                 {dw_7_1, &dw_shape_7_1}};
+    void (*const kernel)(const dwc_dw_call *) = c->stage->kernel->depthwise;
+    if (kernel == dw_any_f32 && dw_spread_shape(c))
+        return "tiles 2x4 and 2x5, on rows spread to the input of every output";
+    if (kernel == dw_any_f32 || (kernel == dw_dilated_3 && !dw_is_dense_tiles(c, &dw_shape_3_1)))
+        return dw_general_how(c);
+    for (size_t i = 0; i < sizeof tiled / sizeof *tiled; i++) {
+        if (kernel != tiled[i].kernel) continue;
+        if (!c->stream && dw_staged_channels(c, tiled[i].shape))
+            return "on copied rows: lines of these pixels share too few sets of the first-level cache";
+        if (kernel == dw_3_2 && dw_conflicts(c, &dw_shape_3_2, 1) && !dw_staged_channels(c, &dw_shape_3_2))
+            return "tile 2x1: lines of these pixels share too few sets of the first-level cache";
+        if (c->prefetch_rows) return "the next row of tiles is asked for meanwhile: input and output exceed the caches";
+    }
+    return "";
 }
 
 /* MR * NV accumulators, NV vectors of the panel, one broadcast. */
@@ -123,8 +157,8 @@ static const dwc_kernel kernels[] = {
 };
 
 const dwc_kernel_table dwc_table_avx2 = {
-    DWCONV_ISA_AVX2, lanes_y,    MM_UNIT,     24, sizeof kernels / sizeof *kernels,
-    kernels,         sum_pixels, scale_pixels};
+    DWCONV_ISA_AVX2, lanes_y,    MM_UNIT,      24,    sizeof kernels / sizeof *kernels,
+    kernels,         sum_pixels, scale_pixels, dw_how};
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -41,6 +41,13 @@ static void mm_f32(const dwc_mm_call *c) {
     mm_run(c, widths, NULL, 0);
 }
 
+static const char *dw_how(const dwc_dw_call *c) {
+    void (*const kernel)(const dwc_dw_call *) = c->stage->kernel->depthwise;
+    const int general =
+        kernel == dw_general_f32 || (kernel == dw_dilated_3 && !dw_is_dense_tiles(c, &dw_shape_3_1));
+    return general ? dw_general_how(c) : "";
+}
+
 static const dwc_kernel kernels[] = {
     {DWCONV_DEPTHWISE, DWCONV_F32, DWC_FLAT, 1, 1, 4, "baseline depthwise few channels s1, rows as vectors",
      dw_flat_f32, NULL},
@@ -54,5 +61,5 @@ static const dwc_kernel kernels[] = {
 };
 
 const dwc_kernel_table dwc_table_baseline = {
-    DWCONV_ISA_BASELINE, lanes_x,     MM_UNIT, 8, sizeof kernels / sizeof *kernels, kernels,
-    sum_pixels,          scale_pixels};
+    DWCONV_ISA_BASELINE, lanes_x,      MM_UNIT, 8, sizeof kernels / sizeof *kernels, kernels,
+    sum_pixels,          scale_pixels, dw_how};

@@ -145,6 +145,7 @@ cdef extern from "dwconv.h" nogil:
         int64_t images, strips, strip_rows, row_pixels, blocks, block_channels, parts, part_pixels
         int64_t chunk_rows, chunk_columns, ring_rows, ring_channels, cache_bytes, kept_bytes
         int past_caches, fetched_ahead
+        const char *how
 
     const uint32_t DWCONV_FLUSH_DENORMAL_WEIGHTS
     const size_t DWCONV_ALIGNMENT

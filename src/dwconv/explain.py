@@ -153,6 +153,8 @@ def _plan_facts(operation: Operation, x: Shape, threads: int) -> list[tuple[str,
     if cut["chunk_rows"]:
         between = sum(4 * math.prod(size) for size in operation.shapes(x)[1 : len(operation.stages)])
         lines += _block_facts(operation, cut, plan.scratch_size(x), between)
+    if cut["how"]:
+        lines.append(("how", cut["how"].decode()))
     if cut["past_caches"]:
         lines.append(("output", "too large for the caches: stored past them, where aligned to 64 bytes"))
     if cut["fetched_ahead"]:

@@ -317,6 +317,7 @@ static void test_cut(void) {
     CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, dims, NULL, &cut));
     CHECK(cut.workers == 1 && cut.images == 1 && cut.strips == 1 && cut.blocks == 1);
     CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, empty, NULL, &cut));
+    CHECK(cut.how && !*cut.how);
     CHECK(cut.workers == 1 && cut.images == 0);
     CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_plan_cut(NULL, dims, NULL, &cut));
     CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_plan_cut(plan, NULL, NULL, &cut));
