@@ -83,7 +83,7 @@ INLINE void V(dw_pair_row)(const dw_strip *s, V(vec) * acc0, V(vec) * acc1, cons
     V(dw_taps)(acc0, acc1, x, w, p, lanes, spread, TAPS, ROWS, FROM, TO, SPREAD, WHOLE)
     if (REST == DW_TWINS || REST == DW_EACH) {
         NO_UNROLL for (int64_t taps = s->taps; taps > 0; taps--) DW_TAPS(1, 0, T);
-        *w += s->w_rest * (int64_t)sizeof(float);
+        if (REST == DW_TWINS) *w += s->w_rest * (int64_t)sizeof(float);
         return;
     }
     if (REST) {

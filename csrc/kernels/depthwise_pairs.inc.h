@@ -237,6 +237,7 @@ INLINE void dw_pair_neighbours(dw_strip *s, const dw_rows *r, int64_t ox_begin, 
     const dwc_dw_call *c = s->call;
     const dwconv_window *w = &c->stage->window;
     const int64_t dilation = w->dilation_w, stride = w->stride_w, taps = w->kernel_w;
+    const int64_t least_taps = c->stage->multiplier > 1 ? taps : 1; /* of a strip without an edge */
     s->x_tile = DW_WIDE * s->group_step;
     s->y_tile = DW_WIDE * s->y_step;
     for (int64_t ox = ox_begin, end; ox < ox_end; ox = end) {
@@ -261,8 +262,8 @@ INLINE void dw_pair_neighbours(dw_strip *s, const dw_rows *r, int64_t ox_begin, 
             if (left < DW_WIDE && end - first >= DW_WIDE) ox = end - DW_WIDE; /* overlaps the strip before */
             s->count = (int)(end - ox < DW_WIDE ? end - ox : DW_WIDE);
             s->tiles = left < DW_WIDE ? 1 : left / DW_WIDE;
-            s->inner = s->count == DW_WIDE && s->seen_taps > 0;
-            s->whole = s->inner ? s->seen_taps : 0;
+            s->inner = s->count == DW_WIDE && s->seen_taps >= least_taps;
+            s->whole = s->count == DW_WIDE ? s->seen_taps : 0;
             s->right = s->count < DW_WIDE; /* as if the outputs that are missing saw padding */
             for (int t = 1; t < DW_WIDE; t++) s->to[t] = t == s->count ? s->seen_taps : 0;
             s->x = (ox * stride - c->pad_left) * c->x_pixel;
