@@ -111,7 +111,8 @@ static const char *dw_how(const dwc_dw_call *c) {
             return "on copied rows: lines of these pixels share too few sets of the first-level cache";
         if (kernel == dw_3_2 && dw_conflicts(c, &dw_shape_3_2, 1) && !dw_staged_channels(c, &dw_shape_3_2))
             return "tile 2x1: lines of these pixels share too few sets of the first-level cache";
-        if (c->prefetch_rows) return "the next row of tiles is asked for meanwhile: input and output exceed the caches";
+        if (c->prefetch_rows)
+            return "the next row of tiles is asked for meanwhile: input and output exceed the caches";
     }
     return "";
 }
