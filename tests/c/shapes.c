@@ -69,15 +69,13 @@ static const shape geometries[] = {
     {GEOMETRY(1, 8, 6, 16, 3, 2), WINDOW(5, 5, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 3, 400, 8, 2, 2), WINDOW(3, 3, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 2, 790, 4, 2, 1), WINDOW(3, 3, 1, 1, 1, 1) SAME},
-    /* dilations so wide that strips are of neighbours, with padding wider than the image too, and some that are not */
-    {GEOMETRY(1, 20, 29, 20, 1, 3), WINDOW(3, 3, 1, 1, 7, 9) SAME},
-    {GEOMETRY(2, 12, 37, 9, 1, 2), WINDOW(3, 3, 2, 3, 5, 4) SAME},
-    {GEOMETRY(1, 13, 31, 5, 2, 4), WINDOW(3, 3, 1, 1, 6, 6) SAME},
-    {GEOMETRY(1, 9, 40, 12, 1, 2), WINDOW(5, 3, 1, 1, 2, 12) PADS(3, 0, 30, 1)},
-    {GEOMETRY(1, 19, 28, 24, 1, 2), WINDOW(3, 3, 1, 1, 6, 6) SAME},
-    {GEOMETRY(1, 10, 21, 3, 8, 2), WINDOW(2, 2, 1, 1, 5, 5) SAME},
-    {GEOMETRY(1, 8, 6, 7, 1, 2), WINDOW(3, 7, 1, 2, 1, 9) PADS(1, 1, 60, 60)},
-    {GEOMETRY(1, 11, 33, 256, 1, 1), WINDOW(3, 3, 1, 1, 7, 7) SAME},
+    /* dilations so wide that strips are of neighbours, with padding wider than the image too */
+    {GEOMETRY(1, 12, 29, 20, 1, 3), WINDOW(3, 3, 1, 1, 5, 9) SAME},
+    {GEOMETRY(1, 9, 37, 9, 1, 2), WINDOW(3, 3, 2, 3, 5, 4) SAME},
+    {GEOMETRY(1, 8, 31, 5, 2, 4), WINDOW(3, 3, 1, 1, 6, 6) SAME},
+    {GEOMETRY(1, 6, 40, 12, 1, 2), WINDOW(5, 3, 1, 1, 2, 12) PADS(3, 0, 30, 1)},
+    {GEOMETRY(1, 9, 28, 24, 1, 2), WINDOW(3, 3, 1, 1, 6, 6) SAME},
+    {GEOMETRY(1, 6, 21, 3, 8, 2), WINDOW(2, 2, 1, 1, 5, 5) SAME},
 };
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 
