@@ -1,16 +1,14 @@
 /* Tiles on copied input rows: where pixels lie too many to a set of the first-level cache, and for multipliers, which a copied
  * row spreads to the input of every output. Included by depthwise_tiled.inc.h where DW_STAGED is defined. */
 
-/* Power-of-two distances between pixels: the lines of a tile, inputs and outputs, compete for few of the 64 sets of 8 lines
+/* Power-of-two distances between pixels: the lines of a tile, inputs and outputs, compete for few of the sets
  * that a first-level cache has. With vectors of half a line every line is then read twice. Whether there are more than
  * `times` as many as have room. */
 static int dw_conflicts(const dwc_dw_call *c, const dw_shape *shape, int times) {
-    enum { sets = 64, ways = 8 };
     const int64_t input_rows = (shape->rows - 1) * shape->stride + shape->kernel;
     const int64_t input_columns = (shape->columns - 1) * shape->stride + shape->kernel;
     const int64_t lines = input_rows * input_columns + shape->rows * shape->columns;
-    return c->x_pixel % DW_LINE == 0 &&
-           lines > times * ways * sets / dw_common_divisor(c->x_pixel / DW_LINE, sets);
+    return lines > times * dw_room(c->x_pixel);
 }
 
 /* An input row to where its pixels are `apart` floats from each other, the inputs of `count` channels from `channel` on, as

@@ -283,12 +283,10 @@ INLINE int64_t dw_neighbour_pixels(const dwconv_window *w) {
  * dilation 18 takes 73 us instead of 107, 28x28x64 with 12 13 instead of 33, 5x5 with 4 31 instead of 46; without these bounds
  * 33x33x2048 with 12 would take 2 times as long, 11x11 with 5 2.5 times, 33x33x728 5x5 with 6 1.2 times. */
 INLINE int dw_by_neighbours(const dwc_dw_call *c, int64_t apart) {
-    enum { sets = 64, ways = 8, line = 16 };
     const dwconv_window *w = &c->stage->window;
     if (apart < DW_WIDE) return 0;
     const int64_t lines = dw_neighbour_pixels(w), channels = c->channel_end - c->channel_begin;
-    const int64_t alike = c->x_pixel % line == 0 ? dw_common_divisor(c->x_pixel / line, sets) : 1;
-    return lines <= (c->out_w <= DW_WIDE * apart ? 2 : 1) * sets * ways / alike &&
+    return lines <= (c->out_w <= DW_WIDE * apart ? 2 : 1) * dw_room(c->x_pixel) &&
            (w->kernel_h * w->kernel_w <= 9 || lines * channels <= 16384);
 }
 

@@ -122,6 +122,12 @@ INLINE int64_t dw_common_divisor(int64_t a, int64_t b) {
     return a;
 }
 
+/* Lines, one of each of many pixels this far apart, that the sets of a first-level cache (64 of 8 lines) have room for. */
+INLINE int64_t dw_room(int64_t pixel) {
+    enum { sets = 64, ways = 8, line = 64 / sizeof(float) };
+    return sets * ways / (pixel % line == 0 ? dw_common_divisor(pixel / line, sets) : 1);
+}
+
 /* Bit j is set where column first + j is live, for j < count. */
 INLINE unsigned dw_live(const dw_strip *s, int64_t first, int count) {
     const int begin = (int)dw_clamp(s->live_begin - first, 0, count);
