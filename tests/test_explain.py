@@ -117,9 +117,10 @@ def test_weights_of_a_narrow_block_are_shared_by_enough_pixels(isa: str) -> None
 
 @native
 def test_no_chunk_is_a_thin_rest(isa: str) -> None:
-    """10 rows of which 8 fit go by 6 and 4, not by 8 and 2."""
+    """10 rows of which 8 fit go by 6 and 4, not by 8 and 2; of few channels all fit."""
     with using(isa):
-        assert facts("separable 10 10 64 64 3 1")["strip"].startswith("6 rows")
+        assert facts("separable 10 10 256 64 3 1")["strip"].startswith("6 rows")
+        assert facts("separable 10 10 64 64 3 1")["strip"].startswith("10 rows")
         assert facts("separable 8 8 64 64 3 1")["strip"].startswith("8 rows")
         assert facts("separable 7 7 64 64 3 1")["strip"].startswith("7 rows")
         assert facts("separable 28 28 64 64 3 1")["strip"].startswith("8 rows")

@@ -179,7 +179,9 @@ def _block_facts(
     columns = f" of {cut['chunk_columns']} columns" if banded else ""
     strip = f"{_count(cut['chunk_rows'], 'row')}{columns} at a time{ring}"
     if cut["passes"] == 1:
-        reason = f"two rows of all columns exceed {share}" if banded else f"at most 8, and within {share}"
+        reason = (
+            f"two rows of all columns exceed {share}" if banded else f"at most 8 or 64 KB, and within {share}"
+        )
         if scratch > budget + 128:  # whole cache lines
             reason = f"a single row exceeds {share}"
             if cut["row_pixels"] < 42 and scratch <= (640 << 10) + 128:
