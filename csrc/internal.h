@@ -94,6 +94,7 @@ typedef struct dwc_kernel_table {
     int panel_width; /* the widest panel of the matrix kernel */
     int kernel_count;
     const dwc_kernel *kernels;
+    int overlaps; /* channels that fill no vector go with some that do: see dwc_depthwise_stage */
     /* Squeeze-and-excite. sums[c] = x[0][c] + x[1][c] + ... in this order; y[p][c] = x[p][c] * factors[c], where
      * y may be x. */
     void (*sum_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels, float *sums);
@@ -114,6 +115,7 @@ typedef struct dwc_depthwise_stage {
     dwconv_window window;
     int64_t in_channels, multiplier, channels; /* channels = in_channels * multiplier */
     int repeated; /* few channels: the weights of a vector are those of several pixels side by side */
+    int overlaps; /* there is a `last` */
     dwconv_activation activation;
     float low, high; /* the clamp that kernels store with; infinities if the activation is none */
     const dwc_kernel *kernel;
@@ -121,6 +123,8 @@ typedef struct dwc_depthwise_stage {
     /* Per vector of channels: bias, lane indices if multiplier > 1, then kernel_h * kernel_w vectors. */
     const float *weights;
     int64_t block; /* floats per vector of channels */
+    /* The same of the last `lanes` channels, some of which the vector before has too; where masks are slow, or NULL. */
+    const float *last;
 } dwc_depthwise_stage;
 
 typedef struct dwc_matmul_stage {

@@ -12,32 +12,38 @@ static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit 
 int dwc_depthwise_floats(const dwc_depthwise_stage *s, int lanes, int64_t *floats) {
     const int64_t taps = s->window.kernel_h * s->window.kernel_w; /* below 2^62, as are the channels' lanes */
     if (taps > INT64_MAX / 64) return 0;
-    const int64_t vectors = round_up(s->channels, lanes) / lanes;
+    const int64_t vectors = round_up(s->channels, lanes) / lanes + s->overlaps;
     return dwc_multiply((taps + 1 + (s->multiplier > 1)) * lanes, vectors, floats);
 }
 
-/* Every vector of channels: bias, its taps, then lane indices if multiplier > 1. Lanes beyond the last
+/* The vector of channels from `first` on: bias, its taps, then lane indices if multiplier > 1. Lanes beyond the last
  * channel hold zeros: they are computed and never stored. */
-void dwc_pack_depthwise(dwc_depthwise_stage *s, const float *filter, const float *bias, int lanes, int flush,
-                        float *memory) {
+static void pack_vector(const dwc_depthwise_stage *s, const float *filter, const float *bias, int lanes,
+                        int flush, int64_t first, float *to) {
     const int64_t taps = s->window.kernel_h * s->window.kernel_w,
                   channels = s->repeated ? lanes : s->channels;
+    for (int lane = 0; lane < lanes; lane++) {
+        const int valid = first + lane < channels;
+        const int64_t channel = valid ? (first + lane) % s->channels : 0;
+        to[lane] = valid && bias ? bias[channel] : 0.0f;
+        if (s->multiplier > 1) { /* the input lane, counted from the first input channel of the vector */
+            const int32_t source = valid ? (int32_t)(channel / s->multiplier - first / s->multiplier) : 0;
+            memcpy(to + s->block - lanes + lane, &source, sizeof source);
+        }
+        for (int64_t tap = 0; tap < taps; tap++)
+            to[(1 + tap) * lanes + lane] = valid ? flushed(filter[tap * s->channels + channel], flush) : 0.0f;
+    }
+}
+
+void dwc_pack_depthwise(dwc_depthwise_stage *s, const float *filter, const float *bias, int lanes, int flush,
+                        float *memory) {
+    const int64_t taps = s->window.kernel_h * s->window.kernel_w;
     s->weights = memory;
     s->block = (1 + taps + (s->multiplier > 1)) * lanes;
-    for (int64_t first = 0; first < channels; first += lanes, memory += s->block) {
-        for (int lane = 0; lane < lanes; lane++) {
-            const int valid = first + lane < channels;
-            const int64_t channel = valid ? (first + lane) % s->channels : 0;
-            memory[lane] = valid && bias ? bias[channel] : 0.0f;
-            if (s->multiplier > 1) { /* the input lane, counted from the first input channel of the vector */
-                const int32_t source = valid ? (int32_t)(channel / s->multiplier - first / s->multiplier) : 0;
-                memcpy(memory + s->block - lanes + lane, &source, sizeof source);
-            }
-            for (int64_t tap = 0; tap < taps; tap++)
-                memory[(1 + tap) * lanes + lane] =
-                    valid ? flushed(filter[tap * s->channels + channel], flush) : 0.0f;
-        }
-    }
+    for (int64_t first = 0; first < s->channels; first += lanes, memory += s->block)
+        pack_vector(s, filter, bias, lanes, flush, first, memory);
+    s->last = s->overlaps ? memory : NULL;
+    if (s->overlaps) pack_vector(s, filter, bias, lanes, flush, s->channels - lanes, memory);
 }
 
 int dwc_matmul_floats(const dwc_matmul_stage *s, int64_t *floats) {

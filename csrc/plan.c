@@ -38,6 +38,7 @@ static void choose_depthwise(dwc_depthwise_stage *s, const dwc_kernel_table *tab
         kernel = s->multiplier == 1 ? DWC_DILATED : DWC_ROLLS;
     s->kernel = find_kernel(table, DWCONV_DEPTHWISE, dtype, kernel, w->stride_h);
     s->repeated = few_channels(s, table);
+    s->overlaps = table->overlaps && s->channels > table->lanes && s->channels % table->lanes;
     if (s->repeated) {
         s->otherwise = s->kernel;
         s->kernel = find_kernel(table, DWCONV_DEPTHWISE, dtype, DWC_FLAT, 1);

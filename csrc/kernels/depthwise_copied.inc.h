@@ -26,14 +26,16 @@ INLINE void dw_copy_row(const dwc_dw_call *c, const float *x, int64_t channel, i
                 V(store)(to + i, first);
                 V(store)(to + i + V(lanes), second);
             }
-            if (i < count) V(store)(to + i, V(load)(x + i));
+            for (; i + V(lanes) <= count; i += V(lanes)) V(store)(to + i, V(load)(x + i));
+            if (i < count) V(store)(to + i, V(load_n)(x + i, (int)(count - i)));
         }
         return;
     }
     const float *w = c->stage->weights + channel / V(lanes) * c->stage->block;
     for (int64_t i = 0; i < count; i += V(lanes), w += c->stage->block) {
         const int64_t first = (channel + i) / multiplier;
-        const int inputs = (int)((channel + i + V(lanes) - 1) / multiplier - first + 1);
+        const int64_t last = channel + dw_clamp(i + V(lanes), 0, count) - 1;
+        const int inputs = (int)(last / multiplier - first + 1);
         const float *in = x + first, *spread = w + c->stage->block - V(lanes);
         if (first + 4 <= c->channel_end / multiplier) /* as many can be read; no vector sees more */
             for (int64_t ix = 0; ix < in_w; ix++, in += x_pixel)
@@ -42,6 +44,12 @@ INLINE void dw_copy_row(const dwc_dw_call *c, const float *x, int64_t channel, i
             for (int64_t ix = 0; ix < in_w; ix++, in += x_pixel)
                 V(store)(to + i + ix * apart, V(spread)(V(load_n)(in, inputs), spread));
     }
+}
+
+/* Whether parts of so many channels leave none that is narrower than a vector. */
+static int dw_fills_vectors(const dwc_dw_call *c, int64_t part) {
+    const int64_t channels = c->channel_end - c->channel_begin, rest = channels % part;
+    return channels % V(lanes) == 0 || (dw_last(c, V(lanes)) && (rest == 0 || rest > V(lanes)));
 }
 
 /* Rows of tiles on copies of input rows, as many channels at a time as `staged` holds of the rows of a tile, whose pixels
@@ -90,9 +98,9 @@ static int64_t dw_staged_channels(const dwc_dw_call *c, const dw_shape *shape) {
     const int64_t channels = c->channel_end - c->channel_begin, lines = dw_divide_up(channels, DW_LINE);
     const int64_t pixels = ((shape->rows - 1) * shape->stride + shape->kernel) * c->in_w;
     const int64_t fit = pixels > 0 ? (DW_STAGED / DW_LINE / pixels - 1) | 1 : 0;
-    if (fit < 3 || channels % V(lanes) || !dw_conflicts(c, shape, fit < 5 && shape->stride > 1 ? 2 : 1))
-        return 0;
-    return dw_divide_up(lines, dw_divide_up(lines, fit)) * DW_LINE;
+    if (fit < 3 || !dw_conflicts(c, shape, fit < 5 && shape->stride > 1 ? 2 : 1)) return 0;
+    const int64_t part = dw_divide_up(lines, dw_divide_up(lines, fit)) * DW_LINE;
+    return dw_fills_vectors(c, part) ? part : 0;
 }
 
 NOINLINE void dw_copied(const dwc_dw_call *c, const dw_shape *shape, int64_t channels) {
@@ -100,18 +108,19 @@ NOINLINE void dw_copied(const dwc_dw_call *c, const dw_shape *shape, int64_t cha
     dw_staged(c, shape, channels, staged);
 }
 
-/* Floats of a spread row's pixel that there is room for; 0 if rows are not to be spread. */
-static int64_t dw_spread_floats(const dwc_dw_call *c, const dw_shape *shape) {
-    const int64_t fit = DW_SPREAD / ((shape->rows - 1 + shape->kernel) * c->in_w);
-    return (c->channel_end - c->channel_begin) % V(lanes) || fit < V(lanes) ? 0 : fit;
+/* Channels to spread at a time, 0 if rows are not to be spread: equal shares in whole lines, or half a line. */
+static int64_t dw_spread_channels(const dwc_dw_call *c, const dw_shape *shape) {
+    const int64_t fit = DW_SPREAD / ((shape->rows - 1 + shape->kernel) * c->in_w),
+                  lines = dw_divide_up(c->channel_end - c->channel_begin, DW_LINE);
+    if (fit < V(lanes)) return 0;
+    const int64_t parts = dw_divide_up(lines, (fit / DW_LINE - 1) | 1);
+    const int64_t part = fit < DW_LINE ? V(lanes) : dw_divide_up(lines, parts) * DW_LINE;
+    return dw_fills_vectors(c, part) ? part : 0;
 }
 
-/* On rows with the input of every output of a multiplier, if these fit, or half a line of every pixel does: 56x56x32 with
- * multiplier 2 takes 62 us instead of 91, 28x28x32 with 4 and 5x5 66 instead of 89 (Zen 3). */
+/* On rows with the input of every output of a multiplier: 56x56x32 with multiplier 2 takes 62 us instead of 91, 28x28x32
+ * with 4 and 5x5 66 instead of 89 (Zen 3). */
 NOINLINE void dw_multiplied(const dwc_dw_call *c, const dw_shape *shape) {
     _Alignas(64) float staged[DW_SPREAD];
-    const int64_t fit = dw_spread_floats(c, shape),
-                  lines = dw_divide_up(c->channel_end - c->channel_begin, DW_LINE);
-    const int64_t parts = dw_divide_up(lines, (fit / DW_LINE - 1) | 1);
-    dw_staged(c, shape, fit < DW_LINE ? V(lanes) : dw_divide_up(lines, parts) * DW_LINE, staged);
+    dw_staged(c, shape, dw_spread_channels(c, shape), staged);
 }

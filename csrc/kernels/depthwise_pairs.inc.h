@@ -30,6 +30,8 @@ INLINE void dw_pair_run(const dw_strip *s, const dw_rows *r, const int REST, con
     const dwc_dw_call *c = s->call;
     const int64_t channels = c->channel_end - c->channel_begin, whole = channels - channels % V(lanes);
     const int64_t block = c->stage->block;
+    const float *last = dw_last(c, V(lanes));
+    const int64_t end = last ? channels : whole;
     const float *weights = c->stage->weights + c->channel_begin / V(lanes) * block;
     const float *x = c->x + r->x + s->x + s->first_tap * s->x_step + c->channel_begin;
     float *y = c->y + r->y + s->y + c->channel_begin;
@@ -38,9 +40,15 @@ INLINE void dw_pair_run(const dw_strip *s, const dw_rows *r, const int REST, con
     for (int64_t tiles = s->tiles; tiles > 0; tiles--, x += s->x_tile, y += s->y_tile) {
         if (WHOLE) {
             const float *w = weights;
-            for (int64_t channel = 0; channel < whole; channel += V(lanes), w += block)
+            for (int64_t channel = 0; channel < end; channel += V(lanes), w += block) {
+                if (!LIKELY(channel + V(lanes) <= channels)) {
+                    channel = channels - V(lanes);
+                    w = last;
+                }
+                OPAQUE(channel);
                 V(dw_pair)(s, r, &p, stage, x + channel, y + channel, w, V(lanes), V(lanes), REST, DW_WIDE, 0,
                            1);
+            }
         } else {
             const int lanes = (int)(channels - whole);
             V(dw_pair)(s, r, &p, stage, x + whole, y + whole, weights + whole / V(lanes) * block, lanes,
@@ -171,7 +179,7 @@ INLINE void dw_pair_strips(const dw_strip *s, const dw_rows *r) {
     }
     if (channels >= V(lanes))
         (!s->inner ? dw_pair_edge : r->twins ? dw_pair_twins : inner[(s->taps - 1) % 4])(s, r);
-    if (channels % V(lanes)) dw_pair_lanes(s, r);
+    if (channels % V(lanes) && !dw_last(s->call, V(lanes))) dw_pair_lanes(s, r);
 }
 
 /* With a dilation: how many strips, of columns `first` and on, have as many outputs and as much padding, if one strip holds

@@ -80,6 +80,17 @@ INLINE void dw_straight_run(const dw_tile *run, const int KERNEL, const int STRI
         const float *w = c->weights;
         int64_t offset = 0;
         for (int64_t left = c->channels; left > 0; left -= V(lanes), w += block) {
+            if (!LIKELY(left >= V(lanes))) { /* the last vector overlaps the one before */
+                const int64_t back = (V(lanes) - left) * (int64_t)sizeof(float);
+                UNROLL for (int r = 0; r < DW_TILE_ROWS; r++) y[r] -= back;
+                if (PIECE) {
+                    UNROLL for (int r = 0; r < ROWS; r++) x[r] -= back;
+                } else {
+                    offset -= back;
+                }
+                w = c->last;
+            }
+            OPAQUE(left); /* or the compiler makes another copy of all this for it */
             V(vec) acc[DW_TILE_ROWS][DW_TILE_COLUMNS];
             const V(vec) bias = V(load)(w);
             UNROLL for (int t = 0; t < COLUMNS; t++) acc[0][t] = acc[1][t] = bias;

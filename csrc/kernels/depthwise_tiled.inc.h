@@ -38,12 +38,18 @@ NOINLINE void dw_stream(const dw_tile *c, float *y, int columns) {
 INLINE void dw_tile_run(const dw_tile *run, const int KERNEL, const int STRIDE, const int ROWS,
                         const int COLUMNS, const int EDGE) {
     const dw_tile tile = *run, *c = &tile; /* which no store can alias */
+    const int64_t end = c->last ? c->channels : c->channels - c->channels % V(lanes);
     for (int64_t i = 0; i < c->tiles; i++) {
         const int64_t x = i * COLUMNS * STRIDE * c->x_pixel;
         float *y = c->y + (c->stream ? 0 : i * COLUMNS * c->y_pixel);
         const float *w = c->weights;
         int64_t channel = 0;
-        for (; channel + V(lanes) <= c->channels; channel += V(lanes), w += c->stage->block) {
+        for (; channel < end; channel += V(lanes), w += c->stage->block) {
+            if (!LIKELY(channel + V(lanes) <= c->channels)) {
+                channel = c->channels - V(lanes);
+                w = c->last;
+            }
+            OPAQUE(channel);
 #ifdef DW_FAR
             if (!LIKELY(!c->ask_rows)) dw_ask(c, x + channel * COLUMNS * STRIDE, COLUMNS * STRIDE * V(lanes));
 #endif
@@ -147,12 +153,14 @@ INLINE void dw_make_run(const dwc_dw_call *c, const dw_shape *shape, const dw_st
                           .stream_pixel = c->y_pixel,
                           .stage = c->stage,
                           .weights = c->stage->weights + c->channel_begin / V(lanes) * c->stage->block,
+                          .last = dw_last(c, V(lanes)),
                           .channels = channels};
     run->tile.first[(left + 1) % S] += c->x_pixel * (S - 1);
 }
 
 static void dw_cut_row(const dwc_dw_call *c, const dw_shape *shape, int streamed, dw_cut *cut) {
-    const int straight = shape->straight && !streamed && (c->channel_end - c->channel_begin) % V(lanes) == 0;
+    const int whole = (c->channel_end - c->channel_begin) % V(lanes) == 0 || dw_last(c, V(lanes));
+    const int straight = shape->straight && !streamed && whole;
     const int64_t wider = straight && c->prefetch_rows == 0 ? dw_wider_outputs(c->out_w, shape->columns) : 0;
     cut->count = 0;
     for (int64_t done = 0; done < c->out_w;) {
@@ -224,19 +232,11 @@ INLINE void dw_tile_row(const dwc_dw_call *c, const dw_shape *shape, dw_cut *cut
     }
 }
 
-/* Tiles in straight lines are of whole vectors. What is left of the channels goes through a row of tiles after these, which
- * takes as long as some 500 multiply-adds of every pixel: rather than that, all channels go without. */
 NOINLINE void dw_tiled_into(const dwc_dw_call *c, const dw_shape *shape, float *buffer) {
-    const int64_t channels = c->channel_end - c->channel_begin, rest = channels % V(lanes);
-    const int parts = shape->straight && rest && channels * shape->kernel * shape->kernel >= 512 ? 2 : 1;
-    dwc_dw_call part[2] = {*c, *c};
-    if (parts == 2) part[0].channel_end = part[1].channel_begin = c->channel_end - rest;
-    dw_cut cut[2];
-    for (int i = 0; i < parts; i++) dw_cut_row(&part[i], shape, buffer != NULL, &cut[i]);
-    for (int64_t oy = c->row_begin; oy < c->row_end; oy += shape->rows) {
-        const int count = (int)dw_clamp(c->row_end - oy, 0, shape->rows);
-        for (int i = 0; i < parts; i++) dw_tile_row(&part[i], shape, &cut[i], oy, count, buffer);
-    }
+    dw_cut cut;
+    dw_cut_row(c, shape, buffer != NULL, &cut);
+    for (int64_t oy = c->row_begin; oy < c->row_end; oy += shape->rows)
+        dw_tile_row(c, shape, &cut, oy, (int)dw_clamp(c->row_end - oy, 0, shape->rows), buffer);
 }
 
 #ifdef DW_STAGED

@@ -36,6 +36,7 @@ typedef struct dw_tile {
     int64_t stream_row, stream_pixel;
     const dwc_depthwise_stage *stage;
     const float *weights;
+    const float *last; /* weights of the last vector, if it overlaps the one before */
     int64_t channels;
 } dw_tile;
 
@@ -98,6 +99,12 @@ typedef struct dw_strips {
     int segment; /* taps of a segment of the wide kernel, where the narrow one has 3 */
     dw_strip_function run_wide, run_narrow;
 } dw_strips;
+
+/* Weights of the last vector of a call's channels, if it overlaps the one before; NULL: all are whole, or it has a mask. */
+INLINE const float *dw_last(const dwc_dw_call *c, int lanes) {
+    const int64_t channels = c->channel_end - c->channel_begin;
+    return channels > lanes && channels % lanes ? c->stage->last : NULL;
+}
 
 /* The input row `iy` of a call, NULL where it is padding. */
 INLINE const float *dw_row(const dwc_dw_call *c, int64_t iy) {

@@ -80,7 +80,7 @@ static const dw_shape *dw_spread_shape(const dwc_dw_call *c) {
     const int dense = w->stride_h == 1 && w->stride_w == 1 && w->dilation_h == 1 && w->dilation_w == 1;
     if (!small || !dense || c->stage->multiplier % lanes_y == 0) return NULL;
     const dw_shape *shape = shapes[kernel / 2 - 1];
-    return dw_spread_floats(c, shape) ? shape : NULL;
+    return dw_spread_channels(c, shape) ? shape : NULL;
 }
 
 static void dw_any_f32(const dwc_dw_call *c) {
@@ -158,8 +158,8 @@ static const dwc_kernel kernels[] = {
 };
 
 const dwc_kernel_table dwc_table_avx2 = {
-    DWCONV_ISA_AVX2, lanes_y,    MM_UNIT,      24,    sizeof kernels / sizeof *kernels,
-    kernels,         sum_pixels, scale_pixels, dw_how};
+    DWCONV_ISA_AVX2, lanes_y, MM_UNIT,    24,           sizeof kernels / sizeof *kernels,
+    kernels,         1,       sum_pixels, scale_pixels, dw_how};
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -104,8 +104,8 @@ static const dwc_kernel kernels[] = {
 };
 
 const dwc_kernel_table dwc_table_avx512 = {
-    DWCONV_ISA_AVX512, lanes_z,    MM_UNIT,      64,  sizeof kernels / sizeof *kernels,
-    kernels,           sum_pixels, scale_pixels, NULL};
+    DWCONV_ISA_AVX512, lanes_z, MM_UNIT,    64,           sizeof kernels / sizeof *kernels,
+    kernels,           0,       sum_pixels, scale_pixels, NULL};
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -61,5 +61,5 @@ static const dwc_kernel kernels[] = {
 };
 
 const dwc_kernel_table dwc_table_baseline = {
-    DWCONV_ISA_BASELINE, lanes_x,      MM_UNIT, 8, sizeof kernels / sizeof *kernels, kernels,
+    DWCONV_ISA_BASELINE, lanes_x,      MM_UNIT, 8, sizeof kernels / sizeof *kernels, kernels, 1,
     sum_pixels,          scale_pixels, dw_how};

@@ -79,6 +79,6 @@ static const dwc_kernel kernels[] = {
 };
 
 const dwc_kernel_table dwc_table_neon = {
-    DWCONV_ISA_NEON, lanes_q,    MM_UNIT,      16,  sizeof kernels / sizeof *kernels,
-    kernels,         sum_pixels, scale_pixels, NULL};
+    DWCONV_ISA_NEON, lanes_q, MM_UNIT,    16,           sizeof kernels / sizeof *kernels,
+    kernels,         0,       sum_pixels, scale_pixels, NULL};
 #endif

@@ -69,7 +69,7 @@ ALLOWED = [
     Allowed("gcc", "avx512", "activate_?", 1, GELU),
     Allowed("gcc", "avx2", "dw_whole_*_3_1_4", 5, STRAIGHT),
     Allowed("gcc", "avx2", "dw_straight_*_3_1_5", 2, STRAIGHT),
-    Allowed("gcc", "avx2", "dw_straight_*3_2_[45]", 11, STRAIGHT),
+    Allowed("gcc", "avx2", "dw_straight_*3_2_[45]", 14, STRAIGHT),
     Allowed("gcc", "avx2", "dw_straight_*[57]_1_5", 17, STRAIGHT),
     Allowed("gcc", "avx2", "dw_*_[35]_2", 16, TALL),
     Allowed("gcc", "avx2", "dw_flat_edge_3", 4, FLAT),

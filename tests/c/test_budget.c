@@ -17,7 +17,9 @@ static int64_t depthwise_bytes(const dwconv_depthwise_desc *d, dwconv_isa isa) {
     const int64_t multiplier = d->multiplier ? d->multiplier : 1;
     int64_t channels = d->channels * multiplier;
     if (channels <= 2 && d->window.stride_w <= 1) channels *= lanes;
-    return round_up(4 * (taps + 1 + (multiplier > 1)) * round_up(channels, lanes), DWCONV_ALIGNMENT);
+    const int overlaps = isa == DWCONV_ISA_AVX2 || isa == DWCONV_ISA_BASELINE;
+    const int64_t last = overlaps && channels > lanes && channels % lanes ? lanes : 0;
+    return round_up(4 * (taps + 1 + (multiplier > 1)) * (round_up(channels, lanes) + last), DWCONV_ALIGNMENT);
 }
 
 static int64_t dense_bytes(int64_t taps, int64_t groups, int64_t inputs, int64_t outputs, dwconv_isa isa) {
