@@ -17,7 +17,10 @@ typedef struct mm_part {
     int64_t tiles, w_row, w_run, w_tap_y, w_tap_x; /* steps of w: from k to k, a run of k, from tap to tap */
     int64_t w_panel;                               /* from a panel to the next, in tiles of two */
     int columns;
-    int stored;  /* of these, or some more, which the next pixel overwrites */
+    /* Where pixels follow each other, a vector at the end of one may run into `spills` that are stored after it: partial
+     * stores take three branches, with which 80x80 20 -> 4 takes 1.6 times as long on Zen 3. Not in the last tile. */
+    int64_t spills;
+    int stored;  /* columns, or some more that run over */
     int fetches; /* tiles ask for what is far */
     float low, high;
     int64_t prefetch; /* see dwc_mm_call; other panels than the first find their inputs */
@@ -190,38 +193,59 @@ NOINLINE void mm_finish(const mm_part *p, int64_t pixels) {
  * what an activation sets up (Zen 3, AVX2, 56x56 24 -> 144 with SiLU: 424 us, tile by tile 462). */
 enum { MM_FINISH = 1024 };
 
-/* As many tiles as fit of the highest, then of the next, and so on. A thin rest is shared with a tile more. */
-INLINE void mm_run_panel(mm_part part, const mm_width *width) {
-    const dwc_mm_call *c = part.call;
-    int64_t left = c->pixels;
-    /* Where pixels follow each other, whole vectors may run into as many pixels as `spills`, which are stored after them: a
-     * partial one takes three branches, with which 80x80 20 -> 4 takes 1.6 times as long on Zen 3. Not in the last tile. */
-    const int whole = (part.columns + MM_UNIT - 1) / MM_UNIT * MM_UNIT;
-    const int64_t spills = c->y_pixel == part.columns && c->columns == part.columns
-                               ? (whole - 1) / part.columns
-                               : 0;
+/* Tiles of one height, from where a part is to where it ends then: how many pixels, of the `left` ones of the call. */
+INLINE int64_t mm_run_tiles(mm_part *part, const mm_height *height, int64_t tiles, int64_t left) {
+    const dwc_mm_call *c = part->call;
+    const int64_t rows = height->rows, pixels = tiles * rows;
     const int finish = c->activation.kind != DWCONV_CLIP || c->residual;
-    for (const mm_height *height = width->heights; left > 0; height++) {
-        const int64_t rows = height->rows, rest = left % rows;
-        part.tiles = left / rows;
-        if (rest > 0 && rest < width->thin && rows > width->thin) part.tiles--;
-        for (int64_t tiles = part.tiles; tiles > 0; tiles -= part.tiles) {
-            const int64_t most = finish ? MM_FINISH / (rows * part.columns) + 1 : tiles;
-            part.tiles = tiles < most ? tiles : most;
-            part.stored = part.columns;
-            const int64_t spilling = spills ? (left - spills) / rows : 0;
-            if (spilling > 0) {
-                part.stored = whole;
-                if (part.tiles > spilling) part.tiles = spilling;
-            }
-            height->run(&part);
-            const int64_t done = part.tiles * rows;
-            if (finish) mm_finish(&part, done);
-            left -= done;
-            part.a += done * c->a_pixel;
-            part.y += done * c->y_pixel;
-            if (part.residual) part.residual += done * c->residual_pixel;
+    for (; tiles > 0; tiles -= part->tiles) {
+        const int64_t most = finish ? MM_FINISH / (rows * part->columns) + 1 : tiles;
+        const int64_t spilling = part->spills ? (left - part->spills) / rows : 0;
+        part->tiles = tiles < most ? tiles : most;
+        part->stored = part->columns;
+        if (spilling > 0) {
+            part->stored = (part->columns + MM_UNIT - 1) / MM_UNIT * MM_UNIT;
+            if (part->tiles > spilling) part->tiles = spilling;
         }
+        height->run(part);
+        const int64_t done = part->tiles * rows;
+        if (finish) mm_finish(part, done);
+        left -= done;
+        part->a += done * c->a_pixel;
+        part->y += done * c->y_pixel;
+        if (part->residual) part->residual += done * c->residual_pixel;
+    }
+    return pixels;
+}
+
+/* What a tile of so many rows takes, in rows: thin ones wait for their own multiply-adds. */
+INLINE int64_t mm_cost(int64_t rows, int64_t thin) { return rows < thin ? thin - 1 : rows; }
+
+/* As many tiles as fit of the highest, then of the next, and so on. A thin rest is shared with a tile more, or computed
+ * together with pixels that are done already: 11 pixels of 8 columns go by 8 and 4 rows, not by 8, 2 and 1. */
+INLINE void mm_run_panel(mm_part *part, const mm_width *width) {
+    const dwc_mm_call *c = part->call;
+    const int64_t thin = width->thin;
+    const mm_height *height = width->heights;
+    for (int64_t left = c->pixels; left > 0;) {
+        const int64_t rows = height->rows, lower = rows > 1 ? height[1].rows : 0;
+        int64_t tiles = 1, shared = 0;
+        if (left >= rows) {
+            const int64_t rest = left % rows;
+            shared = rest > 0 && rest < thin && rows > thin && rows + rest <= 2 * lower;
+            tiles = left / rows - shared;
+        } else if (left > lower && c->pixels >= rows &&
+                   mm_cost(rows, thin) < mm_cost(lower, thin) + mm_cost(left - lower, thin)) {
+            part->a -= (rows - left) * c->a_pixel;
+            part->y -= (rows - left) * c->y_pixel;
+            if (part->residual) part->residual -= (rows - left) * c->residual_pixel;
+            left = rows;
+        } else {
+            height++;
+            continue;
+        }
+        left -= mm_run_tiles(part, height, tiles, left);
+        height += shared;
     }
 }
 
@@ -231,13 +255,19 @@ INLINE void mm_run_panel(mm_part part, const mm_width *width) {
 INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths, const mm_width *pair, int pair_columns) {
     const int clip = c->activation.kind == DWCONV_CLIP;
     const int few = pair && c->panel == pair_columns && c->pixels <= pair->heights[0].rows;
-    for (int64_t n = 0, columns; n < c->columns; n += columns) {
+    /* Where pixels follow each other, a whole vector may run into the next ones. The last panel goes first then. */
+    const int spills = c->y_pixel == c->columns && c->columns % MM_UNIT;
+    int64_t n = 0;
+    if (spills && c->columns > c->panel) n = (c->first + c->columns - 1) / c->panel * c->panel - c->first;
+    for (int64_t done = 0, columns; done < c->columns; done += columns) {
         const int64_t skip = (c->first + n) % c->panel, begin = c->first + n - skip;
         const int64_t floats = c->padded - begin < c->panel ? c->padded - begin : c->panel;
         columns = c->columns - n < floats - skip ? c->columns - n : floats - skip;
         const int two = few && skip == 0 && c->columns - n >= 2 * c->panel && c->padded - begin >= 2 * c->panel;
         if (two) columns = 2 * c->panel;
-        mm_run_panel((mm_part){.call = c,
+        const int64_t units = (columns + MM_UNIT - 1) / MM_UNIT;
+        const int ends = n + columns == c->columns;
+        mm_part part = {.call = c,
                                .a = c->a,
                                .w = c->weights + begin * c->depth + c->w_first * floats + skip,
                                .bias = c->bias + c->first + n,
@@ -249,11 +279,13 @@ INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths, const mm
                                .w_tap_x = c->w_tap_x * floats,
                                .w_panel = c->panel * c->depth,
                                .columns = (int)columns,
-                               .fetches = c->far_y || (c->prefetch && n == 0),
+                               .spills = spills && ends ? dw_divide_up(units * MM_UNIT - columns, c->y_pixel) : 0,
+                               .fetches = c->far_y || (c->prefetch && done == 0),
                                .low = clip ? c->activation.a : -INFINITY,
                                .high = clip ? c->activation.b : INFINITY,
-                               .prefetch = n == 0 ? c->prefetch : 0,
-                               .far_y = c->far_y},
-                     two ? pair : widths[(columns + MM_UNIT - 1) / MM_UNIT]);
+                               .prefetch = done == 0 ? c->prefetch : 0,
+                               .far_y = c->far_y};
+        mm_run_panel(&part, two ? pair : widths[units]);
+        n = ends ? 0 : n + columns;
     }
 }
