@@ -21,6 +21,9 @@ IMAGES = [  # shape, kernel, stride, padding, dilation
     ((1, 14, 14, 512), 5, 2, SAME, 1),
     ((1, 9, 15, 384), 7, 1, SAME, 1),
     ((1, 2, 3, 1024), 3, 1, SAME, 1),
+    ((1, 7, 33, 256), 5, 1, SAME, 1),
+    ((1, 4, 40, 512), 5, 2, SAME, 1),
+    ((1, 5, 30, 256), 7, 1, ((3, 3), (20, 25)), 1),
 ]
 
 
@@ -42,7 +45,7 @@ def test_copied_rows_change_no_bit(
 
     with using(backend):
         whole = convolved(x, 0, shape[3])
-        for begin, end in ((0, 24), (8, 72), (5, 45)):
+        for begin, end in ((0, 24), (8, 72), (5, 45), (0, shape[3] - 3)):
             part = x[..., begin:end]  # as far apart, but not all channels
             dense = convolved(part.copy(), begin, end)
             np.testing.assert_array_equal(convolved(part, begin, end), dense)

@@ -11,11 +11,11 @@ static int dw_conflicts(const dwc_dw_call *c, const dw_shape *shape, int times) 
     return lines > times * dw_room(c->x_pixel);
 }
 
-/* An input row to where its pixels are `apart` floats from each other, the inputs of `count` channels from `channel` on, as
+/* `in_w` pixels of an input row to where they are `apart` floats from each other, the inputs of `count` channels from `channel` on, as
  * many times as the multiplier says. */
-INLINE void dw_copy_row(const dwc_dw_call *c, const float *x, int64_t channel, int64_t count, float *to,
-                        int64_t apart) {
-    const int64_t multiplier = c->stage->multiplier, x_pixel = c->x_pixel, in_w = c->in_w;
+INLINE void dw_copy_row(const dwc_dw_call *c, const float *x, int64_t in_w, int64_t channel, int64_t count,
+                        float *to, int64_t apart) {
+    const int64_t multiplier = c->stage->multiplier, x_pixel = c->x_pixel;
     if (multiplier == 1) {
         x += channel;
         for (int64_t ix = 0; ix < in_w; ix++, x += x_pixel, to += apart) {
@@ -52,60 +52,95 @@ static int dw_fills_vectors(const dwc_dw_call *c, int64_t part) {
     return channels % V(lanes) == 0 || (dw_last(c, V(lanes)) && (rest == 0 || rest > V(lanes)));
 }
 
-/* Rows of tiles on copies of input rows, as many channels at a time as `staged` holds of the rows of a tile, whose pixels
- * are an odd number of lines apart. Rows are copied once: 7x7x1024 takes 20 us instead of 46 (1040 channels 17), 14x14x512
- * 39 instead of 56 (528: 33), with 5x5 77 instead of 136 (Zen 3, with the tiles of then). */
-NOINLINE void dw_staged(const dwc_dw_call *c, const dw_shape *shape, int64_t channels, float *staged) {
-    const int64_t pixel = channels < DW_LINE ? channels : (channels / DW_LINE | 1) * DW_LINE;
+/* What is copied at a time: so many channels of the columns that so many outputs see. Channels 0: rows are not copied. */
+typedef struct dw_share {
+    int64_t channels, columns;
+} dw_share;
+
+/* Output columns [begin, end) of the channels of `part`: rows of tiles on copies of the input rows, each copied once. */
+INLINE void dw_staged_columns(const dwc_dw_call *c, dwc_dw_call *part, const dw_shape *shape, int64_t channel,
+                              int64_t begin, int64_t end, float *staged) {
     const int K = shape->kernel, S = shape->stride;
+    const int64_t ix = begin * S - c->pad_left, left = ix < 0 ? 0 : ix;
+    const int64_t right = dw_clamp((end - 1) * S - c->pad_left + K, left, c->in_w);
+    part->in_w = right - left;
+    part->out_w = end - begin;
+    part->pad_left = left - ix;
+    part->x_row = part->in_w * part->x_pixel;
+    dw_cut cut;
+    dw_cut_row(part, shape, 0, &cut);
+    int64_t next = 0; /* input row to be copied */
+    for (int64_t oy = c->row_begin; oy < c->row_end; oy = part->row_end) {
+        const int64_t first = dw_clamp(oy * S - c->pad_top, 0, c->in_h);
+        part->row_begin = oy;
+        part->row_end = dw_clamp(oy + shape->rows, oy, c->row_end);
+        part->y = c->y + channel + (oy - c->row_begin) * c->y_row + begin * c->y_pixel;
+        part->ring_first = first / part->ring_rows * part->ring_rows;
+        if (next < first) next = first;
+        for (; next < (part->row_end - 1) * S - c->pad_top + K && next < c->in_h; next++)
+            dw_copy_row(c, dw_row(c, next) + left * c->x_pixel, part->in_w, channel, part->channel_end,
+                        staged + next % part->ring_rows * part->x_row, part->x_pixel);
+        dw_tile_row(part, shape, &cut, oy, (int)(part->row_end - oy), NULL);
+    }
+}
+
+/* Copies have pixels an odd number of lines apart: 7x7x1024 takes 20 us instead of 46 (1040 channels 17), 14x14x512 39
+ * instead of 56 (528: 33), with 5x5 77 instead of 136 (Zen 3, with the tiles of then). */
+NOINLINE void dw_staged(const dwc_dw_call *c, const dw_shape *shape, dw_share share, float *staged) {
+    const int64_t channels = share.channels;
     dwc_depthwise_stage stage = *c->stage;
     stage.multiplier = 1;
     dwc_dw_call part = *c;
     part.stage = &stage;
     part.x = staged;
-    part.x_pixel = pixel;
-    part.x_row = c->in_w * pixel;
-    part.ring_rows = (shape->rows - 1) * S + K;
+    part.x_pixel = channels < DW_LINE ? channels : (channels / DW_LINE | 1) * DW_LINE;
+    part.ring_rows = (shape->rows - 1) * shape->stride + shape->kernel;
     part.channel_begin = 0;
     part.prefetch_rows = 0;
     for (int64_t channel = c->channel_begin; channel < c->channel_end; channel += channels) {
         const int64_t left = c->channel_end - channel;
         part.channel_end = left < channels ? left : channels;
         stage.weights = c->stage->weights + channel / V(lanes) * stage.block;
-        dw_cut cut;
-        dw_cut_row(&part, shape, 0, &cut);
-        int64_t next = 0; /* input row to be copied */
-        for (int64_t oy = c->row_begin; oy < c->row_end; oy = part.row_end) {
-            const int64_t first = dw_clamp(oy * S - c->pad_top, 0, c->in_h);
-            part.row_begin = oy;
-            part.row_end = dw_clamp(oy + shape->rows, oy, c->row_end);
-            part.y = c->y + channel + (oy - c->row_begin) * c->y_row;
-            part.ring_first = first / part.ring_rows * part.ring_rows;
-            if (next < first) next = first;
-            for (; next < (part.row_end - 1) * S - c->pad_top + K && next < c->in_h; next++)
-                dw_copy_row(c, dw_row(c, next), channel, part.channel_end,
-                            staged + next % part.ring_rows * part.x_row, pixel);
-            dw_tile_row(&part, shape, &cut, oy, (int)(part.row_end - oy), NULL);
-        }
+        for (int64_t begin = 0; begin < c->out_w; begin += share.columns)
+            dw_staged_columns(c, &part, shape, channel, begin, dw_clamp(begin + share.columns, 0, c->out_w),
+                              staged);
     }
 }
 
-/* Channels to copy at a time, 0 if rows are not to be copied: equal shares in whole lines. Less than three lines of a pixel
- * are too short pieces of memory: 56x56x512 would take twice as long. With stride 2 an input is read less often, so that
- * three are worth it only where the sets are crowded: 28x28x512 takes 67 us instead of 79, 28x28x256 would take 33 instead
- * of 29. */
-static int64_t dw_staged_channels(const dwc_dw_call *c, const dw_shape *shape) {
+/* Images up to 4 MB are copied in bands of columns. Of larger ones, short pieces come from far again and again: 80x80x256 5x5
+ * would take 1.1 to 1.2 times as long. */
+enum { DW_BANDED = 1024 * 1024, DW_BAND_COLUMNS = 8 };
+
+/* Equal shares of channels in whole lines, of all columns or, for windows larger than 3x3, of bands. Less than three lines of
+ * a pixel are too short pieces of memory: 56x56x512 would take twice as long. With stride 2 an input is read less often, so
+ * that three are worth it only where the sets are crowded: 28x28x512 takes 67 us instead of 79, 28x28x256 would take 33
+ * instead of 29. Bands: 32x32x512 5x5 takes 354 us instead of 700, 28x28x256 7x7 240 instead of 361; with 3x3 some would
+ * take 1.4 times as long. */
+static dw_share dw_staged_share(const dwc_dw_call *c, const dw_shape *shape) {
+    const dw_share none = {0, 0};
     const int64_t channels = c->channel_end - c->channel_begin, lines = dw_divide_up(channels, DW_LINE);
-    const int64_t pixels = ((shape->rows - 1) * shape->stride + shape->kernel) * c->in_w;
-    const int64_t fit = pixels > 0 ? (DW_STAGED / DW_LINE / pixels - 1) | 1 : 0;
-    if (fit < 3 || !dw_conflicts(c, shape, fit < 5 && shape->stride > 1 ? 2 : 1)) return 0;
-    const int64_t part = dw_divide_up(lines, dw_divide_up(lines, fit)) * DW_LINE;
-    return dw_fills_vectors(c, part) ? part : 0;
+    const int64_t K = shape->kernel, S = shape->stride, rows = (shape->rows - 1) * S + K;
+    const int64_t tiles = dw_divide_up(c->out_w, shape->columns);
+    if (!dw_conflicts(c, shape, 1)) return none;
+    for (int64_t bands = 1;; bands++) {
+        const int64_t columns = bands == 1 ? c->out_w : dw_divide_up(tiles, bands) * shape->columns;
+        if (bands > 1 && (K == 3 || columns < DW_BAND_COLUMNS || c->in_h * c->in_w * c->x_pixel > DW_BANDED))
+            return none;
+        const int64_t pixels = rows * (bands == 1 ? c->in_w : (columns - 1) * S + K);
+        const int64_t fit = pixels > 0 ? (DW_STAGED / DW_LINE / pixels - 1) | 1 : 0;
+        if (fit < 3 || (fit < 5 && S > 1 && !dw_conflicts(c, shape, 2))) continue;
+        const int64_t part = dw_divide_up(lines, dw_divide_up(lines, fit)) * DW_LINE;
+        return dw_fills_vectors(c, part) ? (dw_share){part, columns} : none;
+    }
 }
 
-NOINLINE void dw_copied(const dwc_dw_call *c, const dw_shape *shape, int64_t channels) {
+static int dw_is_staged(const dwc_dw_call *c, const dw_shape *shape) {
+    return dw_staged_share(c, shape).channels > 0;
+}
+
+NOINLINE void dw_copied(const dwc_dw_call *c, const dw_shape *shape, dw_share share) {
     _Alignas(64) float staged[DW_STAGED];
-    dw_staged(c, shape, channels, staged);
+    dw_staged(c, shape, share, staged);
 }
 
 /* Channels to spread at a time, 0 if rows are not to be spread: equal shares in whole lines, or half a line. */
@@ -122,5 +157,5 @@ static int64_t dw_spread_channels(const dwc_dw_call *c, const dw_shape *shape) {
  * with 4 and 5x5 66 instead of 89 (Zen 3). */
 NOINLINE void dw_multiplied(const dwc_dw_call *c, const dw_shape *shape) {
     _Alignas(64) float staged[DW_SPREAD];
-    dw_staged(c, shape, dw_spread_channels(c, shape), staged);
+    dw_staged(c, shape, (dw_share){dw_spread_channels(c, shape), c->out_w}, staged);
 }

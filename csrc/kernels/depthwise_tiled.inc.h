@@ -259,9 +259,9 @@ static void dw_tiled(const dwc_dw_call *c, const dw_shape *shape) {
     }
 #endif
 #ifdef DW_STAGED
-    const int64_t channels = dw_staged_channels(c, shape);
-    if (channels) {
-        dw_copied(c, shape, channels);
+    const dw_share share = dw_staged_share(c, shape);
+    if (share.channels) {
+        dw_copied(c, shape, share);
         return;
     }
 #endif

@@ -59,7 +59,7 @@ DW_TILES(thin, 3, 2, 2, 1)
 
 static void dw_3_2(const dwc_dw_call *c) {
     const dw_shape *shape = &dw_shape_3_2;
-    dw_tiled(c, dw_conflicts(c, shape, 1) && !dw_staged_channels(c, shape) ? &dw_shape_thin : shape);
+    dw_tiled(c, dw_conflicts(c, shape, 1) && !dw_is_staged(c, shape) ? &dw_shape_thin : shape);
 }
 
 DW_EDGE(5, 1)
@@ -107,9 +107,9 @@ static const char *dw_how(const dwc_dw_call *c) {
         return dw_general_how(c);
     for (size_t i = 0; i < sizeof tiled / sizeof *tiled; i++) {
         if (kernel != tiled[i].kernel) continue;
-        if (!c->stream && dw_staged_channels(c, tiled[i].shape))
+        if (!c->stream && dw_is_staged(c, tiled[i].shape))
             return "on copied rows: lines of these pixels share too few sets of the first-level cache";
-        if (kernel == dw_3_2 && dw_conflicts(c, &dw_shape_3_2, 1) && !dw_staged_channels(c, &dw_shape_3_2))
+        if (kernel == dw_3_2 && dw_conflicts(c, &dw_shape_3_2, 1) && !dw_is_staged(c, &dw_shape_3_2))
             return "tile 2x1: lines of these pixels share too few sets of the first-level cache";
         if (c->prefetch_rows)
             return "the next row of tiles is asked for meanwhile: input and output exceed the caches";

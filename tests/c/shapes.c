@@ -58,17 +58,21 @@ static const shape geometries[] = {
     {GEOMETRY(1, 9, 37, 4, 1, 2), WINDOW(4, 2, 1, 1, 2, 3) VALID},
     {GEOMETRY(1, 7, 65, 2, 1, 2), WINDOW(7, 7, 1, 1, 1, 1) PADS(2, 5, 6, 1)},
     /* rows of tiles of two widths, with and without an edge, and channels that are left over */
-    {GEOMETRY(1, 9, 14, 24, 1, 5), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 9, 14, 24, 1, 30), WINDOW(3, 3, 1, 1, 1, 1) SAME},
     {GEOMETRY(2, 8, 9, 60, 1, 3), WINDOW(3, 3, 1, 1, 1, 1) PADS(1, 0, 0, 2)},
-    {GEOMETRY(1, 7, 18, 16, 1, 2), WINDOW(3, 3, 2, 2, 1, 1) SAME},
+    {GEOMETRY(1, 7, 22, 16, 1, 8), WINDOW(3, 3, 2, 2, 1, 1) SAME},
     {GEOMETRY(1, 6, 13, 24, 1, 3), WINDOW(5, 5, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 5, 9, 40, 1, 2), WINDOW(5, 5, 1, 1, 1, 1) PADS(2, 2, 1, 2)},
     {GEOMETRY(1, 9, 14, 11, 1, 2), WINDOW(7, 7, 1, 1, 1, 1) SAME},
     /* rows that are spread for a multiplier: whole lines of a pixel, half ones, and too long for that */
     {GEOMETRY(2, 5, 9, 12, 2, 4), WINDOW(3, 3, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 8, 6, 16, 3, 2), WINDOW(5, 5, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 5, 12, 10, 2, 3), WINDOW(3, 3, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 3, 400, 8, 2, 2), WINDOW(3, 3, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 2, 790, 4, 2, 1), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    /* rows that are copied in bands of columns, some of which see padding alone */
+    {GEOMETRY(1, 3, 34, 256, 1, 1), WINDOW(5, 5, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 2, 30, 256, 1, 1), WINDOW(7, 7, 1, 1, 1, 1) PADS(3, 3, 20, 25)},
     /* dilations so wide that strips are of neighbours, with padding wider than the image too */
     {GEOMETRY(1, 12, 29, 20, 1, 3), WINDOW(3, 3, 1, 1, 5, 9) SAME},
     {GEOMETRY(1, 9, 37, 9, 1, 2), WINDOW(3, 3, 2, 3, 5, 4) SAME},
