@@ -1,4 +1,4 @@
-"""python -m bench run | report | compare | limits | calibrate | scaling | list: see docs/benchmarking.md."""
+"""python -m bench run, report, compare, limits, calibrate, scaling, cliffs, list: docs/benchmarking.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from bench import calibrate, compiling, limits, machine, measure, networks, scaling
+from bench import calibrate, cliffs, compiling, limits, machine, measure, networks, scaling
 from bench.display import Display, summary
 from bench.peers import PEERS, WITH_VARIANTS
 from bench.schema import Results, Row
@@ -197,6 +197,18 @@ def _scaling(options: argparse.Namespace) -> int:
     return 0
 
 
+def _cliffs(options: argparse.Namespace) -> int:
+    if len(machine.usable_cpus()) < options.threads:
+        print(f"{options.threads} threads need as many cores", file=sys.stderr)
+        return 2
+    pairs = cliffs.draw(options.seed, options.count)
+    found = list(cliffs.measure(track(pairs, "measuring"), options.threads, options.seconds))
+    for cliff in sorted(found, key=lambda cliff: -cliff.loss):
+        print(cliffs.line(cliff))
+    print(f"{len(found)} of {len(pairs)} pairs take over {cliffs.LOSS:.0%} longer than they should")
+    return 0
+
+
 def _list(options: argparse.Namespace) -> int:
     for name in networks.NETWORKS:
         found = networks.expand(name)
@@ -263,6 +275,11 @@ def _parser() -> argparse.ArgumentParser:
     gain.add_argument("--threads", type=int, default=2)
     gain.add_argument("--seconds", type=float, default=0.3, help="per workload and visit")
     gain.add_argument("--visits", type=int, default=3)
+    steep = add("cliffs", _cliffs, "random shapes that take longer than larger ones, or than their layers")
+    steep.add_argument("--seed", type=int, default=0)
+    steep.add_argument("--count", type=int, default=1000)
+    steep.add_argument("--threads", type=int, default=1)
+    steep.add_argument("--seconds", type=float, default=0.5, help="for a pair that looks like a cliff")
     add("list", _list, "networks and peers")
     return parser
 

@@ -66,7 +66,7 @@ def _visit(workload: Workload, prepare: Callable[..., Runner], threads: int, sec
     for count in (1, threads):
         placement.restart()
         runners.append(prepare(problem=problem, threads=count))
-    serial, shared = (partial(_sample, runner.run) for runner in runners)
+    serial, shared = (partial(sample, runner.run) for runner in runners)
     loops = max(1, round(_SAMPLE_SECONDS / serial(1)))
     gain = None
     if serial(loops) * 1e6 >= LEAST_US:
@@ -93,7 +93,7 @@ def _rounds(seconds: float) -> Iterator[None]:
         yield
 
 
-def _sample(run: Callable[[int], None], loops: int) -> float:
+def sample(run: Callable[[int], None], loops: int) -> float:
     """Seconds per call, after one that wakes the threads and fills the caches."""
     run(1)
     start = time.perf_counter()
