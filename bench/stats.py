@@ -42,12 +42,13 @@ def summarize(visits: Sequence[Sequence[float]]) -> Timing:
 def slope(call: Timing, chain: Timing, length: int) -> tuple[float, float] | None:
     """Time per layer in a chain of `length`, without what a call costs once, and its noise as a share of it.
 
-    A difference of two times is less certain than either. None where the chain took no longer than one layer.
+    A difference of two times is less certain than either. None where the chain took no longer than one layer,
+    or so little that the difference is less than what is uncertain of it.
     """
     difference = chain.minimum - call.minimum
-    if difference <= 0:
-        return None
     uncertain = chain.noise * chain.minimum + call.noise * call.minimum
+    if difference <= 0 or difference < uncertain:
+        return None
     return difference / (length - 1), uncertain / difference
 
 
