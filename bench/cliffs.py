@@ -7,6 +7,7 @@ turn, in one process; what looks like a cliff is measured again when all others 
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -146,11 +147,11 @@ def measure(pairs: Iterable[Pair], threads: int, seconds: float) -> Iterator[Cli
             yield cliff
 
 
-def _visit(library: object, threads: int, pair: Pair, seconds: float) -> Cliff:
+def _visit(library: ctypes.CDLL, threads: int, pair: Pair, seconds: float) -> Cliff:
     runners: list[Runner] = []
     for workload, fuse in zip((pair.workload, pair.other), pair.fused, strict=True):
         placement.restart()
-        runners.append(shim.prepare(library, problems.make(workload), threads, fuse=fuse))  # type: ignore[arg-type]
+        runners.append(shim.prepare(library, problems.make(workload), threads, fuse=fuse))
     loops = [max(1, round(_SAMPLE_SECONDS / sample(runner.run, 1))) for runner in runners]
     least = [float("inf")] * 2
     end = time.perf_counter() + seconds

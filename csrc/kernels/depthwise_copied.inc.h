@@ -11,8 +11,8 @@ static int dw_conflicts(const dwc_dw_call *c, const dw_shape *shape, int times) 
     return lines > times * dw_room(c->x_pixel);
 }
 
-/* `in_w` pixels of an input row to where they are `apart` floats from each other, the inputs of `count` channels from `channel` on, as
- * many times as the multiplier says. */
+/* `in_w` pixels of an input row to where they are `apart` floats from each other, the inputs of `count` channels from
+ * `channel` on, as many times as the multiplier says. */
 INLINE void dw_copy_row(const dwc_dw_call *c, const float *x, int64_t in_w, int64_t channel, int64_t count,
                         float *to, int64_t apart) {
     const int64_t multiplier = c->stage->multiplier, x_pixel = c->x_pixel;
@@ -118,10 +118,10 @@ enum { DW_BANDED = 1024 * 1024, DW_BAND_COLUMNS = 8 };
  * take 1.4 times as long. */
 static dw_share dw_staged_share(const dwc_dw_call *c, const dw_shape *shape) {
     const dw_share none = {0, 0};
+    if (!dw_conflicts(c, shape, 1)) return none;
     const int64_t channels = c->channel_end - c->channel_begin, lines = dw_divide_up(channels, DW_LINE);
     const int64_t K = shape->kernel, S = shape->stride, rows = (shape->rows - 1) * S + K;
     const int64_t tiles = dw_divide_up(c->out_w, shape->columns);
-    if (!dw_conflicts(c, shape, 1)) return none;
     for (int64_t bands = 1;; bands++) {
         const int64_t columns = bands == 1 ? c->out_w : dw_divide_up(tiles, bands) * shape->columns;
         if (bands > 1 && (K == 3 || columns < DW_BAND_COLUMNS || c->in_h * c->in_w * c->x_pixel > DW_BANDED))

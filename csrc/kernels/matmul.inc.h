@@ -268,23 +268,23 @@ INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths, const mm
         const int64_t units = (columns + MM_UNIT - 1) / MM_UNIT;
         const int ends = n + columns == c->columns;
         mm_part part = {.call = c,
-                               .a = c->a,
-                               .w = c->weights + begin * c->depth + c->w_first * floats + skip,
-                               .bias = c->bias + c->first + n,
-                               .residual = c->residual ? c->residual + n : NULL,
-                               .y = c->y + n,
-                               .w_row = floats,
-                               .w_run = c->k * floats,
-                               .w_tap_y = c->w_tap_y * floats,
-                               .w_tap_x = c->w_tap_x * floats,
-                               .w_panel = c->panel * c->depth,
-                               .columns = (int)columns,
-                               .spills = spills && ends ? dw_divide_up(units * MM_UNIT - columns, c->y_pixel) : 0,
-                               .fetches = c->far_y || (c->prefetch && done == 0),
-                               .low = clip ? c->activation.a : -INFINITY,
-                               .high = clip ? c->activation.b : INFINITY,
-                               .prefetch = done == 0 ? c->prefetch : 0,
-                               .far_y = c->far_y};
+                        .a = c->a,
+                        .w = c->weights + begin * c->depth + c->w_first * floats + skip,
+                        .bias = c->bias + c->first + n,
+                        .residual = c->residual ? c->residual + n : NULL,
+                        .y = c->y + n,
+                        .w_row = floats,
+                        .w_run = c->k * floats,
+                        .w_tap_y = c->w_tap_y * floats,
+                        .w_tap_x = c->w_tap_x * floats,
+                        .w_panel = c->panel * c->depth,
+                        .columns = (int)columns,
+                        .spills = spills && ends ? dw_divide_up(units * MM_UNIT - columns, c->y_pixel) : 0,
+                        .fetches = c->far_y || (c->prefetch && done == 0),
+                        .low = clip ? c->activation.a : -INFINITY,
+                        .high = clip ? c->activation.b : INFINITY,
+                        .prefetch = done == 0 ? c->prefetch : 0,
+                        .far_y = c->far_y};
         mm_run_panel(&part, two ? pair : widths[units]);
         n = ends ? 0 : n + columns;
     }
