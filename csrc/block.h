@@ -49,10 +49,9 @@ typedef struct dwc_block {
     float *scratch;
 } dwc_block;
 
-/* How many workers are worth waking for plan, x and y. */
-DWC_HIDDEN int dwc_block_workers(const dwc_block *b, const dwconv_threads *threads);
-/* Decides all of b but its scratch from plan, x and y, for so many workers. */
-DWC_HIDDEN dwconv_status dwc_cut_block(dwc_block *b, int workers);
+/* Decides all of b but its scratch from plan, x and y, and how much scratch it takes to be called with these threads,
+ * however many of them are worth waking. */
+DWC_HIDDEN dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t *scratch_bytes);
 /* The first channel of a slice, which is the end of the one before; a slice may be empty. */
 DWC_HIDDEN int64_t dwc_slice_begin(const dwc_block *b, int64_t slice);
 /* Images at work at the same time in two passes. */

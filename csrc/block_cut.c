@@ -284,11 +284,7 @@ static double worth_sharing(const dwc_block *b, int64_t workers) {
     return spared * count / (count - 1);
 }
 
-int dwc_block_workers(const dwc_block *b, const dwconv_threads *threads) {
-    return threads && threads->count > 1 ? dwc_worker_count(threads, worth_sharing(b, threads->count)) : 1;
-}
-
-dwconv_status dwc_cut_block(dwc_block *b, int workers) {
+static dwconv_status cut_for(dwc_block *b, int workers) {
     const dwc_depthwise_stage *d = &b->plan->depthwise;
     const int64_t in_shape[4] = {b->x.batch, b->x.height, b->x.width, b->x.channels};
     const int64_t out_shape[4] = {b->y.batch, b->y.height, b->y.width, b->y.channels};
@@ -340,39 +336,52 @@ int64_t dwc_block_images(const dwc_block *b) {
     return b->sharing > 1 ? 1 : b->workers;
 }
 
-/* ---- what others want to know ------------------------------------------------------------- */
-
-static dwconv_status scratch_of(const dwconv_plan *plan, const int64_t input[4], const int64_t output[4],
-                                int workers, size_t *bytes) {
-    dwc_block b = {.plan = plan,
-                   .x = {.batch = input[0], .height = input[1], .width = input[2], .channels = input[3]},
-                   .y = {.batch = output[0], .height = output[1], .width = output[2], .channels = output[3]}};
-    const dwconv_status status = dwc_cut_block(&b, workers);
-    if (status != DWCONV_OK) return status;
+/* Bytes of scratch for a block that is cut. */
+static dwconv_status scratch_of(const dwc_block *b, size_t *bytes) {
     int64_t of_workers, of_images;
-    if (!dwc_multiply(b.worker_floats, workers, &of_workers) ||
-        !dwc_multiply(b.image_floats, dwc_block_images(&b), &of_images) ||
+    if (!dwc_multiply(b->worker_floats, b->workers, &of_workers) ||
+        !dwc_multiply(b->image_floats, dwc_block_images(b), &of_images) ||
         of_workers > PTRDIFF_MAX / 8 - of_images)
         return DWCONV_OVERFLOW;
     *bytes = (size_t)(of_workers + of_images) * sizeof(float);
     return DWCONV_OK;
 }
 
+dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t *scratch_bytes) {
+    const int count = threads && threads->count > 1 ? threads->count : 1;
+    size_t otherwise = 0;
+    int workers = 1;
+    if (count > 1) {
+        workers = dwc_worker_count(threads, worth_sharing(b, count));
+        dwc_block other = *b;
+        dwconv_status status = cut_for(&other, workers > 1 ? 1 : count);
+        if (status == DWCONV_OK) status = scratch_of(&other, &otherwise);
+        if (status != DWCONV_OK) return status;
+    }
+    dwconv_status status = cut_for(b, workers);
+    if (status == DWCONV_OK) status = scratch_of(b, scratch_bytes);
+    if (*scratch_bytes < otherwise) *scratch_bytes = otherwise;
+    return status;
+}
+
+/* ---- what others want to know ------------------------------------------------------------- */
+
 dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4], const int64_t output[4],
                                 int threads, size_t *bytes) {
     *bytes = 0;
     if (!plan->has_depthwise || !plan->has_matmul || input[0] == 0) return DWCONV_OK;
-    size_t alone, together = 0;
-    dwconv_status status = scratch_of(plan, input, output, 1, &alone);
-    if (status == DWCONV_OK && threads > 1) status = scratch_of(plan, input, output, threads, &together);
-    if (status == DWCONV_OK) *bytes = alone > together ? alone : together;
-    return status;
+    dwc_block b = {.plan = plan,
+                   .x = {.batch = input[0], .height = input[1], .width = input[2], .channels = input[3]},
+                   .y = {.batch = output[0], .height = output[1], .width = output[2], .channels = output[3]}};
+    const dwconv_threads pool = {.count = threads};
+    return dwc_cut_block(&b, &pool, bytes);
 }
 
 dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                             const dwconv_threads *threads, dwconv_cut *result) {
     dwc_block b = {.plan = plan, .x = *x, .y = *y};
-    const dwconv_status status = dwc_cut_block(&b, dwc_block_workers(&b, threads));
+    size_t scratch_bytes;
+    const dwconv_status status = dwc_cut_block(&b, threads, &scratch_bytes);
     if (status != DWCONV_OK) return status;
     const int two = b.passes == 2;
     *result = (dwconv_cut){.nanoseconds = b.nanoseconds,

@@ -10,8 +10,8 @@ typedef struct walk {
     const dwc_block *b;
     int64_t out_first, out_columns; /* of the output */
     int64_t in_columns, pad_left;   /* what these see of the input, and of the padding before it */
-    dwc_matmul_stage expand;
-    dwc_depthwise_stage depthwise;
+    const dwc_matmul_stage *expand; /* of the plan, or of a slice */
+    const dwc_depthwise_stage *depthwise;
     const float *
         image; /* the input from the first of these columns on; where it is not expanded, also of these channels */
     float *ring;
@@ -31,23 +31,34 @@ static walk begin_columns(const dwc_block *b, const float *image, float *ring, i
                   .out_columns = out_columns,
                   .in_columns = in_end > in_first ? in_end - in_first : 0,
                   .pad_left = in_first - begin,
-                  .expand = b->plan->expand,
-                  .depthwise = b->plan->depthwise,
+                  .expand = &b->plan->expand,
+                  .depthwise = &b->plan->depthwise,
                   .image = image + in_first * b->x.pixel,
                   .ring = ring};
 }
 
-static walk begin_slice(const dwc_block *b, const float *image, float *ring, int64_t slice) {
+typedef struct slice_stages {
+    dwc_matmul_stage expand;
+    dwc_depthwise_stage depthwise;
+} slice_stages;
+
+/* All columns of a slice, whose stages are written to `stages`. */
+static walk begin_slice(const dwc_block *b, const float *image, float *ring, int64_t slice,
+                        slice_stages *stages) {
     const int64_t begin = dwc_slice_begin(b, slice), end = dwc_slice_begin(b, slice + 1);
     walk w = begin_columns(b, image, ring, 0);
     if (b->slices == 1) return w;
-    w.depthwise.channels = w.depthwise.in_channels = end - begin;
-    w.depthwise.weights += begin / b->plan->table->lanes * w.depthwise.block;
+    stages->depthwise = b->plan->depthwise;
+    stages->depthwise.channels = stages->depthwise.in_channels = end - begin;
+    stages->depthwise.weights += begin / b->plan->table->lanes * stages->depthwise.block;
+    w.depthwise = &stages->depthwise;
     if (!b->plan->has_expand) {
         w.image += begin;
     } else {
-        w.expand.first = begin;
-        w.expand.group_outputs = end - begin;
+        stages->expand = b->plan->expand;
+        stages->expand.first = begin;
+        stages->expand.group_outputs = end - begin;
+        w.expand = &stages->expand;
     }
     return w;
 }
@@ -58,11 +69,11 @@ static void expand_rows(const walk *w, int64_t begin, int64_t end) {
     /* Rows of some of the columns are short pieces of memory, which the CPU does not foresee: asking for what the next
      * chunk reads, 512x512 24 -> 144 -> 24 takes 42.9 ms instead of 43.7. Whole rows gain nothing by it. */
     const int64_t prefetch_rows =
-        b->columns < b->extent.out_w ? b->chunk_rows * w->depthwise.window.stride_h : 0;
+        b->columns < b->extent.out_w ? b->chunk_rows * w->depthwise->window.stride_h : 0;
     const int64_t ring_row = w->in_columns * b->ring_pixel;
     while (begin < end) {
         const int64_t slot = begin % b->ring_rows, stop = smaller(end, begin + b->ring_rows - slot);
-        const dwc_matmul_rows rows = {.stage = &w->expand,
+        const dwc_matmul_rows rows = {.stage = w->expand,
                                       .x = w->image,
                                       .x_row = b->x.row,
                                       .x_pixel = b->x.pixel,
@@ -75,7 +86,7 @@ static void expand_rows(const walk *w, int64_t begin, int64_t end) {
                                       .row_begin = begin,
                                       .row_end = stop,
                                       .prefetch_rows = prefetch_rows,
-                                      .column_end = w->expand.group_outputs};
+                                      .column_end = w->expand->group_outputs};
         dwc_run_matmul_rows(&rows);
         begin = stop;
     }
@@ -84,7 +95,7 @@ static void expand_rows(const walk *w, int64_t begin, int64_t end) {
 /* The depthwise stage's rows [begin, end), which follow those of the call before, to y. */
 static void next_rows(walk *w, int64_t begin, int64_t end, float *y) {
     const dwc_block *b = w->b;
-    const dwconv_window *window = &w->depthwise.window;
+    const dwconv_window *window = &w->depthwise->window;
     const int expanded = b->plan->has_expand;
     int64_t needed = begin * window->stride_h - b->extent.pad_top;
     int64_t needed_end =
@@ -96,7 +107,7 @@ static void next_rows(walk *w, int64_t begin, int64_t end, float *y) {
         if (needed_end > w->expanded) w->expanded = needed_end;
     }
     const dwc_dw_call call = {
-        .stage = &w->depthwise,
+        .stage = w->depthwise,
         .x = expanded ? w->ring : w->image,
         .x_row = expanded ? w->in_columns * b->ring_pixel : b->x.row,
         .x_pixel = expanded ? b->ring_pixel : b->x.pixel,
@@ -117,8 +128,8 @@ static void next_rows(walk *w, int64_t begin, int64_t end, float *y) {
         .pad_left = w->pad_left,
         .row_begin = begin,
         .row_end = end,
-        .channel_end = w->depthwise.channels};
-    w->depthwise.kernel->depthwise(&call);
+        .channel_end = w->depthwise->channels};
+    w->depthwise->kernel->depthwise(&call);
 }
 
 /* Projects rows [begin, end) of an image, rows of b->row_pixels, from `hidden`: `columns` of them from `first` on. */
@@ -175,7 +186,7 @@ static void sum_rows(const walk *w, const float *rows, int64_t begin, int64_t en
     const dwc_block *b = w->b;
     const int64_t channels = (b->plan->depthwise.channels + 15) / 16 * 16;
     for (int64_t row = begin; row < end; row++, rows += b->extent.out_w * b->chunk_pixel)
-        b->plan->table->sum_pixels(rows, b->chunk_pixel, b->extent.out_w, w->depthwise.channels,
+        b->plan->table->sum_pixels(rows, b->chunk_pixel, b->extent.out_w, w->depthwise->channels,
                                    row_sums + row * channels);
 }
 
@@ -253,8 +264,9 @@ static void first_pass(const dwc_block *b, int64_t image, int64_t item, int work
     const int64_t slice = item % b->slices, channel = dwc_slice_begin(b, slice);
     const int64_t first = item / b->slices * b->band_rows;
     const int64_t last = smaller(first + b->band_rows, b->extent.out_h);
-    walk w = begin_slice(b, b->x.data + image * b->x.image, ring_of(b, worker), slice);
-    if (w.depthwise.channels == 0) return;
+    slice_stages stages;
+    walk w = begin_slice(b, b->x.data + image * b->x.image, ring_of(b, worker), slice, &stages);
+    if (w.depthwise->channels == 0) return;
     for (int64_t begin = first; begin < last; begin += b->chunk_rows) {
         const int64_t end = smaller(begin + b->chunk_rows, last);
         float *rows =
@@ -337,14 +349,26 @@ static void share_images(dwc_block *b, const dwconv_threads *threads) {
     }
 }
 
-void dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
-                   const dwconv_threads *threads) {
+static dwconv_status check_scratch(const dwc_block *b, const void *scratch, size_t bytes, size_t needed) {
+    if (!scratch) return DWCONV_NULL_POINTER;
+    if ((uintptr_t)scratch % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
+    if (bytes < needed) return DWCONV_TOO_SMALL;
+    return dwc_view_meets(&b->x, scratch, needed) || dwc_view_meets(&b->y, scratch, needed) ? DWCONV_OVERLAP
+                                                                                            : DWCONV_OK;
+}
+
+dwconv_status dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
+                            size_t scratch_bytes, const dwconv_threads *threads) {
     dwc_block b = {.plan = plan, .x = *x, .y = *y, .gate_parts = 1, .scratch = scratch};
-    if (dwc_cut_block(&b, dwc_block_workers(&b, threads)) != DWCONV_OK) return;
+    size_t needed;
+    dwconv_status status = dwc_cut_block(&b, threads, &needed);
+    if (status == DWCONV_OK) status = check_scratch(&b, scratch, scratch_bytes, needed);
+    if (status != DWCONV_OK) return status;
     if (b.passes == 1)
         dwc_parallel(threads, b.workers, x->batch * b.bands, band_task, &b);
     else if (b.sharing == 1)
         dwc_parallel(threads, b.workers, x->batch, image_task, &b);
     else
         share_images(&b, threads);
+    return DWCONV_OK;
 }

@@ -11,12 +11,6 @@
         if (try_status != DWCONV_OK) return try_status; \
     } while (0)
 
-int dwc_multiply(int64_t a, int64_t b, int64_t *result) {
-    if (a != 0 && b > INT64_MAX / a) return 0;
-    *result = a * b;
-    return 1;
-}
-
 /* ---- descriptors -------------------------------------------------------------------------- */
 
 static dwconv_status check_size(int64_t size) {
@@ -283,11 +277,11 @@ static dwconv_status resolve(const dwconv_tensor *t, dwc_view *v) {
     const int64_t limit = INT64_MAX / 16;
     v->pixel = t->pixel_stride ? t->pixel_stride : v->channels;
     if (v->pixel > limit || v->pixel < -limit) return DWCONV_OVERFLOW;
-    if (!t->row_stride && llabs(v->pixel) > limit / v->width) return DWCONV_OVERFLOW;
-    v->row = t->row_stride ? t->row_stride : v->width * v->pixel;
+    v->row = t->row_stride;
+    if (!v->row && !dwc_multiply(v->width, v->pixel, &v->row)) return DWCONV_OVERFLOW;
     if (v->row > limit || v->row < -limit) return DWCONV_OVERFLOW;
-    if (!t->image_stride && llabs(v->row) > limit / v->height) return DWCONV_OVERFLOW;
-    v->image = t->image_stride ? t->image_stride : v->height * v->row;
+    v->image = t->image_stride;
+    if (!v->image && !dwc_multiply(v->height, v->row, &v->image)) return DWCONV_OVERFLOW;
     if (v->image > limit || v->image < -limit) return DWCONV_OVERFLOW;
     /* Strides of axes with one element say nothing, and may be absurd: kernels multiply them by padding. */
     if (v->width == 1) v->pixel = v->channels;

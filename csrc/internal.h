@@ -35,8 +35,10 @@ typedef struct dwc_view {
     int64_t image, row, pixel; /* strides in elements */
 } dwc_view;
 
-/* *result = a * b for a, b >= 0; 0 if it does not fit int64. */
-DWC_HIDDEN int dwc_multiply(int64_t a, int64_t b, int64_t *result);
+/* *result = a * b; 0 if it does not fit int64. */
+static inline int dwc_multiply(int64_t a, int64_t b, int64_t *result) {
+    return !__builtin_mul_overflow(a, b, result);
+}
 
 /* Checks every field and replaces defaults: zeros become ones, identity, relu and relu6 become clip,
  * SAME and VALID keep their padding fields at zero. */
@@ -211,8 +213,8 @@ typedef struct dwc_matmul_rows {
 
 DWC_HIDDEN void dwc_run_matmul_rows(const dwc_matmul_rows *rows);
 
-DWC_HIDDEN void dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
-                              const dwconv_threads *threads);
+DWC_HIDDEN dwconv_status dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                                       void *scratch, size_t scratch_bytes, const dwconv_threads *threads);
 /* How dwc_run_block shares the work out. */
 DWC_HIDDEN dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                                        const dwconv_threads *threads, dwconv_cut *result);

@@ -301,19 +301,6 @@ dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4
     return status == DWCONV_OK ? dwc_block_scratch(plan, input, output, threads, bytes) : status;
 }
 
-static dwconv_status check_scratch(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
-                                   const void *scratch, size_t scratch_bytes, const dwconv_threads *threads) {
-    const int64_t input[4] = {x->batch, x->height, x->width, x->channels};
-    size_t needed = 0;
-    const dwconv_status status = dwconv_scratch_size(plan, input, threads ? threads->count : 1, &needed);
-    if (status != DWCONV_OK || needed == 0) return status;
-    if (!scratch) return DWCONV_NULL_POINTER;
-    if ((uintptr_t)scratch % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
-    if (scratch_bytes < needed) return DWCONV_TOO_SMALL;
-    return dwc_view_meets(x, scratch, needed) || dwc_view_meets(y, scratch, needed) ? DWCONV_OVERLAP
-                                                                                    : DWCONV_OK;
-}
-
 dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input, const dwconv_tensor *output,
                          void *scratch, size_t scratch_bytes, const dwconv_threads *threads) {
     if (!plan) return DWCONV_NULL_POINTER;
@@ -321,11 +308,8 @@ dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input, co
     job j = {.plan = plan};
     dwconv_status status = dwc_check_tensors(&plan->desc, input, output, &j.x, &j.y);
     if (status != DWCONV_OK || j.x.batch == 0) return status;
-    if (plan->has_depthwise && plan->has_matmul) {
-        status = check_scratch(plan, &j.x, &j.y, scratch, scratch_bytes, threads);
-        if (status == DWCONV_OK) dwc_run_block(plan, &j.x, &j.y, scratch, threads);
-        return status;
-    }
+    if (plan->has_depthwise && plan->has_matmul)
+        return dwc_run_block(plan, &j.x, &j.y, scratch, scratch_bytes, threads);
     status = cut(&j, threads);
     if (status == DWCONV_OK)
         dwc_parallel(threads, j.workers, j.y.batch * j.strips * j.blocks,
