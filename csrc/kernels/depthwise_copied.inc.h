@@ -1,5 +1,5 @@
-/* Tiles on copied input rows: where pixels lie too many to a set of the first-level cache, and for multipliers, which a copied
- * row spreads to the input of every output. Included by depthwise_tiled.inc.h where DW_STAGED is defined. */
+/* Tiles on copied input rows, where pixels lie too many to a set of the first-level cache. Included by depthwise_tiled.inc.h
+ * where DW_STAGED is defined. */
 
 /* Power-of-two distances between pixels: the lines of a tile, inputs and outputs, compete for few of the sets
  * that a first-level cache has. With vectors of half a line every line is then read twice. Whether there are more than
@@ -11,38 +11,21 @@ static int dw_conflicts(const dwc_dw_call *c, const dw_shape *shape, int times) 
     return lines > times * dw_room(c->x_pixel);
 }
 
-/* `in_w` pixels of an input row to where they are `apart` floats from each other, the inputs of `count` channels from
- * `channel` on, as many times as the multiplier says. */
+/* `count` channels, from `channel` on, of `in_w` pixels of an input row to where pixels are `apart` floats from each other. */
 INLINE void dw_copy_row(const dwc_dw_call *c, const float *x, int64_t in_w, int64_t channel, int64_t count,
                         float *to, int64_t apart) {
-    const int64_t multiplier = c->stage->multiplier, x_pixel = c->x_pixel;
-    if (multiplier == 1) {
-        x += channel;
-        for (int64_t ix = 0; ix < in_w; ix++, x += x_pixel, to += apart) {
-            /* By two: one at a time, layers take up to 17 % longer by where this loop happens to lie. */
-            int64_t i = 0;
-            for (; i + 2 * V(lanes) <= count; i += 2 * V(lanes)) {
-                const V(vec) first = V(load)(x + i), second = V(load)(x + i + V(lanes));
-                V(store)(to + i, first);
-                V(store)(to + i + V(lanes), second);
-            }
-            for (; i + V(lanes) <= count; i += V(lanes)) V(store)(to + i, V(load)(x + i));
-            if (i < count) V(store)(to + i, V(load_n)(x + i, (int)(count - i)));
+    const int64_t x_pixel = c->x_pixel;
+    x += channel;
+    for (int64_t ix = 0; ix < in_w; ix++, x += x_pixel, to += apart) {
+        /* By two: one at a time, layers take up to 17 % longer by where this loop happens to lie. */
+        int64_t i = 0;
+        for (; i + 2 * V(lanes) <= count; i += 2 * V(lanes)) {
+            const V(vec) first = V(load)(x + i), second = V(load)(x + i + V(lanes));
+            V(store)(to + i, first);
+            V(store)(to + i + V(lanes), second);
         }
-        return;
-    }
-    const float *w = c->stage->weights + channel / V(lanes) * c->stage->block;
-    for (int64_t i = 0; i < count; i += V(lanes), w += c->stage->block) {
-        const int64_t first = (channel + i) / multiplier;
-        const int64_t last = channel + dw_clamp(i + V(lanes), 0, count) - 1;
-        const int inputs = (int)(last / multiplier - first + 1);
-        const float *in = x + first, *spread = w + c->stage->block - V(lanes);
-        if (first + 4 <= c->channel_end / multiplier) /* as many can be read; no vector sees more */
-            for (int64_t ix = 0; ix < in_w; ix++, in += x_pixel)
-                V(store)(to + i + ix * apart, V(spread_few)(in, spread));
-        else
-            for (int64_t ix = 0; ix < in_w; ix++, in += x_pixel)
-                V(store)(to + i + ix * apart, V(spread)(V(load_n)(in, inputs), spread));
+        for (; i + V(lanes) <= count; i += V(lanes)) V(store)(to + i, V(load)(x + i));
+        if (i < count) V(store)(to + i, V(load_n)(x + i, (int)(count - i)));
     }
 }
 
@@ -141,21 +124,4 @@ static int dw_is_staged(const dwc_dw_call *c, const dw_shape *shape) {
 NOINLINE void dw_copied(const dwc_dw_call *c, const dw_shape *shape, dw_share share) {
     _Alignas(64) float staged[DW_STAGED];
     dw_staged(c, shape, share, staged);
-}
-
-/* Channels to spread at a time, 0 if rows are not to be spread: equal shares in whole lines, or half a line. */
-static int64_t dw_spread_channels(const dwc_dw_call *c, const dw_shape *shape) {
-    const int64_t fit = DW_SPREAD / ((shape->rows - 1 + shape->kernel) * c->in_w),
-                  lines = dw_divide_up(c->channel_end - c->channel_begin, DW_LINE);
-    if (fit < V(lanes)) return 0;
-    const int64_t parts = dw_divide_up(lines, (fit / DW_LINE - 1) | 1);
-    const int64_t part = fit < DW_LINE ? V(lanes) : dw_divide_up(lines, parts) * DW_LINE;
-    return dw_fills_vectors(c, part) ? part : 0;
-}
-
-/* On rows with the input of every output of a multiplier: 56x56x32 with multiplier 2 takes 62 us instead of 91, 28x28x32
- * with 4 and 5x5 66 instead of 89 (Zen 3). */
-NOINLINE void dw_multiplied(const dwc_dw_call *c, const dw_shape *shape) {
-    _Alignas(64) float staged[DW_SPREAD];
-    dw_staged(c, shape, (dw_share){dw_spread_channels(c, shape), c->out_w}, staged);
 }

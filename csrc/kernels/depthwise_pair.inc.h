@@ -10,7 +10,7 @@
  * be read), or a single one. */
 INLINE V(vec) V(dw_input)(const float *x, int lanes, const float *spread, const int SPREAD, const int WHOLE) {
     if (SPREAD == DW_ONE) return V(set1)(*x);
-    if (SPREAD == DW_FEW) return V(spread_few)(x, spread);
+    if (SPREAD == DW_FEW) return V(spread_few)(x, (V(ivec))V(load)(spread));
     const V(vec) v = WHOLE ? V(load)(x) : V(load_n)(x, lanes);
     return SPREAD ? V(spread)(v, spread) : v;
 }

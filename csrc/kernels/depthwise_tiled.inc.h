@@ -80,7 +80,7 @@ typedef struct dw_straight {
 typedef struct dw_shape {
     int kernel, stride, rows, columns;
     dw_tile_function inner, edge; /* or NULL: the window kernel takes what straight tiles do not */
-    /* NULL, or for whole vectors instead: one column wider in [1], of rows that are all on the image in [i][1] */
+    /* NULL, or for whole vectors instead: one column wider in [1] (perhaps none), of rows that are all on the image in [i][1] */
     const dw_straight (*straight)[2];
 } dw_shape;
 
@@ -142,7 +142,7 @@ INLINE void dw_make_run(const dwc_dw_call *c, const dw_shape *shape, const dw_st
         if (right == edge) run->tiles[whole] = straight[whole].right;
     }
     if (!run->tiles[0]) return;
-    run->tile = (dw_tile){.x = ix * c->x_pixel + c->channel_begin,
+    run->tile = (dw_tile){.x = ix * c->x_pixel + (c->stage->multiplier > 1 ? 0 : c->channel_begin),
                           .x_pixel = c->x_pixel,
                           .y_row = streamed ? T * channels : c->y_row,
                           .y_pixel = streamed ? channels : c->y_pixel,
@@ -154,6 +154,7 @@ INLINE void dw_make_run(const dwc_dw_call *c, const dw_shape *shape, const dw_st
                           .stage = c->stage,
                           .weights = c->stage->weights + c->channel_begin / V(lanes) * c->stage->block,
                           .last = dw_last(c, V(lanes)),
+                          .channel = c->channel_begin,
                           .channels = channels};
     run->tile.first[(left + 1) % S] += c->x_pixel * (S - 1);
 }
@@ -161,7 +162,8 @@ INLINE void dw_make_run(const dwc_dw_call *c, const dw_shape *shape, const dw_st
 static void dw_cut_row(const dwc_dw_call *c, const dw_shape *shape, int streamed, dw_cut *cut) {
     const int whole = (c->channel_end - c->channel_begin) % V(lanes) == 0 || dw_last(c, V(lanes));
     const int straight = shape->straight && !streamed && whole;
-    const int64_t wider = straight && c->prefetch_rows == 0 ? dw_wider_outputs(c->out_w, shape->columns) : 0;
+    const int widens = straight && shape->straight[1][0].inner && c->prefetch_rows == 0;
+    const int64_t wider = widens ? dw_wider_outputs(c->out_w, shape->columns) : 0;
     cut->count = 0;
     for (int64_t done = 0; done < c->out_w;) {
         const int wide = done < wider, T = shape->columns + wide;

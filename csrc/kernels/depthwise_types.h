@@ -20,7 +20,9 @@ enum { DW_SOME = 1, DW_FEW, DW_ONE };
 /* The arguments of a tile of a small square window. */
 typedef struct dw_tile {
     const float *const *rows; /* (ROWS - 1) * STRIDE + KERNEL input rows; NULL: padding */
-    int64_t x; /* floats from there to the first column of the first tile, on the image or not */
+    int64_t
+        x; /* floats from there to the first column of the first tile, on the image or not; to the first channel of it,
+                * or with a multiplier of the pixel */
     int64_t x_pixel;
     float *y;
     int64_t y_row, y_pixel;
@@ -36,8 +38,8 @@ typedef struct dw_tile {
     int64_t stream_row, stream_pixel;
     const dwc_depthwise_stage *stage;
     const float *weights;
-    const float *last; /* weights of the last vector, if it overlaps the one before */
-    int64_t channels;
+    const float *last;         /* weights of the last vector, if it overlaps the one before */
+    int64_t channel, channels; /* the first output channel, and how many */
 } dw_tile;
 
 /* A strip: up to T outputs of a row, walking down rows of a call, all its channels.

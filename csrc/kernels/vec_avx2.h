@@ -56,9 +56,8 @@ INLINE vec_y max_y(vec_y a, vec_y b) { return _mm256_max_ps(a, b); }
 INLINE vec_y spread_y(vec_y v, const float *lanes) {
     return _mm256_permutevar8x32_ps(v, _mm256_loadu_si256((const __m256i *)lanes));
 }
-INLINE vec_y spread_few_y(const float *p, const float *lanes) {
-    return _mm256_permutevar_ps(_mm256_broadcast_ps((const __m128 *)p),
-                                _mm256_loadu_si256((const __m256i *)lanes));
+INLINE vec_y spread_few_y(const float *p, ivec_y lanes) {
+    return _mm256_permutevar_ps(_mm256_broadcast_ps((const __m128 *)p), (__m256i)lanes);
 }
 
 #endif

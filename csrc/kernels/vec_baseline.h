@@ -49,6 +49,10 @@ INLINE vec_x spread_x(vec_x v, const float *lanes) {
     memcpy(f, &v, sizeof f);
     return (vec_x){f[i[0]], f[i[1]], f[i[2]], f[i[3]]};
 }
-INLINE vec_x spread_few_x(const float *p, const float *lanes) { return spread_x(load_x(p), lanes); }
+INLINE vec_x spread_few_x(const float *p, ivec_x lanes) {
+    float i[4];
+    memcpy(i, &lanes, sizeof i);
+    return spread_x(load_x(p), i);
+}
 
 #endif

@@ -62,6 +62,7 @@ LANES = "the lanes of a multiplier beside 21 accumulators, 9 weights and an inpu
 DEPTH = "the vectors of the panel are stored and used from there; tiles of a single pixel"
 TALL = "inputs: tiles of two rows with stride 2 lack a register, and take 0.8 to 0.9 of the time all the same"
 STRAIGHT = "weights or inputs: these tiles need all 16 registers; they take 0.8 to 0.95 of the time"
+SPREAD = "inputs or weights beside the lanes of a multiplier; these tiles take 0.7 to 0.8 of the time"
 GELU = "constants: the loop of GELU's erf form has more of them than there are registers"
 
 ALLOWED = [
@@ -71,6 +72,7 @@ ALLOWED = [
     Allowed("gcc", "avx2", "dw_straight_*_3_1_5", 2, STRAIGHT),
     Allowed("gcc", "avx2", "dw_straight_*3_2_[45]", 14, STRAIGHT),
     Allowed("gcc", "avx2", "dw_straight_*[57]_1_5", 17, STRAIGHT),
+    Allowed("gcc", "avx2", "dw_spread_*3_2_4", 14, SPREAD),
     Allowed("gcc", "avx2", "dw_*_[35]_2", 16, TALL),
     Allowed("gcc", "avx2", "dw_flat_edge_3", 4, FLAT),
     Allowed("gcc", "avx2", "dw_pair_edge", 2, NARROW),
@@ -84,6 +86,7 @@ ALLOWED = [
     Allowed("clang", "avx2", "dw_*_left_3_1_[45]", 28, STRAIGHT),
     Allowed("clang", "avx2", "dw_straight_*3_[12]_[45]", 11, STRAIGHT),
     Allowed("clang", "avx2", "dw_whole_*3_1_[45]", 2, STRAIGHT),
+    Allowed("clang", "avx2", "dw_spread_*3_2_4", 4, SPREAD),
     Allowed("clang", "avx2", "dw_edge_[35]_1", 46, EDGE),
     Allowed("clang", "avx2", "mm_tiles_1_*", 4, DEPTH),
     Allowed("clang", "avx512", "dw_edge_[57]_?", 46, EDGE),

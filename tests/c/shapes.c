@@ -64,12 +64,17 @@ static const shape geometries[] = {
     {GEOMETRY(1, 6, 13, 24, 1, 3), WINDOW(5, 5, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 5, 9, 40, 1, 2), WINDOW(5, 5, 1, 1, 1, 1) PADS(2, 2, 1, 2)},
     {GEOMETRY(1, 9, 14, 11, 1, 2), WINDOW(7, 7, 1, 1, 1, 1) SAME},
-    /* rows that are spread for a multiplier: whole lines of a pixel, half ones, and too long for that */
+    /* tiles that spread inputs for a multiplier: vectors of four inputs and of one, the last of them at the end of a pixel, or
+     * overlapping; three inputs, or outputs that fill no vector, have none */
     {GEOMETRY(2, 5, 9, 12, 2, 4), WINDOW(3, 3, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 8, 6, 16, 3, 2), WINDOW(5, 5, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 5, 12, 10, 2, 3), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 9, 13, 5, 3, 2), WINDOW(3, 3, 2, 2, 1, 1) SAME},
+    {GEOMETRY(2, 8, 10, 7, 5, 2), WINDOW(3, 3, 2, 2, 1, 1) PADS(1, 0, 0, 1)},
+    {GEOMETRY(1, 6, 9, 4, 8, 1), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 7, 9, 4, 9, 1), WINDOW(7, 7, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 5, 7, 3, 8, 1), WINDOW(3, 3, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 3, 400, 8, 2, 2), WINDOW(3, 3, 1, 1, 1, 1) SAME},
-    {GEOMETRY(1, 2, 790, 4, 2, 1), WINDOW(3, 3, 1, 1, 1, 1) SAME},
     /* rows that are copied in bands of columns, some of which see padding alone */
     {GEOMETRY(1, 3, 34, 256, 1, 1), WINDOW(5, 5, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 2, 30, 256, 1, 1), WINDOW(7, 7, 1, 1, 1, 1) PADS(3, 3, 20, 25)},
