@@ -349,17 +349,14 @@ static dwconv_status scratch_of(const dwc_block *b, size_t *bytes) {
 
 dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t *scratch_bytes) {
     const int count = threads && threads->count > 1 ? threads->count : 1;
-    size_t otherwise = 0;
-    int workers = 1;
-    if (count > 1) {
-        workers = dwc_worker_count(threads, worth_sharing(b, count));
-        dwc_block other = *b;
-        dwconv_status status = cut_for(&other, workers > 1 ? 1 : count);
-        if (status == DWCONV_OK) status = scratch_of(&other, &otherwise);
-        if (status != DWCONV_OK) return status;
-    }
+    const int workers = count > 1 ? dwc_worker_count(threads, worth_sharing(b, count)) : 1;
     dwconv_status status = cut_for(b, workers);
     if (status == DWCONV_OK) status = scratch_of(b, scratch_bytes);
+    if (status != DWCONV_OK || count == 1) return status;
+    dwc_block other = {.plan = b->plan, .x = b->x, .y = b->y};
+    size_t otherwise = 0;
+    status = cut_for(&other, workers > 1 ? 1 : count);
+    if (status == DWCONV_OK) status = scratch_of(&other, &otherwise);
     if (*scratch_bytes < otherwise) *scratch_bytes = otherwise;
     return status;
 }

@@ -67,29 +67,6 @@ INLINE void dw_staged_columns(const dwc_dw_call *c, dwc_dw_call *part, const dw_
     }
 }
 
-/* Copies have pixels an odd number of lines apart: 7x7x1024 takes 20 us instead of 46 (1040 channels 17), 14x14x512 39
- * instead of 56 (528: 33), with 5x5 77 instead of 136 (Zen 3, with the tiles of then). */
-NOINLINE void dw_staged(const dwc_dw_call *c, const dw_shape *shape, dw_share share, float *staged) {
-    const int64_t channels = share.channels;
-    dwc_depthwise_stage stage = *c->stage;
-    stage.multiplier = 1;
-    dwc_dw_call part = *c;
-    part.stage = &stage;
-    part.x = staged;
-    part.x_pixel = channels < DW_LINE ? channels : (channels / DW_LINE | 1) * DW_LINE;
-    part.ring_rows = (shape->rows - 1) * shape->stride + shape->kernel;
-    part.channel_begin = 0;
-    part.prefetch_rows = 0;
-    for (int64_t channel = c->channel_begin; channel < c->channel_end; channel += channels) {
-        const int64_t left = c->channel_end - channel;
-        part.channel_end = left < channels ? left : channels;
-        stage.weights = c->stage->weights + channel / V(lanes) * stage.block;
-        for (int64_t begin = 0; begin < c->out_w; begin += share.columns)
-            dw_staged_columns(c, &part, shape, channel, begin, dw_clamp(begin + share.columns, 0, c->out_w),
-                              staged);
-    }
-}
-
 /* Images up to 4 MB are copied in bands of columns. Of larger ones, short pieces come from far again and again: 80x80x256 5x5
  * would take 1.1 to 1.2 times as long. */
 enum { DW_BANDED = 1024 * 1024, DW_BAND_COLUMNS = 8 };
@@ -121,7 +98,25 @@ static int dw_is_staged(const dwc_dw_call *c, const dw_shape *shape) {
     return dw_staged_share(c, shape).channels > 0;
 }
 
+/* Copies have pixels an odd number of lines apart: 7x7x1024 takes 20 us instead of 46 (1040 channels 17), 14x14x512 39
+ * instead of 56 (528: 33), with 5x5 77 instead of 136 (Zen 3, with the tiles of then). */
 NOINLINE void dw_copied(const dwc_dw_call *c, const dw_shape *shape, dw_share share) {
     _Alignas(64) float staged[DW_STAGED];
-    dw_staged(c, shape, share, staged);
+    const int64_t channels = share.channels;
+    dwc_depthwise_stage stage = *c->stage;
+    dwc_dw_call part = *c;
+    part.stage = &stage;
+    part.x = staged;
+    part.x_pixel = (channels / DW_LINE | 1) * DW_LINE;
+    part.ring_rows = (shape->rows - 1) * shape->stride + shape->kernel;
+    part.channel_begin = 0;
+    part.prefetch_rows = 0;
+    for (int64_t channel = c->channel_begin; channel < c->channel_end; channel += channels) {
+        const int64_t left = c->channel_end - channel;
+        part.channel_end = left < channels ? left : channels;
+        stage.weights = c->stage->weights + channel / V(lanes) * stage.block;
+        for (int64_t begin = 0; begin < c->out_w; begin += share.columns)
+            dw_staged_columns(c, &part, shape, channel, begin, dw_clamp(begin + share.columns, 0, c->out_w),
+                              staged);
+    }
 }
