@@ -9,9 +9,9 @@
  * a part of its columns each time; inputs that two parts see are expanded for both.
  *
  * Two passes: the first one computes what depthwise gives for a whole image, in bands of rows or in slices of
- * channels; the second one projects it. Squeeze-and-excite needs its sums before the first pixel is scaled; and
- * workers that share a low image share its channels, where bands of few rows would expand so many rows twice that
- * waiting for each other is cheaper. */
+ * channels; the second one projects it. Squeeze-and-excite needs its sums before the first pixel is scaled; workers
+ * that share a low image share its channels, where bands of few rows would expand so many rows twice that waiting for
+ * each other is cheaper; and where one pass has room for few pixels at a time, it would read all weights again for them. */
 #ifndef DWCONV_BLOCK_H
 #define DWCONV_BLOCK_H
 
@@ -28,6 +28,7 @@ typedef struct dwc_block {
     int sharing;        /* that share an image: all of them, or 1, where each takes images of its own */
 
     int passes;
+    int cramped; /* sliced since one pass has room for few pixels at a time */
     int keeps; /* two passes: the first one's result stays, else the second one repeats it */
     /* Squeeze-and-excite scales pixels where they lie, if no other worker's depthwise gave them, whose lines it would
      * take: 28x28 40 -> 120 -> 40, 5x5, takes 226 us on one thread instead of 230 (Zen 3), on two 3 % more. */
@@ -52,6 +53,14 @@ typedef struct dwc_block {
 /* Decides all of b but its scratch from plan, x and y, and how much scratch it takes to be called with these threads,
  * however many of them are worth waking. */
 DWC_HIDDEN dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t *scratch_bytes);
+/* Nanoseconds that the cost model estimates for one worker. */
+DWC_HIDDEN double dwc_block_nanoseconds(const dwc_block *b);
+/* What sharing must be worth: to be compared with a layer's estimate. */
+DWC_HIDDEN double dwc_worth_sharing(const dwc_block *b, int64_t workers);
+/* Whether workers that share an image get channels of it, not rows. */
+DWC_HIDDEN int dwc_slices_pay(const dwc_block *b, int64_t workers);
+/* Their shares are of whole units. */
+DWC_HIDDEN int64_t dwc_share_unit(const dwconv_plan *plan);
 /* The first channel of a slice, which is the end of the one before; a slice may be empty. */
 DWC_HIDDEN int64_t dwc_slice_begin(const dwc_block *b, int64_t slice);
 /* Images at work at the same time in two passes. */

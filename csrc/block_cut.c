@@ -1,4 +1,4 @@
-/* How a block is run: passes, bands, slices, the sizes of ring and chunk. See block.h. */
+/* How a block is run: passes, bands, slices, the sizes of ring and chunk. See block.h; block_cost.c for what it takes. */
 #include "block.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -28,6 +28,13 @@ static int64_t slice_floats(void) { return dwc_cache_bytes() / 4 / (int64_t)size
 #define LEAST_PIXELS 42
 /* What they may take for it: scratch is promised to be less than 1 MB. */
 #define MOST_FLOATS (640 * 1024 / (int64_t)sizeof(float))
+/* One pass with chunks of fewer pixels, or with a ring beyond its share of the cache of which each chunk reads that many
+ * times the rows that are new, takes longer than slices of channels: 14x14 320 -> 1920 -> 320, 7x7, 6.3 ms, sliced 5.5,
+ * 28x28 96 -> 960 -> 96, 7x7, 4.9 and 3.8 (Zen 3). Of 44 blocks with 10 to 40 pixels a chunk others take 0.93 to 1.08 of the
+ * time when sliced. Weights of a quarter of the last cache, which is shared, come from memory for every chunk: then
+ * LEAST_PIXELS. 7x7 1024 -> 2048 -> 1024 5.9 ms and 5.2, 26x26 512 -> 2048 -> 512 42 and 31. */
+#define CRAMPED_PIXELS 24
+#define CRAMPED_READINGS 6
 /* Fewer columns expand too many of them twice: 32x32 192 -> 1152 -> 320, 5x5, takes 12.2 ms with 16 at a time and 11.5
  * with all, although their ring exceeds its share of the cache. 32 of the 64 columns of 64x64 80 -> 480 -> 112, 5x5, pay:
  * 7.8 ms instead of 8.2. */
@@ -36,14 +43,8 @@ static int64_t slice_floats(void) { return dwc_cache_bytes() / 4 / (int64_t)size
  * leaves half of every depthwise tile unused. On Zen 3, with 512 KB, 5x5 windows: 80x80 40 -> 240 -> 40 takes 3.4 ms instead
  * of 4.3, 64x64 80 -> 480 -> 112 9.4 instead of 10.6 and 52x52 64 -> 384 -> 64 3.6 instead of 4.2. */
 #define LEAST_COLUMNS 24
-/* Only images lower than this are shared by channels: what bands expand twice is one row in ten and more. */
+/* Only images lower than this are shared by channels, or summed up by them: what bands expand twice is one row in ten and more. */
 #define LOW_ROWS 28
-/* What workers that share an image by channels wait for: each other between the passes, and what the others' depthwise
- * gave, in floats per nanosecond. Fitted to 58 blocks of 3 to 1000 us on two threads of a Zen 3, in three states of the
- * machine: the faster of bands and slices is taken but for 0.3, 1.0 and 1.8 % of time in the mean. Half the meeting and a
- * third of the rate, which the slowest state asks for, would lose up to 9 % of the large blocks in the fastest. */
-#define MEETING_NANOSECONDS 4e3
-#define FLOATS_FROM_OTHERS 3.0
 #define LINE_FLOATS (64 / (int64_t)sizeof(float))
 /* What depthwise gives for an image is kept up to this size. Computing it again takes 767 us instead of 523 for
  * 56x56 24 -> 144 -> 24 (2 MB), 4.4 ms instead of 3.6 to 4.0 for 128x128 (10 MB), and as long as keeping it for
@@ -74,25 +75,18 @@ int64_t dwc_slice_begin(const dwc_block *b, int64_t slice) {
     return smaller(begin > first ? begin : first, end);
 }
 
-/* Shares of channels are of whole cache lines, since two workers that write to one take it from each other: on Zen 3
- * 20x20 64 -> 384 -> 64 takes 229 us on two threads, and 241 if lines are shared. With a stride outputs are few beside inputs,
- * and equal shares count more: 28x28 40 -> 240 -> 80 takes 152 us, and 162 in whole lines. */
-static int64_t slice_unit(const dwconv_plan *plan) {
-    return plan->depthwise.window.stride_h > 1 ? plan->table->lanes : LINE_FLOATS;
-}
-
-/* Cuts the channels: an equal share for every worker, and a share in slices that the ring has room for. 0: the image is too
- * large, or shares are fewer than workers. */
-static int cut_slices(dwc_block *b) {
+/* Cuts the channels: an equal share for every worker, and a share in slices whose ring has room for what so many rows of
+ * output see. 0: the image is too large, or shares are fewer than workers. */
+static int cut_slices(dwc_block *b, int64_t chunk_rows) {
     const dwconv_plan *plan = b->plan;
-    const int64_t unit = slice_unit(plan);
+    const int64_t ring_rows = ring_rows_for(&plan->depthwise.window, chunk_rows, b->x.height);
+    const int64_t unit = dwc_share_unit(plan);
     const int64_t channels = plan->depthwise.channels, units = divide_up(channels, unit);
     const int64_t panel = plan->has_expand ? plan->expand.panel : LINE_FLOATS;
-    const int64_t fit = slice_floats() / b->x.height / b->x.width;
+    const int64_t fit = slice_floats() / ring_rows / b->x.width;
     b->slice_unit = panel > fit || panel % plan->table->lanes ? LINE_FLOATS : panel;
-    if (b->extent.out_h >= LOW_ROWS || plan->depthwise.multiplier > 1 || units < b->sharing ||
-        fit < b->slice_unit)
-        return 0;
+    if (plan->depthwise.multiplier > 1 || units < b->sharing || fit < b->slice_unit) return 0;
+    b->chunk_rows = chunk_rows;
     b->share_channels = divide_up(units, b->sharing) * unit;
     const int64_t seen = b->share_channels / b->slice_unit + (b->share_channels % b->slice_unit ? 2 : 0);
     b->share_slices = divide_up(seen, fit / b->slice_unit);
@@ -180,13 +174,14 @@ static int size_bands(dwc_block *b, int64_t *chunk_floats) {
            b->ring_floats <= INT64_MAX / 16 - *chunk_floats;
 }
 
-/* One slice is at work at a time: the ring holds all rows of it. */
+/* One slice is at work at a time. */
 static void size_slices(dwc_block *b) {
     const int expanded = b->plan->has_expand;
     b->ring_pixel = expanded ? scratch_pixel(b->slice_channels) : 0;
-    b->ring_rows = expanded ? b->x.height : 0;
+    b->ring_rows = expanded ? ring_rows_for(&b->plan->depthwise.window, b->chunk_rows, b->x.height) : 0;
     b->ring_floats = b->ring_rows * b->x.width * b->ring_pixel;
-    b->chunk_rows = b->extent.out_h;
+    b->columns = b->extent.out_w;
+    b->passes = 2;
 }
 
 /* Pixels that are scaled and then projected: their channels stay in the second-level cache. */
@@ -225,63 +220,25 @@ static void cut_second_pass(dwc_block *b) {
     }
 }
 
-static double estimate(const dwc_block *b) {
-    const dwc_view *x = &b->x, *y = &b->y;
+/* Whether slices of channels are first choice: to sum them up, or for workers that share a low image. */
+static int wants_slices(const dwc_block *b) {
+    return b->keeps && b->extent.out_h < LOW_ROWS &&
+           (b->plan->has_squeeze || (b->sharing > 1 && dwc_slices_pay(b, b->sharing)));
+}
+
+/* Whether one pass has no room for what makes it worth it: it would read all weights for few pixels each time, or rows of
+ * the ring again and again. Slices read every weight of the expansion once. */
+static int is_cramped(const dwc_block *b) {
     const dwconv_plan *plan = b->plan;
-    const double images = (double)x->batch, in_pixels = images * (double)x->height * (double)x->width,
-                 out_pixels = images * (double)y->height * (double)y->width;
-    double work =
-        dwc_depthwise_work(&plan->depthwise, out_pixels) + dwc_matmul_work(&plan->matmul, out_pixels);
-    if (plan->has_expand) work += dwc_matmul_work(&plan->expand, in_pixels);
-    if (plan->has_squeeze)
-        work += dwc_matmul_work(&plan->squeeze, images) + dwc_matmul_work(&plan->excite, images);
-    return dwc_nanoseconds(work, in_pixels * (double)x->channels + out_pixels * (double)y->channels);
-}
-
-/* Nanoseconds for an image that workers share in bands of rows, by the largest: they expand twice what two of them see. */
-static double nanoseconds_in_bands(const dwc_block *b, int64_t workers) {
-    const dwconv_plan *plan = b->plan;
-    const dwconv_window *w = &plan->depthwise.window;
-    const int64_t bands = b->y.height > 1 ? smaller(workers, b->y.height) : 1;
-    const double rows = (double)divide_up(b->y.height, bands), pixels = rows * (double)b->y.width;
-    double work = dwc_depthwise_work(&plan->depthwise, pixels) + dwc_matmul_work(&plan->matmul, pixels);
-    if (plan->has_expand) {
-        const double stride = (double)w->stride_h, taps = (double)(w->kernel_h - 1) * (double)w->dilation_h;
-        const double halo =
-            (taps + 1 - stride) / (bands > 2 ? 1 : 2); /* of two bands, each sees half of it */
-        const double seen = rows * stride + (halo > 0 ? halo : 0), height = (double)b->x.height;
-        work += dwc_matmul_work(&plan->expand, (seen < height ? seen : height) * (double)b->x.width);
-    }
-    return dwc_nanoseconds(work, 0);
-}
-
-/* By channels: in slices up to what depthwise gives, in parts of the image from there on. */
-static double nanoseconds_in_slices(const dwc_block *b, int64_t workers) {
-    const dwconv_plan *plan = b->plan;
-    const int64_t unit = slice_unit(plan), units = divide_up(plan->depthwise.channels, unit);
-    const double share = (double)divide_up(units, workers) / (double)units, count = (double)workers;
-    const double in_pixels = (double)b->x.height * (double)b->x.width,
-                 out_pixels = (double)b->y.height * (double)b->y.width;
-    double work = share * dwc_depthwise_work(&plan->depthwise, out_pixels) +
-                  dwc_matmul_work(&plan->matmul, out_pixels) / count;
-    if (plan->has_expand) work += share * dwc_matmul_work(&plan->expand, in_pixels);
-    const double from_others =
-        out_pixels * (double)plan->depthwise.channels * (count - 1) / (count * count) / FLOATS_FROM_OTHERS;
-    return dwc_nanoseconds(work, 0) + MEETING_NANOSECONDS + from_others;
-}
-
-static int slices_pay(const dwc_block *b, int64_t workers) {
-    return b->plan->has_squeeze || nanoseconds_in_slices(b, workers) < nanoseconds_in_bands(b, workers);
-}
-
-/* Twice what sharing spares on two threads: as much as a layer's estimate, which they share evenly. */
-static double worth_sharing(const dwc_block *b, int64_t workers) {
-    const double all = estimate(b), images = (double)b->x.batch, count = (double)workers;
-    if (b->x.batch % workers == 0) return all;
-    if (b->plan->has_squeeze) return all / images / 2; /* workers meet two to four times in every image */
-    const double spared = slices_pay(b, workers) ? all / images - nanoseconds_in_slices(b, workers)
-                                                 : all - images * nanoseconds_in_bands(b, workers);
-    return spared * count / (count - 1);
+    if (b->passes == 2 || !b->keeps || !plan->has_expand) return 0;
+    const dwc_matmul_stage *expand = &plan->expand, *project = &plan->matmul;
+    const double weights = (double)expand->depth * (double)expand->padded +
+                           (double)project->depth * (double)project->padded,
+                 quarter = (double)(dwc_far_bytes() / 3 * 2 / (int64_t)sizeof(float));
+    const int64_t least = weights >= quarter ? LEAST_PIXELS : CRAMPED_PIXELS;
+    if (b->chunk_rows * b->columns < smaller(least, b->extent.out_h * b->extent.out_w)) return 1;
+    return b->ring_floats > scratch_floats() &&
+           b->ring_rows >= CRAMPED_READINGS * b->chunk_rows * plan->depthwise.window.stride_h;
 }
 
 static dwconv_status cut_for(dwc_block *b, int workers) {
@@ -292,24 +249,24 @@ static dwconv_status cut_for(dwc_block *b, int workers) {
     if (status != DWCONV_OK) return status;
     b->add_residual = dwc_residual_applies(&b->plan->desc, in_shape, out_shape);
     b->far_y = dwc_fetches(&b->plan->matmul, &b->x, &b->y);
-    b->nanoseconds = estimate(b);
+    b->nanoseconds = dwc_block_nanoseconds(b);
     b->workers = workers;
     b->sharing = b->x.batch % workers == 0 ? 1 : workers;
     b->scales_apart = b->sharing > 1;
     b->chunk_pixel = scratch_pixel(d->channels);
     b->keeps = dwc_multiply(b->extent.out_h * b->extent.out_w, b->chunk_pixel, &b->hidden_floats) &&
                b->hidden_floats <= KEPT_FLOATS;
-    const int sliced =
-        b->keeps && (b->plan->has_squeeze || (b->sharing > 1 && slices_pay(b, b->sharing))) && cut_slices(b);
-    b->passes = b->plan->has_squeeze || sliced ? 2 : 1;
-
-    int64_t chunk_floats = 0;
     b->columns = b->extent.out_w;
-    if (sliced)
-        size_slices(b);
-    else if (!size_bands(b, &chunk_floats))
-        return DWCONV_OVERFLOW;
+    b->passes = b->plan->has_squeeze ? 2 : 1;
+    int64_t chunk_floats = 0;
+    int sliced = wants_slices(b) && cut_slices(b, b->extent.out_h);
     if (!sliced) {
+        if (!size_bands(b, &chunk_floats)) return DWCONV_OVERFLOW;
+        sliced = b->cramped = is_cramped(b) && cut_slices(b, smaller(CHUNK_ROWS, b->extent.out_h));
+    }
+    if (sliced) {
+        size_slices(b);
+    } else {
         b->slices = b->share_slices = b->slice_unit = 1;
         b->slice_channels = b->share_channels = d->channels;
     }
@@ -349,7 +306,7 @@ static dwconv_status scratch_of(const dwc_block *b, size_t *bytes) {
 
 dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t *scratch_bytes) {
     const int count = threads && threads->count > 1 ? threads->count : 1;
-    const int workers = count > 1 ? dwc_worker_count(threads, worth_sharing(b, count)) : 1;
+    const int workers = count > 1 ? dwc_worker_count(threads, dwc_worth_sharing(b, count)) : 1;
     dwconv_status status = cut_for(b, workers);
     if (status == DWCONV_OK) status = scratch_of(b, scratch_bytes);
     if (status != DWCONV_OK || count == 1) return status;
@@ -381,25 +338,26 @@ dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dw
     const dwconv_status status = dwc_cut_block(&b, threads, &scratch_bytes);
     if (status != DWCONV_OK) return status;
     const int two = b.passes == 2;
-    *result = (dwconv_cut){.nanoseconds = b.nanoseconds,
-                           .workers = b.workers,
-                           .passes = b.passes,
-                           .together = two && b.sharing > 1,
-                           .images = x->batch,
-                           .strips = b.bands,
-                           .strip_rows = b.band_rows,
-                           .row_pixels = y->width,
-                           .blocks = b.slices,
-                           .block_channels = two ? b.slice_channels : y->channels,
-                           .parts = two ? b.parts : 0,
-                           .part_pixels = two ? b.part_rows * b.row_pixels : 0,
-                           .chunk_rows = b.chunk_rows,
-                           .chunk_columns = b.columns,
-                           .ring_rows = b.ring_rows,
-                           .ring_channels = plan->has_expand ? b.slice_channels : 0,
-                           .cache_bytes = dwc_cache_bytes(),
-                           .kept_bytes = two && b.keeps ? b.hidden_floats * (int64_t)sizeof(float) : 0,
-                           .fetched_ahead = b.far_y,
-                           .how = ""};
+    *result = (dwconv_cut){
+        .nanoseconds = b.nanoseconds,
+        .workers = b.workers,
+        .passes = b.passes,
+        .together = two && b.sharing > 1,
+        .images = x->batch,
+        .strips = b.bands,
+        .strip_rows = b.band_rows,
+        .row_pixels = y->width,
+        .blocks = b.slices,
+        .block_channels = two ? b.slice_channels : y->channels,
+        .parts = two ? b.parts : 0,
+        .part_pixels = two ? b.part_rows * b.row_pixels : 0,
+        .chunk_rows = b.chunk_rows,
+        .chunk_columns = b.columns,
+        .ring_rows = b.ring_rows,
+        .ring_channels = plan->has_expand ? b.slice_channels : 0,
+        .cache_bytes = dwc_cache_bytes(),
+        .kept_bytes = two && b.keeps ? b.hidden_floats * (int64_t)sizeof(float) : 0,
+        .fetched_ahead = b.far_y,
+        .how = b.cramped ? "one pass would read its weights, or expanded rows, again for few pixels" : ""};
     return DWCONV_OK;
 }

@@ -41,6 +41,12 @@ WIDE = [
     ),
     Case("separable", (1, 5, 123, 64), (3, 5), multiplier=11, out_channels=21, activation="relu"),
 ]
+# Of so many channels that one pass would have room for a row at a time: cut in slices of channels.
+CRAMPED = [
+    Case("inverted_residual", (2, 10, 10, 5), (7, 7), expanded=1690, out_channels=5, activation="relu6"),
+    Case("inverted_residual", (1, 31, 17, 3), (7, 7), expanded=1111, out_channels=6, strides=(2, 1)),
+    Case("inverted_residual", (1, 33, 35, 4), (9, 7), expanded=600, out_channels=4, activation="hard_swish"),
+]
 
 
 def parts(case: Case) -> np.ndarray:
@@ -84,7 +90,7 @@ def gate(case: Case, hidden: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backend", backends()[:-1])
-@pytest.mark.parametrize("case", GATED + WIDE, ids=lambda case: "x".join(map(str, case.shape)))
+@pytest.mark.parametrize("case", GATED + WIDE + CRAMPED, ids=lambda case: "x".join(map(str, case.shape)))
 def test_blocks_have_the_bits_of_their_parts(case: Case, backend: str) -> None:
     with using(backend):
         layer, expected = case.layer(), parts(case)

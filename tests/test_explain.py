@@ -134,11 +134,15 @@ def test_plan_tells_why_a_block_takes_two_passes(isa: str) -> None:
         plain = facts("inverted_residual 14 14 112 672 112 5 1", threads=2)
         squeezed = facts("inverted_residual 14 14 112 672 112 5 1 168")
         huge = facts("inverted_residual 512 512 32 0 16 3 1 8")
+        cramped = [facts("inverted_residual 10 10 64 1690 64 7 1", threads=threads) for threads in (1, 2)]
     assert plain["fused"] == "in two passes: workers share the channels of so low an image"
     assert plain["second pass"] == "2 parts of an image, of 98 pixels"
     assert "squeeze-and-excite" in squeezed["fused"]
     assert squeezed["kept"] == f"{14 * 14 * (672 + 16) * 4:,} bytes between the passes"
     assert huge["kept"] == "no: computed twice"
+    assert "again for few pixels" in cramped[0]["fused"]
+    assert "in two passes" in cramped[1]["fused"]
+    assert "how" not in cramped[0]
 
 
 def test_multiply_adds_of_squeeze_and_excite_count() -> None:

@@ -153,7 +153,7 @@ def _plan_facts(operation: Operation, x: Shape, threads: int) -> list[tuple[str,
     if cut["chunk_rows"]:
         between = sum(4 * math.prod(size) for size in operation.shapes(x)[1 : len(operation.stages)])
         lines += _block_facts(operation, cut, plan.scratch_size(x), between)
-    if cut["how"]:
+    elif cut["how"]:
         lines.append(("how", cut["how"].decode()))
     if cut["past_caches"]:
         lines.append(("output", "too large for the caches: stored past them, where aligned to 64 bytes"))
@@ -193,7 +193,7 @@ def _block_facts(
     if operation.squeeze_excite:
         why = "squeeze-and-excite needs the whole output of depthwise"
     else:
-        why = "workers share the channels of so low an image"
+        why = cut["how"].decode() or "workers share the channels of so low an image"
     kept = f"{cut['kept_bytes']:,} bytes between the passes" if cut["kept_bytes"] else "no: computed twice"
     by = f"a quarter of {cache} holds a slice" if cut["blocks"] > 1 else f"{share} hold a strip"
     part = _count(cut["part_pixels"], "pixel")

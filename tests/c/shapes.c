@@ -99,6 +99,9 @@ static const shape wide_blocks[] = {
      WINDOW(9, 3, 1, 3, 1, 1) VALID}, /* the last columns see nothing */
     {WIDE(600), GEOMETRY(1, 4, 20, 2, 1, 3), WINDOW(3, 3, 1, 1, 1, 1) PADS(1, 2, 40, 37)},
     {.operation = DWCONV_SEPARABLE, GEOMETRY(1, 4, 125, 64, 11, 9), WINDOW(3, 5, 1, 1, 1, 1) VALID},
+    /* Of so many channels that one pass has room for a row: in slices. */
+    {WIDE(1681), GEOMETRY(2, 9, 10, 3, 1, 3), WINDOW(7, 7, 1, 1, 1, 1) SAME},
+    {WIDE(1700), GEOMETRY(1, 19, 17, 2, 1, 3), WINDOW(7, 5, 2, 1, 1, 1) SAME},
 };
 enum { WIDE_BLOCKS = sizeof wide_blocks / sizeof wide_blocks[0] };
 
