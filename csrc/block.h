@@ -29,7 +29,7 @@ typedef struct dwc_block {
 
     int passes;
     int cramped; /* sliced since one pass has room for few pixels at a time */
-    int keeps; /* two passes: the first one's result stays, else the second one repeats it */
+    int keeps;   /* two passes: the first one's result stays, else the second one repeats it */
     /* Squeeze-and-excite scales pixels where they lie, if no other worker's depthwise gave them, whose lines it would
      * take: 28x28 40 -> 120 -> 40, 5x5, takes 226 us on one thread instead of 230 (Zen 3), on two 3 % more. */
     int scales_apart;
