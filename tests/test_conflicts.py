@@ -24,6 +24,15 @@ IMAGES = [  # shape, kernel, stride, padding, dilation
     ((1, 7, 33, 256), 5, 1, SAME, 1),
     ((1, 4, 40, 512), 5, 2, SAME, 1),
     ((1, 5, 30, 256), 7, 1, ((3, 3), (20, 25)), 1),
+    # windows without tiles of their own
+    ((1, 17, 17, 1024), 9, 2, SAME, 1),
+    ((2, 14, 13, 512), (7, 1), 1, SAME, 1),
+    ((1, 9, 20, 512), (1, 9), 1, "valid", 1),
+    ((1, 11, 12, 512), 5, 1, SAME, 2),
+    ((1, 20, 14, 512), 6, 1, ((0, 2), (7, 1)), 1),
+    ((1, 13, 28, 256), 7, 2, ((5, 0), (2, 9)), 1),
+    ((1, 12, 24, 1024), (3, 8), (1, 2), SAME, 1),
+    ((1, 14, 14, 512), 4, 1, SAME, 3),
 ]
 
 
@@ -32,11 +41,12 @@ IMAGES = [  # shape, kernel, stride, padding, dilation
     ("shape", "kernel", "stride", "padding", "dilation"), IMAGES, ids=lambda v: str(v).replace(" ", "")
 )
 def test_copied_rows_change_no_bit(
-    shape: tuple[int, ...], kernel: int, stride: int, padding: Any, dilation: int, backend: str
+    shape: tuple[int, ...], kernel: Any, stride: Any, padding: Any, dilation: int, backend: str
 ) -> None:
     generator = np.random.default_rng(5)
     x = generator.standard_normal(shape, np.float32)
-    filters = generator.standard_normal((kernel, kernel, shape[3], 1), np.float32)
+    height, width = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    filters = generator.standard_normal((height, width, shape[3], 1), np.float32)
 
     def convolved(image: np.ndarray, begin: int, end: int) -> np.ndarray:
         return dwconv.depthwise_conv2d(

@@ -75,6 +75,8 @@ def test_plan_tells_scratch_and_ring_of_blocks_only(isa: str) -> None:
     [
         ("depthwise 14 14 512 3 1", "copied rows"),
         ("depthwise 14 14 528 3 1", None),
+        ("depthwise 17 17 1024 9 2", "copied rows"),
+        ("depthwise 17 17 1040 9 2", None),
         ("depthwise 56 56 512 3 2", "tile 2x1"),
         ("depthwise 56 56 32 5 1 1 2", "spreads inputs"),
         ("depthwise 56 56 32 3 2 1 2", "spreads inputs"),

@@ -261,9 +261,10 @@ static void dw_tiled(const dwc_dw_call *c, const dw_shape *shape) {
     }
 #endif
 #ifdef DW_STAGED
-    const dw_share share = dw_staged_share(c, shape);
+    const dw_group group = dw_group_of(c, shape);
+    const dw_share share = dw_staged_share(c, &group);
     if (share.channels) {
-        dw_copied(c, shape, share);
+        dw_copied(c, &group, share);
         return;
     }
 #endif
@@ -281,7 +282,11 @@ INLINE void dw_dilated(const dwc_dw_call *c, const dw_shape *shape) {
     const dwconv_window *w = &c->stage->window;
     const int64_t dy = w->dilation_h, dx = w->dilation_w;
     if (!dw_is_dense_tiles(c, shape)) {
+#ifdef DW_STAGED
+        dw_any_window(c);
+#else
         dw_general_f32(c);
+#endif
         return;
     }
     dwc_depthwise_stage dense = *c->stage;

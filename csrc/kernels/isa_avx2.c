@@ -57,7 +57,8 @@ DW_TILES(thin, 3, 2, 2, 1)
 
 static void dw_3_2(const dwc_dw_call *c) {
     const dw_shape *shape = &dw_shape_3_2;
-    dw_tiled(c, dw_conflicts(c, shape, 1) && !dw_is_staged(c, shape) ? &dw_shape_thin : shape);
+    const dw_group group = dw_group_of(c, shape);
+    dw_tiled(c, dw_conflicts(c, &group, 1) && !dw_staged_share(c, &group).channels ? &dw_shape_thin : shape);
 }
 
 DW_EDGE(5, 1)
@@ -95,7 +96,7 @@ static void dw_any_f32(const dwc_dw_call *c) {
     if (shape)
         dw_tiled_into(c, shape, NULL);
     else
-        dw_general_f32(c);
+        dw_any_window(c);
 }
 
 static const char *dw_how(const dwc_dw_call *c) {
@@ -110,13 +111,16 @@ static const char *dw_how(const dwc_dw_call *c) {
     void (*const kernel)(const dwc_dw_call *) = c->stage->kernel->depthwise;
     if (kernel == dw_any_f32 && dw_spread_shape(c))
         return "tile 2x4, which spreads inputs to the outputs of each";
+    static const char copied[] =
+        "on copied rows: lines of these pixels share too few sets of the first-level cache";
     if (kernel == dw_any_f32 || (kernel == dw_dilated_3 && !dw_is_dense_tiles(c, &dw_shape_3_1)))
-        return dw_general_how(c);
+        return dw_copies_window(c) ? copied : dw_general_how(c);
     for (size_t i = 0; i < sizeof tiled / sizeof *tiled; i++) {
         if (kernel != tiled[i].kernel) continue;
-        if (!c->stream && dw_is_staged(c, tiled[i].shape))
-            return "on copied rows: lines of these pixels share too few sets of the first-level cache";
-        if (kernel == dw_3_2 && dw_conflicts(c, &dw_shape_3_2, 1) && !dw_is_staged(c, &dw_shape_3_2))
+        const dw_group group = dw_group_of(c, tiled[i].shape);
+        const int staged = dw_staged_share(c, &group).channels > 0;
+        if (!c->stream && staged) return copied;
+        if (kernel == dw_3_2 && dw_conflicts(c, &group, 1) && !staged)
             return "tile 2x1: lines of these pixels share too few sets of the first-level cache";
         if (c->prefetch_rows)
             return "the next row of tiles is asked for meanwhile: input and output exceed the caches";
