@@ -299,7 +299,7 @@ DWCONV_API dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int6
 
 /* Scratch that dwconv_run needs for an input of this shape with this many threads, however many of them it then
  * uses. 0 for depthwise, pointwise and dense convolution. docs/design.md has the formula; it grows with the
- * height of the image only where squeeze-and-excite keeps what depthwise gives. */
+ * height of the image only where two passes keep what depthwise gives, up to 16 MB. */
 DWCONV_API dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4], int threads,
                                              size_t *bytes);
 
@@ -371,7 +371,9 @@ typedef struct dwconv_cut {
     int64_t kept_bytes; /* of the output of depthwise between two passes; 0: it is computed twice */
     int past_caches; /* stores of an output too large for them go to memory at once, if it is aligned to 64 bytes */
     int fetched_ahead; /* a matrix product asks for output and, if that is not in scratch, input before it needs them */
-    const char *how; /* depthwise alone: what the kernel does besides what its name says, or "" */
+    /* What a depthwise kernel does besides what its name says; why a block takes two passes, if neither
+     * squeeze-and-excite nor workers ask for them; or "". */
+    const char *how;
 } dwconv_cut;
 
 /* For contiguous tensors, input of this shape. All zero, workers 1, how "", where the batch is 0. */
