@@ -24,6 +24,8 @@ IMAGES = [  # shape, kernel, stride, padding, dilation
     ((1, 7, 33, 256), 5, 1, SAME, 1),
     ((1, 4, 40, 512), 5, 2, SAME, 1),
     ((1, 5, 30, 256), 7, 1, ((3, 3), (20, 25)), 1),
+    ((1, 36, 31, 1024), 5, 1, SAME, 1),
+    ((1, 33, 35, 1024), (5, 3), 2, SAME, 1),
     # windows without tiles of their own
     ((1, 17, 17, 1024), 9, 2, SAME, 1),
     ((2, 14, 13, 512), (7, 1), 1, SAME, 1),

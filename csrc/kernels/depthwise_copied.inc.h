@@ -89,15 +89,23 @@ INLINE void dw_staged_columns(const dwc_dw_call *c, dwc_dw_call *part, const dw_
     }
 }
 
-/* Images up to 4 MB are copied in bands of columns. Of larger ones, short pieces come from far again and again: 80x80x256 5x5
- * would take 1.1 to 1.2 times as long. */
-enum { DW_BANDED = 1024 * 1024, DW_BAND_COLUMNS = 8 };
+/* Bands of columns are short pieces of memory, which come from far again and again in large images: up to 4 MB they pay, up
+ * to 7 MB where the sets are crowded, and above that with stride 1 where they are most. 80x80x256 5x5 would take 1.1 to
+ * 1.2 times as long, 64x64x512 7x7 with stride 2 1.6 times; 33x33x1024 5x5 takes 1.3 ms instead of 2.8, with stride 2 0.41
+ * instead of 1.05, 33x33x2048 7x7 4.1 instead of 8.2 (Zen 3). */
+enum { DW_BAND_COLUMNS = 8 };
+
+INLINE int dw_in_reach(const dwc_dw_call *c, const dw_group *g) {
+    const int64_t megabytes = c->in_h * c->in_w * c->x_pixel / (1024 * 1024 / (int64_t)sizeof(float));
+    return megabytes < 4 || (megabytes < 7 && dw_conflicts(c, g, 2)) ||
+           (g->stride_w == 1 && dw_conflicts(c, g, 5));
+}
 
 /* Equal shares of channels in whole lines, of all columns or, for windows larger than 3x3, of bands. Less than three lines of
  * a pixel are too short pieces of memory: 56x56x512 would take twice as long. With stride 2 an input is read less often, so
  * that three are worth it only where the sets are crowded: 28x28x512 takes 67 us instead of 79, 28x28x256 would take 33
- * instead of 29. Dense windows without tiles are worth a single line: 28x28x512 7x1 takes 231 us instead of 378. Bands: 32x32x512 5x5 takes 354 us instead of 700, 28x28x256 7x7 240 instead of 361; with 3x3 some would
- * take 1.4 times as long. */
+ * instead of 29. Dense windows without tiles are worth a single line: 28x28x512 7x1 takes 231 us instead of 378. Bands:
+ * 32x32x512 5x5 takes 354 us instead of 700, 28x28x256 7x7 240 instead of 361; with 3x3 some would take 1.4 times as long. */
 static dw_share dw_staged_share(const dwc_dw_call *c, const dw_group *g) {
     const dw_share none = {0, 0};
     if (!dw_conflicts(c, g, 1)) return none;
@@ -108,9 +116,7 @@ static dw_share dw_staged_share(const dwc_dw_call *c, const dw_group *g) {
     const int64_t least = g->shape || w->dilation_h > 1 || w->dilation_w > 1 ? 3 : 1;
     for (int64_t bands = 1;; bands++) {
         const int64_t columns = bands == 1 ? c->out_w : dw_divide_up(tiles, bands) * unit;
-        if (bands > 1 &&
-            (g->span_w == 3 || columns < DW_BAND_COLUMNS || c->in_h * c->in_w * c->x_pixel > DW_BANDED))
-            return none;
+        if (bands > 1 && (g->span_w == 3 || columns < DW_BAND_COLUMNS || !dw_in_reach(c, g))) return none;
         const int64_t pixels = rows * (bands == 1 ? c->in_w : (columns - 1) * g->stride_w + g->span_w);
         const int64_t fit = pixels > 0 ? (DW_STAGED / DW_LINE / pixels - 1) | 1 : 0;
         if (fit < least || (fit < 5 && g->shape && g->stride_w > 1 && !dw_conflicts(c, g, 2))) continue;
@@ -143,7 +149,7 @@ NOINLINE void dw_copied(const dwc_dw_call *c, const dw_group *g, dw_share share)
 }
 
 /* Any window, where that pays: not up to four columns, nor up to half as many lines again as have room (56x56x256 2x2 with stride 2
- * would take 1.7 times as long), images of 4 MB and more (64x64x256 9x9 1.1 times), strides of 3 (16x16x128 7x7 1.3 times), nor where inputs are skipped, which
+ * would take 1.7 times as long), large images (64x64x256 9x9 1.1 times), strides of 3 (16x16x128 7x7 1.3 times), nor where inputs are skipped, which
  * would be copied for nothing (28x28x256 3x3 with stride 2 and dilation 2 twice as long). */
 static dw_share dw_window_share(const dwc_dw_call *c, dw_group *g) {
     const dw_share none = {0, 0};
@@ -155,7 +161,7 @@ static dw_share dw_window_share(const dwc_dw_call *c, dw_group *g) {
         return none;
     *g = dw_group_of(c, NULL);
     if (2 * g->lines <= 3 * dw_room(w->dilation_w * c->x_pixel)) return none;
-    return c->in_h * c->in_w * c->x_pixel < DW_BANDED ? dw_staged_share(c, g) : none;
+    return dw_in_reach(c, g) ? dw_staged_share(c, g) : none;
 }
 
 static int dw_copies_window(const dwc_dw_call *c) {
