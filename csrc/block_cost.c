@@ -65,7 +65,7 @@ static double nanoseconds_in_slices(const dwc_block *b, int64_t workers) {
 }
 
 int dwc_slices_pay(const dwc_block *b, int64_t workers) {
-    return b->plan->has_squeeze || nanoseconds_in_slices(b, workers) < nanoseconds_in_bands(b, workers);
+    return nanoseconds_in_slices(b, workers) < nanoseconds_in_bands(b, workers);
 }
 
 /* Twice what sharing spares on two threads: as much as a layer's estimate, which they share evenly. */

@@ -43,7 +43,8 @@ static int64_t slice_floats(void) { return dwc_cache_bytes() / 4 / (int64_t)size
  * leaves half of every depthwise tile unused. On Zen 3, with 512 KB, 5x5 windows: 80x80 40 -> 240 -> 40 takes 3.4 ms instead
  * of 4.3, 64x64 80 -> 480 -> 112 9.4 instead of 10.6 and 52x52 64 -> 384 -> 64 3.6 instead of 4.2. */
 #define LEAST_COLUMNS 24
-/* Only images lower than this are shared by channels, or summed up by them: what bands expand twice is one row in ten and more. */
+/* Only images lower than this are shared by channels, or summed up by them: what bands expand twice is one row in ten and
+ * more. */
 #define LOW_ROWS 28
 #define LINE_FLOATS (64 / (int64_t)sizeof(float))
 /* What depthwise gives for an image is kept up to this size. Computing it again takes 767 us instead of 523 for

@@ -148,9 +148,9 @@ NOINLINE void dw_copied(const dwc_dw_call *c, const dw_group *g, dw_share share)
     }
 }
 
-/* Any window, where that pays: not up to four columns, nor up to half as many lines again as have room (56x56x256 2x2 with stride 2
- * would take 1.7 times as long), large images (64x64x256 9x9 1.1 times), strides of 3 (16x16x128 7x7 1.3 times), nor where inputs are skipped, which
- * would be copied for nothing (28x28x256 3x3 with stride 2 and dilation 2 twice as long). */
+/* Any window, where that pays: not up to four columns, nor up to half as many lines again as have room (56x56x256 2x2 with
+ * stride 2 would take 1.7 times as long), large images (64x64x256 9x9 1.1 times), strides of 3 (16x16x128 7x7 1.3 times),
+ * nor where inputs are skipped, which would be copied for nothing (28x28x256 3x3 with stride and dilation 2 twice as long). */
 static dw_share dw_window_share(const dwc_dw_call *c, dw_group *g) {
     const dw_share none = {0, 0};
     const dwconv_window *w = &c->stage->window;

@@ -243,6 +243,8 @@ NOINLINE void dw_tiled_into(const dwc_dw_call *c, const dw_shape *shape, float *
 
 #ifdef DW_STAGED
 #include "depthwise_copied.inc.h"
+#else
+#define dw_any_window dw_general_f32
 #endif
 
 #ifdef DW_FAR
@@ -282,11 +284,7 @@ INLINE void dw_dilated(const dwc_dw_call *c, const dw_shape *shape) {
     const dwconv_window *w = &c->stage->window;
     const int64_t dy = w->dilation_h, dx = w->dilation_w;
     if (!dw_is_dense_tiles(c, shape)) {
-#ifdef DW_STAGED
         dw_any_window(c);
-#else
-        dw_general_f32(c);
-#endif
         return;
     }
     dwc_depthwise_stage dense = *c->stage;
