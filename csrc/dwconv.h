@@ -154,8 +154,9 @@ typedef enum dwconv_activation_kind {
     DWCONV_ACTIVATION_COUNT
 } dwconv_activation_kind;
 
-/* Applied to every output after the bias. NaN in gives NaN out. Errors against the exact value:
- * exact for the piecewise linear ones up to rounding, at most 8 ULP for GELU_ERF, 4 for the others. */
+/* Applied to every output after the bias. NaN in gives NaN out; of -infinity SiLU and GELU are 0, the limit, hard-swish is NaN.
+ * Errors against the exact value: exact for the piecewise linear ones up to rounding, at most 8 ULP for SIGMOID and SILU, 4
+ * for TANH, and 2 eps |x| for both forms of GELU (float32's eps = 2^-23), 1e-8 where x < -6. */
 typedef struct dwconv_activation {
     dwconv_activation_kind kind;
     float a, b;

@@ -135,14 +135,19 @@ def activate(x: np.ndarray, activation: Any) -> np.ndarray:
         if name == "sigmoid":
             return 1 / (1 + np.exp(-x))
         if name == "silu":
-            return x * (1 / (1 + np.exp(-x)))
+            return _weighted(x, 1 / (1 + np.exp(-x)))
         if name == "tanh":
             return np.tanh(x)
         if name == "gelu":
-            return x * _erfc(-x * math.sqrt(0.5)) / 2
+            return _weighted(x, _erfc(-x * math.sqrt(0.5)) / 2)
         if name == "gelu_tanh":
-            return x * (1 / (1 + np.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
+            return _weighted(x, 1 / (1 + np.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
     raise ValueError(f"no such activation: {activation!r}")
+
+
+def _weighted(x: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """x * p; where x is -infinity and p vanishes the limit, 0."""
+    return np.where(np.isneginf(x), 0.0, x * p)
 
 
 def _slope_and_offset(activation: Any) -> tuple[float, float]:

@@ -11,9 +11,11 @@ import dwconv
 from oracles import ACTIVATIONS, Case, activate, backends, using
 
 TINY = float(np.finfo(np.float32).tiny)
-# Stated bounds in units of the last place. Largest seen over every 61st float32: 2.4, 2.3, 1.6, 6.2, 2.3; in
-# "gelu" the roundings of exp, of the polynomial and of their products add up.
-SMOOTH = {"sigmoid": 4, "silu": 4, "tanh": 4, "gelu": 8, "gelu_tanh": 4}
+# Stated bounds in units of the last place of the result. Largest seen over every 997th float32: 6.0, 5.9 and 2.0
+# (with |x| < 20 3.9, 4.2 and 2.0; without fused arithmetic 3.2, 3.4 and 1.9).
+SMOOTH = {"sigmoid": 8, "silu": 8, "tanh": 4}
+# Of both forms of GELU in float32's eps, times |x|. Largest seen: 1.6 and 0.8.
+GELU = 2
 pytestmark = pytest.mark.parametrize("backend", backends())
 
 
@@ -56,7 +58,24 @@ def test_smooth_activations_are_within_their_stated_ulp(activation: str, backend
     )
 
 
-@pytest.mark.parametrize("activation", [a for a in ACTIVATIONS if a not in SMOOTH], ids=str)
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh"])
+def test_gelu_is_within_its_stated_share_of_the_argument(activation: str, backend: str) -> None:
+    x = arguments()
+    exact = activate(x, activation)
+    with using(backend):
+        y = apply(x, activation)
+    error = np.abs(y - exact)
+    bound = GELU * 2.0**-23 * np.abs(x) + TINY
+    worst = int(np.argmax(error / bound))
+    assert np.all(error <= bound), (
+        f"{activation}({x[worst]!r}) = {y[worst]!r}, exact {exact[worst]!r}: {error[worst] / bound[worst]}"
+    )
+    assert np.all(error[x < -6] <= 1e-8)  # and vanishes far out, where |x| grows
+
+
+@pytest.mark.parametrize(
+    "activation", [a for a in ACTIVATIONS if a not in (*SMOOTH, "gelu", "gelu_tanh")], ids=str
+)
 def test_piecewise_activations_are_exact_up_to_rounding(activation: Any, backend: str) -> None:
     x = arguments()
     exact = activate(x, activation)
@@ -84,7 +103,7 @@ def test_nan_in_gives_nan_out(activation: Any, backend: str) -> None:
 def test_infinities_follow_the_formulas(activation: Any, backend: str) -> None:
     x = np.array([np.inf, -np.inf] * 20, np.float32)
     with using(backend):
-        np.testing.assert_array_equal(apply(x, activation), activate(x, activation).astype(np.float32))
+        np.testing.assert_allclose(apply(x, activation), activate(x, activation), rtol=0, atol=1e-18)
 
 
 @pytest.mark.parametrize("activation", ["silu", "tanh", "gelu", "gelu_tanh", "leaky_relu"])

@@ -103,13 +103,18 @@ def _smooth(x: Array, kind: str) -> Array:
     if kind == "sigmoid":
         return _sigmoid(x)
     if kind == "silu":
-        return x * _sigmoid(x)
+        return _weighted(x, _sigmoid(x))
     if kind == "tanh":
         return np.tanh(x)
     if kind == "gelu":
         tail = 0.5 * _erfc(np.minimum(np.abs(x), 40.0) * math.sqrt(0.5))
-        return x * np.where(x < 0, tail, 1 - tail)
-    return x * _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x)))
+        return _weighted(x, np.where(x < 0, tail, 1 - tail))
+    return _weighted(x, _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+
+
+def _weighted(x: Array, p: Array) -> Array:
+    """x * p, and the limit 0 where x is -infinity and p, which falls faster than x grows, is 0."""
+    return np.where(p == 0, 0.0, x * p)
 
 
 def _sigmoid(x: Array) -> Array:
