@@ -21,6 +21,7 @@ typedef struct dwc_block {
     const dwconv_plan *plan;
     dwc_view x, y;
     dwc_extent extent; /* of the depthwise stage */
+    int sequence;      /* a column, of which the depthwise kernel gets stretches as rows */
     int add_residual;
     int far_y;          /* the projection asks for its outputs ahead of time */
     double nanoseconds; /* estimate for one worker */
@@ -50,6 +51,9 @@ typedef struct dwc_block {
     float *scratch;
 } dwc_block;
 
+/* Turns what is a sequence, and if need be the plan, whose place is `turned`: into a column if pixels are not expanded, which workers and
+ * chunks share as rows; else, since a row cannot be taken from a ring of pixels, into a row. */
+DWC_HIDDEN void dwc_see_sequence(dwc_block *b, dwconv_plan *turned);
 /* Decides all of b but its scratch from plan, x and y, and how much scratch it takes to be called with these threads,
  * however many of them are worth waking. */
 DWC_HIDDEN dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t *scratch_bytes);

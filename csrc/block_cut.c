@@ -131,7 +131,7 @@ static void set_chunk_rows(dwc_block *b, int64_t rows) {
 }
 
 static int64_t most_chunk_rows(const dwc_block *b) {
-    const int64_t rows = CHUNK_FLOATS / b->chunk_pixel / b->extent.out_w / 2 * 2;
+    const int64_t rows = (b->sequence ? 2 : 1) * CHUNK_FLOATS / b->chunk_pixel / b->extent.out_w / 2 * 2;
     return smaller(rows > CHUNK_ROWS ? rows : CHUNK_ROWS, b->extent.out_h);
 }
 
@@ -305,6 +305,19 @@ static dwconv_status scratch_of(const dwc_block *b, size_t *bytes) {
     return DWCONV_OK;
 }
 
+void dwc_see_sequence(dwc_block *b, dwconv_plan *turned) {
+    const dwconv_window *w = &b->plan->depthwise.window;
+    const int row = dwc_is_row(w, &b->x, &b->y);
+    if (!row && !dwc_is_column(w, &b->x, &b->y)) return;
+    b->sequence = !b->plan->has_expand;
+    if (row != b->sequence) return;
+    *turned = *b->plan;
+    b->plan = turned;
+    dwc_turn_window(&turned->depthwise.window);
+    dwc_turn_view(&b->x);
+    dwc_turn_view(&b->y);
+}
+
 dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t *scratch_bytes) {
     const int count = threads && threads->count > 1 ? threads->count : 1;
     const int workers = count > 1 ? dwc_worker_count(threads, dwc_worth_sharing(b, count)) : 1;
@@ -329,13 +342,17 @@ dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4],
                    .x = {.batch = input[0], .height = input[1], .width = input[2], .channels = input[3]},
                    .y = {.batch = output[0], .height = output[1], .width = output[2], .channels = output[3]}};
     const dwconv_threads pool = {.count = threads};
+    dwconv_plan turned;
+    dwc_see_sequence(&b, &turned);
     return dwc_cut_block(&b, &pool, bytes);
 }
 
 dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                             const dwconv_threads *threads, dwconv_cut *result) {
     dwc_block b = {.plan = plan, .x = *x, .y = *y};
+    dwconv_plan turned;
     size_t scratch_bytes;
+    dwc_see_sequence(&b, &turned);
     const dwconv_status status = dwc_cut_block(&b, threads, &scratch_bytes);
     if (status != DWCONV_OK) return status;
     const int two = b.passes == 2;
@@ -347,7 +364,7 @@ dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dw
         .images = x->batch,
         .strips = b.bands,
         .strip_rows = b.band_rows,
-        .row_pixels = y->width,
+        .row_pixels = b.y.width,
         .blocks = b.slices,
         .block_channels = two ? b.slice_channels : y->channels,
         .parts = two ? b.parts : 0,

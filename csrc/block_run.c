@@ -106,6 +106,16 @@ static void next_rows(walk *w, int64_t begin, int64_t end, float *y) {
         expand_rows(w, w->expanded > needed ? w->expanded : needed, needed_end);
         if (needed_end > w->expanded) w->expanded = needed_end;
     }
+    if (b->sequence) {
+        dwc_depthwise_stage along = *w->depthwise;
+        dwc_turn_window(&along.window);
+        dwc_dw_call stretch = dwc_stretch(&along, &b->x, w->image, b->extent.pad_top, begin, end);
+        stretch.y = y;
+        stretch.y_pixel = b->chunk_pixel;
+        stretch.channel_end = along.channels;
+        along.kernel->depthwise(&stretch);
+        return;
+    }
     const dwc_dw_call call = {
         .stage = w->depthwise,
         .x = expanded ? w->ring : w->image,
@@ -360,7 +370,9 @@ static dwconv_status check_scratch(const dwc_block *b, const void *scratch, size
 dwconv_status dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
                             size_t scratch_bytes, const dwconv_threads *threads) {
     dwc_block b = {.plan = plan, .x = *x, .y = *y, .gate_parts = 1, .scratch = scratch};
+    dwconv_plan turned;
     size_t needed;
+    dwc_see_sequence(&b, &turned);
     dwconv_status status = dwc_cut_block(&b, threads, &needed);
     if (status == DWCONV_OK) status = check_scratch(&b, scratch, scratch_bytes, needed);
     if (status != DWCONV_OK) return status;

@@ -14,6 +14,9 @@ typedef struct job {
     int64_t blocks, block_channels; /* of output channels */
     double nanoseconds;             /* estimate for one worker */
     int workers;
+    /* Depthwise: the plan's, or of sequences what sees them as a row, `along`, which then are a column here. */
+    const dwc_depthwise_stage *stage;
+    dwc_depthwise_stage along;
     int far;    /* input and output come from beyond the caches */
     int stream; /* the output of depthwise goes past them */
 } job;
@@ -84,10 +87,36 @@ int64_t dwc_rows_ahead(const dwconv_plan *plan, const dwc_view *x, const dwc_vie
                                                          : 0;
 }
 
+static int is_sequence(const job *j) { return j->stage == &j->along; }
+
+static void see_sequence(job *j) {
+    const dwconv_window *w = &j->stage->window;
+    const int row = dwc_is_row(w, &j->x, &j->y);
+    if (!row && !dwc_is_column(w, &j->x, &j->y)) return;
+    j->along = *j->stage;
+    j->stage = &j->along;
+    if (!row) {
+        dwc_turn_window(&j->along.window);
+        return;
+    }
+    dwc_turn_view(&j->x);
+    dwc_turn_view(&j->y);
+    j->extent = (dwc_extent){.out_h = j->y.height, .out_w = 1, .pad_top = j->extent.pad_left};
+}
+
 static dwc_dw_call depthwise_call(const job *j, piece p) {
     const int64_t ahead = j->far ? PREFETCH_ROWS_FAR : PREFETCH_ROWS;
+    if (is_sequence(j)) {
+        dwc_dw_call call = dwc_stretch(j->stage, &j->x, j->x.data + p.image * j->x.image, j->extent.pad_top,
+                                       p.row_begin, p.row_end);
+        call.y = j->y.data + p.image * j->y.image + p.row_begin * j->y.row;
+        call.y_pixel = j->y.row;
+        call.channel_begin = p.channel_begin;
+        call.channel_end = p.channel_end;
+        return call;
+    }
     return (dwc_dw_call){
-        .stage = &j->plan->depthwise,
+        .stage = j->stage,
         .x = j->x.data + p.image * j->x.image,
         .x_row = j->x.row,
         .x_pixel = j->x.pixel,
@@ -134,6 +163,8 @@ static int streams(const job *j) {
 static void cut_depthwise(job *j, const dwconv_threads *threads) {
     const dwc_depthwise_stage *s = &j->plan->depthwise;
     const int lanes = j->plan->table->lanes;
+    j->stage = s;
+    see_sequence(j);
     j->nanoseconds =
         dwc_nanoseconds(dwc_depthwise_work(s, pixels_of(&j->y)), values_of(&j->x) + values_of(&j->y));
     j->workers = dwc_worker_count(threads, j->nanoseconds);
@@ -146,7 +177,7 @@ static void cut_depthwise(job *j, const dwconv_threads *threads) {
     j->blocks = divide_up(j->y.channels, j->block_channels);
     cut_rows(j, s->kernel->tile_rows);
     j->far = bytes_of(&j->x) + bytes_of(&j->y) >= (double)dwc_far_bytes();
-    j->stream = streams(j);
+    j->stream = !is_sequence(j) && streams(j);
 }
 
 /* ---- pointwise and dense ------------------------------------------------------------------ */

@@ -66,7 +66,11 @@ def random_case(seed: int) -> Case:
     largest = 40 if channels <= 140 else 9
     height, width = draw.pair(1, largest)
     if draw.chance(0.1):  # images of one row or column
-        height, width = draw.choice([(1, width), (height, 1)])
+        across = draw.chance(0.5)
+        height, width = (1, width) if across else (height, 1)
+        if draw.chance(0.5):  # sequences, not all of them short
+            length, taps = draw.integer(1, 5 * largest), draw.integer(1, 12)
+            height, width, kernel = (1, length, (1, taps)) if across else (length, 1, (taps, 1))
     multiplied = operation not in ("pointwise", "conv")
     return Case(
         operation,

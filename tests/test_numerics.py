@@ -11,7 +11,7 @@ import dwconv
 from oracles import ACTIVATIONS, Case, activate, backends, using
 
 TINY = float(np.finfo(np.float32).tiny)
-# Stated bounds in units of the last place of the result. Largest seen over every 997th float32: 6.0, 5.9 and 2.0
+# Stated bounds in units of the last place. Largest seen over every 997th float32: 6.0, 5.9 and 2.0
 # (with |x| < 20 3.9, 4.2 and 2.0; without fused arithmetic 3.2, 3.4 and 1.9).
 SMOOTH = {"sigmoid": 8, "silu": 8, "tanh": 4}
 # Of both forms of GELU in float32's eps, times |x|. Largest seen: 1.6 and 0.8.

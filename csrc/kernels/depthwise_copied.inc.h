@@ -5,6 +5,7 @@
  * any window. A window spans so many input rows and columns. */
 typedef struct dw_group {
     const dw_shape *shape;
+    int line; /* a sequence: see depthwise_line.inc.h */
     int64_t rows, span_h, span_w, stride_h, stride_w;
     int64_t lines; /* of one vector of channels that are in use together */
 } dw_group;
@@ -84,6 +85,8 @@ INLINE void dw_staged_columns(const dwc_dw_call *c, dwc_dw_call *part, const dw_
                         staged + next % part->ring_rows * part->x_row, part->x_pixel);
         if (g->shape)
             dw_tile_row(part, g->shape, &cut, oy, (int)(part->row_end - oy), NULL);
+        else if (g->line)
+            dw_lines(part);
         else
             dw_window(part, oy, part->row_end, 0, part->out_w);
     }
@@ -113,7 +116,7 @@ static dw_share dw_staged_share(const dwc_dw_call *c, const dw_group *g) {
     const int64_t rows = (g->rows - 1) * g->stride_h + g->span_h;
     const int64_t unit = g->shape ? g->shape->columns : DW_WIDE, tiles = dw_divide_up(c->out_w, unit);
     const dwconv_window *w = &c->stage->window;
-    const int64_t least = g->shape || w->dilation_h > 1 || w->dilation_w > 1 ? 3 : 1;
+    const int64_t least = g->line ? 4 : g->shape || w->dilation_h > 1 || w->dilation_w > 1 ? 3 : 1;
     for (int64_t bands = 1;; bands++) {
         const int64_t columns = bands == 1 ? c->out_w : dw_divide_up(tiles, bands) * unit;
         if (bands > 1 && (g->span_w == 3 || columns < DW_BAND_COLUMNS || !dw_in_reach(c, g))) return none;
@@ -160,6 +163,12 @@ static dw_share dw_window_share(const dwc_dw_call *c, dw_group *g) {
         dw_common_divisor(w->stride_w, w->dilation_w) > 1)
         return none;
     *g = dw_group_of(c, NULL);
+    if (dw_is_line(c)) {
+        g->line = 1;
+        g->rows = 1;
+        g->lines = dw_line_lines(c);
+        return w->kernel_w > 8 && w->dilation_w == 1 ? dw_staged_share(c, g) : none;
+    }
     if (2 * g->lines <= 3 * dw_room(w->dilation_w * c->x_pixel)) return none;
     return dw_in_reach(c, g) ? dw_staged_share(c, g) : none;
 }
@@ -176,6 +185,8 @@ static void dw_any_window(const dwc_dw_call *c) {
     const dw_share share = dw_window_share(c, &g);
     if (share.channels)
         dw_copied(c, &g, share);
+    else if (dw_is_line(c))
+        dw_lines(c);
     else
         dw_general_f32(c);
 }

@@ -242,6 +242,7 @@ NOINLINE void dw_tiled_into(const dwc_dw_call *c, const dw_shape *shape, float *
 }
 
 #ifdef DW_STAGED
+#include "depthwise_line.inc.h"
 #include "depthwise_copied.inc.h"
 #else
 #define dw_any_window dw_general_f32

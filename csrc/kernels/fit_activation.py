@@ -46,7 +46,7 @@ def main():
             4,
             lambda s: s**1.5 / np.tanh(np.sqrt(s)),
         ),
-        # normal distribution: Phi(-t) = (1 + t q(t))^4 / 2; errors of t Phi(-t) are relative to it or to 0.01,
+        # normal distribution: Phi(-t) = (1 + t q(t))^4 / 2; errors of t Phi(-t) are relative to it or 0.01,
         # whichever is more; beyond t = 5 nothing is asked but that it vanishes at 6.7
         "gelu": fit(
             lambda t: ((2 * tail(t)) ** 0.25 - 1) / t,

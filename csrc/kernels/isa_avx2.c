@@ -113,6 +113,7 @@ static const char *dw_how(const dwc_dw_call *c) {
         return "tile 2x4, which spreads inputs to the outputs of each";
     static const char copied[] =
         "on copied rows: lines of these pixels share too few sets of the first-level cache";
+    if (kernel == dw_any_f32 && dw_is_line(c) && !dw_copies_window(c)) return dw_line_how(c);
     if (kernel == dw_any_f32 || (kernel == dw_dilated_3 && !dw_is_dense_tiles(c, &dw_shape_3_1)))
         return dw_copies_window(c) ? copied : dw_general_how(c);
     for (size_t i = 0; i < sizeof tiled / sizeof *tiled; i++) {

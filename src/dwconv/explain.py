@@ -15,7 +15,7 @@ from .engine import create_plan
 from .geometry import Shape, Window, integer, shape
 from .operation import Operation
 
-# The sizes that an operation takes; those in brackets may be left out, from the last on.
+# The sizes that an operation takes; those in brackets may be left out, from the last on; K may be 1x9 too.
 FORMS = {
     "depthwise": "H W C K S [DILATION] [MULTIPLIER]",
     "pointwise": "H W K N",
@@ -25,6 +25,7 @@ FORMS = {
 }
 
 ABSENT = ("E", "SQUEEZED")  # sizes that may be 0
+KERNELS = ("K", "KERNEL")  # sizes that may be two, HEIGHTxWIDTH
 
 
 def parse(words: Sequence[str]) -> tuple[Operation, Shape]:
@@ -41,13 +42,16 @@ def parse(words: Sequence[str]) -> tuple[Operation, Shape]:
     where = f"--plan {kind} {FORMS[kind]}"
     if not len(names) - optional <= len(numbers) <= len(names):
         raise ValueError(f"{where}: {len(numbers)} sizes were given")
-    sizes = [
-        _size(f"{where}: {name}", word, 0 if name in ABSENT else 1)
-        for name, word in zip(names, numbers, strict=False)
-    ]
-    sizes += [0 if name in ABSENT else 1 for name in names[len(sizes) :]]
+    kernel, sizes = (1, 1), []
+    for name, word in zip(names, numbers, strict=False):
+        if kind != "pointwise" and name in KERNELS:
+            sides = [_size(f"{where}: {name}", side, 1) for side in word.split("x", 1)]
+            kernel = sides[0], sides[-1]
+        else:
+            sizes.append(_size(f"{where}: {name}", word, 0 if name in ABSENT else 1))
+    sizes += [0 if name in ABSENT else 1 for name in names[len(numbers) :]]
     height, width, channels = sizes[:3]
-    return _operation(kind, channels, sizes[3:]), (1, height, width, channels)
+    return _operation(kind, channels, kernel, sizes[3:]), (1, height, width, channels)
 
 
 def _size(where: str, word: str, low: int) -> int:
@@ -56,31 +60,32 @@ def _size(where: str, word: str, low: int) -> int:
     return integer(where, int(word), low)
 
 
-def _operation(kind: str, channels: int, sizes: list[int]) -> Operation:
+def _operation(kind: str, channels: int, kernel: tuple[int, int], sizes: list[int]) -> Operation:
     if kind == "depthwise":
-        kernel, stride, dilation, multiplier = sizes
+        stride, dilation, multiplier = sizes
         sliding = Sliding(stride, "same", dilation)
         return build.depthwise(kind, _filters(kernel, channels, multiplier), sliding, None, None)
     if kind == "pointwise":
-        return build.pointwise(kind, _filters(1, channels, *sizes), 1, None, None)
+        return build.pointwise(kind, _filters((1, 1), channels, *sizes), 1, None, None)
     if kind == "conv":
-        outputs, kernel, stride = sizes
+        outputs, stride = sizes
         return build.conv(kind, _filters(kernel, channels, outputs), Sliding(stride, "same"), None, None, 1)
     if kind == "separable":
-        outputs, kernel, stride = sizes
-        first, last = _filters(kernel, channels, 1), _filters(1, channels, outputs)
+        outputs, stride = sizes
+        first, last = _filters(kernel, channels, 1), _filters((1, 1), channels, outputs)
         return build.separable(kind, first, last, Sliding(stride, "same"), None, None, None, None)
-    expanded, outputs, kernel, stride, squeezed = sizes
+    expanded, outputs, stride, squeezed = sizes
     wide = expanded or channels
-    gate = (_filters(1, wide, squeezed), None, _filters(1, squeezed, wide), None) if squeezed else None
-    expand = _filters(1, channels, expanded) if expanded else None
-    first, last = _filters(kernel, wide, 1), _filters(1, wide, outputs)
+    one = (1, 1)
+    gate = (_filters(one, wide, squeezed), None, _filters(one, squeezed, wide), None) if squeezed else None
+    expand = _filters(one, channels, expanded) if expanded else None
+    first, last = _filters(kernel, wide, 1), _filters(one, wide, outputs)
     sliding = Sliding(stride, "same")
     return build.inverted_residual(kind, expand, first, last, sliding, None, None, None, None, None, gate)
 
 
-def _filters(kernel: int, inputs: int, outputs: int) -> Any:
-    return np.zeros((kernel, kernel, inputs, outputs), np.float32)
+def _filters(kernel: tuple[int, int], inputs: int, outputs: int) -> Any:
+    return np.zeros((*kernel, inputs, outputs), np.float32)
 
 
 # ---- what there is to do ----------------------------------------------------------------------
@@ -177,10 +182,13 @@ def _block_facts(
     ring = f" from a ring of {cut['ring_rows']} expanded rows" if cut["ring_rows"] else ""
     banded = cut["chunk_columns"] < cut["row_pixels"]
     columns = f" of {cut['chunk_columns']} columns" if banded else ""
-    strip = f"{_count(cut['chunk_rows'], 'row')}{columns} at a time{ring}"
+    unit = "pixel" if cut["row_pixels"] == 1 else "row"
+    strip = f"{_count(cut['chunk_rows'], unit)}{columns} at a time{ring}"
     if cut["passes"] == 1:
         reason = (
-            f"two rows of all columns exceed {share}" if banded else f"at most 8 or 64 KB, and within {share}"
+            f"two rows of all columns exceed {share}"
+            if banded
+            else f"at most 8 or 64 KB (of a sequence 128), and within {share}"
         )
         if scratch > budget + 128:  # whole cache lines
             reason = f"a single row exceeds {share}"

@@ -68,6 +68,27 @@ static int64_t scratch_pixel(int64_t channels) {
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* The block as it is cut: sequences (see sequence.c) are columns, or if they are expanded rows. */
+static problem turned(problem p) {
+    shape *s = &p.shape;
+    dwconv_window *w = &s->window, old = *w;
+    const int row = s->height == 1 && p.output[1] == 1 && w->kernel_h == 1 && w->pad_top == 0;
+    const int column = s->width == 1 && p.output[2] == 1 && w->kernel_w == 1 && w->pad_left == 0;
+    if (!(s->expanded ? column && !row : row)) return p;
+    const int64_t height = s->height, out_h = p.output[1];
+    s->height = s->width;
+    s->width = height;
+    p.output[1] = p.output[2];
+    p.output[2] = out_h;
+    w->kernel_h = old.kernel_w;
+    w->kernel_w = old.kernel_h;
+    w->stride_h = old.stride_w;
+    w->stride_w = old.stride_h;
+    w->dilation_h = old.dilation_w;
+    w->dilation_w = old.dilation_h;
+    return p;
+}
+
 /* What a block needs on one thread at most, for so many outputs at a time. */
 static int64_t block_bytes(const problem *p, int64_t rows, int64_t columns) {
     const shape *s = &p->shape;
@@ -85,7 +106,8 @@ static int shared_columns,
 
 enum { MEGABYTE = 1024 * 1024 };
 
-static void check_block_scratch(const problem *p, const dwconv_plan *plan) {
+static void check_block_scratch(const problem *given, const dwconv_plan *plan) {
+    const problem turned_problem = turned(*given), *p = &turned_problem;
     size_t scratch = 0, for_two = 0;
     dwconv_cut cut = {0};
     CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p->input, 1, &scratch));
