@@ -51,8 +51,7 @@ typedef struct dwc_block {
     float *scratch;
 } dwc_block;
 
-/* Turns what is a sequence, and if need be the plan, whose place is `turned`: into a column if pixels are not expanded, which workers and
- * chunks share as rows; else, since a row cannot be taken from a ring of pixels, into a row. */
+/* Turns a sequence that is a row into a column, and the plan, whose place is `turned`: workers and chunks share it as rows. */
 DWC_HIDDEN void dwc_see_sequence(dwc_block *b, dwconv_plan *turned);
 /* Decides all of b but its scratch from plan, x and y, and how much scratch it takes to be called with these threads,
  * however many of them are worth waking. */

@@ -308,9 +308,8 @@ static dwconv_status scratch_of(const dwc_block *b, size_t *bytes) {
 void dwc_see_sequence(dwc_block *b, dwconv_plan *turned) {
     const dwconv_window *w = &b->plan->depthwise.window;
     const int row = dwc_is_row(w, &b->x, &b->y);
-    if (!row && !dwc_is_column(w, &b->x, &b->y)) return;
-    b->sequence = !b->plan->has_expand;
-    if (row != b->sequence) return;
+    b->sequence = row || dwc_is_column(w, &b->x, &b->y);
+    if (!row) return;
     *turned = *b->plan;
     b->plan = turned;
     dwc_turn_window(&turned->depthwise.window);
@@ -324,7 +323,7 @@ dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t 
     dwconv_status status = cut_for(b, workers);
     if (status == DWCONV_OK) status = scratch_of(b, scratch_bytes);
     if (status != DWCONV_OK || count == 1) return status;
-    dwc_block other = {.plan = b->plan, .x = b->x, .y = b->y};
+    dwc_block other = {.plan = b->plan, .x = b->x, .y = b->y, .sequence = b->sequence};
     size_t otherwise = 0;
     status = cut_for(&other, workers > 1 ? 1 : count);
     if (status == DWCONV_OK) status = scratch_of(&other, &otherwise);

@@ -1,4 +1,6 @@
 /* The stages of a block, chunk by chunk, and the passes that are made of them. See block.h. */
+#include <string.h>
+
 #include "block.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -15,7 +17,7 @@ typedef struct walk {
     const float *
         image; /* the input from the first of these columns on; where it is not expanded, also of these channels */
     float *ring;
-    int64_t expanded; /* one past the last row in the ring */
+    int64_t held, expanded; /* rows in the ring: of a sequence the first one, and one past the last */
 } walk;
 
 /* The columns are an image of their own to both stages: its padding ends where the real one does. */
@@ -63,6 +65,17 @@ static walk begin_slice(const dwc_block *b, const float *image, float *ring, int
     return w;
 }
 
+/* A row for the depthwise kernel cannot go on at the ring's other end: pixels of a sequence that are still needed move to the front
+ * instead, where there is no room for those up to `end` behind them. */
+static void make_room(walk *w, int64_t needed, int64_t end) {
+    const dwc_block *b = w->b;
+    if (end - w->held <= b->ring_rows) return;
+    if (w->expanded > needed)
+        memmove(w->ring, w->ring + (needed - w->held) * b->ring_pixel,
+                (size_t)((w->expanded - needed) * b->ring_pixel) * sizeof(float));
+    w->held = needed;
+}
+
 /* Input rows [begin, end) into the ring, in the one or two pieces that the ring's end makes of them. */
 static void expand_rows(const walk *w, int64_t begin, int64_t end) {
     const dwc_block *b = w->b;
@@ -72,7 +85,8 @@ static void expand_rows(const walk *w, int64_t begin, int64_t end) {
         b->columns < b->extent.out_w ? b->chunk_rows * w->depthwise->window.stride_h : 0;
     const int64_t ring_row = w->in_columns * b->ring_pixel;
     while (begin < end) {
-        const int64_t slot = begin % b->ring_rows, stop = smaller(end, begin + b->ring_rows - slot);
+        const int64_t slot = b->sequence ? begin - w->held : begin % b->ring_rows;
+        const int64_t stop = smaller(end, begin + b->ring_rows - slot);
         const dwc_matmul_rows rows = {.stage = w->expand,
                                       .x = w->image,
                                       .x_row = b->x.row,
@@ -103,13 +117,17 @@ static void next_rows(walk *w, int64_t begin, int64_t end, float *y) {
     if (needed < 0) needed = 0;
     needed_end = smaller(needed_end, b->x.height);
     if (expanded) {
+        if (b->sequence) make_room(w, needed, needed_end);
         expand_rows(w, w->expanded > needed ? w->expanded : needed, needed_end);
         if (needed_end > w->expanded) w->expanded = needed_end;
     }
     if (b->sequence) {
         dwc_depthwise_stage along = *w->depthwise;
         dwc_turn_window(&along.window);
-        dwc_dw_call stretch = dwc_stretch(&along, &b->x, w->image, b->extent.pad_top, begin, end);
+        dwc_view x = b->x;
+        if (expanded) x.row = b->ring_pixel;
+        dwc_dw_call stretch =
+            dwc_stretch(&along, &x, expanded ? w->ring : w->image, w->held, b->extent.pad_top, begin, end);
         stretch.y = y;
         stretch.y_pixel = b->chunk_pixel;
         stretch.channel_end = along.channels;

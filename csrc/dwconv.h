@@ -351,8 +351,7 @@ DWCONV_API dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor
                                     const dwconv_threads *threads);
 
 /* How dwconv_run shares the work out. One pass: images * strips * blocks items. A 1x1 convolution with stride 1
- * sees a contiguous batch as one image of single-pixel rows, a depthwise one a row under a window of one row too; a block
- * that expands its pixels sees a column under a window of one column as a row.
+ * sees a contiguous batch as one image of single-pixel rows, a depthwise one a row under a window of one row too.
  *
  * Two passes, of blocks: the first computes what depthwise gives for an image, in strips * blocks items, blocks
  * being of its channels; the second projects it in `parts` items. Workers go through both passes together, image

@@ -183,10 +183,10 @@ DWC_HIDDEN int dwc_is_column(const dwconv_window *w, const dwc_view *x, const dw
 DWC_HIDDEN void dwc_turn_window(dwconv_window *w);
 DWC_HIDDEN void dwc_turn_view(dwc_view *v);
 
-/* The call for outputs [begin, end) of a column x, padded by `pad` at its top, as a row; `along` has a window of one row. The caller
- * adds y, y_pixel and the channels. */
-DWC_HIDDEN dwc_dw_call dwc_stretch(const dwc_depthwise_stage *along, const dwc_view *x, const float *image,
-                                   int64_t pad, int64_t begin, int64_t end);
+/* The call for outputs [begin, end) of a column x, padded by `pad` at its top, as a row; `from` is where its pixel `held` lies,
+ * and `along` has a window of one row. The caller adds y, y_pixel and the channels. */
+DWC_HIDDEN dwc_dw_call dwc_stretch(const dwc_depthwise_stage *along, const dwc_view *x, const float *from,
+                                   int64_t held, int64_t pad, int64_t begin, int64_t end);
 
 /* `pixels` outputs a constant step apart, times `columns` output channels:
  * y[p][n] = act(bias[n] + sum over taps and k of a[p][tap][k] * w[tap][k][n]) + residual[p][n]. */

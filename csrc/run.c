@@ -107,8 +107,8 @@ static void see_sequence(job *j) {
 static dwc_dw_call depthwise_call(const job *j, piece p) {
     const int64_t ahead = j->far ? PREFETCH_ROWS_FAR : PREFETCH_ROWS;
     if (is_sequence(j)) {
-        dwc_dw_call call = dwc_stretch(j->stage, &j->x, j->x.data + p.image * j->x.image, j->extent.pad_top,
-                                       p.row_begin, p.row_end);
+        dwc_dw_call call = dwc_stretch(j->stage, &j->x, j->x.data + p.image * j->x.image, 0,
+                                       j->extent.pad_top, p.row_begin, p.row_end);
         call.y = j->y.data + p.image * j->y.image + p.row_begin * j->y.row;
         call.y_pixel = j->y.row;
         call.channel_begin = p.channel_begin;

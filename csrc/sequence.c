@@ -30,12 +30,12 @@ void dwc_turn_view(dwc_view *v) {
     swap(&v->row, &v->pixel);
 }
 
-dwc_dw_call dwc_stretch(const dwc_depthwise_stage *along, const dwc_view *x, const float *image, int64_t pad,
-                        int64_t begin, int64_t end) {
+dwc_dw_call dwc_stretch(const dwc_depthwise_stage *along, const dwc_view *x, const float *from, int64_t held,
+                        int64_t pad, int64_t begin, int64_t end) {
     const int64_t first = begin * along->window.stride_w - pad, seen = first < 0 ? 0 : first,
                   skipped = seen < x->height ? seen : x->height;
     return (dwc_dw_call){.stage = along,
-                         .x = image + skipped * x->row,
+                         .x = from + (skipped - held) * x->row,
                          .x_pixel = x->row,
                          .in_h = 1,
                          .in_w = x->height - skipped,

@@ -171,4 +171,4 @@ def test_cmake_builds_tests_and_installs(tmp_path: Path) -> None:
     assert "100% tests passed" in text
     if shutil.which("strip") is not None:
         run("strip", "--strip-unneeded", tmp_path / "libdwconv.a")
-        assert (tmp_path / "libdwconv.a").stat().st_size < 690_000  # what docs/embedding.md promises
+        assert (tmp_path / "libdwconv.a").stat().st_size < 700_000  # what docs/embedding.md promises

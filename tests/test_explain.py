@@ -87,6 +87,10 @@ def test_plan_tells_scratch_and_ring_of_blocks_only(isa: str) -> None:
         ("depthwise 56 56 64 9 1", None),
         ("depthwise 1000 1000 96 3 2", "asked for"),
         ("separable 14 14 512 512 3 1", None),
+        ("depthwise 1 1000 96 1x5 1", "tile 1x8"),
+        ("depthwise 1000 1 512 3x1 1 4", "tile 1x4"),
+        ("depthwise 1 500 256 1x31 1", "copied rows"),
+        ("depthwise 2 1000 96 1x5 1", None),
     ],
 )
 def test_plan_tells_what_a_kernel_does_besides_what_its_name_says(line: str, how: str | None) -> None:
@@ -206,6 +210,26 @@ def test_half_a_roofline_is_no_roofline(known: dict[str, float]) -> None:
     assert "roofline" not in facts("pointwise 10 10 10 10", **known)  # type: ignore[arg-type]
 
 
+def test_kernels_may_be_rectangles() -> None:
+    assert (
+        facts("depthwise 1 90 8 1x3 1")["multiply-adds"] == facts("depthwise 90 1 8 3x1 1")["multiply-adds"]
+    )
+    assert facts("conv 9 9 4 5 1x3 1")["multiply-adds"].startswith(f"{9 * (9 * 3 - 2) * 20:,} ")
+
+
+@native
+def test_pixels_of_a_sequence_are_shared_like_rows(isa: str) -> None:
+    with using(isa):
+        row = facts("depthwise 1 4000 64 1x9 1", threads=2)
+        column = facts("depthwise 4000 1 64 9x1 1", threads=2)
+        block = facts("inverted_residual 1 4000 16 64 16 1x9 1", threads=2)
+    assert row["work"] == column["work"]
+    assert "pixels x 1 block of 64 channels" in row["work"]
+    assert int(row["work"].split(" items")[0]) > 1
+    assert "pixels at a time from a ring of " in block["strip"]
+    assert "in one pass" in block["fused"]
+
+
 @pytest.mark.parametrize("kind", explain.FORMS)
 @pytest.mark.parametrize("sizes", ["", " 8", 9 * " 8"])
 def test_a_wrong_number_of_sizes_names_the_form(
@@ -220,6 +244,9 @@ def test_a_wrong_number_of_sizes_names_the_form(
         ("--plan", "--plan: expected at least one argument"),
         ("--plan pool 8 8", "--plan pool: there is no such operation; there are depthwise, "),
         ("--plan pointwise 8 8 x 8", "K must be an integer, not 'x'"),
+        ("--plan pointwise 8 8 8x1 8", "K must be an integer, not '8x1'"),
+        ("--plan depthwise 8 8 8 3x 1", "K must be an integer, not ''"),
+        ("--plan separable 8 8 8 8 0x3 1", "K must be between 1 and 2147483647, not 0"),
         ("--plan pointwise 8 0 8 8", "W must be between 1 and 2147483647, not 0"),
         ("--plan pointwise 8 8 8 -8", "N must be between 1 and"),
         ("--plan pointwise 8 8 8 2.5", "N must be an integer, not '2.5'"),

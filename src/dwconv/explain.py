@@ -15,7 +15,7 @@ from .engine import create_plan
 from .geometry import Shape, Window, integer, shape
 from .operation import Operation
 
-# The sizes that an operation takes; those in brackets may be left out, from the last on; K may be 1x9 too.
+# The sizes that an operation takes; those in brackets may be left out, from the last on.
 FORMS = {
     "depthwise": "H W C K S [DILATION] [MULTIPLIER]",
     "pointwise": "H W K N",
@@ -25,7 +25,7 @@ FORMS = {
 }
 
 ABSENT = ("E", "SQUEEZED")  # sizes that may be 0
-KERNELS = ("K", "KERNEL")  # sizes that may be two, HEIGHTxWIDTH
+KERNELS = {"depthwise": "K", "conv": "KERNEL", "separable": "K", "inverted_residual": "K"}  # 3, or 1x9
 
 
 def parse(words: Sequence[str]) -> tuple[Operation, Shape]:
@@ -44,7 +44,7 @@ def parse(words: Sequence[str]) -> tuple[Operation, Shape]:
         raise ValueError(f"{where}: {len(numbers)} sizes were given")
     kernel, sizes = (1, 1), []
     for name, word in zip(names, numbers, strict=False):
-        if kind != "pointwise" and name in KERNELS:
+        if name == KERNELS.get(kind):
             sides = [_size(f"{where}: {name}", side, 1) for side in word.split("x", 1)]
             kernel = sides[0], sides[-1]
         else:

@@ -68,13 +68,11 @@ static int64_t scratch_pixel(int64_t channels) {
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* The block as it is cut: sequences (see sequence.c) are columns, or if they are expanded rows. */
+/* The block as it is cut: a row under a window of one row is a column (see sequence.c). */
 static problem turned(problem p) {
     shape *s = &p.shape;
     dwconv_window *w = &s->window, old = *w;
-    const int row = s->height == 1 && p.output[1] == 1 && w->kernel_h == 1 && w->pad_top == 0;
-    const int column = s->width == 1 && p.output[2] == 1 && w->kernel_w == 1 && w->pad_left == 0;
-    if (!(s->expanded ? column && !row : row)) return p;
+    if (s->height > 1 || p.output[1] > 1 || w->kernel_h > 1 || w->pad_top > 0) return p;
     const int64_t height = s->height, out_h = p.output[1];
     s->height = s->width;
     s->width = height;
