@@ -210,7 +210,7 @@ def _cliffs(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    for name in networks.NETWORKS:
+    for name in {**networks.NETWORKS, **networks.APART}:
         found = networks.expand(name)
         macs = sum(w.macs * w.count for w in found if w.kind != "blocks")
         print(f"{name:20} {len(found):3} workloads, {macs / 1e6:8.1f} M multiply-accumulates in its layers")
@@ -228,7 +228,11 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     def select(command: argparse.ArgumentParser) -> None:
-        command.add_argument("--network", type=_names(networks.NETWORKS), help="comma-separated; see `list`")
+        command.add_argument(
+            "--network",
+            type=_names({**networks.NETWORKS, **networks.APART}),
+            help="comma-separated; see `list`",
+        )
         command.add_argument(
             "--ops", type=_names(networks.OPS), default=list(networks.OPS), help=",".join(networks.OPS)
         )

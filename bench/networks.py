@@ -310,6 +310,43 @@ def _stress() -> list[Workload]:
     ]
 
 
+def _sequences() -> list[Workload]:
+    """Depthwise and separable layers of networks for speech, on images of one row of T pixels; the last ones on
+    a column. Ten seconds are 500 steps in QuartzNet (Kriman et al., 2020) and 250 in Conformer (Gulati et al.,
+    2020), four seconds at 8 kHz 3200 in Conv-TasNet (Luo and Mesgarani, 2019), one second 128 in MatchboxNet
+    (Majumdar and Ginsburg, 2020).
+    """
+    rows = (
+        "500x33 256>256; 500x39 256>256; 500x51 256>512; 500x63 512>512; 500x75 512>512; 500x87 512>512 d2;"
+        "250x31 144; 250x31 256; 250x31 512; 3200x3 512; 3200x3 512 d4; 3200x3 512 d16; 3200x3 512 d64;"
+        "3200x3 128>512>128; 3200x3 128>512>128 d16; 3200x3 128>512>128 d128; 128x11 64>128 s2; 128x13 64>64;"
+        "128x15 64>64; 128x17 64>64; 128x29 64>128 d2; 4000x3 128; 1000x5 64 s2; 16000x9 16; 2000x7 24"
+    )
+    found = [_sequence(row) for row in rows.split(";")]
+    return found + [_sequence(row, column=True) for row in ("500x33 256>256", "250x31 256", "3200x3 512 d16")]
+
+
+def _sequence(row: str, column: bool = False) -> Workload:
+    """`TxK C` (depthwise), `TxK C>N` (separable) or `TxK C>E>N` (inverted residual), then `sS` or `dD`."""
+    size, chain, *options = row.split()
+    length, taps = map(int, size.split("x"))
+    channels = [int(c) for c in chain.split(">")]
+    option = {o[0]: int(o[1:]) for o in options}
+    wide = channels[-2] if len(channels) > 1 else channels[0]
+    kernel = (taps, 1) if column else (1, taps)
+    stride, dilation = option.get("s", 1), option.get("d", 1)
+    stages = [Stage("depthwise", wide, wide, kernel, stride, dilation, activation="relu")]
+    if len(channels) > 1:
+        stages.append(
+            Stage("pointwise", wide, channels[-1], activation="relu" if len(channels) == 2 else None)
+        )
+    if len(channels) > 2:
+        stages.insert(0, Stage("pointwise", channels[0], wide, activation="relu"))
+    residual = len(channels) > 2 and channels[0] == channels[-1]
+    height, width = (length, 1) if column else (1, length)
+    return Workload("sequences", tuple(stages), height, width, residual=residual)
+
+
 NETWORKS: dict[str, Callable[[], list[Workload]]] = {
     "classic": _classic,
     "mobilenet_v1": _mobilenet_v1,
@@ -324,14 +361,17 @@ NETWORKS: dict[str, Callable[[], list[Workload]]] = {
     "stress": _stress,
 }
 
-SETS = ("classic", "stress")  # chosen layers, of which no total makes sense
+# Not part of a run of everything, whose results are published: these have their own.
+APART: dict[str, Callable[[], list[Workload]]] = {"sequences": _sequences}
+
+SETS = ("classic", "stress", "sequences")  # chosen layers, of which no total makes sense
 OPS = ("depthwise", "pointwise", "conv", "blocks")
 
 
 def expand(network: str, ops: tuple[str, ...] = OPS) -> list[Workload]:
     """Distinct workloads in order of appearance, equal ones counted. KeyError for no such network."""
     counts: dict[Workload, int] = {}
-    for workload in NETWORKS[network]():
+    for workload in {**NETWORKS, **APART}[network]():
         if workload.kind in ops:
             counts[workload] = counts.get(workload, 0) + 1
     return [replace(workload, count=count) for workload, count in counts.items()]

@@ -92,6 +92,11 @@ static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, i
         call.k *= call.taps_x;
         call.taps_x = 1;
     }
+    if (call.taps_x == 1 && call.a_tap_y == call.k &&
+        call.w_tap_y == call.k) { /* so are kernel rows: of a column of pixels */
+        call.k *= call.taps_y;
+        call.taps_y = 1;
+    }
     if (columns == 1) { /* an edge: the pixels of the call go down the column */
         call.a_pixel = w->stride_h * r->x_row;
         call.y_pixel = r->y_row;

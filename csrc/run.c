@@ -14,9 +14,11 @@ typedef struct job {
     int64_t blocks, block_channels; /* of output channels */
     double nanoseconds;             /* estimate for one worker */
     int workers;
-    /* Depthwise: the plan's, or of sequences what sees them as a row, `along`, which then are a column here. */
+    /* The plan's, or for sequences, which are a column here: depthwise sees them as a row, products as they are. */
     const dwc_depthwise_stage *stage;
     dwc_depthwise_stage along;
+    const dwc_matmul_stage *product;
+    dwc_matmul_stage down;
     int far;    /* input and output come from beyond the caches */
     int stream; /* the output of depthwise goes past them */
 } job;
@@ -89,19 +91,23 @@ int64_t dwc_rows_ahead(const dwconv_plan *plan, const dwc_view *x, const dwc_vie
 
 static int is_sequence(const job *j) { return j->stage == &j->along; }
 
+/* Makes a column of a row. */
+static void turn(job *j) {
+    dwc_turn_view(&j->x);
+    dwc_turn_view(&j->y);
+    j->extent = (dwc_extent){.out_h = j->y.height, .out_w = 1, .pad_top = j->extent.pad_left};
+}
+
 static void see_sequence(job *j) {
     const dwconv_window *w = &j->stage->window;
     const int row = dwc_is_row(w, &j->x, &j->y);
     if (!row && !dwc_is_column(w, &j->x, &j->y)) return;
     j->along = *j->stage;
     j->stage = &j->along;
-    if (!row) {
+    if (row)
+        turn(j);
+    else
         dwc_turn_window(&j->along.window);
-        return;
-    }
-    dwc_turn_view(&j->x);
-    dwc_turn_view(&j->y);
-    j->extent = (dwc_extent){.out_h = j->y.height, .out_w = 1, .pad_top = j->extent.pad_left};
 }
 
 static dwc_dw_call depthwise_call(const job *j, piece p) {
@@ -185,9 +191,9 @@ static void cut_depthwise(job *j, const dwconv_threads *threads) {
 static void matmul_task(void *context, int64_t item, int worker) {
     const job *j = context;
     const piece p = piece_of(j, item);
-    const int64_t group_outputs = j->plan->matmul.group_outputs;
+    const int64_t group_outputs = j->product->group_outputs;
     (void)worker;
-    const dwc_matmul_rows rows = {.stage = &j->plan->matmul,
+    const dwc_matmul_rows rows = {.stage = j->product,
                                   .x = j->x.data + p.image * j->x.image,
                                   .x_row = j->x.row,
                                   .x_pixel = j->x.pixel,
@@ -243,7 +249,14 @@ static void cut_matmul(job *j, const dwconv_threads *threads) {
     j->nanoseconds = dwc_nanoseconds(dwc_matmul_work(s, pixels), values_of(&j->y) + weights / 2);
     j->workers = dwc_worker_count(threads, j->nanoseconds);
     j->far = dwc_fetches(s, &j->x, &j->y);
-    flatten(j, &s->window);
+    j->product = s;
+    if (dwc_is_row(&s->window, &j->x, &j->y)) {
+        j->down = *s;
+        dwc_turn_window(&j->down.window);
+        j->product = &j->down;
+        turn(j);
+    }
+    flatten(j, &j->product->window);
     j->blocks = 1;
     j->block_channels = j->y.channels;
     const int64_t panels = divide_up(s->group_outputs, s->panel);

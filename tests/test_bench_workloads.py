@@ -100,14 +100,28 @@ def test_a_gate_counts_in_operations_and_bytes() -> None:
     assert gated.bytes - plain.bytes == 4 * (2 * 16 * 4 + 4 + 16)
 
 
-@pytest.mark.parametrize("name", networks.NETWORKS)
+@pytest.mark.parametrize("name", [*networks.NETWORKS, *networks.APART])
 def test_shapes_name_workloads(name: str) -> None:
     """Rows are told apart by (network, op, shape): no two workloads may share them."""
     found = networks.expand(name)
     assert len({(w.op, w.shape) for w in found}) == len(found)
 
 
-@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_sequences_are_rows_and_columns_and_no_part_of_everything() -> None:
+    found = networks.expand("sequences")
+    assert "sequences" not in networks.NETWORKS
+    assert {w.op for w in found} == {"depthwise", "separable", "inverted_residual"}
+    for workload in found:
+        assert 1 in (workload.height, workload.width)
+        spatial = [s for s in workload.stages if s.op == "depthwise"]
+        assert len(spatial) == 1
+        assert spatial[0].kernel[0 if workload.height == 1 else 1] == 1
+    assert any(w.width == 1 for w in found)
+    tasnet = next(w for w in found if w.op == "inverted_residual")
+    assert tasnet.macs == 3200 * (2 * 128 * 512 + 3 * 512)
+
+
+@pytest.mark.parametrize("name", [*networks.NETWORKS, *networks.APART])
 def test_workloads_survive_json(name: str) -> None:
     for workload in networks.expand(name):
         assert Workload.from_json(workload.to_json()) == workload

@@ -1,13 +1,11 @@
 /* Activations on one vector, and of what a tile has stored. Included once per suffix.
  *
  * NaN in gives NaN out: every clamp has its data in the second operand of min and max.
- * Polynomials: fit_activation.py. Largest errors over all float32 (tests/test_numerics.py): at most 4 ULP
- * for sigmoid, SiLU, tanh and GELU's tanh form, at most 8 for GELU's erf form. Far out on the negative side
- * that takes the argument of exp in two parts, since exp turns its absolute error into a relative one.
+ * Polynomials: fit_activation.py. Largest errors over all float32 (tests/test_numerics.py): at most 8 ULP
+ * for sigmoid and SiLU, 4 for tanh, 2 eps |x| for both forms of GELU.
  *
- * A vector of 16 costs, in cycles of Zen 4 (which begins one fused multiply-add of that size per cycle): hard-swish 5,
- * sigmoid 16, SiLU 17, tanh 24, GELU's tanh form 31, its erf form 32. Each divides once: that takes 6 cycles, but only
- * 2 of the multiply-adds' unit. */
+ * A vector of 8 costs, in cycles of Zen 3 with all in the first-level cache: a clamp 2, hard-swish 3, sigmoid and SiLU 10, GELU's
+ * erf form 11, its tanh form 13, tanh 16. Sigmoid, SiLU, tanh and the tanh form divide once, which takes 3.4 of these. */
 
 INLINE V(vec) V(select)(V(ivec) mask, V(vec) a, V(vec) b) {
     return (V(vec))(((V(ivec))a & mask) | ((V(ivec))b & ~mask));

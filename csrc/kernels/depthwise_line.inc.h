@@ -1,7 +1,7 @@
-/* Depthwise windows of one row, on sequences: images of one row, where registers are few. There is no second output row that would see
- * the same inputs, as the kernel of any window takes it along, and its four sums would wait for each other. So tiles are 1 x 8, or
- * 1 x 4 of a whole cache line where the lines of a tile share too few sets of the first-level cache, and
- * what surrounds the multiply-adds of a tap is a pointer to the next. */
+/* Depthwise windows of one row on single rows, which is how sequences come here, where registers are few. The kernel of any
+ * window has no second row to take along then, and its four sums wait for each other. So tiles are 1 x 8, or 1 x 4 of a whole
+ * cache line where the lines of a tile share too few sets of the first-level cache, and what surrounds the multiply-adds of
+ * a tap is a pointer to the next. */
 
 /* How outputs see their inputs. Distances are in bytes. */
 typedef struct dw_line {
@@ -12,7 +12,7 @@ typedef struct dw_line {
 
 enum { DW_LINE_VECTORS = 2, DW_LINE_COLUMNS = 8 };
 
-/* Input or output t of a tile, by an address that a load can form; p3 is three steps on, `fifth` where the fifth is. */
+/* Input or output t of a tile, by an address that a load can form. */
 INLINE float *dw_line_at(char *first, char *fifth, int t, int64_t step, int64_t step3) {
     return (float *)((t < 4 ? first : fifth) + (t % 4 == 3 ? step3 : t % 4 * step));
 }
