@@ -311,8 +311,8 @@ def _stress() -> list[Workload]:
 
 
 def _sequences() -> list[Workload]:
-    """Depthwise and separable layers of networks for speech, on images of one row of T pixels; the last ones on
-    a column. Ten seconds are 500 steps in QuartzNet (Kriman et al., 2020) and 250 in Conformer (Gulati et al.,
+    """Depthwise and separable layers of networks for speech, on images of one row of T pixels; the last on a
+    column. Ten seconds are 500 steps in QuartzNet (Kriman et al., 2020) and 250 in Conformer (Gulati et al.,
     2020), four seconds at 8 kHz 3200 in Conv-TasNet (Luo and Mesgarani, 2019), one second 128 in MatchboxNet
     (Majumdar and Ginsburg, 2020).
     """
