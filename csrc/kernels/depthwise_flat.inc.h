@@ -169,7 +169,9 @@ static void dw_flat_f32(const dwc_dw_call *c) {
     const dwc_depthwise_stage *stage = c->stage;
     const dwconv_window *w = &stage->window;
     const int64_t C = stage->channels, fit = V(lanes) / C, most = DW_FLAT * fit, out_w = c->out_w;
-    if (c->x_pixel == C && c->y_pixel == C && c->in_w * C >= V(lanes) && out_w * C >= V(lanes)) {
+    /* More taps than a plan has this kernel for: those of a column that is seen as a row. */
+    const int fits = w->kernel_w <= DWC_FLAT_TAPS;
+    if (fits && c->x_pixel == C && c->y_pixel == C && c->in_w * C >= V(lanes) && out_w * C >= V(lanes)) {
         const int64_t width = out_w < most ? out_w : most;
         const int64_t apart = dw_divide_up(width - fit, DW_FLAT - 1);
         /* Columns in which a vector can begin, so that all its inputs and outputs are in their rows. */

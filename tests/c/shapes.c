@@ -88,6 +88,7 @@ static const shape geometries[] = {
     {GEOMETRY(1, 33, 1, 24, 1, 2), WINDOW(3, 1, 3, 2, 7, 1) PADS(5, 0, 0, 1)},
     {GEOMETRY(2, 50, 1, 3, 1, 4), WINDOW(7, 1, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 40, 1, 6, 2, 3), WINDOW(3, 1, 1, 1, 1, 1) SAME},
+    {GEOMETRY(1, 120, 1, 1, 1, 1), WINDOW(50, 1, 1, 1, 1, 1) PADS(5, 3, 0, 0)},
     /* rows that are copied in bands of columns, some of which see padding alone */
     {GEOMETRY(1, 3, 34, 256, 1, 1), WINDOW(5, 5, 1, 1, 1, 1) SAME},
     {GEOMETRY(1, 2, 30, 256, 1, 1), WINDOW(7, 7, 1, 1, 1, 1) PADS(3, 3, 20, 25)},
