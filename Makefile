@@ -12,8 +12,9 @@ VENV ?= .venv
 EXTRAS ?= test
 
 BIN = $(VENV)/bin
-SOURCES = pyproject.toml setup.py $(wildcard src/dwconv/*.pyx src/dwconv/*.pxd csrc/*.[ch] csrc/kernels/*.[ch])
-C_FILES = $(wildcard csrc/*.[ch] csrc/kernels/*.[ch] tests/c/*.[ch] tests/c/*/*.[ch] examples/c/*.[ch])
+CSRC = csrc/*.[ch] csrc/*/*.[ch] csrc/kernels/*/*.[ch]
+SOURCES = pyproject.toml setup.py $(wildcard src/dwconv/*.pyx src/dwconv/*.pxd $(CSRC))
+C_FILES = $(wildcard $(CSRC) tests/c/*.[ch] tests/c/*/*.[ch] examples/c/*.[ch])
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 # Where pip is configured to install for the user, it would refuse a private environment.
 export PIP_USER = 0

@@ -117,9 +117,9 @@ class build_ext(_build_ext):
         shared = [*CORE_FLAGS, *openmp, *(WARNING_FLAGS if enabled("DWCONV_WERROR") else [])]
         macros = [(f"DWCONV_HAVE_{isa.upper()}", "1") for isa in isas]
 
-        baseline = [*sorted(CSRC.glob("*.c")), CSRC / "kernels" / "isa_baseline.c"]
+        baseline = [path for path in sorted(CSRC.rglob("*.c")) if path.stem not in ISA_FLAGS]
         flags_of = dict.fromkeys(baseline, shared)
-        flags_of |= {CSRC / "kernels" / f"isa_{isa}.c": [*shared, *flags] for isa, flags in isas.items()}
+        flags_of |= {CSRC / "kernels" / "isa" / f"{isa}.c": [*shared, *flags] for isa, flags in isas.items()}
 
         def compile_one(source: Path) -> list[str]:
             return self.compiler.compile(

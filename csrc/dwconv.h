@@ -43,7 +43,7 @@
  *     }
  *
  *     cc -O3 -ffp-contract=off -fno-math-errno -DDWCONV_HAVE_AVX2 -DDWCONV_HAVE_AVX512 -DDWCONV_HAVE_NEON \
- *         -I csrc example.c csrc/?*.c csrc/kernels/?*.c -lm -pthread
+ *         -I csrc example.c $(find csrc -name '*.c') -lm -pthread
  *
  * docs/embedding.md tells of CMake, of memory and threads of your own, and of what is promised.
  *

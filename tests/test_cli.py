@@ -61,7 +61,7 @@ def test_verify_reports_nan(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 @pytest.mark.parametrize("isa", [backend for backend in backends() if backend != "numpy"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_verify_tries_every_row_of_the_kernel_tables(isa: str, quick: bool) -> None:
-    rows = set(re.findall(rf'"({isa} [^"]+)"', (KERNELS / f"isa_{isa}.c").read_text(encoding="utf-8")))
+    rows = set(re.findall(rf'"({isa} [^"]+)"', (KERNELS / "isa" / f"{isa}.c").read_text(encoding="utf-8")))
     used = {name for case in verify.cases(quick) for name in verify.kernels(case, isa)}
     assert rows
     assert rows == used

@@ -79,10 +79,10 @@ def test_every_file_is_clean_under_strict_warnings(compiler: str) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"there is no {compiler}")
     asked = [f"-DDWCONV_HAVE_{isa}" for isa in ("AVX2", "AVX512", "NEON")]
-    sources = [*CSRC.glob("*.c"), *CSRC.glob("kernels/*.c"), *EXAMPLES.glob("*.c")]
+    sources = [*CSRC.rglob("*.c"), *EXAMPLES.glob("*.c")]
     sources = [path for path in sources if path.name != "classify.c"]  # compiled below, with its weights
     run(compiler, *WARNINGS, "-O1", "-fsyntax-only", f"-I{CSRC}", *asked, *sources)
-    run(compiler, *WARNINGS, "-O1", "-fsyntax-only", *CSRC.glob("*.c"), *CSRC.glob("kernels/*.c"))
+    run(compiler, *WARNINGS, "-O1", "-fsyntax-only", *CSRC.rglob("*.c"))
     tests = [*ROOT.glob("tests/c/*.c"), *ROOT.glob("tests/c/*/*.c")]
     run(compiler, *WARNINGS, "-D_GNU_SOURCE", "-O1", "-fsyntax-only", f"-I{CSRC}", *tests)
 
@@ -92,7 +92,7 @@ def baseline_objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The core compiled by one command without flags for instruction sets: what they need is left out."""
     directory = tmp_path_factory.mktemp("objects")
     run(CC, *WARNINGS, "-O2", "-ffp-contract=off", "-fno-math-errno", "-c",
-        *CSRC.glob("*.c"), *CSRC.glob("kernels/*.c"), cwd=directory)  # fmt: skip
+        *CSRC.rglob("*.c"), cwd=directory)  # fmt: skip
     return sorted(directory.glob("*.o"))
 
 

@@ -16,8 +16,8 @@ from bench.peers import Absent, Runner, shim
 from bench.problem import Problem
 
 _ISA_FLAGS = {
-    "isa_avx2": ("-mavx2", "-mfma"),
-    "isa_avx512": (
+    "avx2": ("-mavx2", "-mfma"),
+    "avx512": (
         *("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq"),
         *("-mavx2", "-mfma", "-mprefer-vector-width=512"),
     ),
@@ -56,12 +56,15 @@ class Peer:
 def build(csrc: Path, *flags: str, beside: tuple[Path, ...] = ()) -> Path:
     """The core with setup.py's flags for each file and with `flags`, the shim, and C files `beside` it."""
     macros = list(flags)
-    sources = [compiling.Source(path) for path in sorted(csrc.glob("*.c"))]
-    sources.append(compiling.Source(csrc / "kernels" / "isa_baseline.c"))
+    flags_of: dict[str, tuple[str, ...]] = {}
     for name, isa_flags in _ISA_FLAGS.items():
         if platform.machine() in ("x86_64", "AMD64") and compiling.accepts(*isa_flags):
-            sources.append(compiling.Source(csrc / "kernels" / f"{name}.c", isa_flags))
-            macros.append(f"-DDWCONV_HAVE_{name.removeprefix('isa_').upper()}")
+            flags_of[name] = isa_flags
+            macros.append(f"-DDWCONV_HAVE_{name.upper()}")
+    sources = [
+        compiling.Source(path, flags_of.get(path.stem.removeprefix("isa_"), ()))
+        for path in sorted(csrc.rglob("*.c"))
+    ]
     # Its loops run beside the kernels, on this machine only.
     native = ("-march=native",) if compiling.accepts("-march=native") else ()
     sources += [compiling.Source(path, native) for path in (shim.SHIMS / "dwconv.c", *beside)]

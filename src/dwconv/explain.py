@@ -172,7 +172,7 @@ def _plan_facts(operation: Operation, x: Shape, threads: int) -> list[tuple[str,
 def _block_facts(
     operation: Operation, cut: dict[str, Any], scratch: int, between: int
 ) -> list[tuple[str, str]]:
-    """How a block is fused, and why so: the rules of csrc/block_cut.c in words.
+    """How a block is fused, and why so: the rules of csrc/schedule/schedule_block.c in words.
 
     `scratch` is that of one thread, `between` the bytes of the feature maps between its layers.
     """

@@ -2,7 +2,7 @@
 
     python tests/c/check_spills.py [COMPILER]
 
-COMPILER (cc) may have options, as in "clang --target=aarch64-linux-gnu". Compiles the csrc/kernels/isa_*.c of
+COMPILER (cc) may have options, as in "clang --target=aarch64-linux-gnu". Compiles the csrc/kernels/isa/*.c of
 its machine with the flags of setup.py and reads what objdump makes of them. A hot loop is an innermost loop
 with multiply-adds. A spill in it costs a load or store per round where the kernel was
 written to have none: GCC and Clang differ in which tile of registers they manage, so both are asked.
@@ -139,7 +139,7 @@ def disassemble(compiler: list[str], arch: str, isa: str, flags: list[str]) -> s
     objdump = "objdump" if arch == platform.machine() else f"{arch}-linux-gnu-objdump"
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory, "kernels.o")
-        source = ROOT / "csrc" / "kernels" / f"isa_{isa}.c"
+        source = ROOT / "csrc" / "kernels" / "isa" / f"{isa}.c"
         subprocess.run([*compiler, *flags, "-c", source, "-o", target], check=True)
         command = [objdump, "-d", "--no-show-raw-insn", target]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout

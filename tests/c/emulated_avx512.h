@@ -1,4 +1,4 @@
-/* What csrc/kernels/vec_avx512.h gives, made of AVX2's vectors: on a CPU without AVX-512 the kernels of that instruction
+/* What csrc/kernels/vec/avx512.h gives, made of AVX2's vectors: on a CPU without AVX-512 the kernels of that instruction
  * set are tested all the same, tiles, tails and all, to the same bits. Included before every file of such a build
  * (EMULATE=1 tests/c/run.sh), which makes that header empty. Masked accesses touch no other lane; streamed stores abort
  * where AVX-512 would fault. */
@@ -11,7 +11,7 @@
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
-#include "../../csrc/kernels/vec_avx2.h" /* the halves */
+#include "../../csrc/kernels/vec/avx2.h" /* the halves */
 
 typedef float vec_z __attribute__((vector_size(64)));
 typedef int32_t ivec_z __attribute__((vector_size(64)));

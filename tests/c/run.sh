@@ -40,7 +40,7 @@ done
 for isa in ${ISAS-AVX2 AVX512 NEON}; do flags+=("-DDWCONV_HAVE_$isa"); done
 
 objects=()
-for source in "$root"/csrc/kernels/*.c "$root"/csrc/*.c "$root"/tests/c/*.c; do # the longest first
+for source in "$root"/csrc/kernels/isa/*.c "$root"/csrc/*.c "$root"/csrc/*/*.c "$root"/tests/c/*.c; do # the longest first
     object=${source#"$root/"}
     object=$build/${object//\//_}.o
     objects+=("$object")

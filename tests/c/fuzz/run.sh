@@ -24,8 +24,8 @@ core=("${common[@]}" -g1 -fsanitize=address,undefined,fuzzer -fno-sanitize-recov
 # Fully instrumented, the unrolled kernels compile for minutes: their loads and stores are checked by calls, and
 # what they compute is left to the sanitizer runs of tests/c/run.sh.
 kernels=("${common[@]}" -fsanitize=address -mllvm -asan-instrumentation-with-call-threshold=0)
-for source in "$root"/csrc/kernels/*.c; do
-    echo "-c $source -o $build/$(basename "$source" .c).o"
+for source in "$root"/csrc/kernels/isa/*.c; do
+    echo "-c $source -o $build/isa_$(basename "$source" .c).o"
 done | xargs -P 2 -I '{}' sh -c "$cc ${kernels[*]} {}"
-"$cc" "${core[@]}" "$root"/csrc/*.c "$root"/tests/c/fuzz/*.c "$build"/isa_*.o -lm -pthread -o "$build/fuzz_plans"
+"$cc" "${core[@]}" "$root"/csrc/*.c "$root"/csrc/*/*.c "$root"/tests/c/fuzz/*.c "$build"/isa_*.o -lm -pthread -o "$build/fuzz_plans"
 "$build/fuzz_plans" -max_total_time="$seconds" -max_len=160 -timeout=20 -print_final_stats=1 "$@" "$corpus"

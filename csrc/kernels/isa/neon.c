@@ -5,30 +5,30 @@
 #pragma GCC optimize("no-schedule-insns")
 #pragma GCC target("tune=neoverse-n1")
 #endif
-#include "../internal.h"
+#include "../../internal.h"
 
 #ifdef __aarch64__ /* else empty */
-#include "vec_neon.h"
+#include "../vec/neon.h"
 
 /* Strips of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112). 2 x 7 accumulators, 2 x 5 weights
  * and an input fit the 32 registers. */
 enum { DW_WIDE = 7, DW_NARROW = 4, DW_FLAT = 7 };
 
 #define SUFFIX _q
-#include "activation.inc.h"
-#include "depthwise_types.h"
-#include "depthwise_store.inc.h"
-#include "depthwise_tile.inc.h"
-#include "depthwise_window.inc.h"
+#include "../f32/activation.inc.h"
+#include "../f32/depthwise_types.h"
+#include "../f32/depthwise_store.inc.h"
+#include "../f32/depthwise_tile.inc.h"
+#include "../f32/depthwise_window.inc.h"
 #define TAIL_SUFFIX _q
-#include "depthwise.inc.h"
-#include "depthwise_flat.inc.h"
-#include "depthwise_tiled.inc.h"
+#include "../f32/depthwise.inc.h"
+#include "../f32/depthwise_flat.inc.h"
+#include "../f32/depthwise_tiled.inc.h"
 #define HALF_SUFFIX _q
 #define MM_UNIT 4
 #define MM_CHAINS 8
-#include "matmul.inc.h"
-#include "squeeze.inc.h"
+#include "../f32/matmul.inc.h"
+#include "../f32/squeeze.inc.h"
 
 /* ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. No rolling rows for 3x3: they copy accumulators,
  * and a copy takes the port of a multiply-add. */

@@ -1,7 +1,7 @@
 /* Sequences: images of one row under windows of one row, or of one column under windows of one column. Which of the two a caller
  * has makes no difference here: as a column their pixels are rows, which workers share and chunks take some of, and a
  * depthwise kernel gets any stretch of them as a row, along which tiles lie. */
-#include "internal.h"
+#include "../internal.h"
 
 int dwc_is_row(const dwconv_window *w, const dwc_view *x, const dwc_view *y) {
     return x->height == 1 && y->height == 1 && w->kernel_h == 1 && w->pad_top == 0;

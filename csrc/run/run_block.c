@@ -1,7 +1,7 @@
 /* The stages of a block, chunk by chunk, and the passes that are made of them. See block.h. */
 #include <string.h>
 
-#include "block.h"
+#include "../block.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 

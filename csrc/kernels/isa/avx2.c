@@ -1,5 +1,5 @@
 /* AVX2 + FMA. Only static code besides the table; compiled with its own flags, without LTO. */
-#include "../internal.h"
+#include "../../internal.h"
 
 /* Empty where neither the build asks for it nor the compiler is given its flags. */
 #if defined(DWCONV_HAVE_AVX2) || defined(__AVX2__)
@@ -9,7 +9,7 @@
 #else
 #pragma GCC target("avx2,fma")
 #endif
-#include "vec_avx2.h"
+#include "../vec/avx2.h"
 
 /* 2 x 4 accumulators, 2 weights and an input. Strips of 4 outputs divide the widths of the usual networks; of 6 they are
  * 4 to 10 % slower. */
@@ -18,21 +18,21 @@ enum { DW_WIDE = 4, DW_FLAT = 4 };
 #define DW_FAR         /* tiles ask for rows ahead of time, and store past the caches */
 
 #define SUFFIX _y
-#include "activation.inc.h"
-#include "depthwise_types.h"
-#include "depthwise_store.inc.h"
-#include "depthwise_tile.inc.h"
-#include "depthwise_pair.inc.h"
+#include "../f32/activation.inc.h"
+#include "../f32/depthwise_types.h"
+#include "../f32/depthwise_store.inc.h"
+#include "../f32/depthwise_tile.inc.h"
+#include "../f32/depthwise_pair.inc.h"
 #define TAIL_SUFFIX _y
-#include "depthwise_pairs.inc.h"
-#include "depthwise_flat.inc.h"
-#include "depthwise_tiled.inc.h"
-#include "depthwise_straight.inc.h"
+#include "../f32/depthwise_pairs.inc.h"
+#include "../f32/depthwise_flat.inc.h"
+#include "../f32/depthwise_tiled.inc.h"
+#include "../f32/depthwise_straight.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
 #define MM_CHAINS 8
-#include "matmul.inc.h"
-#include "squeeze.inc.h"
+#include "../f32/matmul.inc.h"
+#include "../f32/squeeze.inc.h"
 
 /* 16 registers: ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. 7x7 with stride 2 goes through
  * the kernel of any window, which takes 0.9 to 1.1 of the time of such tiles; 5x5 would take 1.1 to 1.4. */

@@ -1,25 +1,25 @@
 /* What the compiler assumes without flags: the rung under all others, on every architecture. */
-#include "../internal.h"
-#include "vec_baseline.h"
+#include "../../internal.h"
+#include "../vec/baseline.h"
 
 /* 2 x 4 accumulators, 2 weights, an input and a product. */
 enum { DW_WIDE = 4, DW_FLAT = 4 };
 
 #define SUFFIX _x
-#include "activation.inc.h"
-#include "depthwise_types.h"
-#include "depthwise_store.inc.h"
-#include "depthwise_tile.inc.h"
-#include "depthwise_pair.inc.h"
+#include "../f32/activation.inc.h"
+#include "../f32/depthwise_types.h"
+#include "../f32/depthwise_store.inc.h"
+#include "../f32/depthwise_tile.inc.h"
+#include "../f32/depthwise_pair.inc.h"
 #define TAIL_SUFFIX _x
-#include "depthwise_pairs.inc.h"
-#include "depthwise_flat.inc.h"
-#include "depthwise_tiled.inc.h"
+#include "../f32/depthwise_pairs.inc.h"
+#include "../f32/depthwise_flat.inc.h"
+#include "../f32/depthwise_tiled.inc.h"
 #define HALF_SUFFIX _x
 #define MM_UNIT 4
 #define MM_CHAINS 4
-#include "matmul.inc.h"
-#include "squeeze.inc.h"
+#include "../f32/matmul.inc.h"
+#include "../f32/squeeze.inc.h"
 
 /* 16 registers, and no fused multiply-add: a product needs one of its own. */
 DW_SHAPE(3, 1, 2, 4)

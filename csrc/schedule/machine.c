@@ -4,7 +4,7 @@
  * needs no file system and cannot fail. The answer is kept: in virtual machines every cpuid traps, for about 20 us. */
 #include <stdatomic.h>
 
-#include "internal.h"
+#include "../internal.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include <cpuid.h>

@@ -2,8 +2,8 @@
 #ifndef DWCONV_DEPTHWISE_TYPES_H
 #define DWCONV_DEPTHWISE_TYPES_H
 
-#include "../internal.h"
-#include "vec.h"
+#include "../../internal.h"
+#include "../vec/vec.h"
 
 /* Bounds of the arrays of vectors, which are never sized by an argument: gcc keeps those in memory. */
 enum { DW_TILE_ROWS = 2, DW_TILE_COLUMNS = 8, DW_COLUMNS = 7, DW_SEGMENT = 5, DW_GROUP = 4 };

@@ -1,5 +1,5 @@
-/* What a block takes, for the decisions of block_cut.c: whether workers share it, and how. */
-#include "block.h"
+/* What a block takes, for the decisions of schedule_block.c: whether workers share it, and how. */
+#include "../block.h"
 
 /* What workers that share an image by channels wait for: each other between the passes, and what the others' depthwise
  * gave, in floats per nanosecond. Fitted to 58 blocks of 3 to 1000 us on two threads of a Zen 3, in three states of the

@@ -1,5 +1,5 @@
 /* AVX-512 F, VL, BW, DQ. Only static code besides the table; compiled with its own flags, without LTO. */
-#include "../internal.h"
+#include "../../internal.h"
 
 /* Empty where neither the build asks for it nor the compiler is given its flags. */
 #if defined(DWCONV_HAVE_AVX512) || defined(__AVX512F__)
@@ -12,7 +12,7 @@
 #else
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,prefer-vector-width=512")
 #endif
-#include "vec_avx512.h"
+#include "../vec/avx512.h"
 
 /* Strips of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112). 2 x 7 accumulators, 2 x 5 weights
  * and an input fit the 32 registers. */
@@ -20,29 +20,29 @@ enum { DW_WIDE = 7, DW_NARROW = 4, DW_FLAT = 7 };
 #define DW_MASKED /* masks are free */
 
 #define SUFFIX _y
-#include "activation.inc.h"
-#include "depthwise_types.h"
-#include "depthwise_store.inc.h"
-#include "depthwise_roll.inc.h"
-#include "depthwise_tile.inc.h"
+#include "../f32/activation.inc.h"
+#include "../f32/depthwise_types.h"
+#include "../f32/depthwise_store.inc.h"
+#include "../f32/depthwise_roll.inc.h"
+#include "../f32/depthwise_tile.inc.h"
 #undef SUFFIX
 #define SUFFIX _z
 #define STREAMS /* a vector is a cache line */
-#include "activation.inc.h"
-#include "depthwise_store.inc.h"
-#include "depthwise_roll.inc.h"
-#include "depthwise_tile.inc.h"
-#include "depthwise_window.inc.h"
+#include "../f32/activation.inc.h"
+#include "../f32/depthwise_store.inc.h"
+#include "../f32/depthwise_roll.inc.h"
+#include "../f32/depthwise_tile.inc.h"
+#include "../f32/depthwise_window.inc.h"
 #define TAIL_SUFFIX _y
-#include "depthwise.inc.h"
-#include "depthwise_flat.inc.h"
-#include "depthwise_rolled.inc.h"
-#include "depthwise_tiled.inc.h"
+#include "../f32/depthwise.inc.h"
+#include "../f32/depthwise_flat.inc.h"
+#include "../f32/depthwise_rolled.inc.h"
+#include "../f32/depthwise_tiled.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
 #define MM_CHAINS 4
-#include "matmul.inc.h"
-#include "squeeze.inc.h"
+#include "../f32/matmul.inc.h"
+#include "../f32/squeeze.inc.h"
 
 DW_ROLL(1, 7, 4)
 DW_ROLL(2, 7, 4)

@@ -1,5 +1,5 @@
 /* Convolution rows as calls of the matrix kernel: rectangles of outputs that see the same taps. */
-#include "internal.h"
+#include "../internal.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 

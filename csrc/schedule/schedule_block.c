@@ -1,5 +1,5 @@
 /* How a block is run: passes, bands, slices, the sizes of ring and chunk. See block.h; block_cost.c for what it takes. */
-#include "block.h"
+#include "../block.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 

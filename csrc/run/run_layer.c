@@ -1,5 +1,5 @@
 /* Plan and tensors -> work items -> parallel_for -> kernels. */
-#include "internal.h"
+#include "../internal.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 

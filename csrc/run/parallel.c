@@ -1,5 +1,5 @@
 /* parallel_for: OpenMP, the caller's own threads, or the calling thread alone. */
-#include "internal.h"
+#include "../internal.h"
 
 #ifdef _OPENMP
 #include <omp.h>
