@@ -15,10 +15,11 @@
 #ifndef DWCONV_BLOCK_H
 #define DWCONV_BLOCK_H
 
-#include "internal.h"
+#include "graph/graph.h"
 
 typedef struct dwc_block {
-    const dwconv_plan *plan;
+    dwc_chain chain;
+    const dwc_kernel_table *table;
     dwc_view x, y;
     dwc_extent extent; /* of the depthwise stage */
     int sequence;      /* a column, of which the depthwise kernel gets stretches as rows */
@@ -51,9 +52,10 @@ typedef struct dwc_block {
     float *scratch;
 } dwc_block;
 
-/* Turns a sequence that is a row into a column, and the plan, whose place is `turned`: workers and chunks share it as rows. */
-DWC_HIDDEN void dwc_see_sequence(dwc_block *b, dwconv_plan *turned);
-/* Decides all of b but its scratch from plan, x and y, and how much scratch it takes to be called with these threads,
+/* Sets the chain of a block whose x and y are set. A sequence that is a row becomes a column, with its depthwise stage in
+ * `turned`: workers and chunks share it as rows. */
+DWC_HIDDEN void dwc_begin_block(dwc_block *b, const dwconv_plan *plan, dwc_depthwise_stage *turned);
+/* Decides all of b but its scratch from its chain, x and y, and how much scratch it takes to be called with these threads,
  * however many of them are worth waking. */
 DWC_HIDDEN dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t *scratch_bytes);
 /* Nanoseconds that the cost model estimates for one worker. */
@@ -63,7 +65,7 @@ DWC_HIDDEN double dwc_worth_sharing(const dwc_block *b, int64_t workers);
 /* Whether workers that share an image get channels of it, not rows. */
 DWC_HIDDEN int dwc_slices_pay(const dwc_block *b, int64_t workers);
 /* Their shares are of whole units. */
-DWC_HIDDEN int64_t dwc_share_unit(const dwconv_plan *plan);
+DWC_HIDDEN int64_t dwc_share_unit(const dwc_block *b);
 /* The first channel of a slice, which is the end of the one before; a slice may be empty. */
 DWC_HIDDEN int64_t dwc_slice_begin(const dwc_block *b, int64_t slice);
 /* Images at work at the same time in two passes. */

@@ -19,10 +19,7 @@
 #undef DWCONV_HAVE_NEON
 #endif
 
-/* ---- checked geometry (geometry.c) -------------------------------------------------------- */
-
-/* No size, stride of a window, dilation or padding exceeds this, so that a product of two fits int64. */
-#define DWC_MAX_SIZE ((int64_t)INT32_MAX)
+/* ---- geometry ----------------------------------------------------------------------------- */
 
 typedef struct dwc_extent {
     int64_t out_h, out_w, pad_top, pad_left;
@@ -39,31 +36,6 @@ typedef struct dwc_view {
 static inline int dwc_multiply(int64_t a, int64_t b, int64_t *result) {
     return !__builtin_mul_overflow(a, b, result);
 }
-
-/* Checks every field and replaces defaults: zeros become ones, identity, relu and relu6 become clip,
- * SAME and VALID keep their padding fields at zero. */
-DWC_HIDDEN dwconv_status dwc_normalize(const dwconv_desc *desc, dwconv_desc *normal);
-
-DWC_HIDDEN dwconv_status dwc_window_extent(const dwconv_window *window, int64_t in_h, int64_t in_w,
-                                           dwc_extent *extent);
-
-/* The window of a pointwise convolution: 1x1 with its strides. */
-DWC_HIDDEN dwconv_window dwc_pointwise_window(const dwconv_pointwise_desc *pointwise);
-
-/* The output shape of a normal descriptor. */
-DWC_HIDDEN dwconv_status dwc_output_shape(const dwconv_desc *normal, const int64_t input[4],
-                                          int64_t output[4]);
-
-/* 1 if the residual of a normal inverted-residual descriptor applies to these shapes. */
-DWC_HIDDEN int dwc_residual_applies(const dwconv_desc *normal, const int64_t input[4],
-                                    const int64_t output[4]);
-
-/* Checks both tensors against a normal descriptor and resolves their strides. */
-DWC_HIDDEN dwconv_status dwc_check_tensors(const dwconv_desc *normal, const dwconv_tensor *input,
-                                           const dwconv_tensor *output, dwc_view *x, dwc_view *y);
-
-/* 1 if [a, a + bytes) and the elements of v share memory. */
-DWC_HIDDEN int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes);
 
 /* ---- stages: an operation with packed weights --------------------------------------------- */
 
@@ -142,19 +114,6 @@ typedef struct dwc_matmul_stage {
     const float *bias;    /* per group: `padded` floats */
 } dwc_matmul_stage;
 
-struct dwconv_plan {
-    dwconv_desc desc; /* normal; its filter and bias pointers are dead */
-    const dwc_kernel_table *table;
-    size_t bytes;
-    int owns_memory;
-    int has_depthwise, has_matmul, has_expand, has_squeeze;
-    dwc_matmul_stage expand; /* inverted residual with an expansion */
-    dwc_depthwise_stage
-        depthwise; /* depthwise, separable, inverted residual, conv of one channel per group */
-    dwc_matmul_stage squeeze, excite; /* inverted residual with squeeze-and-excite */
-    dwc_matmul_stage matmul;          /* pointwise, conv, and the last stage of blocks */
-};
-
 /* ---- calls of kernels --------------------------------------------------------------------- */
 
 /* Output rows [row_begin, row_end) of one image, output channels [channel_begin, channel_end):
@@ -208,7 +167,7 @@ struct dwc_mm_call {
     dwconv_activation activation;
 };
 
-/* ---- plan.c, run.c, block.h, parallel.c --------------------------------------------------- */
+/* ---- run.c, block.h, parallel.c --------------------------------------------------- */
 
 /* Calls the matrix kernel for output rows [row_begin, row_end) of one image, and the columns
  * [column_begin, column_end) of every group. Both views are of that image; the residual may be NULL. */
@@ -241,8 +200,8 @@ DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_
 DWC_HIDDEN int dwc_fetches(const dwc_matmul_stage *stage, const dwc_view *x, const dwc_view *y);
 
 /* How many rows of input ahead of those in use depthwise should ask for: `rows` where a kernel walks down an image. */
-DWC_HIDDEN int64_t dwc_rows_ahead(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
-                                  int64_t rows);
+DWC_HIDDEN int64_t dwc_rows_ahead(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                                  const dwc_view *x, const dwc_view *y, int64_t rows);
 
 /* Tiles whose vectors are half a cache line go past the caches through a buffer for so many channels. */
 enum { DWC_STREAM_CHANNELS = 256 };
@@ -267,13 +226,5 @@ DWC_HIDDEN double dwc_depthwise_work(const dwc_depthwise_stage *stage, double pi
 DWC_HIDDEN double dwc_matmul_work(const dwc_matmul_stage *stage, double pixels);
 /* Registers the fork handler once; called when a plan is created. */
 DWC_HIDDEN void dwc_parallel_init(void);
-
-/* pack.c: sizes in floats, then the packing itself. flush: denormal weights become zero. */
-DWC_HIDDEN int dwc_depthwise_floats(const dwc_depthwise_stage *stage, int lanes, int64_t *floats);
-DWC_HIDDEN void dwc_pack_depthwise(dwc_depthwise_stage *stage, const float *filter, const float *bias,
-                                   int lanes, int flush, float *memory);
-DWC_HIDDEN int dwc_matmul_floats(const dwc_matmul_stage *stage, int64_t *floats);
-DWC_HIDDEN void dwc_pack_matmul(dwc_matmul_stage *stage, const float *filter, const float *bias, int flush,
-                                float *memory);
 
 #endif

@@ -77,7 +77,7 @@ def build(directory: Path) -> ctypes.CDLL:
     compiler = shutil.which("cc")
     assert compiler is not None
     library = directory / "reference.so"
-    sources = [str(CSRC / "reference.c"), str(CSRC / "graph" / "geometry.c")]
+    sources = [str(CSRC / name) for name in ("reference.c", "graph/describe.c", "graph/geometry.c")]
     visible = ["-shared", "-fPIC", "-DDWCONV_SHARED"]
     subprocess.run([compiler, "-std=c11", "-O1", *visible, *sources, "-lm", "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))

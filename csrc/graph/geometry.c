@@ -1,160 +1,8 @@
-/* Checked geometry: descriptors, output shapes, tensor layouts. Nothing after this file checks again. */
-#include <math.h>
+/* Checked geometry: the shapes of a graph's values, the layout of tensors. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "../internal.h"
-
-#define TRY(call)                                       \
-    do {                                                \
-        const dwconv_status try_status = (call);        \
-        if (try_status != DWCONV_OK) return try_status; \
-    } while (0)
-
-/* ---- descriptors -------------------------------------------------------------------------- */
-
-static dwconv_status check_size(int64_t size) {
-    if (size < 1) return DWCONV_BAD_SHAPE;
-    return size > DWC_MAX_SIZE ? DWCONV_OVERFLOW : DWCONV_OK;
-}
-
-static dwconv_status check_step(int64_t *step) {
-    if (*step < 0) return DWCONV_BAD_STRIDE;
-    if (*step == 0) *step = 1;
-    return *step > DWC_MAX_SIZE ? DWCONV_OVERFLOW : DWCONV_OK;
-}
-
-static dwconv_status check_pad(int64_t pad, int is_explicit) {
-    if (pad < 0 || (pad > 0 && !is_explicit)) return DWCONV_BAD_PADDING;
-    return pad > DWC_MAX_SIZE ? DWCONV_OVERFLOW : DWCONV_OK;
-}
-
-static dwconv_status normalize_window(dwconv_window *w) {
-    TRY(check_size(w->kernel_h));
-    TRY(check_size(w->kernel_w));
-    TRY(check_step(&w->stride_h));
-    TRY(check_step(&w->stride_w));
-    TRY(check_step(&w->dilation_h));
-    TRY(check_step(&w->dilation_w));
-    if (w->padding != DWCONV_VALID && w->padding != DWCONV_SAME && w->padding != DWCONV_EXPLICIT)
-        return DWCONV_BAD_PADDING;
-    const int is_explicit = w->padding == DWCONV_EXPLICIT;
-    TRY(check_pad(w->pad_top, is_explicit));
-    TRY(check_pad(w->pad_bottom, is_explicit));
-    TRY(check_pad(w->pad_left, is_explicit));
-    return check_pad(w->pad_right, is_explicit);
-}
-
-static dwconv_status normalize_activation(dwconv_activation *act) {
-    switch (act->kind) {
-        case DWCONV_IDENTITY: *act = (dwconv_activation){DWCONV_CLIP, -INFINITY, INFINITY}; return DWCONV_OK;
-        case DWCONV_RELU: *act = (dwconv_activation){DWCONV_CLIP, 0.0f, INFINITY}; return DWCONV_OK;
-        case DWCONV_RELU6: *act = (dwconv_activation){DWCONV_CLIP, 0.0f, 6.0f}; return DWCONV_OK;
-        case DWCONV_CLIP: return act->a <= act->b ? DWCONV_OK : DWCONV_BAD_ACTIVATION;
-        case DWCONV_LEAKY_RELU: return isnan(act->a) ? DWCONV_BAD_ACTIVATION : DWCONV_OK;
-        case DWCONV_HARD_SIGMOID:
-        case DWCONV_HARD_SWISH:
-        case DWCONV_SIGMOID:
-        case DWCONV_SILU:
-        case DWCONV_TANH:
-        case DWCONV_GELU_ERF:
-        case DWCONV_GELU_TANH: return DWCONV_OK;
-        default: return DWCONV_BAD_ACTIVATION;
-    }
-}
-
-/* Elements of a filter must be countable with room for padding to whole panels of every tap. */
-static dwconv_status check_filter(const float *filter, int64_t a, int64_t b, int64_t c, int64_t d) {
-    int64_t count;
-    if (!filter) return DWCONV_NULL_POINTER;
-    if (!dwc_multiply(a, b, &count) || !dwc_multiply(count, c, &count) || !dwc_multiply(count, d, &count) ||
-        count > INT64_MAX / 4096)
-        return DWCONV_OVERFLOW;
-    return DWCONV_OK;
-}
-
-static dwconv_status normalize_depthwise(dwconv_depthwise_desc *d) {
-    TRY(check_size(d->channels));
-    if (d->multiplier == 0) d->multiplier = 1;
-    TRY(check_size(d->multiplier));
-    if (d->channels * d->multiplier > DWC_MAX_SIZE) return DWCONV_OVERFLOW;
-    TRY(normalize_window(&d->window));
-    TRY(check_filter(d->filter, d->window.kernel_h, d->window.kernel_w, d->channels, d->multiplier));
-    return normalize_activation(&d->activation);
-}
-
-static dwconv_status normalize_pointwise(dwconv_pointwise_desc *p) {
-    TRY(check_size(p->in_channels));
-    TRY(check_size(p->out_channels));
-    TRY(check_step(&p->stride_h));
-    TRY(check_step(&p->stride_w));
-    TRY(check_filter(p->filter, p->in_channels, p->out_channels, 1, 1));
-    return normalize_activation(&p->activation);
-}
-
-static dwconv_status normalize_conv(dwconv_conv_desc *c) {
-    TRY(check_size(c->in_channels));
-    TRY(check_size(c->out_channels));
-    if (c->groups == 0) c->groups = 1;
-    TRY(check_size(c->groups));
-    if (c->in_channels % c->groups || c->out_channels % c->groups) return DWCONV_BAD_SHAPE;
-    TRY(normalize_window(&c->window));
-    TRY(check_filter(c->filter, c->window.kernel_h, c->window.kernel_w, c->in_channels / c->groups,
-                     c->out_channels));
-    return normalize_activation(&c->activation);
-}
-
-/* A pointwise stage of a block. */
-static dwconv_status normalize_unit_stride(dwconv_pointwise_desc *p) {
-    TRY(normalize_pointwise(p));
-    return p->stride_h == 1 && p->stride_w == 1 ? DWCONV_OK : DWCONV_BAD_STRIDE;
-}
-
-static dwconv_status normalize_separable(dwconv_separable_desc *s) {
-    TRY(normalize_depthwise(&s->depthwise));
-    TRY(normalize_unit_stride(&s->pointwise));
-    return s->pointwise.in_channels == s->depthwise.channels * s->depthwise.multiplier ? DWCONV_OK
-                                                                                       : DWCONV_BAD_SHAPE;
-}
-
-static dwconv_status normalize_squeeze(dwconv_pointwise_desc *squeeze, dwconv_pointwise_desc *excite,
-                                       int64_t channels) {
-    if (!squeeze->filter) return DWCONV_OK;
-    TRY(normalize_unit_stride(squeeze));
-    TRY(normalize_unit_stride(excite));
-    return squeeze->in_channels == channels && excite->in_channels == squeeze->out_channels &&
-                   excite->out_channels == channels
-               ? DWCONV_OK
-               : DWCONV_BAD_SHAPE;
-}
-
-static dwconv_status normalize_inverted_residual(dwconv_inverted_residual_desc *r) {
-    TRY(normalize_depthwise(&r->depthwise));
-    TRY(normalize_unit_stride(&r->project));
-    if (r->project.in_channels != r->depthwise.channels * r->depthwise.multiplier) return DWCONV_BAD_SHAPE;
-    TRY(normalize_squeeze(&r->squeeze, &r->excite, r->project.in_channels));
-    if (r->residual != DWCONV_RESIDUAL_AUTO && r->residual != DWCONV_RESIDUAL_OFF &&
-        r->residual != DWCONV_RESIDUAL_ON)
-        return DWCONV_BAD_VALUE;
-    if (!r->expand.filter) return DWCONV_OK;
-    TRY(normalize_unit_stride(&r->expand));
-    return r->expand.out_channels == r->depthwise.channels ? DWCONV_OK : DWCONV_BAD_SHAPE;
-}
-
-dwconv_status dwc_normalize(const dwconv_desc *desc, dwconv_desc *normal) {
-    if (!desc || !normal) return DWCONV_NULL_POINTER;
-    *normal = *desc;
-    if (desc->dtype != DWCONV_F32) return DWCONV_BAD_DTYPE;
-    if (desc->flags & ~(uint32_t)DWCONV_FLUSH_DENORMAL_WEIGHTS) return DWCONV_BAD_VALUE;
-    switch (desc->operation) {
-        case DWCONV_DEPTHWISE: return normalize_depthwise(&normal->depthwise);
-        case DWCONV_POINTWISE: return normalize_pointwise(&normal->pointwise);
-        case DWCONV_CONV: return normalize_conv(&normal->conv);
-        case DWCONV_SEPARABLE: return normalize_separable(&normal->separable);
-        case DWCONV_INVERTED_RESIDUAL: return normalize_inverted_residual(&normal->inverted_residual);
-        default: return DWCONV_BAD_VALUE;
-    }
-}
+#include "graph.h"
 
 /* ---- output shapes ------------------------------------------------------------------------ */
 
@@ -175,72 +23,50 @@ static dwconv_status extent_1d(dwconv_padding padding, int64_t in, int64_t kerne
 }
 
 dwconv_status dwc_window_extent(const dwconv_window *w, int64_t in_h, int64_t in_w, dwc_extent *e) {
-    TRY(extent_1d(w->padding, in_h, w->kernel_h, w->stride_h, w->dilation_h, w->pad_top, w->pad_bottom,
-                  &e->out_h, &e->pad_top));
+    DWC_TRY(extent_1d(w->padding, in_h, w->kernel_h, w->stride_h, w->dilation_h, w->pad_top, w->pad_bottom,
+                      &e->out_h, &e->pad_top));
     return extent_1d(w->padding, in_w, w->kernel_w, w->stride_w, w->dilation_w, w->pad_left, w->pad_right,
                      &e->out_w, &e->pad_left);
 }
 
-dwconv_window dwc_pointwise_window(const dwconv_pointwise_desc *p) {
-    return (dwconv_window){.kernel_h = 1,
-                           .kernel_w = 1,
-                           .stride_h = p->stride_h,
-                           .stride_w = p->stride_w,
-                           .dilation_h = 1,
-                           .dilation_w = 1};
-}
+int dwc_adds(const int64_t a[4], const int64_t b[4]) { return memcmp(a, b, sizeof(dwc_shape)) == 0; }
 
-dwconv_status dwc_output_shape(const dwconv_desc *d, const int64_t input[4], int64_t output[4]) {
-    dwconv_window window;
-    int64_t in_channels, out_channels;
-    switch (d->operation) {
-        case DWCONV_DEPTHWISE:
-            window = d->depthwise.window;
-            in_channels = d->depthwise.channels;
-            out_channels = in_channels * d->depthwise.multiplier;
-            break;
-        case DWCONV_POINTWISE:
-            window = dwc_pointwise_window(&d->pointwise);
-            in_channels = d->pointwise.in_channels;
-            out_channels = d->pointwise.out_channels;
-            break;
-        case DWCONV_CONV:
-            window = d->conv.window;
-            in_channels = d->conv.in_channels;
-            out_channels = d->conv.out_channels;
-            break;
-        case DWCONV_SEPARABLE:
-            window = d->separable.depthwise.window;
-            in_channels = d->separable.depthwise.channels;
-            out_channels = d->separable.pointwise.out_channels;
-            break;
-        default:
-            window = d->inverted_residual.depthwise.window;
-            in_channels = d->inverted_residual.expand.filter ? d->inverted_residual.expand.in_channels
-                                                             : d->inverted_residual.depthwise.channels;
-            out_channels = d->inverted_residual.project.out_channels;
-    }
-    if (input[0] < 0) return DWCONV_BAD_SHAPE;
-    if (input[0] > DWC_MAX_SIZE) return DWCONV_OVERFLOW;
-    for (int i = 1; i < 4; i++) TRY(check_size(input[i]));
-    if (input[3] != in_channels) return DWCONV_BAD_SHAPE;
-    dwc_extent e;
-    TRY(dwc_window_extent(&window, input[1], input[2], &e));
-    output[0] = input[0];
-    output[1] = e.out_h;
-    output[2] = e.out_w;
-    output[3] = out_channels;
-    if (d->operation == DWCONV_INVERTED_RESIDUAL && d->inverted_residual.residual == DWCONV_RESIDUAL_ON &&
-        !dwc_residual_applies(d, input, output))
+/* The height and width of what a node gives. */
+static dwconv_status shape_of(const dwc_node *n, const dwc_shape *shapes, int64_t *height, int64_t *width) {
+    const int64_t *in = shapes[n->inputs[0]];
+    dwc_extent e = {.out_h = in[1], .out_w = in[2]};
+    if (n->op == DWC_DEPTHWISE || n->op == DWC_MATRIX)
+        DWC_TRY(dwc_window_extent(&n->window, in[1], in[2], &e));
+    else if (n->op == DWC_MEAN)
+        e.out_h = e.out_w = 1;
+    else if (n->op == DWC_ADD && !n->optional && !dwc_adds(in, shapes[n->inputs[1]]))
         return DWCONV_BAD_RESIDUAL;
+    *height = e.out_h;
+    *width = e.out_w;
     return DWCONV_OK;
 }
 
-int dwc_residual_applies(const dwconv_desc *d, const int64_t input[4], const int64_t output[4]) {
-    const dwconv_inverted_residual_desc *r = &d->inverted_residual;
-    return d->operation == DWCONV_INVERTED_RESIDUAL && r->residual != DWCONV_RESIDUAL_OFF &&
-           r->depthwise.window.stride_h == 1 && r->depthwise.window.stride_w == 1 &&
-           memcmp(input, output, 4 * sizeof *input) == 0;
+dwconv_status dwc_shapes(const dwc_graph *g, dwc_shape *shapes) {
+    const int64_t *input = shapes[0];
+    if (input[0] < 0) return DWCONV_BAD_SHAPE;
+    if (input[0] > DWC_MAX_SIZE) return DWCONV_OVERFLOW;
+    for (int i = 1; i < 4; i++) DWC_TRY(dwc_check_size(input[i]));
+    if (input[3] != g->values[0].channels) return DWCONV_BAD_SHAPE;
+    for (const dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
+        int64_t *shape = shapes[n->output];
+        DWC_TRY(shape_of(n, (const dwc_shape *)shapes, &shape[1], &shape[2]));
+        shape[0] = input[0];
+        shape[3] = g->values[n->output].channels;
+    }
+    return DWCONV_OK;
+}
+
+dwconv_status dwc_output_shape(const dwc_graph *g, const int64_t input[4], int64_t output[4]) {
+    dwc_shape shapes[DWC_MOST_VALUES];
+    memcpy(shapes[0], input, sizeof(dwc_shape));
+    DWC_TRY(dwc_shapes(g, shapes));
+    memcpy(output, shapes[g->value_count - 1], sizeof(dwc_shape));
+    return DWCONV_OK;
 }
 
 /* ---- tensors ------------------------------------------------------------------------------ */
@@ -331,22 +157,22 @@ int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes) {
     return begin < (uintptr_t)a + bytes && (uintptr_t)a < end;
 }
 
-dwconv_status dwc_check_tensors(const dwconv_desc *normal, const dwconv_tensor *input,
+dwconv_status dwc_check_tensors(const dwc_graph *graph, const dwconv_tensor *input,
                                 const dwconv_tensor *output, dwc_view *x, dwc_view *y) {
     if (!input || !output) return DWCONV_NULL_POINTER;
     const int64_t in_shape[4] = {input->batch, input->height, input->width, input->channels};
     int64_t out_shape[4];
-    TRY(dwc_output_shape(normal, in_shape, out_shape));
+    DWC_TRY(dwc_output_shape(graph, in_shape, out_shape));
     if (output->batch != out_shape[0] || output->height != out_shape[1] || output->width != out_shape[2] ||
         output->channels != out_shape[3])
         return DWCONV_BAD_SHAPE;
-    TRY(resolve(input, x));
-    TRY(resolve(output, y));
+    DWC_TRY(resolve(input, x));
+    DWC_TRY(resolve(output, y));
     if (x->batch == 0) return DWCONV_OK;
     uintptr_t x_begin, x_end, y_begin, y_end;
-    TRY(address_range(x, &x_begin, &x_end));
-    TRY(address_range(y, &y_begin, &y_end));
-    TRY(check_distinct(y));
+    DWC_TRY(address_range(x, &x_begin, &x_end));
+    DWC_TRY(address_range(y, &y_begin, &y_end));
+    DWC_TRY(check_distinct(y));
     if (x_begin < y_end && y_begin < x_end && !disjoint_slices(x, y)) return DWCONV_OVERLAP;
     return DWCONV_OK;
 }

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "../internal.h"
+#include "graph.h"
 
 static float flushed(float weight, int flush) { return flush && fabsf(weight) < FLT_MIN ? 0.0f : weight; }
 

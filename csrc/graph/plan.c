@@ -1,9 +1,9 @@
-/* Descriptor -> checked geometry -> chosen kernels -> packed weights. */
+/* Graph -> chosen kernels -> packed weights. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../internal.h"
+#include "graph.h"
 
 static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -76,253 +76,154 @@ static void choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table, dw
 
 /* ---- stages ------------------------------------------------------------------------------- */
 
-static dwc_depthwise_stage depthwise_stage(const dwconv_depthwise_desc *d) {
-    dwconv_window window = d->window;
+static dwc_depthwise_stage depthwise_stage(const dwc_node *n, int64_t inputs, int64_t outputs) {
+    dwconv_window window = n->window;
     if (window.kernel_h == 1) window.dilation_h = 1; /* a single tap is as good without */
     if (window.kernel_w == 1) window.dilation_w = 1;
-    const int clip = d->activation.kind == DWCONV_CLIP;
+    const int clip = n->activation.kind == DWCONV_CLIP;
     return (dwc_depthwise_stage){.window = window,
-                                 .in_channels = d->channels,
-                                 .multiplier = d->multiplier,
-                                 .channels = d->channels * d->multiplier,
-                                 .activation = d->activation,
-                                 .low = clip ? d->activation.a : -INFINITY,
-                                 .high = clip ? d->activation.b : INFINITY};
+                                 .in_channels = inputs,
+                                 .multiplier = outputs / inputs,
+                                 .channels = outputs,
+                                 .activation = n->activation,
+                                 .low = clip ? n->activation.a : -INFINITY,
+                                 .high = clip ? n->activation.b : INFINITY};
 }
 
-static dwc_matmul_stage pointwise_stage(const dwconv_pointwise_desc *p) {
-    return (dwc_matmul_stage){.window = dwc_pointwise_window(p),
-                              .groups = 1,
-                              .group_inputs = p->in_channels,
-                              .group_outputs = p->out_channels,
-                              .activation = p->activation};
+static dwc_matmul_stage matmul_stage(const dwc_node *n, int64_t inputs, int64_t outputs) {
+    return (dwc_matmul_stage){.window = n->window,
+                              .groups = n->groups,
+                              .group_inputs = inputs / n->groups,
+                              .group_outputs = outputs / n->groups,
+                              .activation = n->activation};
 }
 
-static dwc_matmul_stage conv_stage(const dwconv_conv_desc *c) {
-    return (dwc_matmul_stage){.window = c->window,
-                              .groups = c->groups,
-                              .group_inputs = c->in_channels / c->groups,
-                              .group_outputs = c->out_channels / c->groups,
-                              .activation = c->activation};
+/* A depthwise layer of one channel is a dense one; so it runs if there are outputs to share the broadcast input. */
+static void choose_op(const dwc_graph *g, const dwc_kernel_table *table) {
+    dwc_node *n = g->nodes;
+    if (g->node_count == 1 && g->values[0].channels == 1 && g->values[1].channels > table->lanes / 4)
+        n->op = DWC_MATRIX;
 }
 
-/* A dense convolution with one input channel per group is a depthwise one: [kh, kw, 1, C * m] and
- * [kh, kw, C, m] are the same memory. */
-static dwconv_depthwise_desc as_depthwise(const dwconv_conv_desc *c) {
-    return (dwconv_depthwise_desc){.channels = c->in_channels,
-                                   .multiplier = c->out_channels / c->in_channels,
-                                   .window = c->window,
-                                   .filter = c->filter,
-                                   .bias = c->bias,
-                                   .activation = c->activation};
-}
-
-/* And a depthwise convolution of one channel is a dense one; so it runs if there are outputs to share
- * the broadcast input. */
-static dwconv_conv_desc as_conv(const dwconv_depthwise_desc *d) {
-    return (dwconv_conv_desc){.in_channels = 1,
-                              .out_channels = d->multiplier,
-                              .groups = 1,
-                              .window = d->window,
-                              .filter = d->filter,
-                              .bias = d->bias,
-                              .activation = d->activation};
-}
-
-/* The weights of the stages of a plan, in the order of execution. */
-typedef struct sources {
-    const float *expand, *expand_bias, *depthwise, *depthwise_bias, *matmul, *matmul_bias;
-    const float *squeeze, *squeeze_bias, *excite, *excite_bias;
-} sources;
-
-static void use_depthwise(dwconv_plan *plan, const dwconv_depthwise_desc *d, sources *from) {
-    plan->depthwise = depthwise_stage(d);
-    plan->has_depthwise = 1;
-    from->depthwise = d->filter;
-    from->depthwise_bias = d->bias;
-}
-
-static void use_matmul(dwconv_plan *plan, dwc_matmul_stage stage, const float *filter, const float *bias,
-                       sources *from) {
-    plan->matmul = stage;
-    plan->has_matmul = 1;
-    from->matmul = filter;
-    from->matmul_bias = bias;
-}
-
-static void use_conv(dwconv_plan *plan, const dwconv_conv_desc *c, sources *from) {
-    use_matmul(plan, conv_stage(c), c->filter, c->bias, from);
-}
-
-static void use_squeeze(dwconv_plan *plan, const dwconv_inverted_residual_desc *r, sources *from) {
-    plan->squeeze = pointwise_stage(&r->squeeze);
-    plan->excite = pointwise_stage(&r->excite);
-    plan->has_squeeze = 1;
-    from->squeeze = r->squeeze.filter;
-    from->squeeze_bias = r->squeeze.bias;
-    from->excite = r->excite.filter;
-    from->excite_bias = r->excite.bias;
-}
-
-static void make_stages(dwconv_plan *plan, sources *from) {
-    const dwconv_desc *d = &plan->desc;
-    const dwconv_inverted_residual_desc *r = &d->inverted_residual;
-    switch (d->operation) {
-        case DWCONV_DEPTHWISE:
-            if (d->depthwise.channels == 1 && d->depthwise.multiplier > plan->table->lanes / 4) {
-                const dwconv_conv_desc conv = as_conv(&d->depthwise);
-                use_conv(plan, &conv, from);
-            } else {
-                use_depthwise(plan, &d->depthwise, from);
-            }
-            break;
-        case DWCONV_POINTWISE:
-            use_matmul(plan, pointwise_stage(&d->pointwise), d->pointwise.filter, d->pointwise.bias, from);
-            break;
-        case DWCONV_CONV:
-            if (d->conv.groups == d->conv.in_channels && d->conv.in_channels > 1) {
-                const dwconv_depthwise_desc depthwise = as_depthwise(&d->conv);
-                use_depthwise(plan, &depthwise, from);
-            } else {
-                use_conv(plan, &d->conv, from);
-            }
-            break;
-        case DWCONV_SEPARABLE:
-            use_depthwise(plan, &d->separable.depthwise, from);
-            use_matmul(plan, pointwise_stage(&d->separable.pointwise), d->separable.pointwise.filter,
-                       d->separable.pointwise.bias, from);
-            break;
-        default:
-            if (r->expand.filter) {
-                plan->expand = pointwise_stage(&r->expand);
-                plan->has_expand = 1;
-                from->expand = r->expand.filter;
-                from->expand_bias = r->expand.bias;
-            }
-            use_depthwise(plan, &r->depthwise, from);
-            if (r->squeeze.filter) use_squeeze(plan, r, from);
-            use_matmul(plan, pointwise_stage(&r->project), r->project.filter, r->project.bias, from);
+static void make_stages(const dwc_graph *g, const dwc_kernel_table *table) {
+    choose_op(g, table);
+    for (dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
+        const int64_t inputs = g->values[n->inputs[0]].channels;
+        const dwc_value *output = &g->values[n->output];
+        if (n->op == DWC_DEPTHWISE) {
+            n->depthwise = depthwise_stage(n, inputs, output->channels);
+            choose_depthwise(&n->depthwise, table, output->dtype);
+        } else if (n->op == DWC_MATRIX) {
+            n->matrix = matmul_stage(n, inputs, output->channels);
+            choose_matmul(&n->matrix, table, output->dtype);
+        }
     }
-    if (plan->has_expand) choose_matmul(&plan->expand, plan->table, d->dtype);
-    if (plan->has_depthwise) choose_depthwise(&plan->depthwise, plan->table, d->dtype);
-    if (plan->has_squeeze) {
-        choose_matmul(&plan->squeeze, plan->table, d->dtype);
-        choose_matmul(&plan->excite, plan->table, d->dtype);
-    }
-    if (plan->has_matmul) choose_matmul(&plan->matmul, plan->table, d->dtype);
 }
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-/* Where the weights of each stage begin, in bytes from the plan; `end` is its size. */
-typedef struct plan_layout {
-    size_t expand, depthwise, squeeze, excite, matmul, end;
-} plan_layout;
+/* A plan in one piece of memory: itself, nodes, values, then the weights of each node. */
 
-static int reserve(size_t *end, int64_t floats) {
-    const size_t limit = PTRDIFF_MAX - *end;
-    if ((uint64_t)floats > (limit - DWCONV_ALIGNMENT) / sizeof(float)) return 0;
-    *end += ((size_t)floats * sizeof(float) + DWCONV_ALIGNMENT - 1) / DWCONV_ALIGNMENT * DWCONV_ALIGNMENT;
-    return 1;
+static size_t aligned(size_t bytes) {
+    return (bytes + DWCONV_ALIGNMENT - 1) / DWCONV_ALIGNMENT * DWCONV_ALIGNMENT;
 }
 
-static int reserve_matmul(size_t *end, const dwc_matmul_stage *s) {
-    int64_t floats;
-    return dwc_matmul_floats(s, &floats) && reserve(end, floats);
+static size_t nodes_at(void) { return aligned(sizeof(dwconv_plan)); }
+
+static size_t values_at(const dwc_graph *g) {
+    return nodes_at() + aligned((size_t)g->node_count * sizeof *g->nodes);
 }
 
-static dwconv_status lay_out(const dwconv_plan *plan, plan_layout *at) {
-    int64_t floats;
-    size_t end = (sizeof *plan + DWCONV_ALIGNMENT - 1) / DWCONV_ALIGNMENT * DWCONV_ALIGNMENT;
-    at->expand = end;
-    if (plan->has_expand && !reserve_matmul(&end, &plan->expand)) return DWCONV_OVERFLOW;
-    at->depthwise = end;
-    if (plan->has_depthwise &&
-        !(dwc_depthwise_floats(&plan->depthwise, plan->table->lanes, &floats) && reserve(&end, floats)))
-        return DWCONV_OVERFLOW;
-    at->squeeze = end;
-    if (plan->has_squeeze && !reserve_matmul(&end, &plan->squeeze)) return DWCONV_OVERFLOW;
-    at->excite = end;
-    if (plan->has_squeeze && !reserve_matmul(&end, &plan->excite)) return DWCONV_OVERFLOW;
-    at->matmul = end;
-    if (plan->has_matmul && !reserve_matmul(&end, &plan->matmul)) return DWCONV_OVERFLOW;
-    at->end = end;
+static int packed_floats(const dwc_node *n, int lanes, int64_t *floats) {
+    *floats = 0;
+    if (n->op == DWC_DEPTHWISE) return dwc_depthwise_floats(&n->depthwise, lanes, floats);
+    return n->op != DWC_MATRIX || dwc_matmul_floats(&n->matrix, floats);
+}
+
+/* Decides where weights lie, and the size of the plan. */
+static dwconv_status lay_out(dwconv_plan *plan) {
+    const dwc_graph *g = &plan->graph;
+    plan->bytes = values_at(g) + aligned((size_t)g->value_count * sizeof *g->values);
+    for (dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
+        int64_t floats;
+        n->weights = plan->bytes;
+        if (!packed_floats(n, plan->table->lanes, &floats) ||
+            (uint64_t)floats > (PTRDIFF_MAX - plan->bytes - DWCONV_ALIGNMENT) / sizeof(float))
+            return DWCONV_OVERFLOW;
+        plan->bytes += aligned((size_t)floats * sizeof(float));
+    }
     return DWCONV_OK;
 }
 
-static dwconv_status prepare(const dwconv_desc *desc, dwconv_plan *plan, sources *from, plan_layout *at) {
+/* All of a plan but its weights, in memory of the caller's. */
+static dwconv_status prepare(const dwconv_desc *desc, dwc_built *built, dwconv_plan *plan) {
     *plan = (dwconv_plan){0};
-    *from = (sources){0};
-    const dwconv_status status = dwc_normalize(desc, &plan->desc);
-    if (status != DWCONV_OK) return status;
+    DWC_TRY(dwc_describe(desc, built));
     if ((unsigned)desc->isa >= DWCONV_ISA_COUNT) return DWCONV_BAD_VALUE;
+    plan->graph = built->graph;
     plan->table = dwc_kernel_table_of(desc->isa);
     if (!plan->table) return DWCONV_NO_ISA;
-    make_stages(plan, from);
-    return lay_out(plan, at);
+    make_stages(&plan->graph, plan->table);
+    return lay_out(plan);
 }
 
-static void fill(dwconv_plan *plan, const dwconv_plan *prepared, const sources *from, const plan_layout *at) {
-    char *base = (char *)plan;
-    const int flush = (prepared->desc.flags & DWCONV_FLUSH_DENORMAL_WEIGHTS) != 0;
+static void pack(dwconv_plan *plan, dwc_node *n, int flush) {
+    float *weights = (float *)(void *)((char *)plan + n->weights);
+    if (n->op == DWC_DEPTHWISE)
+        dwc_pack_depthwise(&n->depthwise, n->filter, n->bias, plan->table->lanes, flush, weights);
+    else if (n->op == DWC_MATRIX)
+        dwc_pack_matmul(&n->matrix, n->filter, n->bias, flush, weights);
+    n->filter = n->bias = NULL;
+}
+
+static void fill(const dwconv_plan *prepared, int flush, dwconv_plan *plan) {
+    const dwc_graph *from = &prepared->graph;
+    dwc_graph *g = &plan->graph;
     *plan = *prepared;
-    plan->bytes = at->end;
-    if (plan->has_expand)
-        dwc_pack_matmul(&plan->expand, from->expand, from->expand_bias, flush,
-                        (float *)(void *)(base + at->expand));
-    if (plan->has_depthwise)
-        dwc_pack_depthwise(&plan->depthwise, from->depthwise, from->depthwise_bias, plan->table->lanes, flush,
-                           (float *)(void *)(base + at->depthwise));
-    if (plan->has_squeeze) {
-        dwc_pack_matmul(&plan->squeeze, from->squeeze, from->squeeze_bias, flush,
-                        (float *)(void *)(base + at->squeeze));
-        dwc_pack_matmul(&plan->excite, from->excite, from->excite_bias, flush,
-                        (float *)(void *)(base + at->excite));
-    }
-    if (plan->has_matmul)
-        dwc_pack_matmul(&plan->matmul, from->matmul, from->matmul_bias, flush,
-                        (float *)(void *)(base + at->matmul));
+    g->nodes = (dwc_node *)(void *)((char *)plan + nodes_at());
+    g->values = (dwc_value *)(void *)((char *)plan + values_at(from));
+    memcpy(g->nodes, from->nodes, (size_t)g->node_count * sizeof *g->nodes);
+    memcpy(g->values, from->values, (size_t)g->value_count * sizeof *g->values);
+    for (int i = 0; i < g->node_count; i++) pack(plan, &g->nodes[i], flush);
+    if (!dwc_find_chain(g, &plan->chain)) plan->chain = (dwc_chain){0};
     dwc_parallel_init();
 }
 
+static int flushes(const dwconv_desc *desc) { return (desc->flags & DWCONV_FLUSH_DENORMAL_WEIGHTS) != 0; }
+
 dwconv_status dwconv_plan_size(const dwconv_desc *desc, size_t *bytes) {
+    dwc_built built;
     dwconv_plan prepared;
-    sources from;
-    plan_layout at;
     if (!bytes) return DWCONV_NULL_POINTER;
-    const dwconv_status status = prepare(desc, &prepared, &from, &at);
-    if (status == DWCONV_OK) *bytes = at.end;
-    return status;
+    DWC_TRY(prepare(desc, &built, &prepared));
+    *bytes = prepared.bytes;
+    return DWCONV_OK;
 }
 
 dwconv_status dwconv_plan_create_in(const dwconv_desc *desc, void *memory, size_t bytes, dwconv_plan **plan) {
+    dwc_built built;
     dwconv_plan prepared;
-    sources from;
-    plan_layout at;
     if (!plan) return DWCONV_NULL_POINTER;
     *plan = NULL;
     if (!memory) return DWCONV_NULL_POINTER;
-    const dwconv_status status = prepare(desc, &prepared, &from, &at);
-    if (status != DWCONV_OK) return status;
+    DWC_TRY(prepare(desc, &built, &prepared));
     if ((uintptr_t)memory % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
-    if (bytes < at.end) return DWCONV_TOO_SMALL;
-    fill(memory, &prepared, &from, &at);
+    if (bytes < prepared.bytes) return DWCONV_TOO_SMALL;
+    fill(&prepared, flushes(desc), memory);
     *plan = memory;
     return DWCONV_OK;
 }
 
 dwconv_status dwconv_plan_create(const dwconv_desc *desc, dwconv_plan **plan) {
+    dwc_built built;
     dwconv_plan prepared;
-    sources from;
-    plan_layout at;
     if (!plan) return DWCONV_NULL_POINTER;
     *plan = NULL;
-    const dwconv_status status = prepare(desc, &prepared, &from, &at);
-    if (status != DWCONV_OK) return status;
-    void *memory = aligned_alloc(DWCONV_ALIGNMENT, at.end);
+    DWC_TRY(prepare(desc, &built, &prepared));
+    void *memory = aligned_alloc(DWCONV_ALIGNMENT, prepared.bytes);
     if (!memory) return DWCONV_NO_MEMORY;
     prepared.owns_memory = 1;
-    fill(memory, &prepared, &from, &at);
+    fill(&prepared, flushes(desc), memory);
     *plan = memory;
     return DWCONV_OK;
 }
@@ -337,33 +238,27 @@ size_t dwconv_plan_bytes(const dwconv_plan *plan) { return plan ? plan->bytes : 
 
 dwconv_isa dwconv_plan_isa(const dwconv_plan *plan) { return plan ? plan->table->isa : DWCONV_ISA_AUTO; }
 
-/* A stage in the order of execution. */
-typedef struct chosen {
-    const char *kernel;
-    int64_t panel;
-} chosen;
-
-static chosen chosen_for(const dwconv_plan *plan, int index) {
-    chosen stages[5];
-    int count = 0;
-    if (!plan) return (chosen){NULL, 0};
-    if (plan->has_expand) stages[count++] = (chosen){plan->expand.kernel->name, plan->expand.panel};
-    if (plan->has_depthwise) stages[count++] = (chosen){plan->depthwise.kernel->name, 0};
-    if (plan->has_squeeze) {
-        stages[count++] = (chosen){plan->squeeze.kernel->name, plan->squeeze.panel};
-        stages[count++] = (chosen){plan->excite.kernel->name, plan->excite.panel};
-    }
-    if (plan->has_matmul) stages[count++] = (chosen){plan->matmul.kernel->name, plan->matmul.panel};
-    return index >= 0 && index < count ? stages[index] : (chosen){NULL, 0};
+/* The node of that index among those with kernels, or NULL. */
+static const dwc_node *stage_of(const dwconv_plan *plan, int index) {
+    if (!plan || index < 0) return NULL;
+    for (const dwc_node *n = plan->graph.nodes; n < plan->graph.nodes + plan->graph.node_count; n++)
+        if ((n->op == DWC_DEPTHWISE || n->op == DWC_MATRIX) && index-- == 0) return n;
+    return NULL;
 }
 
-const char *dwconv_plan_kernel(const dwconv_plan *plan, int index) { return chosen_for(plan, index).kernel; }
+const char *dwconv_plan_kernel(const dwconv_plan *plan, int index) {
+    const dwc_node *n = stage_of(plan, index);
+    return !n ? NULL : n->op == DWC_MATRIX ? n->matrix.kernel->name : n->depthwise.kernel->name;
+}
 
-int64_t dwconv_plan_panel(const dwconv_plan *plan, int index) { return chosen_for(plan, index).panel; }
+int64_t dwconv_plan_panel(const dwconv_plan *plan, int index) {
+    const dwc_node *n = stage_of(plan, index);
+    return n && n->op == DWC_MATRIX ? n->matrix.panel : 0;
+}
 
 dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int64_t input[4], int64_t output[4]) {
     if (!plan || !input || !output) return DWCONV_NULL_POINTER;
-    return dwc_output_shape(&plan->desc, input, output);
+    return dwc_output_shape(&plan->graph, input, output);
 }
 
 const char *dwconv_status_string(dwconv_status status) {

@@ -22,7 +22,7 @@ typedef struct walk {
 
 /* The columns are an image of their own to both stages: its padding ends where the real one does. */
 static walk begin_columns(const dwc_block *b, const float *image, float *ring, int64_t out_first) {
-    const dwconv_window *window = &b->plan->depthwise.window;
+    const dwconv_window *window = &b->chain.depthwise->window;
     const int64_t out_columns = smaller(b->columns, b->extent.out_w - out_first);
     const int64_t begin = out_first * window->stride_w - b->extent.pad_left, in_first = begin > 0 ? begin : 0;
     const int64_t last =
@@ -33,8 +33,8 @@ static walk begin_columns(const dwc_block *b, const float *image, float *ring, i
                   .out_columns = out_columns,
                   .in_columns = in_end > in_first ? in_end - in_first : 0,
                   .pad_left = in_first - begin,
-                  .expand = &b->plan->expand,
-                  .depthwise = &b->plan->depthwise,
+                  .expand = b->chain.expand,
+                  .depthwise = b->chain.depthwise,
                   .image = image + in_first * b->x.pixel,
                   .ring = ring};
 }
@@ -50,14 +50,14 @@ static walk begin_slice(const dwc_block *b, const float *image, float *ring, int
     const int64_t begin = dwc_slice_begin(b, slice), end = dwc_slice_begin(b, slice + 1);
     walk w = begin_columns(b, image, ring, 0);
     if (b->slices == 1) return w;
-    stages->depthwise = b->plan->depthwise;
+    stages->depthwise = *b->chain.depthwise;
     stages->depthwise.channels = stages->depthwise.in_channels = end - begin;
-    stages->depthwise.weights += begin / b->plan->table->lanes * stages->depthwise.block;
+    stages->depthwise.weights += begin / b->table->lanes * stages->depthwise.block;
     w.depthwise = &stages->depthwise;
-    if (!b->plan->has_expand) {
+    if (!b->chain.expand) {
         w.image += begin;
     } else {
-        stages->expand = b->plan->expand;
+        stages->expand = *b->chain.expand;
         stages->expand.first = begin;
         stages->expand.group_outputs = end - begin;
         w.expand = &stages->expand;
@@ -110,7 +110,7 @@ static void expand_rows(const walk *w, int64_t begin, int64_t end) {
 static void next_rows(walk *w, int64_t begin, int64_t end, float *y) {
     const dwc_block *b = w->b;
     const dwconv_window *window = &w->depthwise->window;
-    const int expanded = b->plan->has_expand;
+    const int expanded = b->chain.expand != NULL;
     int64_t needed = begin * window->stride_h - b->extent.pad_top;
     int64_t needed_end =
         (end - 1) * window->stride_h - b->extent.pad_top + (window->kernel_h - 1) * window->dilation_h + 1;
@@ -146,7 +146,7 @@ static void next_rows(walk *w, int64_t begin, int64_t end, float *y) {
         /* the next chunk's input, which the product of this chunk gives time to arrive: 256x256 32 -> 64
          * takes 3.1 ms instead of 3.35 */
         .prefetch_rows = expanded ? 0
-                                  : dwc_rows_ahead(b->plan, &b->x, &b->y,
+                                  : dwc_rows_ahead(b->chain.depthwise, b->table, &b->x, &b->y,
                                                    (b->passes == 2 ? 4 : b->chunk_rows) * window->stride_h),
         .y = y,
         .y_row = w->out_columns * b->chunk_pixel,
@@ -166,7 +166,7 @@ static void project_rows(const dwc_block *b, int64_t image, const float *hidden,
     const int flat = b->row_pixels != b->y.width;
     const int64_t x_row = flat ? b->x.pixel : b->x.row, y_row = flat ? b->y.pixel : b->y.row;
     const float *x = b->x.data + image * b->x.image + begin * x_row + first * b->x.pixel;
-    const dwc_matmul_rows rows = {.stage = &b->plan->matmul,
+    const dwc_matmul_rows rows = {.stage = b->chain.project,
                                   .x = hidden,
                                   .x_row = columns * b->chunk_pixel,
                                   .x_pixel = b->chunk_pixel,
@@ -180,7 +180,7 @@ static void project_rows(const dwc_block *b, int64_t image, const float *hidden,
                                   .residual_row = x_row,
                                   .residual_pixel = b->x.pixel,
                                   .row_end = end - begin,
-                                  .column_end = b->plan->matmul.group_outputs,
+                                  .column_end = b->chain.project->group_outputs,
                                   .far_y = b->far_y};
     dwc_run_matmul_rows(&rows);
 }
@@ -200,7 +200,7 @@ typedef struct image_scratch {
 /* Workers that share an image share the first place. */
 static image_scratch image_scratch_of(const dwc_block *b, int worker) {
     const int64_t place = b->sharing > 1 ? 0 : worker;
-    const int64_t channels = (b->plan->depthwise.channels + 15) / 16 * 16;
+    const int64_t channels = (b->chain.depthwise->channels + 15) / 16 * 16;
     float *hidden = b->scratch + b->workers * b->worker_floats + place * b->image_floats;
     float *row_sums = hidden + (b->keeps ? b->hidden_floats : 0);
     float *gate = row_sums + b->extent.out_h * channels;
@@ -212,10 +212,10 @@ static image_scratch image_scratch_of(const dwc_block *b, int worker) {
 /* Sums of the rows [begin, end) of depthwise's output, for the channels of a walk. */
 static void sum_rows(const walk *w, const float *rows, int64_t begin, int64_t end, float *row_sums) {
     const dwc_block *b = w->b;
-    const int64_t channels = (b->plan->depthwise.channels + 15) / 16 * 16;
+    const int64_t channels = (b->chain.depthwise->channels + 15) / 16 * 16;
     for (int64_t row = begin; row < end; row++, rows += b->extent.out_w * b->chunk_pixel)
-        b->plan->table->sum_pixels(rows, b->chunk_pixel, b->extent.out_w, w->depthwise->channels,
-                                   row_sums + row * channels);
+        b->table->sum_pixels(rows, b->chunk_pixel, b->extent.out_w, w->depthwise->channels,
+                             row_sums + row * channels);
 }
 
 /* One of so many parts of a dense layer's outputs, in whole panels. */
@@ -243,23 +243,23 @@ static void dense_layer(const dwc_matmul_stage *stage, const float *x, float *y,
  * part computes all of the mean, which is in no other worker's way in the place of a chunk. */
 static void squeeze(const dwc_block *b, int64_t part, int worker) {
     const image_scratch s = image_scratch_of(b, worker);
-    const int64_t channels = b->plan->depthwise.channels;
+    const int64_t channels = b->chain.depthwise->channels;
     const float pixels = (float)(b->extent.out_h * b->extent.out_w);
     float *mean = chunk_of(b, worker);
-    b->plan->table->sum_pixels(s.row_sums, (channels + 15) / 16 * 16, b->extent.out_h, channels, mean);
+    b->table->sum_pixels(s.row_sums, (channels + 15) / 16 * 16, b->extent.out_h, channels, mean);
     for (int64_t c = 0; c < channels; c++) mean[c] /= pixels;
-    dense_layer(&b->plan->squeeze, mean, s.squeezed, part, b->gate_parts);
+    dense_layer(b->chain.squeeze, mean, s.squeezed, part, b->gate_parts);
 }
 
 /* The factor of every channel. */
 static void excite(const dwc_block *b, int64_t part, int worker) {
     const image_scratch s = image_scratch_of(b, worker);
-    dense_layer(&b->plan->excite, s.squeezed, s.gate, part, b->gate_parts);
+    dense_layer(b->chain.excite, s.squeezed, s.gate, part, b->gate_parts);
 }
 
 static void scale_rows(const dwc_block *b, const float *rows, int64_t pixels, const float *gate, float *y) {
-    b->plan->table->scale_pixels(rows, b->chunk_pixel, pixels, b->plan->depthwise.channels, gate, y,
-                                 b->chunk_pixel);
+    b->table->scale_pixels(rows, b->chunk_pixel, pixels, b->chain.depthwise->channels, gate, y,
+                           b->chunk_pixel);
 }
 
 /* ---- one pass ----------------------------------------------------------------------------- */
@@ -300,7 +300,7 @@ static void first_pass(const dwc_block *b, int64_t image, int64_t item, int work
         float *rows =
             b->keeps ? s.hidden + begin * b->extent.out_w * b->chunk_pixel + channel : chunk_of(b, worker);
         next_rows(&w, begin, end, rows);
-        if (b->plan->has_squeeze) sum_rows(&w, rows, begin, end, s.row_sums + channel);
+        if (b->chain.squeeze) sum_rows(&w, rows, begin, end, s.row_sums + channel);
     }
 }
 
@@ -315,7 +315,7 @@ static void second_pass(const dwc_block *b, int64_t image, int64_t part, int wor
     for (int64_t begin = part * b->part_rows; begin < last; begin += b->step_rows) {
         const int64_t end = smaller(begin + b->step_rows, last);
         float *hidden = s.hidden + begin * b->row_pixels * b->chunk_pixel;
-        if (b->plan->has_squeeze) {
+        if (b->chain.squeeze) {
             float *scaled = b->scales_apart ? chunk_of(b, worker) : hidden;
             scale_rows(b, hidden, (end - begin) * b->row_pixels, s.gate, scaled);
             hidden = scaled;
@@ -327,7 +327,7 @@ static void second_pass(const dwc_block *b, int64_t image, int64_t part, int wor
 static void image_task(void *context, int64_t image, int worker) {
     const dwc_block *b = context;
     for (int64_t item = 0; item < b->bands * b->slices; item++) first_pass(b, image, item, worker);
-    if (b->plan->has_squeeze) {
+    if (b->chain.squeeze) {
         squeeze(b, 0, worker);
         excite(b, 0, worker);
     }
@@ -360,9 +360,9 @@ static void second_task(void *context, int64_t item, int worker) {
 }
 
 static void share_images(dwc_block *b, const dwconv_threads *threads) {
-    const dwc_matmul_stage *squeeze = &b->plan->squeeze;
+    const dwc_matmul_stage *squeeze = b->chain.squeeze;
     int64_t gate_items = 0;
-    if (b->plan->has_squeeze) {
+    if (b->chain.squeeze) {
         const double weights = (double)squeeze->depth * (double)squeeze->padded;
         const double layer = dwc_nanoseconds(dwc_matmul_work(squeeze, 1), weights);
         gate_items = b->gate_parts = dwc_worker_count(threads, layer) > 1 ? b->workers : 1;
@@ -387,13 +387,12 @@ static dwconv_status check_scratch(const dwc_block *b, const void *scratch, size
 
 dwconv_status dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
                             size_t scratch_bytes, const dwconv_threads *threads) {
-    dwc_block b = {.plan = plan, .x = *x, .y = *y, .gate_parts = 1, .scratch = scratch};
-    dwconv_plan turned;
+    dwc_block b = {.x = *x, .y = *y, .gate_parts = 1, .scratch = scratch};
+    dwc_depthwise_stage turned;
     size_t needed;
-    dwc_see_sequence(&b, &turned);
-    dwconv_status status = dwc_cut_block(&b, threads, &needed);
-    if (status == DWCONV_OK) status = check_scratch(&b, scratch, scratch_bytes, needed);
-    if (status != DWCONV_OK) return status;
+    dwc_begin_block(&b, plan, &turned);
+    DWC_TRY(dwc_cut_block(&b, threads, &needed));
+    DWC_TRY(check_scratch(&b, scratch, scratch_bytes, needed));
     if (b.passes == 1)
         dwc_parallel(threads, b.workers, x->batch * b.bands, band_task, &b);
     else if (b.sharing == 1)

@@ -1,5 +1,5 @@
 /* Plan and tensors -> work items -> parallel_for -> kernels. */
-#include "../internal.h"
+#include "../graph/graph.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -7,7 +7,8 @@ static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* Items are numbered image by image, strip by strip, block of channels by block of channels. */
 typedef struct job {
-    const dwconv_plan *plan;
+    const dwc_node *node;
+    const dwc_kernel_table *table;
     dwc_view x, y;
     dwc_extent extent;
     int64_t strips, strip_rows;     /* of output rows */
@@ -22,6 +23,8 @@ typedef struct job {
     int far;    /* input and output come from beyond the caches */
     int stream; /* the output of depthwise goes past them */
 } job;
+
+static int is_depthwise(const job *j) { return j->node->op == DWC_DEPTHWISE; }
 
 typedef struct piece {
     int64_t image, row_begin, row_end, channel_begin, channel_end;
@@ -72,21 +75,21 @@ static double bytes_of(const dwc_view *v) { return values_of(v) * sizeof(float);
 #define PREFETCH_ROWS_FAR 8
 
 /* Whether a vector is half a cache line. */
-static int has_half_lines(const dwconv_plan *plan) {
-    return (size_t)plan->table->lanes * sizeof(float) == 32;
+static int has_half_lines(const dwc_kernel_table *table) {
+    return (size_t)table->lanes * sizeof(float) == 32;
 }
 
 /* Tiles whose vectors are half a cache line ask for the next row of tiles, and only where that gains: with stride 2 from
  * memory, 0.5 to 0.8 of the time, but 3 to 15 % longer from the third-level cache, as with stride 1 and fewer channels or
  * larger windows from anywhere. 150x150x192 with stride 1 takes 0.7 of the time. In blocks too: the separable 208x208
  * 64 -> 128 with stride 2 takes 2.4 ms instead of 3.1, which asking a chunk ahead does not change. */
-int64_t dwc_rows_ahead(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, int64_t rows) {
-    const dwconv_window *w = &plan->depthwise.window;
+int64_t dwc_rows_ahead(const dwc_depthwise_stage *stage, const dwc_kernel_table *table, const dwc_view *x,
+                       const dwc_view *y, int64_t rows) {
+    const dwconv_window *w = &stage->window;
     const double bytes = bytes_of(x) + bytes_of(y), far = (double)dwc_far_bytes();
-    if (!has_half_lines(plan)) return rows;
+    if (!has_half_lines(table)) return rows;
     if (w->stride_h == 1 && (w->kernel_h > 3 || x->channels < 96)) return 0;
-    return bytes >= (w->stride_h == 1 ? 1.5 * far : far) ? plan->depthwise.kernel->tile_rows * w->stride_h
-                                                         : 0;
+    return bytes >= (w->stride_h == 1 ? 1.5 * far : far) ? stage->kernel->tile_rows * w->stride_h : 0;
 }
 
 static int is_sequence(const job *j) { return j->stage == &j->along; }
@@ -133,7 +136,7 @@ static dwc_dw_call depthwise_call(const job *j, piece p) {
         .y_row = j->y.row,
         .y_pixel = j->y.pixel,
         .out_w = j->y.width,
-        .prefetch_rows = dwc_rows_ahead(j->plan, &j->x, &j->y, ahead * j->plan->depthwise.window.stride_h),
+        .prefetch_rows = dwc_rows_ahead(j->stage, j->table, &j->x, &j->y, ahead * j->stage->window.stride_h),
         .pad_top = j->extent.pad_top,
         .pad_left = j->extent.pad_left,
         .row_begin = p.row_begin,
@@ -147,7 +150,7 @@ static void depthwise_task(void *context, int64_t item, int worker) {
     const job *j = context;
     const dwc_dw_call call = depthwise_call(j, piece_of(j, item));
     (void)worker;
-    j->plan->depthwise.kernel->depthwise(&call);
+    j->stage->kernel->depthwise(&call);
 }
 
 /* Stores past the caches, by rolling rows: the line is not read first, and throws nothing else out. 512x512x32 takes 2.4 ms
@@ -156,10 +159,10 @@ static void depthwise_task(void *context, int64_t item, int worker) {
  * time; 512x512x32 would take 1.1, and larger windows the same. */
 static int streams(const job *j) {
     const int64_t line = 64 / (int64_t)sizeof(float);
-    const dwc_depthwise_stage *s = &j->plan->depthwise;
+    const dwc_depthwise_stage *s = &j->node->depthwise;
     const dwc_view *y = &j->y;
-    if (has_half_lines(j->plan) ? y->channels < 64 || y->channels > DWC_STREAM_CHANNELS
-                                : j->plan->table->lanes != line)
+    if (has_half_lines(j->table) ? y->channels < 64 || y->channels > DWC_STREAM_CHANNELS
+                                 : j->table->lanes != line)
         return 0;
     return (s->kernel->kernel == 3 || s->kernel->kernel == DWC_DILATED) &&
            s->activation.kind == DWCONV_CLIP && bytes_of(y) >= (double)dwc_far_bytes() &&
@@ -167,8 +170,8 @@ static int streams(const job *j) {
 }
 
 static void cut_depthwise(job *j, const dwconv_threads *threads) {
-    const dwc_depthwise_stage *s = &j->plan->depthwise;
-    const int lanes = j->plan->table->lanes;
+    const dwc_depthwise_stage *s = &j->node->depthwise;
+    const int lanes = j->table->lanes;
     j->stage = s;
     see_sequence(j);
     j->nanoseconds =
@@ -243,7 +246,7 @@ int dwc_fetches(const dwc_matmul_stage *stage, const dwc_view *x, const dwc_view
 }
 
 static void cut_matmul(job *j, const dwconv_threads *threads) {
-    const dwc_matmul_stage *s = &j->plan->matmul;
+    const dwc_matmul_stage *s = &j->node->matrix;
     const double pixels = pixels_of(&j->y);
     const double weights = (double)s->depth * (double)s->group_outputs * (double)s->groups;
     j->nanoseconds = dwc_nanoseconds(dwc_matmul_work(s, pixels), values_of(&j->y) + weights / 2);
@@ -274,16 +277,15 @@ static void cut_matmul(job *j, const dwconv_threads *threads) {
 /* ---- any single operation ----------------------------------------------------------------- */
 
 static dwconv_status cut(job *j, const dwconv_threads *threads) {
-    const dwconv_plan *plan = j->plan;
-    const dwconv_window *window = plan->has_depthwise ? &plan->depthwise.window : &plan->matmul.window;
-    const dwconv_status status = dwc_window_extent(window, j->x.height, j->x.width, &j->extent);
-    if (status != DWCONV_OK) return status;
-    if (plan->has_depthwise)
+    DWC_TRY(dwc_window_extent(&j->node->window, j->x.height, j->x.width, &j->extent));
+    if (is_depthwise(j))
         cut_depthwise(j, threads);
     else
         cut_matmul(j, threads);
     return DWCONV_OK;
 }
+
+static job job_of(const dwconv_plan *plan) { return (job){.node = plan->graph.nodes, .table = plan->table}; }
 
 /* The view of a contiguous tensor; 0 if it has more elements than dwconv_run accepts. */
 static int dense_view(const int64_t shape[4], dwc_view *v) {
@@ -301,17 +303,15 @@ static int dense_view(const int64_t shape[4], dwc_view *v) {
 dwconv_status dwconv_plan_cut(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,
                               dwconv_cut *result) {
     int64_t output[4];
-    job j = {.plan = plan};
     if (!plan || !input || !result) return DWCONV_NULL_POINTER;
     if (threads && threads->count < 0) return DWCONV_BAD_VALUE;
-    dwconv_status status = dwc_output_shape(&plan->desc, input, output);
-    if (status != DWCONV_OK) return status;
+    job j = job_of(plan);
+    DWC_TRY(dwc_output_shape(&plan->graph, input, output));
     if (!dense_view(input, &j.x) || !dense_view(output, &j.y)) return DWCONV_OVERFLOW;
     *result = (dwconv_cut){.workers = 1, .how = ""};
     if (j.x.batch == 0) return DWCONV_OK;
-    if (plan->has_depthwise && plan->has_matmul) return dwc_block_cut(plan, &j.x, &j.y, threads, result);
-    status = cut(&j, threads);
-    if (status != DWCONV_OK) return status;
+    if (dwc_is_block(plan)) return dwc_block_cut(plan, &j.x, &j.y, threads, result);
+    DWC_TRY(cut(&j, threads));
     const piece first = piece_of(&j, 0);
     *result = (dwconv_cut){.nanoseconds = j.nanoseconds,
                            .workers = j.workers,
@@ -323,9 +323,9 @@ dwconv_status dwconv_plan_cut(const dwconv_plan *plan, const int64_t input[4], c
                            .blocks = j.blocks,
                            .block_channels = first.channel_end,
                            .past_caches = j.stream,
-                           .fetched_ahead = j.far && plan->has_matmul,
+                           .fetched_ahead = j.far && !is_depthwise(&j),
                            .how = ""};
-    if (plan->has_depthwise && plan->table->how) {
+    if (is_depthwise(&j) && plan->table->how) {
         float nothing;
         j.x.data = j.y.data = &nothing;
         const dwc_dw_call call = depthwise_call(&j, first);
@@ -341,22 +341,20 @@ dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4
     int64_t output[4];
     if (!plan || !input || !bytes) return DWCONV_NULL_POINTER;
     if (threads < 0) return DWCONV_BAD_VALUE;
-    dwconv_status status = dwc_output_shape(&plan->desc, input, output);
-    return status == DWCONV_OK ? dwc_block_scratch(plan, input, output, threads, bytes) : status;
+    DWC_TRY(dwc_output_shape(&plan->graph, input, output));
+    return dwc_block_scratch(plan, input, output, threads, bytes);
 }
 
 dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input, const dwconv_tensor *output,
                          void *scratch, size_t scratch_bytes, const dwconv_threads *threads) {
     if (!plan) return DWCONV_NULL_POINTER;
     if (threads && threads->count < 0) return DWCONV_BAD_VALUE;
-    job j = {.plan = plan};
-    dwconv_status status = dwc_check_tensors(&plan->desc, input, output, &j.x, &j.y);
-    if (status != DWCONV_OK || j.x.batch == 0) return status;
-    if (plan->has_depthwise && plan->has_matmul)
-        return dwc_run_block(plan, &j.x, &j.y, scratch, scratch_bytes, threads);
-    status = cut(&j, threads);
-    if (status == DWCONV_OK)
-        dwc_parallel(threads, j.workers, j.y.batch * j.strips * j.blocks,
-                     plan->has_depthwise ? depthwise_task : matmul_task, &j);
-    return status;
+    job j = job_of(plan);
+    DWC_TRY(dwc_check_tensors(&plan->graph, input, output, &j.x, &j.y));
+    if (j.x.batch == 0) return DWCONV_OK;
+    if (dwc_is_block(plan)) return dwc_run_block(plan, &j.x, &j.y, scratch, scratch_bytes, threads);
+    DWC_TRY(cut(&j, threads));
+    dwc_parallel(threads, j.workers, j.y.batch * j.strips * j.blocks,
+                 is_depthwise(&j) ? depthwise_task : matmul_task, &j);
+    return DWCONV_OK;
 }

@@ -15,52 +15,52 @@ static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 /* Shares of channels are of whole cache lines, since two workers that write to one take it from each other: on Zen 3
  * 20x20 64 -> 384 -> 64 takes 229 us on two threads, and 241 if lines are shared. With a stride outputs are few beside inputs,
  * and equal shares count more: 28x28 40 -> 240 -> 80 takes 152 us, and 162 in whole lines. */
-int64_t dwc_share_unit(const dwconv_plan *plan) {
-    return plan->depthwise.window.stride_h > 1 ? plan->table->lanes : 64 / (int64_t)sizeof(float);
+int64_t dwc_share_unit(const dwc_block *b) {
+    return b->chain.depthwise->window.stride_h > 1 ? b->table->lanes : 64 / (int64_t)sizeof(float);
 }
 
 double dwc_block_nanoseconds(const dwc_block *b) {
     const dwc_view *x = &b->x, *y = &b->y;
-    const dwconv_plan *plan = b->plan;
+    const dwc_chain *chain = &b->chain;
     const double images = (double)x->batch, in_pixels = images * (double)x->height * (double)x->width,
                  out_pixels = images * (double)y->height * (double)y->width;
     double work =
-        dwc_depthwise_work(&plan->depthwise, out_pixels) + dwc_matmul_work(&plan->matmul, out_pixels);
-    if (plan->has_expand) work += dwc_matmul_work(&plan->expand, in_pixels);
-    if (plan->has_squeeze)
-        work += dwc_matmul_work(&plan->squeeze, images) + dwc_matmul_work(&plan->excite, images);
+        dwc_depthwise_work(chain->depthwise, out_pixels) + dwc_matmul_work(chain->project, out_pixels);
+    if (chain->expand) work += dwc_matmul_work(chain->expand, in_pixels);
+    if (chain->squeeze)
+        work += dwc_matmul_work(chain->squeeze, images) + dwc_matmul_work(chain->excite, images);
     return dwc_nanoseconds(work, in_pixels * (double)x->channels + out_pixels * (double)y->channels);
 }
 
 /* Nanoseconds for an image that workers share in bands of rows, by the largest: they expand twice what two of them see. */
 static double nanoseconds_in_bands(const dwc_block *b, int64_t workers) {
-    const dwconv_plan *plan = b->plan;
-    const dwconv_window *w = &plan->depthwise.window;
+    const dwc_chain *chain = &b->chain;
+    const dwconv_window *w = &chain->depthwise->window;
     const int64_t bands = b->y.height > 1 ? smaller(workers, b->y.height) : 1;
     const double rows = (double)divide_up(b->y.height, bands), pixels = rows * (double)b->y.width;
-    double work = dwc_depthwise_work(&plan->depthwise, pixels) + dwc_matmul_work(&plan->matmul, pixels);
-    if (plan->has_expand) {
+    double work = dwc_depthwise_work(chain->depthwise, pixels) + dwc_matmul_work(chain->project, pixels);
+    if (chain->expand) {
         const double stride = (double)w->stride_h, taps = (double)(w->kernel_h - 1) * (double)w->dilation_h;
         const double halo =
             (taps + 1 - stride) / (bands > 2 ? 1 : 2); /* of two bands, each sees half of it */
         const double seen = rows * stride + (halo > 0 ? halo : 0), height = (double)b->x.height;
-        work += dwc_matmul_work(&plan->expand, (seen < height ? seen : height) * (double)b->x.width);
+        work += dwc_matmul_work(chain->expand, (seen < height ? seen : height) * (double)b->x.width);
     }
     return dwc_nanoseconds(work, 0);
 }
 
 /* By channels: in slices up to what depthwise gives, in parts of the image from there on. */
 static double nanoseconds_in_slices(const dwc_block *b, int64_t workers) {
-    const dwconv_plan *plan = b->plan;
-    const int64_t unit = dwc_share_unit(plan), units = divide_up(plan->depthwise.channels, unit);
+    const dwc_chain *chain = &b->chain;
+    const int64_t unit = dwc_share_unit(b), units = divide_up(chain->depthwise->channels, unit);
     const double share = (double)divide_up(units, workers) / (double)units, count = (double)workers;
     const double in_pixels = (double)b->x.height * (double)b->x.width,
                  out_pixels = (double)b->y.height * (double)b->y.width;
-    double work = share * dwc_depthwise_work(&plan->depthwise, out_pixels) +
-                  dwc_matmul_work(&plan->matmul, out_pixels) / count;
-    if (plan->has_expand) work += share * dwc_matmul_work(&plan->expand, in_pixels);
+    double work = share * dwc_depthwise_work(chain->depthwise, out_pixels) +
+                  dwc_matmul_work(chain->project, out_pixels) / count;
+    if (chain->expand) work += share * dwc_matmul_work(chain->expand, in_pixels);
     const double from_others =
-        out_pixels * (double)plan->depthwise.channels * (count - 1) / (count * count) / FLOATS_FROM_OTHERS;
+        out_pixels * (double)chain->depthwise->channels * (count - 1) / (count * count) / FLOATS_FROM_OTHERS;
     return dwc_nanoseconds(work, 0) + MEETING_NANOSECONDS + from_others;
 }
 
@@ -72,7 +72,7 @@ int dwc_slices_pay(const dwc_block *b, int64_t workers) {
 double dwc_worth_sharing(const dwc_block *b, int64_t workers) {
     const double all = dwc_block_nanoseconds(b), images = (double)b->x.batch, count = (double)workers;
     if (b->x.batch % workers == 0) return all;
-    if (b->plan->has_squeeze) return all / images / 2; /* workers meet two to four times in every image */
+    if (b->chain.squeeze) return all / images / 2; /* workers meet two to four times in every image */
     const double spared = dwc_slices_pay(b, workers) ? all / images - nanoseconds_in_slices(b, workers)
                                                      : all - images * nanoseconds_in_bands(b, workers);
     return spared * count / (count - 1);

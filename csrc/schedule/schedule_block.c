@@ -74,7 +74,7 @@ static int64_t ring_rows_for(const dwconv_window *w, int64_t chunk_rows, int64_t
 
 int64_t dwc_slice_begin(const dwc_block *b, int64_t slice) {
     const int64_t first = slice / b->share_slices * b->share_channels, part = slice % b->share_slices;
-    const int64_t end = smaller(first + b->share_channels, b->plan->depthwise.channels);
+    const int64_t end = smaller(first + b->share_channels, b->chain.depthwise->channels);
     const int64_t begin = first / b->slice_unit * b->slice_unit + part * b->slice_step;
     return smaller(begin > first ? begin : first, end);
 }
@@ -82,14 +82,14 @@ int64_t dwc_slice_begin(const dwc_block *b, int64_t slice) {
 /* Cuts the channels: an equal share for every worker, and a share in slices whose ring has room for what so many rows of
  * output see. 0: the image is too large, or shares are fewer than workers. */
 static int cut_slices(dwc_block *b, int64_t chunk_rows) {
-    const dwconv_plan *plan = b->plan;
-    const int64_t ring_rows = ring_rows_for(&plan->depthwise.window, chunk_rows, b->x.height);
-    const int64_t unit = dwc_share_unit(plan);
-    const int64_t channels = plan->depthwise.channels, units = divide_up(channels, unit);
-    const int64_t panel = plan->has_expand ? plan->expand.panel : LINE_FLOATS;
+    const dwc_chain *chain = &b->chain;
+    const int64_t ring_rows = ring_rows_for(&chain->depthwise->window, chunk_rows, b->x.height);
+    const int64_t unit = dwc_share_unit(b);
+    const int64_t channels = chain->depthwise->channels, units = divide_up(channels, unit);
+    const int64_t panel = chain->expand ? chain->expand->panel : LINE_FLOATS;
     const int64_t fit = slice_floats() / ring_rows / b->x.width;
-    b->slice_unit = panel > fit || panel % plan->table->lanes ? LINE_FLOATS : panel;
-    if (plan->depthwise.multiplier > 1 || units < b->sharing || fit < b->slice_unit) return 0;
+    b->slice_unit = panel > fit || panel % b->table->lanes ? LINE_FLOATS : panel;
+    if (chain->depthwise->multiplier > 1 || units < b->sharing || fit < b->slice_unit) return 0;
     b->chunk_rows = chunk_rows;
     b->share_channels = divide_up(units, b->sharing) * unit;
     const int64_t seen = b->share_channels / b->slice_unit + (b->share_channels % b->slice_unit ? 2 : 0);
@@ -113,7 +113,7 @@ static int64_t columns_seen(const dwconv_window *w, int64_t columns) {
 /* Output columns that scratch has room for, at most all; 0 if there is none. In floating point, since a product of sizes
  * may be beyond int64. */
 static int64_t fitting_columns(const dwc_block *b, double room) {
-    const dwconv_window *w = &b->plan->depthwise.window;
+    const dwconv_window *w = &b->chain.depthwise->window;
     const int64_t width = b->extent.out_w;
     const double ring_column = (double)b->ring_rows * (double)b->ring_pixel,
                  chunk_column = (double)b->chunk_rows * (double)b->chunk_pixel;
@@ -130,7 +130,7 @@ static int64_t share_of_columns(const dwc_block *b, int64_t most) {
 
 static void set_chunk_rows(dwc_block *b, int64_t rows) {
     b->chunk_rows = rows;
-    b->ring_rows = b->plan->has_expand ? ring_rows_for(&b->plan->depthwise.window, rows, b->x.height) : 0;
+    b->ring_rows = b->chain.expand ? ring_rows_for(&b->chain.depthwise->window, rows, b->x.height) : 0;
 }
 
 static int64_t most_chunk_rows(const dwc_block *b) {
@@ -169,10 +169,10 @@ static void cut_bands(dwc_block *b) {
 
 /* Ring and chunk of bands; 0 if they do not fit int64. */
 static int size_bands(dwc_block *b, int64_t *chunk_floats) {
-    const dwconv_plan *plan = b->plan;
-    b->ring_pixel = plan->has_expand ? scratch_pixel(plan->depthwise.in_channels) : 0;
+    const dwc_chain *chain = &b->chain;
+    b->ring_pixel = chain->expand ? scratch_pixel(chain->depthwise->in_channels) : 0;
     cut_bands(b);
-    const int64_t ring_columns = smaller(columns_seen(&plan->depthwise.window, b->columns), b->x.width);
+    const int64_t ring_columns = smaller(columns_seen(&chain->depthwise->window, b->columns), b->x.width);
     return dwc_multiply(b->ring_rows * ring_columns, b->ring_pixel, &b->ring_floats) &&
            dwc_multiply(b->chunk_rows * b->columns, b->chunk_pixel, chunk_floats) &&
            b->ring_floats <= INT64_MAX / 16 - *chunk_floats;
@@ -180,9 +180,9 @@ static int size_bands(dwc_block *b, int64_t *chunk_floats) {
 
 /* One slice is at work at a time. */
 static void size_slices(dwc_block *b) {
-    const int expanded = b->plan->has_expand;
+    const int expanded = b->chain.expand != NULL;
     b->ring_pixel = expanded ? scratch_pixel(b->slice_channels) : 0;
-    b->ring_rows = expanded ? ring_rows_for(&b->plan->depthwise.window, b->chunk_rows, b->x.height) : 0;
+    b->ring_rows = expanded ? ring_rows_for(&b->chain.depthwise->window, b->chunk_rows, b->x.height) : 0;
     b->ring_floats = b->ring_rows * b->x.width * b->ring_pixel;
     b->columns = b->extent.out_w;
     b->passes = 2;
@@ -195,13 +195,13 @@ static int64_t scaled_pixels(const dwc_block *b, int64_t pixels) {
 }
 
 static int size_image(dwc_block *b, int64_t *floats) {
-    const dwconv_plan *plan = b->plan;
-    const int64_t channels = whole_lines(plan->depthwise.channels);
+    const dwc_chain *chain = &b->chain;
+    const int64_t channels = whole_lines(chain->depthwise->channels);
     *floats = b->keeps ? b->hidden_floats : 0;
-    if (!plan->has_squeeze) return 1;
+    if (!chain->squeeze) return 1;
     int64_t sums;
     if (!dwc_multiply(b->extent.out_h + 1, channels, &sums) || sums > INT64_MAX / 16 - *floats) return 0;
-    *floats += sums + whole_lines(plan->squeeze.group_outputs);
+    *floats += sums + whole_lines(chain->squeeze->group_outputs);
     return 1;
 }
 
@@ -216,7 +216,7 @@ static void cut_second_pass(dwc_block *b) {
     const int64_t rows = flat ? pixels : b->extent.out_h;
     b->part_rows = divide_up(rows, b->sharing);
     b->parts = divide_up(rows, b->part_rows);
-    b->step_rows = b->plan->has_squeeze ? scaled_pixels(b, pixels) / b->row_pixels : b->part_rows;
+    b->step_rows = b->chain.squeeze ? scaled_pixels(b, pixels) / b->row_pixels : b->part_rows;
     if (!b->keeps) { /* the bands again */
         b->parts = b->bands;
         b->part_rows = b->band_rows;
@@ -227,32 +227,29 @@ static void cut_second_pass(dwc_block *b) {
 /* Whether slices of channels are first choice: to sum them up, or for workers that share a low image. */
 static int wants_slices(const dwc_block *b) {
     return b->keeps && b->extent.out_h < LOW_ROWS &&
-           (b->plan->has_squeeze || (b->sharing > 1 && dwc_slices_pay(b, b->sharing)));
+           (b->chain.squeeze || (b->sharing > 1 && dwc_slices_pay(b, b->sharing)));
 }
 
 /* Whether one pass has no room for what makes it worth it: it would read all weights for few pixels each time, or rows of
  * the ring again and again. Slices read every weight of the expansion once. */
 static int is_cramped(const dwc_block *b) {
-    const dwconv_plan *plan = b->plan;
-    if (b->passes == 2 || !b->keeps || !plan->has_expand) return 0;
-    const dwc_matmul_stage *expand = &plan->expand, *project = &plan->matmul;
+    const dwc_chain *chain = &b->chain;
+    if (b->passes == 2 || !b->keeps || !chain->expand) return 0;
+    const dwc_matmul_stage *expand = chain->expand, *project = chain->project;
     const double weights = (double)expand->depth * (double)expand->padded +
                            (double)project->depth * (double)project->padded,
                  quarter = (double)(dwc_far_bytes() / 3 * 2 / (int64_t)sizeof(float));
     const int64_t least = weights >= quarter ? LEAST_PIXELS : CRAMPED_PIXELS;
     if (b->chunk_rows * b->columns < smaller(least, b->extent.out_h * b->extent.out_w)) return 1;
     return b->ring_floats > scratch_floats() &&
-           b->ring_rows >= CRAMPED_READINGS * b->chunk_rows * plan->depthwise.window.stride_h;
+           b->ring_rows >= CRAMPED_READINGS * b->chunk_rows * chain->depthwise->window.stride_h;
 }
 
 static dwconv_status cut_for(dwc_block *b, int workers) {
-    const dwc_depthwise_stage *d = &b->plan->depthwise;
-    const int64_t in_shape[4] = {b->x.batch, b->x.height, b->x.width, b->x.channels};
-    const int64_t out_shape[4] = {b->y.batch, b->y.height, b->y.width, b->y.channels};
-    const dwconv_status status = dwc_window_extent(&d->window, b->x.height, b->x.width, &b->extent);
-    if (status != DWCONV_OK) return status;
-    b->add_residual = dwc_residual_applies(&b->plan->desc, in_shape, out_shape);
-    b->far_y = dwc_fetches(&b->plan->matmul, &b->x, &b->y);
+    const dwc_depthwise_stage *d = b->chain.depthwise;
+    DWC_TRY(dwc_window_extent(&d->window, b->x.height, b->x.width, &b->extent));
+    b->add_residual = b->chain.add && b->x.height == b->y.height && b->x.width == b->y.width;
+    b->far_y = dwc_fetches(b->chain.project, &b->x, &b->y);
     b->nanoseconds = dwc_block_nanoseconds(b);
     b->workers = workers;
     b->sharing = b->x.batch % workers == 0 ? 1 : workers;
@@ -261,7 +258,7 @@ static dwconv_status cut_for(dwc_block *b, int workers) {
     b->keeps = dwc_multiply(b->extent.out_h * b->extent.out_w, b->chunk_pixel, &b->hidden_floats) &&
                b->hidden_floats <= KEPT_FLOATS;
     b->columns = b->extent.out_w;
-    b->passes = b->plan->has_squeeze ? 2 : 1;
+    b->passes = b->chain.squeeze ? 2 : 1;
     int64_t chunk_floats = 0;
     int sliced = wants_slices(b) && cut_slices(b, b->extent.out_h);
     if (!sliced) {
@@ -283,9 +280,9 @@ static dwconv_status cut_for(dwc_block *b, int workers) {
     if (b->passes == 2) {
         cut_second_pass(b);
         if (b->keeps) /* bands write where it stays; means need a place, and what is scaled apart */
-            chunk_floats = !b->plan->has_squeeze ? 0
-                           : b->scales_apart     ? b->step_rows * b->row_pixels * b->chunk_pixel
-                                                 : b->chunk_pixel;
+            chunk_floats = !b->chain.squeeze ? 0
+                           : b->scales_apart ? b->step_rows * b->row_pixels * b->chunk_pixel
+                                             : b->chunk_pixel;
         if (!size_image(b, &b->image_floats)) return DWCONV_OVERFLOW;
     }
     b->ring_floats = whole_lines(b->ring_floats);
@@ -309,14 +306,16 @@ static dwconv_status scratch_of(const dwc_block *b, size_t *bytes) {
     return DWCONV_OK;
 }
 
-void dwc_see_sequence(dwc_block *b, dwconv_plan *turned) {
-    const dwconv_window *w = &b->plan->depthwise.window;
+void dwc_begin_block(dwc_block *b, const dwconv_plan *plan, dwc_depthwise_stage *turned) {
+    b->chain = plan->chain;
+    b->table = plan->table;
+    const dwconv_window *w = &b->chain.depthwise->window;
     const int row = dwc_is_row(w, &b->x, &b->y);
     b->sequence = row || dwc_is_column(w, &b->x, &b->y);
     if (!row) return;
-    *turned = *b->plan;
-    b->plan = turned;
-    dwc_turn_window(&turned->depthwise.window);
+    *turned = *b->chain.depthwise;
+    b->chain.depthwise = turned;
+    dwc_turn_window(&turned->window);
     dwc_turn_view(&b->x);
     dwc_turn_view(&b->y);
 }
@@ -327,7 +326,7 @@ dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t 
     dwconv_status status = cut_for(b, workers);
     if (status == DWCONV_OK) status = scratch_of(b, scratch_bytes);
     if (status != DWCONV_OK || count == 1) return status;
-    dwc_block other = {.plan = b->plan, .x = b->x, .y = b->y, .sequence = b->sequence};
+    dwc_block other = {.chain = b->chain, .table = b->table, .x = b->x, .y = b->y, .sequence = b->sequence};
     size_t otherwise = 0;
     status = cut_for(&other, workers > 1 ? 1 : count);
     if (status == DWCONV_OK) status = scratch_of(&other, &otherwise);
@@ -340,24 +339,22 @@ dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t 
 dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4], const int64_t output[4],
                                 int threads, size_t *bytes) {
     *bytes = 0;
-    if (!plan->has_depthwise || !plan->has_matmul || input[0] == 0) return DWCONV_OK;
-    dwc_block b = {.plan = plan,
-                   .x = {.batch = input[0], .height = input[1], .width = input[2], .channels = input[3]},
+    if (!dwc_is_block(plan) || input[0] == 0) return DWCONV_OK;
+    dwc_block b = {.x = {.batch = input[0], .height = input[1], .width = input[2], .channels = input[3]},
                    .y = {.batch = output[0], .height = output[1], .width = output[2], .channels = output[3]}};
     const dwconv_threads pool = {.count = threads};
-    dwconv_plan turned;
-    dwc_see_sequence(&b, &turned);
+    dwc_depthwise_stage turned;
+    dwc_begin_block(&b, plan, &turned);
     return dwc_cut_block(&b, &pool, bytes);
 }
 
 dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                             const dwconv_threads *threads, dwconv_cut *result) {
-    dwc_block b = {.plan = plan, .x = *x, .y = *y};
-    dwconv_plan turned;
+    dwc_block b = {.x = *x, .y = *y};
+    dwc_depthwise_stage turned;
     size_t scratch_bytes;
-    dwc_see_sequence(&b, &turned);
-    const dwconv_status status = dwc_cut_block(&b, threads, &scratch_bytes);
-    if (status != DWCONV_OK) return status;
+    dwc_begin_block(&b, plan, &turned);
+    DWC_TRY(dwc_cut_block(&b, threads, &scratch_bytes));
     const int two = b.passes == 2;
     *result = (dwconv_cut){
         .nanoseconds = b.nanoseconds,
@@ -375,7 +372,7 @@ dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dw
         .chunk_rows = b.chunk_rows,
         .chunk_columns = b.columns,
         .ring_rows = b.ring_rows,
-        .ring_channels = plan->has_expand ? b.slice_channels : 0,
+        .ring_channels = b.chain.expand ? b.slice_channels : 0,
         .cache_bytes = dwc_cache_bytes(),
         .kept_bytes = two && b.keeps ? b.hidden_floats * (int64_t)sizeof(float) : 0,
         .fetched_ahead = b.far_y,
