@@ -55,8 +55,7 @@ typedef struct dwc_block {
 /* Sets the chain of a block whose x and y are set. A sequence that is a row becomes a column, with its depthwise stage in
  * `turned`: workers and chunks share it as rows. */
 DWC_HIDDEN void dwc_begin_block(dwc_block *b, const dwconv_plan *plan, dwc_depthwise_stage *turned);
-/* Decides all of b but its scratch from its chain, x and y, and how much scratch it takes to be called with these threads,
- * however many of them are worth waking. */
+/* Decides all of b but its scratch from its chain, x and y, and how much scratch that takes. */
 DWC_HIDDEN dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t *scratch_bytes);
 /* Nanoseconds that the cost model estimates for one worker. */
 DWC_HIDDEN double dwc_block_nanoseconds(const dwc_block *b);

@@ -8,10 +8,11 @@
  *
  * SYNOPSIS
  *
- *     describe an operation       dwconv_desc, zero where the default is wanted
+ *     describe an operation       dwconv_conv_desc for each convolution, dwconv_desc for the operation
  *     pack it, once               dwconv_plan_create, or dwconv_plan_size and dwconv_plan_create_in
  *     ask for sizes               dwconv_output_shape, dwconv_scratch_size
  *     run it, often               dwconv_run
+ *     ask how it runs             dwconv_explain
  *     end                         dwconv_plan_destroy
  *
  * A COMPLETE EXAMPLE
@@ -20,22 +21,25 @@
  *     #include "dwconv.h"
  *
  *     enum { HEIGHT = 112, WIDTH = 112, CHANNELS = 32 };
- *     static float filter[3 * 3 * CHANNELS];          // [kernel_h, kernel_w, channels, multiplier]
+ *     static float filter[3 * 3 * CHANNELS];          // [kernel_h, kernel_w, channels, 1]
  *     static float in[HEIGHT * WIDTH * CHANNELS], out[HEIGHT * WIDTH * CHANNELS];
  *
  *     int main(void) {
- *         dwconv_desc desc = {.operation = DWCONV_DEPTHWISE};
- *         desc.depthwise.channels = CHANNELS;
- *         desc.depthwise.filter = filter;
- *         desc.depthwise.window = (dwconv_window){.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME};
- *         desc.depthwise.activation.kind = DWCONV_RELU6;
+ *         const dwconv_conv_desc depthwise = {
+ *             .size = sizeof depthwise,
+ *             .in_channels = CHANNELS, .out_channels = CHANNELS, .groups = CHANNELS,
+ *             .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME},
+ *             .filter = filter,
+ *             .activation = {.kind = DWCONV_RELU6},
+ *         };
+ *         const dwconv_desc desc = {.size = sizeof desc, .conv = &depthwise};
  *
  *         dwconv_plan *plan;
  *         dwconv_status status = dwconv_plan_create(&desc, &plan);
  *         if (status == DWCONV_OK) {
  *             dwconv_tensor x = {.data = in, .batch = 1, .height = HEIGHT, .width = WIDTH, .channels = CHANNELS};
  *             dwconv_tensor y = {.data = out, .batch = 1, .height = HEIGHT, .width = WIDTH, .channels = CHANNELS};
- *             status = dwconv_run(plan, &x, &y, NULL, 0, NULL);    // serial; depthwise needs no scratch
+ *             status = dwconv_run(plan, &x, &y, NULL, 0, NULL);    // serial; one convolution needs no scratch
  *         }
  *         dwconv_plan_destroy(plan);
  *         puts(dwconv_status_string(status));
@@ -50,10 +54,14 @@
  * CONVENTIONS
  *
  * Units      Sizes and strides are counted in elements, memory in bytes. Tensors are NHWC, float32.
- * Defaults   A zero-initialised field is the default: stride 1, dilation 1, multiplier 1, groups 1, padding
- *            "valid", no bias, no activation, the best instruction set.
- * Ownership  Filters and biases are copied into the plan: they may be freed once it is created. Tensors and
- *            scratch are the caller's, and used during dwconv_run only. Nothing else is kept.
+ * Defaults   A zero-initialised field is the default: a kernel, stride or dilation of 1, 1 group, padding "valid", no
+ *            bias, no activation, the best instruction set.
+ * Growth     Descriptors begin with `size`, their sizeof where the caller was compiled; 0 is an error. A library that
+ *            knows more fields takes the missing ones for 0; one that knows fewer refuses those that are not 0. New
+ *            fields begin after all bytes of the struct, padding included. The other structs never grow. A new
+ *            enumerator is appended, before the _COUNT. What breaks a caller changes the soname.
+ * Ownership  Descriptors are read while a plan is created; filters and biases are copied into it. Tensors and scratch
+ *            are the caller's, and used during dwconv_run only. Nothing else is kept.
  * Threads    Every function may be called from any number of threads at the same time. A plan never changes
  *            after creation: many threads may run one plan, each with its own scratch and output. Only
  *            dwconv_plan_destroy must come after all runs of its plan.
@@ -69,7 +77,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DWCONV_VERSION "0.1.0"
+#define DWCONV_VERSION "0.2.0"
 
 #if defined(DWCONV_SHARED) && (defined(__GNUC__) || defined(__clang__))
 #define DWCONV_API __attribute__((visibility("default")))
@@ -85,58 +93,52 @@ extern "C" {
 
 typedef enum dwconv_status {
     DWCONV_OK = 0,
-    DWCONV_NULL_POINTER,     /* a required pointer is NULL */
-    DWCONV_BAD_VALUE,        /* an enumerator, flag or thread count that does not exist */
-    DWCONV_BAD_DTYPE,        /* a dtype that the operation has no kernel for */
-    DWCONV_BAD_SHAPE,        /* a size below 1, or sizes that do not fit together */
-    DWCONV_BAD_STRIDE,       /* a negative stride or dilation of the window */
-    DWCONV_BAD_PADDING,      /* negative padding, or padding sizes without DWCONV_EXPLICIT */
-    DWCONV_BAD_ACTIVATION,   /* an unknown activation, or clip bounds that are NaN or swapped */
-    DWCONV_BAD_RESIDUAL,     /* residual demanded where input and output differ in shape */
-    DWCONV_BAD_LAYOUT,       /* tensor strides that make output elements share memory */
+    DWCONV_NULL_POINTER, /* a required pointer is NULL */
+    DWCONV_BAD_SIZE,     /* a descriptor's size is 0 or too small, or it has fields that this library lacks */
+    DWCONV_BAD_VALUE,    /* an enumerator, flag or thread count that does not exist */
+    DWCONV_BAD_DTYPE,    /* a dtype that the operation has no kernel for */
+    DWCONV_BAD_SHAPE,    /* a size below 1, or sizes that do not fit together */
+    DWCONV_BAD_STRIDE,   /* a negative stride or dilation of the window */
+    DWCONV_BAD_PADDING,  /* negative padding, or padding sizes without DWCONV_EXPLICIT */
+    DWCONV_BAD_ACTIVATION, /* an unknown activation, or clip bounds that are NaN or swapped */
+    DWCONV_BAD_RESIDUAL, /* DWCONV_RESIDUAL_ON where strides are not 1, or input and output differ in shape */
+    DWCONV_BAD_LAYOUT,   /* tensor strides that make output elements share memory */
     DWCONV_KERNEL_TOO_LARGE, /* the dilated kernel is larger than the padded input */
     DWCONV_OVERFLOW,         /* a size that does not fit the address space */
     DWCONV_OVERLAP,          /* output and input (or scratch) share memory */
     DWCONV_MISALIGNED,       /* memory that is not aligned as documented */
-    DWCONV_TOO_SMALL,        /* plan memory or scratch below what was asked for */
+    DWCONV_TOO_SMALL,        /* plan memory, scratch or a text buffer below what is needed */
     DWCONV_NO_MEMORY,        /* the allocation of a plan failed */
-    DWCONV_NO_ISA,           /* an instruction set that this build or this CPU lacks */
+    DWCONV_NO_ISA, /* an instruction set that does not exist, or that this build or this CPU lacks */
     DWCONV_STATUS_COUNT
 } dwconv_status;
 
 /* A constant English sentence for a status, never NULL. */
 DWCONV_API const char *dwconv_status_string(dwconv_status status);
 
-/* ---- instruction sets --------------------------------------------------------------------- */
+/* ---- the library -------------------------------------------------------------------------- */
 
-typedef enum dwconv_isa {
-    DWCONV_ISA_AUTO = 0, /* the best one available */
-    DWCONV_ISA_BASELINE, /* what the compiler assumes without flags: SSE2 on x86-64, NEON on Arm64 */
-    DWCONV_ISA_NEON,
-    DWCONV_ISA_AVX2,   /* AVX2 + FMA: x86 since 2013 */
-    DWCONV_ISA_AVX512, /* AVX-512 F, VL, BW, DQ: server x86 since 2017, Zen 4 */
-    DWCONV_ISA_COUNT
-} dwconv_isa;
+DWCONV_API const char *dwconv_version(void); /* DWCONV_VERSION of the built library */
+DWCONV_API int dwconv_has_openmp(void);      /* 1 if built with OpenMP */
 
-DWCONV_API const char *dwconv_isa_name(dwconv_isa isa); /* "avx2"; NULL for an unknown value */
-DWCONV_API int dwconv_isa_compiled(dwconv_isa isa);     /* 1 if this build holds its kernels */
-DWCONV_API int dwconv_isa_available(dwconv_isa isa);    /* 1 if compiled and the CPU has it */
-DWCONV_API dwconv_isa dwconv_isa_best(void);            /* what DWCONV_ISA_AUTO stands for */
-DWCONV_API const char *dwconv_version(void);            /* DWCONV_VERSION of the built library */
-DWCONV_API int dwconv_has_openmp(void);                 /* 1 if built with OpenMP */
+/* Instruction sets go by name:
+ *
+ *     "baseline"   what the compiler assumes without flags: SSE2 on x86-64, NEON on Arm64
+ *     "neon"       Arm64
+ *     "avx2"       AVX2 + FMA: x86 since 2013
+ *     "avx512"     AVX-512 F, VL, BW, DQ: server x86 since 2017, Zen 4
+ *
+ * The library knows dwconv_isa_count of them, slower ones first; an index beyond has no name: NULL. Of a name that it
+ * does not know, or NULL, none is compiled or available. */
+DWCONV_API int dwconv_isa_count(void);
+DWCONV_API const char *dwconv_isa_name(int index);
+DWCONV_API int dwconv_isa_compiled(const char *name);  /* 1 if this build holds its kernels */
+DWCONV_API int dwconv_isa_available(const char *name); /* 1 if compiled and the CPU has it */
+DWCONV_API const char *dwconv_isa_best(void);          /* the default of plans */
 
 /* ---- descriptors -------------------------------------------------------------------------- */
 
 typedef enum dwconv_dtype { DWCONV_F32 = 0, DWCONV_DTYPE_COUNT } dwconv_dtype;
-
-typedef enum dwconv_operation {
-    DWCONV_DEPTHWISE = 0,
-    DWCONV_POINTWISE,
-    DWCONV_CONV,
-    DWCONV_SEPARABLE,
-    DWCONV_INVERTED_RESIDUAL,
-    DWCONV_OPERATION_COUNT
-} dwconv_operation;
 
 typedef enum dwconv_activation_kind {
     DWCONV_IDENTITY = 0,
@@ -169,87 +171,59 @@ typedef enum dwconv_padding { DWCONV_VALID = 0, DWCONV_SAME, DWCONV_EXPLICIT } d
  * SAME (TensorFlow's rule): out = ceil(in / stride), the odd row or column of padding comes last.
  * Padding contributes exactly zero, also where the filter is infinite or NaN. */
 typedef struct dwconv_window {
-    int64_t kernel_h, kernel_w;
+    int64_t kernel_h, kernel_w;     /* 0 means 1 */
     int64_t stride_h, stride_w;     /* 0 means 1 */
     int64_t dilation_h, dilation_w; /* 0 means 1 */
     dwconv_padding padding;
     int64_t pad_top, pad_bottom, pad_left, pad_right; /* DWCONV_EXPLICIT only, else 0 */
 } dwconv_window;
 
-/* Output channel c * multiplier + q is input channel c filtered by filter[:, :, c, q]. */
-typedef struct dwconv_depthwise_desc {
-    int64_t channels;
-    int64_t multiplier; /* 0 means 1 */
-    dwconv_window window;
-    const float *filter; /* [kernel_h, kernel_w, channels, multiplier] */
-    const float *bias;   /* [channels * multiplier] or NULL */
-    dwconv_activation activation;
-} dwconv_depthwise_desc;
-
-/* A weighted sum over the channels of every stride-th pixel. */
-typedef struct dwconv_pointwise_desc {
-    int64_t in_channels, out_channels;
-    int64_t stride_h, stride_w; /* 0 means 1; must be 1 inside a block */
-    const float *filter;        /* [in_channels, out_channels] */
-    const float *bias;          /* [out_channels] or NULL */
-    dwconv_activation activation;
-} dwconv_pointwise_desc;
-
-/* Dense convolution. Output channels of group g see the input channels of group g only. */
+/* A convolution. Output channels of group g see the input channels of group g only; groups divides both counts.
+ *
+ *     dense       groups 0 or 1
+ *     pointwise   no window: a weighted sum over the channels of every stride-th pixel
+ *     depthwise   groups = in_channels: output channel c * multiplier + q is input channel c filtered by
+ *                 filter[:, :, c, q] of [kernel_h, kernel_w, in_channels, multiplier], which is the same memory */
 typedef struct dwconv_conv_desc {
+    size_t size; /* sizeof(dwconv_conv_desc) */
     int64_t in_channels, out_channels;
-    int64_t groups; /* 0 means 1; divides both channel counts */
+    int64_t groups; /* 0 means 1 */
     dwconv_window window;
-    const float *filter; /* [kernel_h, kernel_w, in_channels / groups, out_channels] */
-    const float *bias;   /* [out_channels] or NULL */
+    const void *filter; /* float [kernel_h, kernel_w, in_channels / groups, out_channels] */
+    const void *bias;   /* float [out_channels], or NULL */
     dwconv_activation activation;
 } dwconv_conv_desc;
 
-/* Depthwise, then pointwise: pointwise.in_channels == depthwise.channels * depthwise.multiplier. */
-typedef struct dwconv_separable_desc {
-    dwconv_depthwise_desc depthwise;
-    dwconv_pointwise_desc pointwise;
-} dwconv_separable_desc;
-
+/* Whether a block adds its input to its result, after the activation of project. */
 typedef enum dwconv_residual {
-    DWCONV_RESIDUAL_AUTO = 0, /* added when stride is 1 and input and output shapes agree */
-    DWCONV_RESIDUAL_OFF,
-    DWCONV_RESIDUAL_ON /* an error where the shapes do not agree */
+    DWCONV_RESIDUAL_OFF = 0,
+    DWCONV_RESIDUAL_AUTO, /* where strides are 1 and input and output agree in shape */
+    DWCONV_RESIDUAL_ON    /* an error where they do not */
 } dwconv_residual;
-
-/* MobileNetV2's block: pointwise expand, depthwise, pointwise project, plus the input of the block.
- * expand.filter == NULL leaves the expansion out (the other fields of expand are then ignored).
- * The residual is added after the activation of project.
- *
- * Squeeze-and-excite (MobileNetV3, EfficientNet) multiplies what depthwise gives, d, by a factor for every image
- * and channel before it is projected: excite(squeeze(mean of d over height and width)). squeeze goes from the
- * channels of d to a few, excite back. squeeze.filter == NULL leaves it out (the other fields of squeeze, and
- * excite, are then ignored). The mean is the sum of each row from left to right, of these from top to bottom,
- * divided by the number of pixels, all in float32. */
-typedef struct dwconv_inverted_residual_desc {
-    dwconv_pointwise_desc expand;
-    dwconv_depthwise_desc depthwise;
-    dwconv_pointwise_desc project;
-    dwconv_residual residual;
-    dwconv_pointwise_desc squeeze, excite;
-} dwconv_inverted_residual_desc;
 
 /* Treat weights whose magnitude is below FLT_MIN as zero: they slow most CPUs down 40 to 100 times. */
 #define DWCONV_FLUSH_DENORMAL_WEIGHTS 1u
 
-/* One operation. The member of the union that `operation` names is read, no other. */
+/* One operation: a single convolution, or a block around a depthwise one.
+ *
+ *     conv                                     any convolution
+ *     conv, project                            separable: depthwise, then pointwise
+ *     expand, conv, project, residual          MobileNetV2's block; without an expansion expand is NULL
+ *     ..., squeeze, excite                     MobileNetV3's and EfficientNet's
+ *
+ * In a block conv is depthwise, all others are pointwise with stride 1, each with as many inputs as the one before gives.
+ * Squeeze-and-excite multiplies what conv gives, d, by a factor for every image and channel before it is projected:
+ * excite(squeeze(mean of d over height and width)). The mean is the sum of each row from left to right, of these from top
+ * to bottom, divided by the number of pixels, all in float32. */
 typedef struct dwconv_desc {
-    dwconv_operation operation;
+    size_t size; /* sizeof(dwconv_desc) */
     dwconv_dtype dtype;
-    dwconv_isa isa;
     uint32_t flags;
-    union {
-        dwconv_depthwise_desc depthwise;
-        dwconv_pointwise_desc pointwise;
-        dwconv_conv_desc conv;
-        dwconv_separable_desc separable;
-        dwconv_inverted_residual_desc inverted_residual;
-    };
+    const char *isa; /* NULL: dwconv_isa_best() */
+    const dwconv_conv_desc *conv;
+    const dwconv_conv_desc *expand, *project; /* or NULL */
+    const dwconv_conv_desc *squeeze, *excite; /* both or neither */
+    dwconv_residual residual;
 } dwconv_desc;
 
 /* ---- plans -------------------------------------------------------------------------------- */
@@ -261,9 +235,13 @@ typedef struct dwconv_plan dwconv_plan;
 
 /* Checks desc, packs its weights into memory of malloc's kind. On failure *plan is NULL.
  *
- * DWCONV_NULL_POINTER   desc, plan or a filter is NULL
- * DWCONV_BAD_VALUE      an operation, instruction set, flag or residual that does not exist
- * DWCONV_BAD_DTYPE, DWCONV_BAD_SHAPE, DWCONV_BAD_STRIDE, DWCONV_BAD_PADDING, DWCONV_BAD_ACTIVATION
+ * DWCONV_NULL_POINTER   desc, plan, conv or a filter is NULL; or a block's project, or one of squeeze and excite
+ * DWCONV_BAD_SIZE       a descriptor's size is not that of a version of it, or fields that this library lacks are not 0
+ * DWCONV_BAD_VALUE      a flag or residual that does not exist
+ * DWCONV_BAD_SHAPE      a size below 0, channels that groups do not divide, parts of a block that do not fit together
+ * DWCONV_BAD_STRIDE     a negative stride or dilation; in a block, another stride than 1 outside conv
+ * DWCONV_BAD_RESIDUAL   DWCONV_RESIDUAL_ON where a stride is not 1, or input and output differ in channels
+ * DWCONV_BAD_DTYPE, DWCONV_BAD_PADDING, DWCONV_BAD_ACTIVATION
  * DWCONV_OVERFLOW       a size above 2^31 - 1, or weights that do not fit the address space
  * DWCONV_NO_ISA         desc->isa is not available
  * DWCONV_NO_MEMORY */
@@ -273,20 +251,16 @@ DWCONV_API dwconv_status dwconv_plan_create(const dwconv_desc *desc, dwconv_plan
  * the plan, and must not be moved. dwconv_plan_destroy then frees nothing. dwconv_plan_size reads no weight.
  *
  * The statuses of dwconv_plan_create but DWCONV_NO_MEMORY, and
- * DWCONV_NULL_POINTER   memory or bytes is NULL
+ * DWCONV_NULL_POINTER   memory or bytes is NULL too
  * DWCONV_MISALIGNED, DWCONV_TOO_SMALL */
 DWCONV_API dwconv_status dwconv_plan_size(const dwconv_desc *desc, size_t *bytes);
 DWCONV_API dwconv_status dwconv_plan_create_in(const dwconv_desc *desc, void *memory, size_t bytes,
                                                dwconv_plan **plan);
 DWCONV_API void dwconv_plan_destroy(dwconv_plan *plan); /* NULL is allowed */
 
-/* What was chosen. Strings live as long as the library. */
+/* NULL gives 0 and NULL. */
 DWCONV_API size_t dwconv_plan_bytes(const dwconv_plan *plan); /* memory it occupies, weights included */
-DWCONV_API dwconv_isa dwconv_plan_isa(const dwconv_plan *plan);
-/* The kernels of its stages, one after the other; NULL for index >= number of stages. */
-DWCONV_API const char *dwconv_plan_kernel(const dwconv_plan *plan, int index);
-/* The columns of a full panel of weights of that stage, which decide its tile; 0: it is depthwise. */
-DWCONV_API int64_t dwconv_plan_panel(const dwconv_plan *plan, int index);
+DWCONV_API const char *dwconv_plan_isa(const dwconv_plan *plan);
 
 /* Shapes are {batch, height, width, channels}. A batch of 0 is allowed and gives an empty result.
  *
@@ -299,8 +273,11 @@ DWCONV_API dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int6
                                              int64_t output[4]);
 
 /* Scratch that dwconv_run needs for an input of this shape with this many threads, however many of them it then
- * uses. 0 for depthwise, pointwise and dense convolution. docs/design.md has the formula; it grows with the
- * height of the image only where two passes keep what depthwise gives, up to 16 MB. */
+ * uses. 0 for single convolutions. docs/embedding.md has the formula; it grows with the height of the image only where two
+ * passes keep what depthwise gives, up to 16 MB.
+ *
+ * The statuses of dwconv_output_shape, and
+ * DWCONV_BAD_VALUE   a negative number of threads */
 DWCONV_API dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4], int threads,
                                              size_t *bytes);
 
@@ -350,41 +327,28 @@ DWCONV_API dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor
                                     const dwconv_tensor *output, void *scratch, size_t scratch_bytes,
                                     const dwconv_threads *threads);
 
-/* How dwconv_run shares the work out. One pass: images * strips * blocks items. A 1x1 convolution with stride 1
- * sees a contiguous batch as one image of single-pixel rows, a depthwise one a row under a window of one row too.
+/* How dwconv_run would run on contiguous tensors, input of this shape: the kernels of the plan's nodes, passes, items,
+ * workers, scratch. Made of the very decisions that run. Without an input (NULL): what does not depend on it.
  *
- * Two passes, of blocks: the first computes what depthwise gives for an image, in strips * blocks items, blocks
- * being of its channels; the second projects it in `parts` items. Workers go through both passes together, image
- * after image, if together is 1; else each takes whole images, which are the items. Large layers of squeeze-and-excite
- * are shared between the two, in an item for every worker. */
-typedef struct dwconv_cut {
-    double nanoseconds; /* the cost model's estimate for one worker */
-    int workers;        /* that share the items; 1: the calling thread alone */
-    int passes, together;
-    int64_t images;
-    int64_t strips, strip_rows; /* of output rows; the last strip may have fewer */
-    int64_t row_pixels;
-    int64_t blocks, block_channels;    /* of output channels; some blocks may have fewer */
-    int64_t parts, part_pixels;        /* of an image in the second pass, else 0 */
-    int64_t chunk_rows, chunk_columns; /* separable, inverted residual: outputs per step; else 0 */
-    int64_t ring_rows, ring_channels;  /* expanded rows that are kept; 0 without an expansion */
-    int64_t cache_bytes;               /* of the second level, that blocks are cut for; else 0 */
-    int64_t kept_bytes; /* of the output of depthwise between two passes; 0: it is computed twice */
-    int past_caches; /* stores of an output too large for them go to memory at once, if it is aligned to 64 bytes */
-    int fetched_ahead; /* a matrix product asks for output and, if that is not in scratch, input before it needs them */
-    /* What a depthwise kernel does besides what its name says; why a block takes two passes, if neither
-     * squeeze-and-excite nor workers ask for them; or "". */
-    const char *how;
-} dwconv_cut;
-
-/* For contiguous tensors, input of this shape. All zero, workers 1, how "", where the batch is 0. */
-DWCONV_API dwconv_status dwconv_plan_cut(const dwconv_plan *plan, const int64_t input[4],
-                                         const dwconv_threads *threads, dwconv_cut *cut);
+ * DWCONV_TEXT is lines of "label: value" for people. DWCONV_JSON is one object for tools, with integers, strings, arrays
+ * and objects; keys may be added and dropped with every version.
+ *
+ * Writes at most `size` bytes to buffer, a closing 0 included, and what all of it takes to *needed. To ask for that alone:
+ * buffer NULL, size 0.
+ *
+ * The statuses of dwconv_output_shape, and
+ * DWCONV_NULL_POINTER   plan is NULL, or buffer where size is not 0
+ * DWCONV_BAD_VALUE      a negative thread count, or a format that does not exist
+ * DWCONV_TOO_SMALL      size is below *needed and not 0: buffer holds the beginning */
+typedef enum dwconv_format { DWCONV_TEXT = 0, DWCONV_JSON } dwconv_format;
+DWCONV_API dwconv_status dwconv_explain(const dwconv_plan *plan, const int64_t input[4],
+                                        const dwconv_threads *threads, dwconv_format format, char *buffer,
+                                        size_t size, size_t *needed);
 
 /* ---- the oracle ----------------------------------------------------------------------------- */
 
-/* The same operation as plain loops, summed in double precision: what kernels are tested against.
- * Slow; allocates when the operation is a block. */
+/* The same operation as plain loops, summed in double precision: what kernels are tested against. Slow; allocates where
+ * the operation is a block. The statuses of dwconv_plan_create but DWCONV_NO_ISA, and those of dwconv_run. */
 DWCONV_API dwconv_status dwconv_reference(const dwconv_desc *desc, const dwconv_tensor *input,
                                           const dwconv_tensor *output);
 

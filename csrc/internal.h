@@ -49,10 +49,19 @@ enum { DWC_ROLLS = -3, DWC_DILATED = -5 };
 /* The same for few channels with stride 1, and the widest kernel then. */
 enum { DWC_FLAT = -4, DWC_FLAT_TAPS = 32 };
 
+/* What a row of a kernel table computes, and whose table it is. */
+typedef enum dwconv_operation { DWCONV_DEPTHWISE, DWCONV_CONV } dwconv_operation;
+typedef enum dwconv_isa {
+    DWCONV_ISA_BASELINE,
+    DWCONV_ISA_NEON,
+    DWCONV_ISA_AVX2,
+    DWCONV_ISA_AVX512
+} dwconv_isa;
+
 /* A row of an instruction set's kernel table: operation, kernel shape and stride -> function, tile.
  * Sizes of 0 match anything. Rows are searched from first to last. */
 typedef struct dwc_kernel {
-    dwconv_operation operation; /* DWCONV_DEPTHWISE or DWCONV_CONV (which serves pointwise too) */
+    dwconv_operation operation; /* DWCONV_CONV serves pointwise too */
     dwconv_dtype dtype;
     int kernel, stride; /* square kernels with the same stride in both directions; dilation 1 */
     int tile_rows, tile_columns;
@@ -74,10 +83,12 @@ typedef struct dwc_kernel_table {
     void (*sum_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels, float *sums);
     void (*scale_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels,
                          const float *factors, float *y, int64_t y_pixel);
-    const char *(*how)(const dwc_dw_call *); /* see dwconv_cut; NULL: names say it all */
+    const char *(*how)(
+        const dwc_dw_call *); /* what it does besides what its name says, or ""; NULL: nothing */
 } dwc_kernel_table;
 
-DWC_HIDDEN const dwc_kernel_table *dwc_kernel_table_of(dwconv_isa isa); /* NULL if not available */
+DWC_HIDDEN const dwc_kernel_table *dwc_kernel_table_of(const char *isa); /* NULL if not available */
+DWC_HIDDEN const char *dwc_table_name(const dwc_kernel_table *table);
 
 /* Bytes of a core's second-level cache, between 256 KB and 2 MB; 1 MB where the CPU does not tell. */
 DWC_HIDDEN int64_t dwc_cache_bytes(void);
@@ -189,12 +200,9 @@ DWC_HIDDEN void dwc_run_matmul_rows(const dwc_matmul_rows *rows);
 
 DWC_HIDDEN dwconv_status dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                                        void *scratch, size_t scratch_bytes, const dwconv_threads *threads);
-/* How dwc_run_block shares the work out. */
-DWC_HIDDEN dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
-                                       const dwconv_threads *threads, dwconv_cut *result);
-/* Bytes of scratch that so many threads need for an input of this shape; 0 if the plan is not a block. */
-DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4],
-                                           const int64_t output[4], int threads, size_t *bytes);
+/* The scratch of a block for views whose data is not read, whether the work is shared by so many threads or not. */
+DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                                           int threads, size_t *bytes);
 
 /* Whether a product should ask ahead of time for what it reads and writes: in operations from x to y. */
 DWC_HIDDEN int dwc_fetches(const dwc_matmul_stage *stage, const dwc_view *x, const dwc_view *y);

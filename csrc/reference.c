@@ -49,7 +49,8 @@ typedef struct layer {
 } layer;
 
 static double weight_at(const layer *l, int64_t tap, int64_t channel, int64_t out_channel) {
-    const float weight = l->node->filter[(tap * l->group_inputs + channel) * l->y->channels + out_channel];
+    const float *filter = l->node->filter;
+    const float weight = filter[(tap * l->group_inputs + channel) * l->y->channels + out_channel];
     return l->flush && fabsf(weight) < FLT_MIN ? 0.0 : weight;
 }
 
@@ -93,7 +94,7 @@ static float value_of(const layer *l, const dwc_view *const from[2], int adds, i
         return adds ? value + at(from[1], image, row, column)[c] : value;
     }
     double value = window_sum(l, image, row, column, c);
-    if (n->bias) value += n->bias[c];
+    if (n->bias) value += ((const float *)n->bias)[c];
     return (float)activate(value, &n->activation);
 }
 
@@ -138,10 +139,11 @@ static dwconv_status allocate(const int64_t shape[4], dwc_view *v) {
 dwconv_status dwconv_reference(const dwconv_desc *desc, const dwconv_tensor *input,
                                const dwconv_tensor *output) {
     dwc_built built;
+    dwconv_desc known;
     dwc_view views[DWC_MOST_VALUES] = {0};
     dwc_shape shapes[DWC_MOST_VALUES];
     const dwc_graph *g = &built.graph;
-    DWC_TRY(dwc_describe(desc, &built));
+    DWC_TRY(dwc_describe(desc, &known, &built));
     const int last = g->value_count - 1;
     DWC_TRY(dwc_check_tensors(g, input, output, &views[0], &views[last]));
     memcpy(shapes[0], (dwc_shape){views[0].batch, views[0].height, views[0].width, views[0].channels},
@@ -151,7 +153,7 @@ dwconv_status dwconv_reference(const dwconv_desc *desc, const dwconv_tensor *inp
     if (status == DWCONV_OK)
         for (int i = 0; i < g->node_count; i++)
             run_node(&g->nodes[i], views, (const dwc_shape *)shapes,
-                     (desc->flags & DWCONV_FLUSH_DENORMAL_WEIGHTS) != 0);
+                     (known.flags & DWCONV_FLUSH_DENORMAL_WEIGHTS) != 0);
     for (int v = 1; v < last; v++) free(views[v].data);
     return status;
 }

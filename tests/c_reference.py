@@ -17,7 +17,6 @@ ACTIVATION_KINDS = (
     None, "relu", "relu6", "clip", "leaky_relu", "hard_sigmoid",
     "hard_swish", "sigmoid", "silu", "tanh", "gelu", "gelu_tanh",
 )  # fmt: skip
-FLOATS = ctypes.POINTER(ctypes.c_float)
 
 
 def _structure(name: str, **fields: Any) -> type[ctypes.Structure]:
@@ -31,42 +30,15 @@ Window = _structure(
     kernel_h=_I64, kernel_w=_I64, stride_h=_I64, stride_w=_I64, dilation_h=_I64, dilation_w=_I64,
     padding=_INT, pad_top=_I64, pad_bottom=_I64, pad_left=_I64, pad_right=_I64,
 )  # fmt: skip
-Depthwise = _structure(
-    "Depthwise",
-    channels=_I64,
-    multiplier=_I64,
-    window=Window,
-    filter=FLOATS,
-    bias=FLOATS,
-    activation=Activation,
-)
-Pointwise = _structure(
-    "Pointwise", in_channels=_I64, out_channels=_I64, stride_h=_I64, stride_w=_I64,
-    filter=FLOATS, bias=FLOATS, activation=Activation,
-)  # fmt: skip
 Conv = _structure(
-    "Conv", in_channels=_I64, out_channels=_I64, groups=_I64, window=Window,
-    filter=FLOATS, bias=FLOATS, activation=Activation,
+    "Conv", size=ctypes.c_size_t, in_channels=_I64, out_channels=_I64, groups=_I64, window=Window,
+    filter=ctypes.c_void_p, bias=ctypes.c_void_p, activation=Activation,
 )  # fmt: skip
-Separable = _structure("Separable", depthwise=Depthwise, pointwise=Pointwise)
-InvertedResidual = _structure(
-    "InvertedResidual", expand=Pointwise, depthwise=Depthwise, project=Pointwise, residual=_INT,
-    squeeze=Pointwise, excite=Pointwise,
+_PART = ctypes.POINTER(Conv)
+Desc = _structure(
+    "Desc", size=ctypes.c_size_t, dtype=_INT, flags=ctypes.c_uint32, isa=ctypes.c_char_p,
+    conv=_PART, expand=_PART, project=_PART, squeeze=_PART, excite=_PART, residual=_INT,
 )  # fmt: skip
-Operation = type(
-    "Operation",
-    (ctypes.Union,),
-    {
-        "_fields_": [
-            ("depthwise", Depthwise),
-            ("pointwise", Pointwise),
-            ("conv", Conv),
-            ("separable", Separable),
-            ("inverted_residual", InvertedResidual),
-        ]
-    },
-)
-Desc = _structure("Desc", operation=_INT, dtype=_INT, isa=_INT, flags=ctypes.c_uint32, of=Operation)
 Tensor = _structure(
     "Tensor", data=ctypes.c_void_p, dtype=_INT, batch=_I64, height=_I64, width=_I64, channels=_I64,
     image_stride=_I64, row_stride=_I64, pixel_stride=_I64,
@@ -81,10 +53,6 @@ def build(directory: Path) -> ctypes.CDLL:
     visible = ["-shared", "-fPIC", "-DDWCONV_SHARED"]
     subprocess.run([compiler, "-std=c11", "-O1", *visible, *sources, "-lm", "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
-
-
-def _floats(array: np.ndarray | None) -> Any:
-    return None if array is None else array.ctypes.data_as(FLOATS)
 
 
 def _activation(activation: Any) -> Any:
@@ -104,45 +72,40 @@ def _window(case: Case) -> Any:
 def describe(case: Case) -> Any:
     arrays, activation = case.arrays, _activation(case.activation)
     channels = case.expanded or case.shape[3]
+    wide = channels * case.multiplier
 
-    def depthwise(filters: str, bias: str) -> Any:
-        pointers = _floats(arrays[filters]), _floats(arrays.get(bias))
-        return Depthwise(channels, case.multiplier, _window(case), *pointers, activation)
+    def part(inputs: int, outputs: int, groups: int, filters: str, bias: str, act: Any) -> Any:
+        pointers = (
+            array.ctypes.data if array is not None else None for array in (arrays[filters], arrays.get(bias))
+        )
+        return Conv(ctypes.sizeof(Conv), inputs, outputs, groups, Window(), *pointers, act)
 
-    def pointwise(inputs: int, outputs: int, filters: str, bias: str, act: Any) -> Any:
-        return Pointwise(inputs, outputs, 0, 0, _floats(arrays[filters]), _floats(arrays.get(bias)), act)
-
-    desc = Desc(
-        operation=("depthwise", "pointwise", "conv", "separable", "inverted_residual").index(case.operation)
-    )
-    if case.operation == "depthwise":
-        desc.of.depthwise = depthwise("filters", "bias")
-    elif case.operation == "pointwise":
-        desc.of.pointwise = pointwise(channels, case.out_channels, "filters", "bias", activation)
-        desc.of.pointwise.stride_h, desc.of.pointwise.stride_w = case.strides
-    elif case.operation == "conv":
-        pointers = _floats(arrays["filters"]), _floats(arrays.get("bias"))
-        desc.of.conv = Conv(channels, case.out_channels, case.groups, _window(case), *pointers, activation)
+    desc = Desc(size=ctypes.sizeof(Desc))
+    single = case.operation in ("depthwise", "pointwise", "conv")
+    if single:
+        depthwise = case.operation == "depthwise"
+        outputs, groups = (wide, channels) if depthwise else (case.out_channels, case.groups)
+        conv = part(channels, outputs, groups, "filters", "bias", activation)
     else:
-        block = desc.of.separable if case.operation == "separable" else desc.of.inverted_residual
-        block.depthwise = depthwise("depthwise_filter", "depthwise_bias")
-        if case.operation == "separable":
-            block.pointwise = pointwise(
-                channels * case.multiplier, case.out_channels, "pointwise_filter", "bias", activation
-            )
-        else:
-            last = pointwise(
-                channels * case.multiplier, case.out_channels, "project_filter", "bias", Activation()
-            )
-            block.project = last
-            if case.expanded:
-                block.expand = pointwise(case.shape[3], channels, "expand_filter", "expand_bias", activation)
-            if case.squeezed:
-                wide, gate = channels * case.multiplier, _activation(case.gate_activation)
-                squeeze = _activation(case.squeeze_activation)
-                block.squeeze = pointwise(wide, case.squeezed, "reduce_filter", "reduce_bias", squeeze)
-                block.excite = pointwise(case.squeezed, wide, "restore_filter", "restore_bias", gate)
-            block.residual = {None: 0, False: 1, True: 2}[case.residual]
+        conv = part(channels, wide, channels, "depthwise_filter", "depthwise_bias", activation)
+    conv.window = _window(case)
+    desc.conv = ctypes.pointer(conv)
+    if case.operation == "separable":
+        desc.project = ctypes.pointer(
+            part(wide, case.out_channels, 1, "pointwise_filter", "bias", activation)
+        )
+    if case.operation == "inverted_residual":
+        desc.project = ctypes.pointer(
+            part(wide, case.out_channels, 1, "project_filter", "bias", Activation())
+        )
+        desc.residual = {False: 0, None: 1, True: 2}[case.residual]
+    if case.expanded:
+        expand = part(case.shape[3], channels, 1, "expand_filter", "expand_bias", activation)
+        desc.expand = ctypes.pointer(expand)
+    if case.squeezed:
+        squeeze, gate = _activation(case.squeeze_activation), _activation(case.gate_activation)
+        desc.squeeze = ctypes.pointer(part(wide, case.squeezed, 1, "reduce_filter", "reduce_bias", squeeze))
+        desc.excite = ctypes.pointer(part(case.squeezed, wide, 1, "restore_filter", "restore_bias", gate))
     return desc
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
+from typing import Any
 
 import pytest
 
 from dwconv import cli, explain
+from dwconv.engine import create_plan
 from dwconv.geometry import Window
 from oracles import backends, using
 
@@ -25,6 +26,14 @@ def facts(
     line: str, threads: int = 1, gflops: float | None = None, gbs: float | None = None
 ) -> dict[str, str]:
     return {label.strip(): text for label, text in explain.facts(line.split(), threads, gflops, gbs)}
+
+
+def told(line: str, threads: int = 1) -> dict[str, Any]:
+    """What the core tells of a run."""
+    operation, x = explain.parse(line.split())
+    plan = create_plan(operation)
+    assert plan is not None
+    return plan.explain(x, threads)
 
 
 def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -48,25 +57,50 @@ def test_plan_names_the_kernel_of_every_stage(
     with using(isa):
         assert cli.main(["info", "--plan", *line.split()]) == 0
     lines = capsys.readouterr().out.splitlines()
-    named = [text for text in lines if text.startswith("kernel ")]
+    named = [text for text in lines if text.startswith("node ") and isa in text]
     assert len(named) == len(kernels)
     for text, kernel in zip(named, kernels, strict=True):
         assert f"{isa} {kernel}" in text
-        assert ("panel of" in text) == (kernel == "matrix")
+        assert ("panels of" in text) == (kernel == "matrix")
     assert "roofline" not in " ".join(lines)
+
+
+@native
+def test_text_and_json_tell_the_same(isa: str) -> None:
+    with using(isa):
+        for line, _ in EXAMPLES.values():
+            text, run = facts(line, threads=2), told(line, threads=2)
+            assert run.pop("nodes")
+            for key, value in run.items():
+                assert text[key.replace("_", " ")] == str(value)
+
+
+@native
+def test_a_plan_is_explained_without_an_input_too(isa: str) -> None:
+    with using(isa):
+        operation, _ = explain.parse(EXAMPLES["inverted_residual"][0].split())
+        plan = create_plan(operation)
+    assert plan is not None
+    found = plan.explain()
+    assert [node["op"] for node in found["nodes"]] == ["matrix", "depthwise", "matrix", "add"]
+    assert "workers" not in found
+    assert found["plan_bytes"] == plan.nbytes
+    with pytest.raises(ValueError, match="sizes that do not fit"):
+        plan.explain((1, 8, 8, 5))
 
 
 @native
 def test_plan_tells_scratch_and_ring_of_blocks_only(isa: str) -> None:
     with using(isa):
-        assert facts(EXAMPLES["depthwise"][0])["scratch"] == "0 bytes per thread"
-        block = facts(EXAMPLES["inverted_residual"][0])
-        without_expansion = facts("inverted_residual 28 28 32 0 32 3 1")
-    assert block["scratch"] != "0 bytes per thread"
-    assert "ring of" in block["strip"]
-    assert "ring" not in without_expansion["strip"]
-    between = 4 * 28 * 28 * (192 + 192)
-    assert block["fused"].startswith(f"in one pass, as always: {between:,} bytes between its layers")
+        layer = told(EXAMPLES["depthwise"][0])
+        block = told(EXAMPLES["inverted_residual"][0])
+        without_expansion = told("inverted_residual 28 28 32 0 32 3 1")
+    assert layer["scratch_bytes"] == 0
+    assert "ring_rows" not in layer
+    assert block["scratch_bytes"] > 0
+    assert block["ring_rows"] > 0
+    assert without_expansion["ring_rows"] == 0
+    assert block["passes"] == 1
 
 
 @pytest.mark.skipif("avx2" not in NATIVE, reason="other names of kernels say it all")
@@ -95,60 +129,52 @@ def test_plan_tells_scratch_and_ring_of_blocks_only(isa: str) -> None:
 )
 def test_plan_tells_what_a_kernel_does_besides_what_its_name_says(line: str, how: str | None) -> None:
     with using("avx2"):
-        told = facts(line).get("how")
-    assert told is None if how is None else told and how in told
+        found = told(line).get("how")
+    assert found is None if how is None else found and how in found
 
 
 @native
 def test_plan_tells_with_how_many_columns_a_wide_block_is_walked_down(isa: str) -> None:
     with using(isa):
-        strip = facts("inverted_residual 512 512 24 144 24 3 1")["strip"]
-        narrow = facts("inverted_residual 56 56 24 144 24 3 1")["strip"]
-    found = re.fullmatch(r"2 rows of (\d+) columns at a time from a ring of 4 expanded rows: (.*)", strip)
-    assert found
-    assert 28 <= int(found[1]) < 512
-    assert found[2].startswith("two rows of all columns exceed")
-    assert "columns" not in narrow
+        wide = told("inverted_residual 512 512 24 144 24 3 1")
+        narrow = told("inverted_residual 56 56 24 144 24 3 1")
+    assert (wide["chunk_rows"], wide["ring_rows"]) == (2, 4)
+    assert 28 <= wide["chunk_columns"] < 512
+    assert narrow["chunk_columns"] == 56
 
 
 @native
 def test_weights_of_a_narrow_block_are_shared_by_enough_pixels(isa: str) -> None:
     """Whatever the cache holds: two rows of 26 columns of 592 floats, where a single one would do."""
     with using(isa):
-        found = facts("inverted_residual 26 26 96 576 96 3 1")
-    rows = int(found["strip"].split()[0])
-    assert rows in (2, 4, 6, 8)
-    scratch = int(found["scratch"].split()[0].replace(",", ""))
-    assert 0 < scratch <= 640 * 1024 or rows > 2
-    assert "42 pixels should share the weights" in found["strip"] or "at most 8" in found["strip"]
+        found = told("inverted_residual 26 26 96 576 96 3 1")
+    assert found["chunk_rows"] in (2, 4, 6, 8)
+    assert 0 < found["scratch_bytes"] <= 640 * 1024 or found["chunk_rows"] > 2
 
 
 @native
 def test_no_chunk_is_a_thin_rest(isa: str) -> None:
     """10 rows of which 8 fit go by 6 and 4, not by 8 and 2; of few channels all fit."""
+    rows = {"10 10 256": 6, "10 10 64": 10, "8 8 64": 8, "7 7 64": 7, "28 28 64": 8}
     with using(isa):
-        assert facts("separable 10 10 256 64 3 1")["strip"].startswith("6 rows")
-        assert facts("separable 10 10 64 64 3 1")["strip"].startswith("10 rows")
-        assert facts("separable 8 8 64 64 3 1")["strip"].startswith("8 rows")
-        assert facts("separable 7 7 64 64 3 1")["strip"].startswith("7 rows")
-        assert facts("separable 28 28 64 64 3 1")["strip"].startswith("8 rows")
+        for sizes, expected in rows.items():
+            assert told(f"separable {sizes} 64 3 1")["chunk_rows"] == expected
 
 
 @native
 def test_plan_tells_why_a_block_takes_two_passes(isa: str) -> None:
     with using(isa):
-        plain = facts("inverted_residual 14 14 112 672 112 5 1", threads=2)
-        squeezed = facts("inverted_residual 14 14 112 672 112 5 1 168")
-        huge = facts("inverted_residual 512 512 32 0 16 3 1 8")
-        cramped = [facts("inverted_residual 10 10 64 1690 64 7 1", threads=threads) for threads in (1, 2)]
-    assert plain["fused"] == "in two passes: workers share the channels of so low an image"
-    assert plain["second pass"] == "2 parts of an image, of 98 pixels"
-    assert "squeeze-and-excite" in squeezed["fused"]
-    assert squeezed["kept"] == f"{14 * 14 * (672 + 16) * 4:,} bytes between the passes"
-    assert huge["kept"] == "no: computed twice"
-    assert "again for few pixels" in cramped[0]["fused"]
-    assert "in two passes" in cramped[1]["fused"]
-    assert "how" not in cramped[0]
+        plain = told("inverted_residual 14 14 112 672 112 5 1", threads=2)
+        squeezed = told("inverted_residual 14 14 112 672 112 5 1 168")
+        huge = told("inverted_residual 512 512 32 0 16 3 1 8")
+        cramped = [told("inverted_residual 10 10 64 1690 64 7 1", threads=threads) for threads in (1, 2)]
+    assert plain["two_passes_since"] == "workers share the channels of so low an image"
+    assert (plain["second_pass_parts"], plain["part_pixels"]) == (2, 98)
+    assert "squeeze-and-excite" in squeezed["two_passes_since"]
+    assert squeezed["kept_bytes"] == 14 * 14 * (672 + 16) * 4
+    assert (huge["passes"], huge["kept_bytes"]) == (2, 0)
+    assert "again for few pixels" in cramped[0]["two_passes_since"]
+    assert cramped[1]["passes"] == 2
 
 
 def test_multiply_adds_of_squeeze_and_excite_count() -> None:
@@ -159,9 +185,8 @@ def test_multiply_adds_of_squeeze_and_excite_count() -> None:
 @native
 def test_plan_leaves_small_work_on_one_worker(isa: str) -> None:
     with using(isa):
-        small = facts("depthwise 4 4 8 3 1", threads=2)
-    assert small["workers"].startswith("1 of 2 threads")
-    assert small["work"] == "1 item: 1 image x 1 strip of 4 rows of 4 pixels x 1 block of 8 channels"
+        small = told("depthwise 4 4 8 3 1", threads=2)
+    assert (small["workers"], small["items"], small["strip_rows"], small["row_pixels"]) == (1, 1, 4, 4)
 
 
 def test_plan_without_the_core_counts_the_work(capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,14 +245,14 @@ def test_kernels_may_be_rectangles() -> None:
 @native
 def test_pixels_of_a_sequence_are_shared_like_rows(isa: str) -> None:
     with using(isa):
-        row = facts("depthwise 1 4000 64 1x9 1", threads=2)
-        column = facts("depthwise 4000 1 64 9x1 1", threads=2)
-        block = facts("inverted_residual 1 4000 16 64 16 1x9 1", threads=2)
-    assert row["work"] == column["work"]
-    assert "pixels x 1 block of 64 channels" in row["work"]
-    assert int(row["work"].split(" items")[0]) > 1
-    assert "pixels at a time from a ring of " in block["strip"]
-    assert "in one pass" in block["fused"]
+        row = told("depthwise 1 4000 64 1x9 1", threads=2)
+        column = told("depthwise 4000 1 64 9x1 1", threads=2)
+        block = told("inverted_residual 1 4000 16 64 16 1x9 1", threads=2)
+    assert row["row_pixels"] == 1
+    assert row["items"] == column["items"] > 1
+    assert row["strip_rows"] == column["strip_rows"]
+    assert (block["row_pixels"], block["passes"]) == (1, 1)
+    assert block["ring_rows"] > block["chunk_rows"]
 
 
 @pytest.mark.parametrize("kind", explain.FORMS)

@@ -44,101 +44,64 @@ static dwconv_window window_of(const bench_stage *s) {
                            .pad_right = s->pad_right};
 }
 
-static dwconv_depthwise_desc depthwise_of(const bench_stage *s) {
-    return (dwconv_depthwise_desc){.channels = s->in_channels,
-                                   .multiplier = s->out_channels / s->in_channels,
-                                   .window = window_of(s),
-                                   .filter = s->filter,
-                                   .bias = s->bias,
-                                   .activation = activation_of(s)};
+static dwconv_conv_desc conv_of(const bench_stage *s) {
+    return (dwconv_conv_desc){.size = sizeof(dwconv_conv_desc),
+                              .in_channels = s->in_channels,
+                              .out_channels = s->out_channels,
+                              .groups = s->op == BENCH_DEPTHWISE ? s->in_channels : 1,
+                              .window = window_of(s),
+                              .filter = s->filter,
+                              .bias = s->bias,
+                              .activation = activation_of(s)};
 }
 
-static dwconv_pointwise_desc pointwise_of(const bench_stage *s) {
-    return (dwconv_pointwise_desc){.in_channels = s->in_channels,
-                                   .out_channels = s->out_channels,
-                                   .stride_h = s->stride,
-                                   .stride_w = s->stride,
-                                   .filter = s->filter,
-                                   .bias = s->bias,
-                                   .activation = activation_of(s)};
-}
-
-static dwconv_desc layer_of(const bench_stage *s) {
-    dwconv_desc desc = {0};
-    if (s->op == BENCH_DEPTHWISE) {
-        desc.operation = DWCONV_DEPTHWISE;
-        desc.depthwise = depthwise_of(s);
-    } else if (s->op == BENCH_POINTWISE) {
-        desc.operation = DWCONV_POINTWISE;
-        desc.pointwise = pointwise_of(s);
-    } else {
-        desc.operation = DWCONV_CONV;
-        desc.conv = (dwconv_conv_desc){.in_channels = s->in_channels,
-                                       .out_channels = s->out_channels,
-                                       .window = window_of(s),
-                                       .filter = s->filter,
-                                       .bias = s->bias,
-                                       .activation = activation_of(s)};
-    }
-    return desc;
-}
-
-/* The whole chain as one operation, if it is one. */
-static int block_of(const bench_chain *c, dwconv_desc *desc) {
-    const bench_stage *s = c->stages;
-    memset(desc, 0, sizeof(*desc));
-    if (c->count == 2 && !c->residual && !c->gate && s[0].op == BENCH_DEPTHWISE &&
-        s[1].op == BENCH_POINTWISE) {
-        desc->operation = DWCONV_SEPARABLE;
-        desc->separable.depthwise = depthwise_of(&s[0]);
-        desc->separable.pointwise = pointwise_of(&s[1]);
-        return 1;
-    }
-    int first = c->count == 3 && s[0].op == BENCH_POINTWISE;
-    if (c->count - first == 2 && s[first].op == BENCH_DEPTHWISE && s[first + 1].op == BENCH_POINTWISE) {
-        desc->operation = DWCONV_INVERTED_RESIDUAL;
-        if (first) desc->inverted_residual.expand = pointwise_of(&s[0]);
-        desc->inverted_residual.depthwise = depthwise_of(&s[first]);
-        desc->inverted_residual.project = pointwise_of(&s[first + 1]);
-        if (c->gate) {
-            desc->inverted_residual.squeeze = pointwise_of(&c->gate[0]);
-            desc->inverted_residual.excite = pointwise_of(&c->gate[1]);
-        }
-        desc->inverted_residual.residual = c->residual ? DWCONV_RESIDUAL_ON : DWCONV_RESIDUAL_OFF;
-        return 1;
-    }
-    return 0;
-}
-
-static dwconv_isa isa_of(const char *name) {
-    for (int isa = 0; name && isa < DWCONV_ISA_COUNT; isa++)
-        if (strcmp(dwconv_isa_name((dwconv_isa)isa), name) == 0) return (dwconv_isa)isa;
-    return name ? DWCONV_ISA_COUNT : DWCONV_ISA_AUTO;
-}
-
-static dwconv_status make_plan(runner *r, const bench_chain *c, dwconv_desc *desc, dwconv_plan **plan) {
-    desc->isa = isa_of(c->isa);
+/* Adds to r->kernels. */
+static dwconv_status make_plan(runner *r, const dwconv_desc *desc, dwconv_plan **plan) {
+    char text[4096], *rest = text;
     dwconv_status status = dwconv_plan_create(desc, plan);
-    if (status != DWCONV_OK) return status;
-    for (int i = 0; dwconv_plan_kernel(*plan, i); i++) {
-        size_t used = strlen(r->kernels);
-        snprintf(r->kernels + used, sizeof(r->kernels) - used, "%s%s", used ? ", " : "",
-                 dwconv_plan_kernel(*plan, i));
+    if (status == DWCONV_OK) status = dwconv_explain(*plan, NULL, NULL, DWCONV_JSON, text, sizeof text, NULL);
+    while (status == DWCONV_OK && (rest = strstr(rest, "\"kernel\": \"")) != NULL) {
+        const size_t used = strlen(r->kernels);
+        rest += strlen("\"kernel\": \"");
+        snprintf(r->kernels + used, sizeof(r->kernels) - used, "%s%.*s", used ? ", " : "",
+                 (int)strcspn(rest, "\""), rest);
     }
-    return DWCONV_OK;
+    return status;
+}
+
+static dwconv_status make_layer(runner *r, const bench_chain *c, const bench_stage *s, dwconv_plan **plan) {
+    const dwconv_conv_desc conv = conv_of(s);
+    const dwconv_desc desc = {.size = sizeof desc, .isa = c->isa, .conv = &conv};
+    return make_plan(r, &desc, plan);
+}
+
+/* The whole chain as one operation; -1 if it is none. */
+static int make_block(runner *r, const bench_chain *c, dwconv_plan **plan) {
+    const bench_stage *s = c->stages;
+    const int first = c->count == 3 && s[0].op == BENCH_POINTWISE;
+    if (c->count - first != 2 || s[first].op != BENCH_DEPTHWISE || s[first + 1].op != BENCH_POINTWISE)
+        return -1;
+    const dwconv_conv_desc expand = conv_of(s), conv = conv_of(s + first), project = conv_of(s + first + 1);
+    dwconv_conv_desc gate[2];
+    dwconv_desc desc = {.size = sizeof desc,
+                        .isa = c->isa,
+                        .expand = first ? &expand : NULL,
+                        .conv = &conv,
+                        .project = &project,
+                        .residual = c->residual ? DWCONV_RESIDUAL_ON : DWCONV_RESIDUAL_OFF};
+    for (int i = 0; i < 2 && c->gate; i++) gate[i] = conv_of(&c->gate[i]);
+    if (c->gate) desc.squeeze = &gate[0], desc.excite = &gate[1];
+    return (int)make_plan(r, &desc, plan);
 }
 
 static dwconv_status add_layers(runner *r, const bench_chain *c) {
     dwconv_status status = DWCONV_OK;
     for (int i = 0; i < c->count && status == DWCONV_OK; i++) {
-        dwconv_desc desc = layer_of(&c->stages[i]);
-        status = make_plan(r, c, &desc, &r->plans[i]);
+        status = make_layer(r, c, &c->stages[i], &r->plans[i]);
         r->count += status == DWCONV_OK;
     }
-    for (int i = 0; i < 2 && c->gate && status == DWCONV_OK; i++) {
-        dwconv_desc desc = layer_of(&c->gate[i]);
-        status = make_plan(r, c, &desc, &r->gate[i]);
-    }
+    for (int i = 0; i < 2 && c->gate && status == DWCONV_OK; i++)
+        status = make_layer(r, c, &c->gate[i], &r->gate[i]);
     r->add_input = (int)c->residual;
     return status;
 }
@@ -183,14 +146,9 @@ static dwconv_status add_memory(runner *r, const bench_chain *c) {
 const char *bench_prepare(const bench_chain *c, void **handle) {
     runner *r = calloc(1, sizeof(*r));
     r->threads.count = (int)c->threads;
-    dwconv_desc desc;
-    dwconv_status status = DWCONV_OK;
-    if (c->fuse && c->count > 1 && block_of(c, &desc)) {
-        status = make_plan(r, c, &desc, &r->plans[0]);
-        r->count = status == DWCONV_OK;
-    } else {
-        status = add_layers(r, c);
-    }
+    const int block = c->fuse ? make_block(r, c, &r->plans[0]) : -1;
+    dwconv_status status = block < 0 ? add_layers(r, c) : (dwconv_status)block;
+    if (block == DWCONV_OK) r->count = 1;
     if (status == DWCONV_OK) status = add_memory(r, c);
     if (status != DWCONV_OK) {
         bench_release(r);
@@ -289,18 +247,22 @@ const char *bench_kernels(void *handle) { return ((runner *)handle)->kernels; }
 
 int64_t bench_scratch(void *handle) { return (int64_t)((runner *)handle)->scratch_bytes; }
 
-static dwconv_cut cut_of(const runner *r, int plan) {
+/* What dwconv_explain tells of a plan's run under this key. */
+static double told(const runner *r, int plan, const char *key) {
     const dwconv_tensor *x = &r->tensors[plan];
     const int64_t shape[4] = {x->batch, x->height, x->width, x->channels};
-    dwconv_cut cut = {0};
-    return dwconv_plan_cut(r->plans[plan], shape, &r->threads, &cut) == DWCONV_OK ? cut : (dwconv_cut){0};
+    char text[4096];
+    if (dwconv_explain(r->plans[plan], shape, &r->threads, DWCONV_JSON, text, sizeof text, NULL) != DWCONV_OK)
+        return 0;
+    const char *found = strstr(text, key);
+    return found ? atof(found + strlen(key)) : 0;
 }
 
-/* Of the cost model, for one worker. */
+/* Of the cost model, for one worker, in nanoseconds. */
 BENCH_API double bench_estimate(void *handle) {
     const runner *r = handle;
     double nanoseconds = 0;
-    for (int i = 0; i < r->count; i++) nanoseconds += cut_of(r, i).nanoseconds;
+    for (int i = 0; i < r->count; i++) nanoseconds += told(r, i, "\"nanoseconds\": ");
     return nanoseconds;
 }
 
@@ -309,7 +271,7 @@ BENCH_API int bench_workers(void *handle) {
     const runner *r = handle;
     int most = 1;
     for (int i = 0; i < r->count; i++) {
-        const int workers = cut_of(r, i).workers;
+        const int workers = (int)told(r, i, "\"workers\": ");
         if (workers > most) most = workers;
     }
     return most;

@@ -1,7 +1,25 @@
 /* Descriptors -> graphs: every field is checked here, defaults are filled in, and nothing after this file checks again. */
 #include <math.h>
+#include <stddef.h>
+#include <string.h>
 
 #include "graph.h"
+
+/* ---- sizes -------------------------------------------------------------------------------- */
+
+enum { MOST_BYTES = 4096 }; /* of a descriptor: more is no size but an accident */
+
+/* A caller's descriptor, which begins with its size, as the `known` bytes of this library's: see Growth in dwconv.h. */
+static dwconv_status take(const void *desc, size_t least, void *to, size_t known) {
+    size_t size;
+    memcpy(&size, desc, sizeof size);
+    if (size < least || size > MOST_BYTES) return DWCONV_BAD_SIZE;
+    for (size_t i = known; i < size; i++)
+        if (((const unsigned char *)desc)[i]) return DWCONV_BAD_SIZE;
+    memset(to, 0, known);
+    memcpy(to, desc, size < known ? size : known);
+    return DWCONV_OK;
+}
 
 /* ---- fields ------------------------------------------------------------------------------- */
 
@@ -24,6 +42,8 @@ static dwconv_status check_pad(int64_t pad, int is_explicit) {
 }
 
 static dwconv_status check_window(dwconv_window *w) {
+    w->kernel_h = or_one(w->kernel_h);
+    w->kernel_w = or_one(w->kernel_w);
     DWC_TRY(dwc_check_size(w->kernel_h));
     DWC_TRY(dwc_check_size(w->kernel_w));
     DWC_TRY(check_step(&w->stride_h));
@@ -76,85 +96,65 @@ static void append(dwc_graph *g, dwc_node node, int64_t channels) {
 
 static int last_value(const dwc_graph *g) { return g->value_count - 1; }
 
-/* Appends a convolution of the last value; the first one makes the input. */
-static dwconv_status append_layer(dwc_graph *g, dwc_node node, int64_t inputs, int64_t outputs) {
-    DWC_TRY(dwc_check_size(inputs));
-    DWC_TRY(dwc_check_size(outputs));
-    DWC_TRY(dwc_check_size(node.groups));
-    if (inputs % node.groups || outputs % node.groups) return DWCONV_BAD_SHAPE;
-    if (g->value_count == 0) g->values[g->value_count++] = (dwc_value){.channels = inputs};
-    node.inputs[0] = last_value(g);
-    if (g->values[node.inputs[0]].channels != inputs) return DWCONV_BAD_SHAPE;
+/* Appends a convolution of the last value; the first one makes the input. One with one input channel per group is
+ * depthwise: [kernel_h, kernel_w, channels, multiplier] and [kernel_h, kernel_w, 1, channels * multiplier] are the same
+ * memory. */
+static dwconv_status append_conv(dwc_graph *g, const dwconv_conv_desc *desc) {
+    dwconv_conv_desc c;
+    if (!desc) return DWCONV_NULL_POINTER;
+    DWC_TRY(take(desc, offsetof(dwconv_conv_desc, bias), &c, sizeof c));
+    c.groups = or_one(c.groups);
+    DWC_TRY(dwc_check_size(c.in_channels));
+    DWC_TRY(dwc_check_size(c.out_channels));
+    DWC_TRY(dwc_check_size(c.groups));
+    if (c.in_channels % c.groups || c.out_channels % c.groups) return DWCONV_BAD_SHAPE;
+    if (g->value_count == 0) g->values[g->value_count++] = (dwc_value){.channels = c.in_channels};
+    if (g->values[last_value(g)].channels != c.in_channels) return DWCONV_BAD_SHAPE;
+    dwc_node node = {.op = c.groups == c.in_channels ? DWC_DEPTHWISE : DWC_MATRIX,
+                     .inputs = {last_value(g)},
+                     .window = c.window,
+                     .groups = c.groups,
+                     .activation = c.activation,
+                     .filter = c.filter,
+                     .bias = c.bias};
     DWC_TRY(check_window(&node.window));
     if (!node.filter) return DWCONV_NULL_POINTER;
-    if (!is_countable(&node, inputs / node.groups, outputs)) return DWCONV_OVERFLOW;
+    if (!is_countable(&node, c.in_channels / c.groups, c.out_channels)) return DWCONV_OVERFLOW;
     DWC_TRY(check_activation(&node.activation));
-    append(g, node, outputs);
+    append(g, node, c.out_channels);
     return DWCONV_OK;
 }
 
-/* [kernel_h, kernel_w, channels, multiplier] and [kernel_h, kernel_w, 1, channels * multiplier] are the same memory. */
-static dwconv_status append_depthwise(dwc_graph *g, const dwconv_depthwise_desc *d) {
-    const int64_t multiplier = or_one(d->multiplier);
-    DWC_TRY(dwc_check_size(d->channels));
-    DWC_TRY(dwc_check_size(multiplier));
-    const dwc_node node = {.op = DWC_DEPTHWISE,
-                           .window = d->window,
-                           .groups = d->channels,
-                           .activation = d->activation,
-                           .filter = d->filter,
-                           .bias = d->bias};
-    return append_layer(g, node, d->channels, d->channels * multiplier);
-}
+static dwc_node *last_node(dwc_graph *g) { return &g->nodes[g->node_count - 1]; }
 
-static dwconv_status append_pointwise(dwc_graph *g, const dwconv_pointwise_desc *p) {
-    const dwc_node node = {
-        .op = DWC_MATRIX,
-        .window = {.kernel_h = 1, .kernel_w = 1, .stride_h = p->stride_h, .stride_w = p->stride_w},
-        .groups = 1,
-        .activation = p->activation,
-        .filter = p->filter,
-        .bias = p->bias};
-    return append_layer(g, node, p->in_channels, p->out_channels);
-}
-
-/* A pointwise stage of a block. */
-static dwconv_status append_stage(dwc_graph *g, const dwconv_pointwise_desc *p) {
-    DWC_TRY(append_pointwise(g, p));
-    const dwconv_window *w = &g->nodes[g->node_count - 1].window;
-    return w->stride_h == 1 && w->stride_w == 1 ? DWCONV_OK : DWCONV_BAD_STRIDE;
-}
-
-/* A dense convolution with one input channel per group is a depthwise one. */
-static dwconv_status append_conv(dwc_graph *g, const dwconv_conv_desc *c) {
-    const int64_t groups = or_one(c->groups);
-    const dwc_node node = {.op = groups == c->in_channels && groups > 1 ? DWC_DEPTHWISE : DWC_MATRIX,
-                           .window = c->window,
-                           .groups = groups,
-                           .activation = c->activation,
-                           .filter = c->filter,
-                           .bias = c->bias};
-    return append_layer(g, node, c->in_channels, c->out_channels);
+/* A pointwise part of a block. */
+static dwconv_status append_pointwise(dwc_graph *g, const dwconv_conv_desc *desc) {
+    DWC_TRY(append_conv(g, desc));
+    dwc_node *n = last_node(g);
+    const dwconv_window *w = &n->window;
+    if (w->stride_h != 1 || w->stride_w != 1) return DWCONV_BAD_STRIDE;
+    if (w->kernel_h != 1 || w->kernel_w != 1 || n->groups != 1) return DWCONV_BAD_SHAPE;
+    if (w->pad_top || w->pad_bottom || w->pad_left || w->pad_right) return DWCONV_BAD_PADDING;
+    n->op = DWC_MATRIX;
+    return DWCONV_OK;
 }
 
 /* ---- blocks ------------------------------------------------------------------------------- */
 
-static dwconv_status append_squeeze_excite(dwc_graph *g, const dwconv_inverted_residual_desc *r) {
+static dwconv_status append_squeeze_excite(dwc_graph *g, const dwconv_desc *d) {
     const int value = last_value(g);
     const int64_t channels = g->values[value].channels;
     append(g, (dwc_node){.op = DWC_MEAN, .inputs = {value}}, channels);
-    DWC_TRY(append_stage(g, &r->squeeze));
-    DWC_TRY(append_stage(g, &r->excite));
+    DWC_TRY(append_pointwise(g, d->squeeze));
+    DWC_TRY(append_pointwise(g, d->excite));
     if (g->values[last_value(g)].channels != channels) return DWCONV_BAD_SHAPE;
     append(g, (dwc_node){.op = DWC_SCALE, .inputs = {value, last_value(g)}}, channels);
     return DWCONV_OK;
 }
 
-/* The input is added where strides are 1 and shapes agree. */
 static dwconv_status append_residual(dwc_graph *g, dwconv_residual residual, const dwconv_window *w) {
     const int64_t channels = g->values[last_value(g)].channels;
     if (residual == DWCONV_RESIDUAL_OFF) return DWCONV_OK;
-    if (residual != DWCONV_RESIDUAL_AUTO && residual != DWCONV_RESIDUAL_ON) return DWCONV_BAD_VALUE;
     const int optional = residual == DWCONV_RESIDUAL_AUTO;
     if (w->stride_h != 1 || w->stride_w != 1 || channels != g->values[0].channels)
         return optional ? DWCONV_OK : DWCONV_BAD_RESIDUAL;
@@ -162,63 +162,61 @@ static dwconv_status append_residual(dwc_graph *g, dwconv_residual residual, con
     return DWCONV_OK;
 }
 
-static dwconv_status append_inverted_residual(dwc_graph *g, const dwconv_inverted_residual_desc *r) {
-    if (r->expand.filter) DWC_TRY(append_stage(g, &r->expand));
-    DWC_TRY(append_depthwise(g, &r->depthwise));
-    const dwconv_window window = g->nodes[g->node_count - 1].window;
-    if (r->squeeze.filter) DWC_TRY(append_squeeze_excite(g, r));
-    DWC_TRY(append_stage(g, &r->project));
-    return append_residual(g, r->residual, &window);
+static dwconv_status append_block(dwc_graph *g, const dwconv_desc *d) {
+    if (d->expand) DWC_TRY(append_pointwise(g, d->expand));
+    DWC_TRY(append_conv(g, d->conv));
+    if (last_node(g)->op != DWC_DEPTHWISE) return DWCONV_BAD_SHAPE;
+    const dwconv_window window = last_node(g)->window;
+    if (d->squeeze || d->excite) DWC_TRY(append_squeeze_excite(g, d));
+    DWC_TRY(append_pointwise(g, d->project));
+    return append_residual(g, d->residual, &window);
 }
 
-dwconv_status dwc_describe(const dwconv_desc *d, dwc_built *built) {
+dwconv_status dwc_describe(const dwconv_desc *desc, dwconv_desc *known, dwc_built *built) {
     dwc_graph *g = &built->graph;
     *g = (dwc_graph){.nodes = built->nodes, .values = built->values};
-    if (!d) return DWCONV_NULL_POINTER;
+    if (!desc) return DWCONV_NULL_POINTER;
+    DWC_TRY(take(desc, offsetof(dwconv_desc, expand), known, sizeof *known));
+    const dwconv_desc *d = known;
     if (d->dtype != DWCONV_F32) return DWCONV_BAD_DTYPE;
     if (d->flags & ~(uint32_t)DWCONV_FLUSH_DENORMAL_WEIGHTS) return DWCONV_BAD_VALUE;
-    switch (d->operation) {
-        case DWCONV_DEPTHWISE: return append_depthwise(g, &d->depthwise);
-        case DWCONV_POINTWISE: return append_pointwise(g, &d->pointwise);
-        case DWCONV_CONV: return append_conv(g, &d->conv);
-        case DWCONV_SEPARABLE:
-            DWC_TRY(append_depthwise(g, &d->separable.depthwise));
-            return append_stage(g, &d->separable.pointwise);
-        case DWCONV_INVERTED_RESIDUAL: return append_inverted_residual(g, &d->inverted_residual);
-        default: return DWCONV_BAD_VALUE;
-    }
+    if (d->residual != DWCONV_RESIDUAL_OFF && d->residual != DWCONV_RESIDUAL_AUTO &&
+        d->residual != DWCONV_RESIDUAL_ON)
+        return DWCONV_BAD_VALUE;
+    const int block = d->expand || d->project || d->squeeze || d->excite || d->residual;
+    return block ? append_block(g, d) : append_conv(g, d->conv);
 }
 
 /* ---- chains ------------------------------------------------------------------------------- */
 
 /* The node at *next, if it is of this kind and takes what the node before gives; then *next moves on. */
-static const dwc_node *take(const dwc_graph *g, int *next, dwc_op op) {
+static const dwc_node *follow(const dwc_graph *g, int *next, dwc_op op) {
     const dwc_node *node = *next < g->node_count ? &g->nodes[*next] : NULL;
     if (!node || node->op != op || (*next > 0 && node->inputs[0] != g->nodes[*next - 1].output)) return NULL;
     ++*next;
     return node;
 }
 
-static const dwc_matmul_stage *take_pointwise(const dwc_graph *g, int *next) {
-    const dwc_node *node = take(g, next, DWC_MATRIX);
+static const dwc_matmul_stage *follow_pointwise(const dwc_graph *g, int *next) {
+    const dwc_node *node = follow(g, next, DWC_MATRIX);
     return node && node->matrix.depth == node->matrix.group_inputs ? &node->matrix : NULL;
 }
 
 int dwc_find_chain(const dwc_graph *g, dwc_chain *c) {
     int next = 0;
     *c = (dwc_chain){0};
-    c->expand = take_pointwise(g, &next);
-    const dwc_node *depthwise = take(g, &next, DWC_DEPTHWISE);
+    c->expand = follow_pointwise(g, &next);
+    const dwc_node *depthwise = follow(g, &next, DWC_DEPTHWISE);
     if (!depthwise) return 0;
     c->depthwise = &depthwise->depthwise;
-    if (take(g, &next, DWC_MEAN)) {
-        c->squeeze = take_pointwise(g, &next);
-        c->excite = take_pointwise(g, &next);
+    if (follow(g, &next, DWC_MEAN)) {
+        c->squeeze = follow_pointwise(g, &next);
+        c->excite = follow_pointwise(g, &next);
         const dwc_node *scale = next < g->node_count ? &g->nodes[next++] : NULL;
         if (!c->excite || !scale || scale->op != DWC_SCALE || scale->inputs[0] != depthwise->output) return 0;
     }
-    c->project = take_pointwise(g, &next);
+    c->project = follow_pointwise(g, &next);
     if (!c->project) return 0;
-    c->add = take(g, &next, DWC_ADD);
+    c->add = follow(g, &next, DWC_ADD);
     return next == g->node_count && (!c->add || c->add->inputs[1] == 0);
 }

@@ -118,6 +118,13 @@ static dwconv_status resolve(const dwconv_tensor *t, dwc_view *v) {
     return (uintptr_t)v->data % sizeof(float) ? DWCONV_MISALIGNED : DWCONV_OK;
 }
 
+dwconv_status dwc_dense_view(const int64_t shape[4], dwc_view *v) {
+    static _Alignas(DWCONV_ALIGNMENT) float nothing;
+    const dwconv_tensor t = {
+        .data = &nothing, .batch = shape[0], .height = shape[1], .width = shape[2], .channels = shape[3]};
+    return resolve(&t, v);
+}
+
 /* Sorted by stride, every axis must step over all that lies inside it. */
 static dwconv_status check_distinct(const dwc_view *v) {
     int64_t sizes[3] = {v->width, v->height, v->batch};

@@ -34,12 +34,11 @@ typedef struct dwc_node {
     dwc_op op;
     int inputs[2], output; /* values; inputs[1] of SCALE and ADD */
     int optional;          /* ADD: where the shapes differ, the result is inputs[0]; else that is an error */
-    /* DEPTHWISE and MATRIX. */
+    /* DEPTHWISE and MATRIX. The caller's filter is [kernel_h, kernel_w, inputs / groups, outputs]; NULL in a plan. */
     dwconv_window window;
     int64_t groups;
     dwconv_activation activation; /* identity, relu and relu6 are clips */
-    const float *filter,
-        *bias;      /* the caller's, [kernel_h, kernel_w, inputs / groups, outputs]; NULL in a plan */
+    const void *filter, *bias;
     size_t weights; /* packed, bytes from the plan */
     union {
         dwc_depthwise_stage depthwise;
@@ -64,8 +63,9 @@ typedef struct dwc_built {
     dwc_value values[DWC_MOST_VALUES];
 } dwc_built;
 
-/* describe.c: checks every field and replaces defaults: zeros become ones, SAME and VALID keep their padding at zero. */
-DWC_HIDDEN dwconv_status dwc_describe(const dwconv_desc *desc, dwc_built *built);
+/* describe.c: checks every field and replaces defaults: zeros become ones, SAME and VALID keep their padding at zero.
+ * `known` becomes desc as this library knows it. */
+DWC_HIDDEN dwconv_status dwc_describe(const dwconv_desc *desc, dwconv_desc *known, dwc_built *built);
 
 /* A chain of stages that is run as one: row after row, its tensors stay in the caches. */
 typedef struct dwc_chain {
@@ -86,7 +86,7 @@ struct dwconv_plan {
     dwc_chain chain; /* all NULL: a graph of one node, run as a layer */
     const dwc_kernel_table *table;
     size_t bytes;
-    int owns_memory;
+    int owns_memory, flush;
 };
 
 static inline int dwc_is_block(const dwconv_plan *plan) { return plan->chain.project != NULL; }
@@ -123,6 +123,9 @@ DWC_HIDDEN int dwc_adds(const int64_t a[4], const int64_t b[4]);
 /* Checks both tensors against a graph and resolves their strides. */
 DWC_HIDDEN dwconv_status dwc_check_tensors(const dwc_graph *graph, const dwconv_tensor *input,
                                            const dwconv_tensor *output, dwc_view *x, dwc_view *y);
+
+/* The view of a contiguous, aligned tensor, of which there is no memory. */
+DWC_HIDDEN dwconv_status dwc_dense_view(const int64_t shape[4], dwc_view *v);
 
 /* 1 if [a, a + bytes) and the elements of v share memory. */
 DWC_HIDDEN int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes);

@@ -157,26 +157,27 @@ static dwconv_status lay_out(dwconv_plan *plan) {
 
 /* All of a plan but its weights, in memory of the caller's. */
 static dwconv_status prepare(const dwconv_desc *desc, dwc_built *built, dwconv_plan *plan) {
+    dwconv_desc known;
     *plan = (dwconv_plan){0};
-    DWC_TRY(dwc_describe(desc, built));
-    if ((unsigned)desc->isa >= DWCONV_ISA_COUNT) return DWCONV_BAD_VALUE;
+    DWC_TRY(dwc_describe(desc, &known, built));
     plan->graph = built->graph;
-    plan->table = dwc_kernel_table_of(desc->isa);
+    plan->flush = (known.flags & DWCONV_FLUSH_DENORMAL_WEIGHTS) != 0;
+    plan->table = dwc_kernel_table_of(known.isa);
     if (!plan->table) return DWCONV_NO_ISA;
     make_stages(&plan->graph, plan->table);
     return lay_out(plan);
 }
 
-static void pack(dwconv_plan *plan, dwc_node *n, int flush) {
+static void pack(dwconv_plan *plan, dwc_node *n) {
     float *weights = (float *)(void *)((char *)plan + n->weights);
     if (n->op == DWC_DEPTHWISE)
-        dwc_pack_depthwise(&n->depthwise, n->filter, n->bias, plan->table->lanes, flush, weights);
+        dwc_pack_depthwise(&n->depthwise, n->filter, n->bias, plan->table->lanes, plan->flush, weights);
     else if (n->op == DWC_MATRIX)
-        dwc_pack_matmul(&n->matrix, n->filter, n->bias, flush, weights);
+        dwc_pack_matmul(&n->matrix, n->filter, n->bias, plan->flush, weights);
     n->filter = n->bias = NULL;
 }
 
-static void fill(const dwconv_plan *prepared, int flush, dwconv_plan *plan) {
+static void fill(const dwconv_plan *prepared, dwconv_plan *plan) {
     const dwc_graph *from = &prepared->graph;
     dwc_graph *g = &plan->graph;
     *plan = *prepared;
@@ -184,12 +185,10 @@ static void fill(const dwconv_plan *prepared, int flush, dwconv_plan *plan) {
     g->values = (dwc_value *)(void *)((char *)plan + values_at(from));
     memcpy(g->nodes, from->nodes, (size_t)g->node_count * sizeof *g->nodes);
     memcpy(g->values, from->values, (size_t)g->value_count * sizeof *g->values);
-    for (int i = 0; i < g->node_count; i++) pack(plan, &g->nodes[i], flush);
+    for (int i = 0; i < g->node_count; i++) pack(plan, &g->nodes[i]);
     if (!dwc_find_chain(g, &plan->chain)) plan->chain = (dwc_chain){0};
     dwc_parallel_init();
 }
-
-static int flushes(const dwconv_desc *desc) { return (desc->flags & DWCONV_FLUSH_DENORMAL_WEIGHTS) != 0; }
 
 dwconv_status dwconv_plan_size(const dwconv_desc *desc, size_t *bytes) {
     dwc_built built;
@@ -209,7 +208,7 @@ dwconv_status dwconv_plan_create_in(const dwconv_desc *desc, void *memory, size_
     DWC_TRY(prepare(desc, &built, &prepared));
     if ((uintptr_t)memory % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
     if (bytes < prepared.bytes) return DWCONV_TOO_SMALL;
-    fill(&prepared, flushes(desc), memory);
+    fill(&prepared, memory);
     *plan = memory;
     return DWCONV_OK;
 }
@@ -223,7 +222,7 @@ dwconv_status dwconv_plan_create(const dwconv_desc *desc, dwconv_plan **plan) {
     void *memory = aligned_alloc(DWCONV_ALIGNMENT, prepared.bytes);
     if (!memory) return DWCONV_NO_MEMORY;
     prepared.owns_memory = 1;
-    fill(&prepared, flushes(desc), memory);
+    fill(&prepared, memory);
     *plan = memory;
     return DWCONV_OK;
 }
@@ -236,25 +235,7 @@ void dwconv_plan_destroy(dwconv_plan *plan) {
 
 size_t dwconv_plan_bytes(const dwconv_plan *plan) { return plan ? plan->bytes : 0; }
 
-dwconv_isa dwconv_plan_isa(const dwconv_plan *plan) { return plan ? plan->table->isa : DWCONV_ISA_AUTO; }
-
-/* The node of that index among those with kernels, or NULL. */
-static const dwc_node *stage_of(const dwconv_plan *plan, int index) {
-    if (!plan || index < 0) return NULL;
-    for (const dwc_node *n = plan->graph.nodes; n < plan->graph.nodes + plan->graph.node_count; n++)
-        if ((n->op == DWC_DEPTHWISE || n->op == DWC_MATRIX) && index-- == 0) return n;
-    return NULL;
-}
-
-const char *dwconv_plan_kernel(const dwconv_plan *plan, int index) {
-    const dwc_node *n = stage_of(plan, index);
-    return !n ? NULL : n->op == DWC_MATRIX ? n->matrix.kernel->name : n->depthwise.kernel->name;
-}
-
-int64_t dwconv_plan_panel(const dwconv_plan *plan, int index) {
-    const dwc_node *n = stage_of(plan, index);
-    return n && n->op == DWC_MATRIX ? n->matrix.panel : 0;
-}
+const char *dwconv_plan_isa(const dwconv_plan *plan) { return plan ? dwc_table_name(plan->table) : NULL; }
 
 dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int64_t input[4], int64_t output[4]) {
     if (!plan || !input || !output) return DWCONV_NULL_POINTER;
@@ -265,21 +246,24 @@ const char *dwconv_status_string(dwconv_status status) {
     switch (status) {
         case DWCONV_OK: return "success";
         case DWCONV_NULL_POINTER: return "a required pointer is NULL";
+        case DWCONV_BAD_SIZE: return "a descriptor of a size that this version of the library does not take";
         case DWCONV_BAD_VALUE: return "an enumerator, flag or thread count that does not exist";
         case DWCONV_BAD_DTYPE: return "a dtype that the operation has no kernel for";
         case DWCONV_BAD_SHAPE: return "a size below 1, or sizes that do not fit together";
         case DWCONV_BAD_STRIDE: return "a stride or dilation of the window that is not allowed";
         case DWCONV_BAD_PADDING: return "negative padding, or padding sizes without explicit padding";
         case DWCONV_BAD_ACTIVATION: return "an unknown activation, or bounds that are NaN or swapped";
-        case DWCONV_BAD_RESIDUAL: return "a residual was demanded but input and output differ in shape";
+        case DWCONV_BAD_RESIDUAL:
+            return "a residual was demanded but strides are not 1, or input and output differ in shape";
         case DWCONV_BAD_LAYOUT: return "tensor strides make elements of the output share memory";
         case DWCONV_KERNEL_TOO_LARGE: return "the dilated kernel is larger than the padded input";
         case DWCONV_OVERFLOW: return "a size does not fit the address space";
         case DWCONV_OVERLAP: return "the output shares memory with the input or the scratch";
         case DWCONV_MISALIGNED: return "memory is not aligned as documented";
-        case DWCONV_TOO_SMALL: return "plan memory or scratch is smaller than asked for";
+        case DWCONV_TOO_SMALL: return "plan memory, scratch or a text buffer is smaller than needed";
         case DWCONV_NO_MEMORY: return "memory for the plan could not be allocated";
-        case DWCONV_NO_ISA: return "an instruction set that this build or this CPU lacks";
+        case DWCONV_NO_ISA:
+            return "an instruction set that does not exist, or that this build or this CPU lacks";
         default: return "an unknown status";
     }
 }

@@ -1,4 +1,5 @@
 /* Plan and tensors -> work items -> parallel_for -> kernels. */
+#include "../explain.h"
 #include "../graph/graph.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -287,49 +288,32 @@ static dwconv_status cut(job *j, const dwconv_threads *threads) {
 
 static job job_of(const dwconv_plan *plan) { return (job){.node = plan->graph.nodes, .table = plan->table}; }
 
-/* The view of a contiguous tensor; 0 if it has more elements than dwconv_run accepts. */
-static int dense_view(const int64_t shape[4], dwc_view *v) {
-    int64_t elements;
-    *v = (dwc_view){.batch = shape[0],
-                    .height = shape[1],
-                    .width = shape[2],
-                    .channels = shape[3],
-                    .row = shape[2] * shape[3],
-                    .pixel = shape[3]};
-    return dwc_multiply(v->height, v->row, &v->image) && dwc_multiply(v->batch, v->image, &elements) &&
-           elements <= INT64_MAX / 16;
+static const char *how(const job *j) {
+    const dwc_dw_call call = depthwise_call(j, piece_of(j, 0));
+    return j->table->how ? j->table->how(&call) : "";
 }
 
-dwconv_status dwconv_plan_cut(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,
-                              dwconv_cut *result) {
-    int64_t output[4];
-    if (!plan || !input || !result) return DWCONV_NULL_POINTER;
-    if (threads && threads->count < 0) return DWCONV_BAD_VALUE;
+dwconv_status dwc_explain_layer(dwc_text *t, const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                                const dwconv_threads *threads) {
     job j = job_of(plan);
-    DWC_TRY(dwc_output_shape(&plan->graph, input, output));
-    if (!dense_view(input, &j.x) || !dense_view(output, &j.y)) return DWCONV_OVERFLOW;
-    *result = (dwconv_cut){.workers = 1, .how = ""};
-    if (j.x.batch == 0) return DWCONV_OK;
-    if (dwc_is_block(plan)) return dwc_block_cut(plan, &j.x, &j.y, threads, result);
+    j.x = *x;
+    j.y = *y;
     DWC_TRY(cut(&j, threads));
     const piece first = piece_of(&j, 0);
-    *result = (dwconv_cut){.nanoseconds = j.nanoseconds,
-                           .workers = j.workers,
-                           .passes = 1,
-                           .images = j.y.batch,
-                           .strips = j.strips,
-                           .strip_rows = first.row_end,
-                           .row_pixels = j.y.width,
-                           .blocks = j.blocks,
-                           .block_channels = first.channel_end,
-                           .past_caches = j.stream,
-                           .fetched_ahead = j.far && !is_depthwise(&j),
-                           .how = ""};
-    if (is_depthwise(&j) && plan->table->how) {
-        float nothing;
-        j.x.data = j.y.data = &nothing;
-        const dwc_dw_call call = depthwise_call(&j, first);
-        result->how = plan->table->how(&call);
+    dwc_text_int(t, "nanoseconds", (int64_t)j.nanoseconds);
+    dwc_text_int(t, "workers", j.workers);
+    dwc_text_int(t, "items", j.y.batch * j.strips * j.blocks);
+    dwc_text_int(t, "images", j.y.batch);
+    dwc_text_int(t, "strips", j.strips);
+    dwc_text_int(t, "strip_rows", first.row_end);
+    dwc_text_int(t, "row_pixels", j.y.width);
+    dwc_text_int(t, "channel_blocks", j.blocks);
+    dwc_text_int(t, "block_channels", first.channel_end);
+    if (!is_depthwise(&j)) {
+        dwc_text_int(t, "prefetches_output", j.far);
+    } else {
+        dwc_text_int(t, "streams_output", j.stream);
+        if (*how(&j)) dwc_text_string(t, "how", how(&j));
     }
     return DWCONV_OK;
 }
@@ -342,7 +326,12 @@ dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4
     if (!plan || !input || !bytes) return DWCONV_NULL_POINTER;
     if (threads < 0) return DWCONV_BAD_VALUE;
     DWC_TRY(dwc_output_shape(&plan->graph, input, output));
-    return dwc_block_scratch(plan, input, output, threads, bytes);
+    *bytes = 0;
+    if (!dwc_is_block(plan) || input[0] == 0) return DWCONV_OK;
+    dwc_view x, y;
+    DWC_TRY(dwc_dense_view(input, &x));
+    DWC_TRY(dwc_dense_view(output, &y));
+    return dwc_block_scratch(plan, &x, &y, threads, bytes);
 }
 
 dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input, const dwconv_tensor *output,

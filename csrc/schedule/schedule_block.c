@@ -1,5 +1,6 @@
 /* How a block is run: passes, bands, slices, the sizes of ring and chunk. See block.h; block_cost.c for what it takes. */
 #include "../block.h"
+#include "../explain.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -323,59 +324,63 @@ void dwc_begin_block(dwc_block *b, const dwconv_plan *plan, dwc_depthwise_stage 
 dwconv_status dwc_cut_block(dwc_block *b, const dwconv_threads *threads, size_t *scratch_bytes) {
     const int count = threads && threads->count > 1 ? threads->count : 1;
     const int workers = count > 1 ? dwc_worker_count(threads, dwc_worth_sharing(b, count)) : 1;
-    dwconv_status status = cut_for(b, workers);
-    if (status == DWCONV_OK) status = scratch_of(b, scratch_bytes);
-    if (status != DWCONV_OK || count == 1) return status;
-    dwc_block other = {.chain = b->chain, .table = b->table, .x = b->x, .y = b->y, .sequence = b->sequence};
-    size_t otherwise = 0;
-    status = cut_for(&other, workers > 1 ? 1 : count);
-    if (status == DWCONV_OK) status = scratch_of(&other, &otherwise);
-    if (*scratch_bytes < otherwise) *scratch_bytes = otherwise;
-    return status;
+    DWC_TRY(cut_for(b, workers));
+    return scratch_of(b, scratch_bytes);
 }
 
 /* ---- what others want to know ------------------------------------------------------------- */
 
-dwconv_status dwc_block_scratch(const dwconv_plan *plan, const int64_t input[4], const int64_t output[4],
-                                int threads, size_t *bytes) {
-    *bytes = 0;
-    if (!dwc_is_block(plan) || input[0] == 0) return DWCONV_OK;
-    dwc_block b = {.x = {.batch = input[0], .height = input[1], .width = input[2], .channels = input[3]},
-                   .y = {.batch = output[0], .height = output[1], .width = output[2], .channels = output[3]}};
-    const dwconv_threads pool = {.count = threads};
+static dwconv_status scratch_for(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, int workers,
+                                 size_t *bytes) {
+    dwc_block b = {.x = *x, .y = *y};
     dwc_depthwise_stage turned;
     dwc_begin_block(&b, plan, &turned);
-    return dwc_cut_block(&b, &pool, bytes);
+    DWC_TRY(cut_for(&b, workers));
+    return scratch_of(&b, bytes);
 }
 
-dwconv_status dwc_block_cut(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
-                            const dwconv_threads *threads, dwconv_cut *result) {
+dwconv_status dwc_block_scratch(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, int threads,
+                                size_t *bytes) {
+    size_t shared = 0;
+    if (threads > 1) DWC_TRY(scratch_for(plan, x, y, threads, &shared));
+    DWC_TRY(scratch_for(plan, x, y, 1, bytes));
+    if (*bytes < shared) *bytes = shared;
+    return DWCONV_OK;
+}
+
+static const char *why_two_passes(const dwc_block *b) {
+    if (b->chain.squeeze) return "squeeze-and-excite needs the whole output of depthwise";
+    if (b->cramped) return "one pass would read its weights, or expanded rows, again for few pixels";
+    return "workers share the channels of so low an image";
+}
+
+dwconv_status dwc_explain_block(dwc_text *t, const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                                const dwconv_threads *threads) {
     dwc_block b = {.x = *x, .y = *y};
     dwc_depthwise_stage turned;
     size_t scratch_bytes;
     dwc_begin_block(&b, plan, &turned);
     DWC_TRY(dwc_cut_block(&b, threads, &scratch_bytes));
-    const int two = b.passes == 2;
-    *result = (dwconv_cut){
-        .nanoseconds = b.nanoseconds,
-        .workers = b.workers,
-        .passes = b.passes,
-        .together = two && b.sharing > 1,
-        .images = x->batch,
-        .strips = b.bands,
-        .strip_rows = b.band_rows,
-        .row_pixels = b.y.width,
-        .blocks = b.slices,
-        .block_channels = two ? b.slice_channels : y->channels,
-        .parts = two ? b.parts : 0,
-        .part_pixels = two ? b.part_rows * b.row_pixels : 0,
-        .chunk_rows = b.chunk_rows,
-        .chunk_columns = b.columns,
-        .ring_rows = b.ring_rows,
-        .ring_channels = b.chain.expand ? b.slice_channels : 0,
-        .cache_bytes = dwc_cache_bytes(),
-        .kept_bytes = two && b.keeps ? b.hidden_floats * (int64_t)sizeof(float) : 0,
-        .fetched_ahead = b.far_y,
-        .how = b.cramped ? "one pass would read its weights, or expanded rows, again for few pixels" : ""};
+    dwc_text_int(t, "nanoseconds", (int64_t)b.nanoseconds);
+    dwc_text_int(t, "workers", b.workers);
+    dwc_text_int(t, "workers_per_image", b.sharing);
+    dwc_text_int(t, "passes", b.passes);
+    if (b.passes == 2) dwc_text_string(t, "two_passes_since", why_two_passes(&b));
+    dwc_text_int(t, "items", x->batch * b.bands * b.slices);
+    dwc_text_int(t, "images", x->batch);
+    dwc_text_int(t, "strips", b.bands);
+    dwc_text_int(t, "strip_rows", b.band_rows);
+    dwc_text_int(t, "row_pixels", b.y.width);
+    dwc_text_int(t, "chunk_rows", b.chunk_rows);
+    dwc_text_int(t, "chunk_columns", b.columns);
+    dwc_text_int(t, "ring_rows", b.ring_rows);
+    dwc_text_int(t, "channel_blocks", b.slices);
+    dwc_text_int(t, "block_channels", b.slice_channels);
+    dwc_text_int(t, "cache_bytes", dwc_cache_bytes());
+    dwc_text_int(t, "prefetches_output", b.far_y);
+    if (b.passes == 1) return DWCONV_OK;
+    dwc_text_int(t, "kept_bytes", b.keeps ? b.hidden_floats * (int64_t)sizeof(float) : 0);
+    dwc_text_int(t, "second_pass_parts", b.parts);
+    dwc_text_int(t, "part_pixels", b.part_rows * b.row_pixels);
     return DWCONV_OK;
 }

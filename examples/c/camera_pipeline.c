@@ -63,19 +63,27 @@ static void fill(float *floats, int count, float scale) {
 
 static dwconv_status plan_layers(pipeline *p) {
     const dwconv_activation relu6 = {.kind = DWCONV_RELU6};
-    dwconv_window window = {
-        .kernel_h = 3, .kernel_w = 3, .padding = DWCONV_EXPLICIT, .pad_left = 1, .pad_right = 1};
     fill(stem, 3 * 3 * RGB * STEM, 0.3f);
     fill(depthwise, 3 * 3 * STEM, 0.4f);
     fill(pointwise, STEM * FEATURES, 0.4f);
-    dwconv_desc descs[LAYERS] = {{.operation = DWCONV_CONV}, {.operation = DWCONV_SEPARABLE}};
-    descs[1].separable.depthwise =
-        (dwconv_depthwise_desc){.channels = STEM, .window = window, .filter = depthwise, .activation = relu6};
-    descs[1].separable.pointwise = (dwconv_pointwise_desc){
-        .in_channels = STEM, .out_channels = FEATURES, .filter = pointwise, .activation = relu6};
-    window.stride_h = window.stride_w = 2;
-    descs[0].conv = (dwconv_conv_desc){
-        .in_channels = RGB, .out_channels = STEM, .window = window, .filter = stem, .activation = relu6};
+    dwconv_conv_desc first = {
+        .size = sizeof first,
+        .in_channels = RGB,
+        .out_channels = STEM,
+        .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_EXPLICIT, .pad_left = 1, .pad_right = 1},
+        .filter = stem,
+        .activation = relu6};
+    dwconv_conv_desc second = first;
+    first.window.stride_h = first.window.stride_w = 2;
+    second.in_channels = second.out_channels = second.groups = STEM;
+    second.filter = depthwise;
+    const dwconv_conv_desc third = {.size = sizeof third,
+                                    .in_channels = STEM,
+                                    .out_channels = FEATURES,
+                                    .filter = pointwise,
+                                    .activation = relu6};
+    const dwconv_desc descs[LAYERS] = {{.size = sizeof *descs, .conv = &first},
+                                       {.size = sizeof *descs, .conv = &second, .project = &third}};
     for (int i = 0; i < LAYERS; i++) {
         p->layers[i].stride = i == 0 ? 2 : 1;
         const dwconv_status status = dwconv_plan_create(&descs[i], &p->layers[i].plan);

@@ -17,8 +17,6 @@ enum { STEM, SEPARABLE1, RESIDUAL, SEPARABLE2, CLASSIFIER, LAYERS };
 static _Alignas(DWCONV_ALIGNMENT) unsigned char plan_memory[160 * 1024], scratch[96 * 1024];
 static float features[2][SIZE * SIZE * FEATURES];
 
-static dwconv_activation relu6(void) { return (dwconv_activation){.kind = DWCONV_RELU6}; }
-
 static dwconv_window window(int64_t stride) {
     return (dwconv_window){.kernel_h = 3,
                            .kernel_w = 3,
@@ -31,66 +29,68 @@ static dwconv_window window(int64_t stride) {
                            .pad_right = 1};
 }
 
-static dwconv_desc separable(int64_t inputs, int64_t outputs, int64_t stride, const float *depthwise,
-                             const float *depthwise_bias, const float *pointwise, const float *bias) {
-    return (dwconv_desc){.operation = DWCONV_SEPARABLE,
-                         .separable = {.depthwise = {.channels = inputs,
-                                                     .window = window(stride),
-                                                     .filter = depthwise,
-                                                     .bias = depthwise_bias,
-                                                     .activation = relu6()},
-                                       .pointwise = {.in_channels = inputs,
-                                                     .out_channels = outputs,
-                                                     .filter = pointwise,
-                                                     .bias = bias,
-                                                     .activation = relu6()}}};
+#define CONV(inputs, outputs, in_groups, weights, biases, kind_of_activation)                              \
+    (dwconv_conv_desc) {                                                                                   \
+        .size = sizeof(dwconv_conv_desc), .in_channels = inputs, .out_channels = outputs,                  \
+        .groups = in_groups, .filter = weights, .bias = biases, .activation = {.kind = kind_of_activation} \
+    }
+
+/* A layer and the convolutions that it consists of; not to be moved once it is described. */
+typedef struct layer {
+    dwconv_conv_desc expand, conv, project;
+    dwconv_desc desc;
+} layer;
+
+static void describe_stem(layer *l) {
+    l->conv = CONV(1, 16, 1, digits_stem_filter, digits_stem_bias, DWCONV_RELU6);
+    l->conv.window = window(1);
+    l->desc = (dwconv_desc){.size = sizeof l->desc, .conv = &l->conv};
 }
 
-static void describe(dwconv_desc layers[LAYERS]) {
-    layers[STEM] = (dwconv_desc){.operation = DWCONV_CONV,
-                                 .conv = {.in_channels = 1,
-                                          .out_channels = 16,
-                                          .window = window(1),
-                                          .filter = digits_stem_filter,
-                                          .bias = digits_stem_bias,
-                                          .activation = relu6()}};
-    layers[SEPARABLE1] =
-        separable(16, 32, 1, digits_separable1_depthwise_filter, digits_separable1_depthwise_bias,
-                  digits_separable1_pointwise_filter, digits_separable1_pointwise_bias);
-    layers[RESIDUAL] =
-        (dwconv_desc){.operation = DWCONV_INVERTED_RESIDUAL,
-                      .inverted_residual = {.expand = {.in_channels = 32,
-                                                       .out_channels = 128,
-                                                       .filter = digits_residual_expand_filter,
-                                                       .bias = digits_residual_expand_bias,
-                                                       .activation = relu6()},
-                                            .depthwise = {.channels = 128,
-                                                          .window = window(1),
-                                                          .filter = digits_residual_depthwise_filter,
-                                                          .bias = digits_residual_depthwise_bias,
-                                                          .activation = relu6()},
-                                            .project = {.in_channels = 128,
-                                                        .out_channels = 32,
-                                                        .filter = digits_residual_project_filter,
-                                                        .bias = digits_residual_project_bias}}};
-    layers[SEPARABLE2] =
-        separable(32, FEATURES, 2, digits_separable2_depthwise_filter, digits_separable2_depthwise_bias,
-                  digits_separable2_pointwise_filter, digits_separable2_pointwise_bias);
-    layers[CLASSIFIER] = (dwconv_desc){.operation = DWCONV_POINTWISE,
-                                       .pointwise = {.in_channels = FEATURES,
-                                                     .out_channels = CLASSES,
-                                                     .filter = digits_classifier_filter,
-                                                     .bias = digits_classifier_bias}};
+static void describe_separable(layer *l, int64_t inputs, int64_t outputs, int64_t stride,
+                               const float *depthwise, const float *depthwise_bias, const float *pointwise,
+                               const float *bias) {
+    l->conv = CONV(inputs, inputs, inputs, depthwise, depthwise_bias, DWCONV_RELU6);
+    l->conv.window = window(stride);
+    l->project = CONV(inputs, outputs, 1, pointwise, bias, DWCONV_RELU6);
+    l->desc = (dwconv_desc){.size = sizeof l->desc, .conv = &l->conv, .project = &l->project};
+}
+
+static void describe_residual(layer *l) {
+    l->expand = CONV(32, 128, 1, digits_residual_expand_filter, digits_residual_expand_bias, DWCONV_RELU6);
+    l->conv =
+        CONV(128, 128, 128, digits_residual_depthwise_filter, digits_residual_depthwise_bias, DWCONV_RELU6);
+    l->conv.window = window(1);
+    l->project =
+        CONV(128, 32, 1, digits_residual_project_filter, digits_residual_project_bias, DWCONV_IDENTITY);
+    l->desc = (dwconv_desc){.size = sizeof l->desc,
+                            .expand = &l->expand,
+                            .conv = &l->conv,
+                            .project = &l->project,
+                            .residual = DWCONV_RESIDUAL_ON};
+}
+
+static void describe_classifier(layer *l) {
+    l->conv = CONV(FEATURES, CLASSES, 1, digits_classifier_filter, digits_classifier_bias, DWCONV_IDENTITY);
+    l->desc = (dwconv_desc){.size = sizeof l->desc, .conv = &l->conv};
 }
 
 /* Plans for all layers in `plan_memory`. */
 static dwconv_status plan_all(dwconv_plan *plans[LAYERS]) {
-    dwconv_desc layers[LAYERS];
+    static layer layers[LAYERS];
     size_t used = 0;
-    describe(layers);
+    describe_stem(&layers[STEM]);
+    describe_separable(&layers[SEPARABLE1], 16, 32, 1, digits_separable1_depthwise_filter,
+                       digits_separable1_depthwise_bias, digits_separable1_pointwise_filter,
+                       digits_separable1_pointwise_bias);
+    describe_residual(&layers[RESIDUAL]);
+    describe_separable(&layers[SEPARABLE2], 32, FEATURES, 2, digits_separable2_depthwise_filter,
+                       digits_separable2_depthwise_bias, digits_separable2_pointwise_filter,
+                       digits_separable2_pointwise_bias);
+    describe_classifier(&layers[CLASSIFIER]);
     for (int i = 0; i < LAYERS; i++) {
         dwconv_status status =
-            dwconv_plan_create_in(&layers[i], plan_memory + used, sizeof plan_memory - used, &plans[i]);
+            dwconv_plan_create_in(&layers[i].desc, plan_memory + used, sizeof plan_memory - used, &plans[i]);
         if (status != DWCONV_OK) return status;
         used += (dwconv_plan_bytes(plans[i]) + DWCONV_ALIGNMENT - 1) / DWCONV_ALIGNMENT * DWCONV_ALIGNMENT;
     }

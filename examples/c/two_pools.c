@@ -69,17 +69,25 @@ int main(void) {
     fill(project, EXPANDED * IN, 0.1f);
     fill(in, ELEMENTS, 1.0f);
 
-    dwconv_desc desc = {.operation = DWCONV_INVERTED_RESIDUAL};
-    dwconv_inverted_residual_desc *block = &desc.inverted_residual;
-    block->expand = (dwconv_pointwise_desc){
-        .in_channels = IN, .out_channels = EXPANDED, .filter = expand, .activation = {.kind = DWCONV_RELU6}};
-    block->depthwise =
-        (dwconv_depthwise_desc){.channels = EXPANDED,
-                                .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME},
-                                .filter = depthwise,
-                                .activation = {.kind = DWCONV_RELU6}};
-    block->project = (dwconv_pointwise_desc){.in_channels = EXPANDED, .out_channels = IN, .filter = project};
-
+    const dwconv_conv_desc wide = {.size = sizeof wide,
+                                   .in_channels = IN,
+                                   .out_channels = EXPANDED,
+                                   .filter = expand,
+                                   .activation = {.kind = DWCONV_RELU6}};
+    const dwconv_conv_desc conv = {.size = sizeof conv,
+                                   .in_channels = EXPANDED,
+                                   .out_channels = EXPANDED,
+                                   .groups = EXPANDED,
+                                   .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME},
+                                   .filter = depthwise,
+                                   .activation = {.kind = DWCONV_RELU6}};
+    const dwconv_conv_desc narrow = {
+        .size = sizeof narrow, .in_channels = EXPANDED, .out_channels = IN, .filter = project};
+    const dwconv_desc desc = {.size = sizeof desc,
+                              .expand = &wide,
+                              .conv = &conv,
+                              .project = &narrow,
+                              .residual = DWCONV_RESIDUAL_ON};
     dwconv_plan *plan;
     dwconv_status status = dwconv_plan_create(&desc, &plan);
     if (status == DWCONV_OK) status = run_on(plan, NULL, serial);

@@ -11,6 +11,7 @@ cdef extern from "dwconv.h" nogil:
     ctypedef enum dwconv_status:
         DWCONV_OK
         DWCONV_NULL_POINTER
+        DWCONV_BAD_SIZE
         DWCONV_BAD_VALUE
         DWCONV_BAD_DTYPE
         DWCONV_BAD_SHAPE
@@ -26,24 +27,11 @@ cdef extern from "dwconv.h" nogil:
         DWCONV_TOO_SMALL
         DWCONV_NO_MEMORY
         DWCONV_NO_ISA
-
-    ctypedef enum dwconv_isa:
-        DWCONV_ISA_AUTO
-        DWCONV_ISA_BASELINE
-        DWCONV_ISA_NEON
-        DWCONV_ISA_AVX2
-        DWCONV_ISA_AVX512
-        DWCONV_ISA_COUNT
+        DWCONV_STATUS_COUNT
 
     ctypedef enum dwconv_dtype:
         DWCONV_F32
-
-    ctypedef enum dwconv_operation:
-        DWCONV_DEPTHWISE
-        DWCONV_POINTWISE
-        DWCONV_CONV
-        DWCONV_SEPARABLE
-        DWCONV_INVERTED_RESIDUAL
+        DWCONV_DTYPE_COUNT
 
     ctypedef enum dwconv_activation_kind:
         DWCONV_IDENTITY
@@ -58,6 +46,7 @@ cdef extern from "dwconv.h" nogil:
         DWCONV_TANH
         DWCONV_GELU_ERF
         DWCONV_GELU_TANH
+        DWCONV_ACTIVATION_COUNT
 
     ctypedef enum dwconv_padding:
         DWCONV_VALID
@@ -65,9 +54,13 @@ cdef extern from "dwconv.h" nogil:
         DWCONV_EXPLICIT
 
     ctypedef enum dwconv_residual:
-        DWCONV_RESIDUAL_AUTO
         DWCONV_RESIDUAL_OFF
+        DWCONV_RESIDUAL_AUTO
         DWCONV_RESIDUAL_ON
+
+    ctypedef enum dwconv_format:
+        DWCONV_TEXT
+        DWCONV_JSON
 
     ctypedef struct dwconv_activation:
         dwconv_activation_kind kind
@@ -78,48 +71,25 @@ cdef extern from "dwconv.h" nogil:
         dwconv_padding padding
         int64_t pad_top, pad_bottom, pad_left, pad_right
 
-    ctypedef struct dwconv_depthwise_desc:
-        int64_t channels, multiplier
-        dwconv_window window
-        const float *filter
-        const float *bias
-        dwconv_activation activation
-
-    ctypedef struct dwconv_pointwise_desc:
-        int64_t in_channels, out_channels, stride_h, stride_w
-        const float *filter
-        const float *bias
-        dwconv_activation activation
-
     ctypedef struct dwconv_conv_desc:
+        size_t size
         int64_t in_channels, out_channels, groups
         dwconv_window window
-        const float *filter
-        const float *bias
+        const void *filter
+        const void *bias
         dwconv_activation activation
 
-    ctypedef struct dwconv_separable_desc:
-        dwconv_depthwise_desc depthwise
-        dwconv_pointwise_desc pointwise
-
-    ctypedef struct dwconv_inverted_residual_desc:
-        dwconv_pointwise_desc expand
-        dwconv_depthwise_desc depthwise
-        dwconv_pointwise_desc project
-        dwconv_residual residual
-        dwconv_pointwise_desc squeeze
-        dwconv_pointwise_desc excite
-
     ctypedef struct dwconv_desc:
-        dwconv_operation operation
+        size_t size
         dwconv_dtype dtype
-        dwconv_isa isa
         uint32_t flags
-        dwconv_depthwise_desc depthwise
-        dwconv_pointwise_desc pointwise
-        dwconv_conv_desc conv
-        dwconv_separable_desc separable
-        dwconv_inverted_residual_desc inverted_residual
+        const char *isa
+        const dwconv_conv_desc *conv
+        const dwconv_conv_desc *expand
+        const dwconv_conv_desc *project
+        const dwconv_conv_desc *squeeze
+        const dwconv_conv_desc *excite
+        dwconv_residual residual
 
     ctypedef struct dwconv_plan:
         pass
@@ -139,23 +109,16 @@ cdef extern from "dwconv.h" nogil:
         dwconv_parallel_for run
         void *pool
 
-    ctypedef struct dwconv_cut:
-        double nanoseconds
-        int workers, passes, together
-        int64_t images, strips, strip_rows, row_pixels, blocks, block_channels, parts, part_pixels
-        int64_t chunk_rows, chunk_columns, ring_rows, ring_channels, cache_bytes, kept_bytes
-        int past_caches, fetched_ahead
-        const char *how
-
     const uint32_t DWCONV_FLUSH_DENORMAL_WEIGHTS
     const size_t DWCONV_ALIGNMENT
     const char *DWCONV_VERSION
 
     const char *dwconv_status_string(dwconv_status)
-    const char *dwconv_isa_name(dwconv_isa)
-    bint dwconv_isa_compiled(dwconv_isa)
-    bint dwconv_isa_available(dwconv_isa)
-    dwconv_isa dwconv_isa_best()
+    int dwconv_isa_count()
+    const char *dwconv_isa_name(int)
+    bint dwconv_isa_compiled(const char *)
+    bint dwconv_isa_available(const char *)
+    const char *dwconv_isa_best()
     const char *dwconv_version()
     bint dwconv_has_openmp()
     dwconv_status dwconv_plan_create(const dwconv_desc *, dwconv_plan **)
@@ -163,12 +126,7 @@ cdef extern from "dwconv.h" nogil:
     dwconv_status dwconv_plan_create_in(const dwconv_desc *, void *, size_t, dwconv_plan **)
     void dwconv_plan_destroy(dwconv_plan *)
     size_t dwconv_plan_bytes(const dwconv_plan *)
-    dwconv_isa dwconv_plan_isa(const dwconv_plan *)
-    const char *dwconv_plan_kernel(const dwconv_plan *, int)
-    int64_t dwconv_plan_panel(const dwconv_plan *, int)
-    dwconv_status dwconv_plan_cut(
-        const dwconv_plan *, const int64_t *, const dwconv_threads *, dwconv_cut *
-    )
+    const char *dwconv_plan_isa(const dwconv_plan *)
     dwconv_status dwconv_output_shape(const dwconv_plan *, const int64_t *, int64_t *)
     dwconv_status dwconv_scratch_size(const dwconv_plan *, const int64_t *, int, size_t *)
     dwconv_status dwconv_run(
@@ -178,5 +136,8 @@ cdef extern from "dwconv.h" nogil:
         void *,
         size_t,
         const dwconv_threads *,
+    )
+    dwconv_status dwconv_explain(
+        const dwconv_plan *, const int64_t *, const dwconv_threads *, dwconv_format, char *, size_t, size_t *
     )
     dwconv_status dwconv_reference(const dwconv_desc *, const dwconv_tensor *, const dwconv_tensor *)

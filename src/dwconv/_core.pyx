@@ -1,13 +1,19 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
+# cython: freethreading_compatible=True
 """The C core for Python: buffers in, plan calls out. The only module that knows C; dwconv.h is its manual.
 
 Operations come as `dwconv.operation.Operation`, checked. Tensors come as anything with a buffer; `Plan.run`
 leaves to its caller what it cannot address, so that a call which needs no words costs nothing extra.
+
+Free-threaded Python: what threads share are plans, which never change but for the size of scratch that was asked for
+last, and that is read and written in critical sections. Scratch is a thread's own.
 """
 
+import json
 import math
 import threading
 
+cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS,
     PyBUF_FORMAT,
@@ -18,7 +24,7 @@ from cpython.buffer cimport (
 )
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int64_t, uintptr_t
-from libc.string cimport memset
+from libc.string cimport memcmp, memcpy, memset
 
 from dwconv cimport *
 
@@ -53,31 +59,18 @@ def compiler():
 
 def isas_compiled():
     """Names of the instruction sets that this build holds, best last."""
-    return [
-        dwconv_isa_name(<dwconv_isa>isa).decode()
-        for isa in range(DWCONV_ISA_AUTO + 1, DWCONV_ISA_COUNT)
-        if dwconv_isa_compiled(<dwconv_isa>isa)
-    ]
+    names = [dwconv_isa_name(i) for i in range(dwconv_isa_count())]
+    return [name.decode() for name in names if dwconv_isa_compiled(name)]
 
 
 def isas_available():
     """Names of those that this CPU has too, best last."""
-    return [
-        dwconv_isa_name(<dwconv_isa>isa).decode()
-        for isa in range(DWCONV_ISA_AUTO + 1, DWCONV_ISA_COUNT)
-        if dwconv_isa_available(<dwconv_isa>isa)
-    ]
+    names = [dwconv_isa_name(i) for i in range(dwconv_isa_count())]
+    return [name.decode() for name in names if dwconv_isa_available(name)]
 
 
 def isa_best():
-    return dwconv_isa_name(dwconv_isa_best()).decode()
-
-
-cdef dwconv_isa isa_named(str name) except? DWCONV_ISA_AUTO:
-    for isa in range(DWCONV_ISA_AUTO + 1, DWCONV_ISA_COUNT):
-        if dwconv_isa_name(<dwconv_isa>isa).decode() == name:
-            return <dwconv_isa>isa
-    raise ValueError(f"there is no instruction set {name!r}")
+    return dwconv_isa_best().decode()
 
 
 cdef object error_of(dwconv_status status, str name):
@@ -90,13 +83,6 @@ cdef object error_of(dwconv_status status, str name):
 
 # ---- descriptions -----------------------------------------------------------------------------
 
-KINDS = {
-    "depthwise": DWCONV_DEPTHWISE,
-    "pointwise": DWCONV_POINTWISE,
-    "conv": DWCONV_CONV,
-    "separable": DWCONV_SEPARABLE,
-    "inverted_residual": DWCONV_INVERTED_RESIDUAL,
-}
 ACTIVATIONS = {
     "identity": DWCONV_IDENTITY,
     "relu": DWCONV_RELU,
@@ -129,36 +115,29 @@ cdef class Floats:
 
 
 cdef class Description:
-    """A dwconv_desc and the arrays that it points into."""
+    """A dwconv_desc and what it points to."""
 
     cdef dwconv_desc desc
+    cdef dwconv_conv_desc conv, expand, project, squeeze, excite
     cdef list arrays
 
     def __cinit__(self, operation):
         memset(&self.desc, 0, sizeof(self.desc))
+        self.desc.size = sizeof(self.desc)
         self.arrays = []
-        self.desc.operation = <dwconv_operation><int>KINDS[operation.kind]
         if operation.flush_denormals:
             self.desc.flags = DWCONV_FLUSH_DENORMAL_WEIGHTS
-        stages = operation.stages
-        if self.desc.operation == DWCONV_DEPTHWISE:
-            self.depthwise(&self.desc.depthwise, stages[0])
-        elif self.desc.operation == DWCONV_POINTWISE:
-            self.pointwise(&self.desc.pointwise, stages[0])
-        elif self.desc.operation == DWCONV_CONV:
-            self.conv(&self.desc.conv, stages[0])
-        elif self.desc.operation == DWCONV_SEPARABLE:
-            self.depthwise(&self.desc.separable.depthwise, stages[0])
-            self.pointwise(&self.desc.separable.pointwise, stages[1])
-        else:
+        stages = list(operation.stages)
+        if operation.kind == "inverted_residual":
+            self.desc.residual = <dwconv_residual><int>RESIDUALS[operation.residual]
             if len(stages) == 3:
-                self.pointwise(&self.desc.inverted_residual.expand, stages[0])
-            self.depthwise(&self.desc.inverted_residual.depthwise, stages[len(stages) - 2])
-            self.pointwise(&self.desc.inverted_residual.project, stages[len(stages) - 1])
-            self.desc.inverted_residual.residual = <dwconv_residual><int>RESIDUALS[operation.residual]
-            if operation.squeeze_excite:
-                self.pointwise(&self.desc.inverted_residual.squeeze, operation.squeeze_excite[0])
-                self.pointwise(&self.desc.inverted_residual.excite, operation.squeeze_excite[1])
+                self.desc.expand = self.part(&self.expand, stages.pop(0))
+        self.desc.conv = self.part(&self.conv, stages[0])
+        if len(stages) == 2:
+            self.desc.project = self.part(&self.project, stages[1])
+        if operation.squeeze_excite:
+            self.desc.squeeze = self.part(&self.squeeze, operation.squeeze_excite[0])
+            self.desc.excite = self.part(&self.excite, operation.squeeze_excite[1])
 
     cdef const float *floats(self, array) except? NULL:
         if array is None:
@@ -167,30 +146,17 @@ cdef class Description:
         self.arrays.append(held)
         return <const float *>held.view.buf
 
-    cdef int depthwise(self, dwconv_depthwise_desc *desc, stage) except -1:
-        desc.channels, desc.multiplier = stage.filters.shape[2:]
-        desc.filter = self.floats(stage.filters)
-        desc.bias = self.floats(stage.bias)
-        describe_window(&desc.window, stage.window)
-        describe_activation(&desc.activation, stage.activation)
-        return 0
-
-    cdef int pointwise(self, dwconv_pointwise_desc *desc, stage) except -1:
-        desc.in_channels, desc.out_channels = stage.filters.shape[2:]
-        desc.stride_h, desc.stride_w = stage.window.strides
-        desc.filter = self.floats(stage.filters)
-        desc.bias = self.floats(stage.bias)
-        describe_activation(&desc.activation, stage.activation)
-        return 0
-
-    cdef int conv(self, dwconv_conv_desc *desc, stage) except -1:
+    cdef const dwconv_conv_desc *part(self, dwconv_conv_desc *desc, stage) except NULL:
+        memset(desc, 0, sizeof(desc[0]))
+        desc.size = sizeof(desc[0])
         desc.in_channels, desc.out_channels = stage.in_channels, stage.out_channels
-        desc.groups = stage.groups
+        desc.groups = stage.in_channels if stage.kind == "depthwise" else stage.groups
         desc.filter = self.floats(stage.filters)
         desc.bias = self.floats(stage.bias)
         describe_window(&desc.window, stage.window)
-        describe_activation(&desc.activation, stage.activation)
-        return 0
+        desc.activation.kind = <dwconv_activation_kind><int>ACTIVATIONS[stage.activation.kind]
+        desc.activation.a, desc.activation.b = stage.activation.a, stage.activation.b
+        return desc
 
 
 cdef int describe_window(dwconv_window *desc, window) except -1:
@@ -204,12 +170,6 @@ cdef int describe_window(dwconv_window *desc, window) except -1:
     else:
         desc.padding = DWCONV_EXPLICIT
         (desc.pad_top, desc.pad_bottom), (desc.pad_left, desc.pad_right) = window.padding
-    return 0
-
-
-cdef int describe_activation(dwconv_activation *desc, activation) except -1:
-    desc.kind = <dwconv_activation_kind><int>ACTIVATIONS[activation.kind]
-    desc.a, desc.b = activation.a, activation.b
     return 0
 
 
@@ -329,13 +289,18 @@ cdef class Plan:
     cdef dwconv_plan *plan
     cdef str name
     cdef bint has_scratch
+    # The scratch that was asked for last: bytes for this shape and so many threads.
+    cdef int64_t sized_shape[4]
+    cdef int sized_threads
+    cdef size_t sized_bytes
 
     def __cinit__(self, operation, str isa):
         cdef Description description = Description(operation)
         cdef dwconv_status status
+        cdef bytes name = isa.encode()
         self.name = operation.name
         self.has_scratch = len(operation.stages) > 1
-        description.desc.isa = isa_named(isa)
+        description.desc.isa = name
         with nogil:
             status = dwconv_plan_create(&description.desc, &self.plan)
         if status != DWCONV_OK:
@@ -346,7 +311,7 @@ cdef class Plan:
 
     @property
     def isa(self):
-        return dwconv_isa_name(dwconv_plan_isa(self.plan)).decode()
+        return dwconv_plan_isa(self.plan).decode()
 
     @property
     def nbytes(self):
@@ -355,28 +320,32 @@ cdef class Plan:
     @property
     def kernels(self):
         """The names of its kernels, in the order in which they run."""
-        names = []
-        while dwconv_plan_kernel(self.plan, <int>len(names)) != NULL:
-            names.append(dwconv_plan_kernel(self.plan, <int>len(names)).decode())
-        return tuple(names)
+        return tuple(node["kernel"] for node in self.explain()["nodes"] if "kernel" in node)
 
-    @property
-    def panels(self):
-        """The columns of a full panel of weights of each of them; 0 for a depthwise one."""
-        return tuple(dwconv_plan_panel(self.plan, index) for index in range(len(self.kernels)))
+    def explain(self, input_shape=None, int threads=1):
+        """What dwconv_explain tells of a run on a contiguous input of this shape: its JSON, read."""
+        return json.loads(self.explained(DWCONV_JSON, input_shape, threads))
 
-    def cut(self, input_shape, int threads):
-        """How a run on a contiguous input [batch, height, width, channels] is cut: a dwconv_cut."""
+    def explain_text(self, input_shape=None, int threads=1):
+        """The same as lines of "label: value"."""
+        return self.explained(DWCONV_TEXT, input_shape, threads)
+
+    cdef str explained(self, dwconv_format format, input_shape, int threads):
         cdef int64_t shape[4]
         cdef dwconv_threads workers
-        cdef dwconv_cut cut
+        cdef size_t needed
+        cdef bytearray text
         memset(&workers, 0, sizeof(workers))
         workers.count = threads
-        shape[0], shape[1], shape[2], shape[3] = input_shape
-        cdef dwconv_status status = dwconv_plan_cut(self.plan, shape, &workers, &cut)
+        if input_shape is not None:
+            shape[0], shape[1], shape[2], shape[3] = input_shape
+        cdef const int64_t *input = NULL if input_shape is None else shape
+        cdef dwconv_status status = dwconv_explain(self.plan, input, &workers, format, NULL, 0, &needed)
         if status != DWCONV_OK:
             raise error_of(status, self.name)
-        return cut  # as a dict
+        text = bytearray(needed)
+        dwconv_explain(self.plan, input, &workers, format, text, needed, NULL)
+        return text[: needed - 1].decode()
 
     def scratch_size(self, input_shape, int threads=1):
         """Bytes of scratch memory for an input [batch, height, width, channels]."""
@@ -425,19 +394,30 @@ cdef class Plan:
     cdef dwconv_status execute(self, const dwconv_tensor *x, const dwconv_tensor *y, int threads) except *:
         cdef dwconv_threads workers
         cdef dwconv_status status
-        cdef int64_t input[4]
         cdef size_t bytes = 0
         cdef void *memory = NULL
         cdef Scratch scratch
         memset(&workers, 0, sizeof(workers))
         workers.count = threads
         if self.has_scratch and x.batch > 0:
-            input[0], input[1], input[2], input[3] = x.batch, x.height, x.width, x.channels
-            status = dwconv_scratch_size(self.plan, input, threads, &bytes)
+            status = self.scratch_for(x, threads, &bytes)
             if status != DWCONV_OK:
                 return status
             scratch = scratch_of_thread(bytes)
             memory = scratch.aligned
         with nogil:
             status = dwconv_run(self.plan, x, y, memory, bytes, &workers)
+        return status
+
+    cdef dwconv_status scratch_for(self, const dwconv_tensor *x, int threads, size_t *bytes):
+        """Decided once for a shape and a number of threads that come again and again."""
+        cdef int64_t[4] input
+        cdef dwconv_status status = DWCONV_OK
+        input[0], input[1], input[2], input[3] = x.batch, x.height, x.width, x.channels
+        with cython.critical_section(self):
+            if threads != self.sized_threads or memcmp(input, self.sized_shape, sizeof(input)) != 0:
+                status = dwconv_scratch_size(self.plan, input, threads, &self.sized_bytes)
+                memcpy(self.sized_shape, input, sizeof(input))
+                self.sized_threads = threads if status == DWCONV_OK else -1
+            bytes[0] = self.sized_bytes
         return status

@@ -120,6 +120,7 @@ def facts(
 ) -> list[tuple[str, str]]:
     """(label, text) for an operation in the words of `parse`, on at most so many threads.
 
+    First what the core tells of such a run, then what there is to do.
     The roofline needs what the threads reach together: `gflops`, two to a multiply-add, and `gbs`, 10^9 bytes
     per second. Raises ValueError where the words are not understood, MemoryError where filters are too large.
     """
@@ -130,7 +131,12 @@ def facts(
     inputs, outputs = 4 * math.prod(x), 4 * math.prod(y)
     filters = sum(stage.filters.nbytes for stage in operation.every_stage)
     lines = [("operation", f"{' '.join(words)}: {_sizes(x)} -> {_sizes(y)}")]
-    lines += _plan_facts(operation, x, threads)
+    plan = create_plan(operation)
+    if plan is None:
+        lines.append(("kernels", "none: NumPy computes"))
+    else:
+        told = (line.partition(": ") for line in plan.explain_text(x, threads).splitlines())
+        lines += [(label, text) for label, _, text in told]
     lines += [
         ("multiply-adds", f"{work:,} on real taps, padding left out"),
         ("bytes", f"{inputs:,} in, {outputs:,} out, {filters:,} of filters"),
@@ -140,92 +146,6 @@ def facts(
 
 def _sizes(x: Shape) -> str:
     return "x".join(map(str, x[1:]))
-
-
-def _plan_facts(operation: Operation, x: Shape, threads: int) -> list[tuple[str, str]]:
-    plan = create_plan(operation)
-    if plan is None:
-        return [("kernels", "none: NumPy computes")]
-    lines = [("instruction set", plan.isa)]
-    for kernel, panel in zip(plan.kernels, plan.panels, strict=True):
-        lines.append(("kernel", f"{kernel}; panel of {panel} columns" if panel else kernel))
-    cut = plan.cut(x, threads)
-    lines += [
-        ("packed", f"{plan.nbytes:,} bytes, plan included"),
-        ("scratch", f"{plan.scratch_size(x):,} bytes per thread"),
-        ("work", _work(cut)),
-    ]
-    if cut["chunk_rows"]:
-        between = sum(4 * math.prod(size) for size in operation.shapes(x)[1 : len(operation.stages)])
-        lines += _block_facts(operation, cut, plan.scratch_size(x), between)
-    elif cut["how"]:
-        lines.append(("how", cut["how"].decode()))
-    if cut["past_caches"]:
-        lines.append(("output", "too large for the caches: stored past them, where aligned to 64 bytes"))
-    if cut["fetched_ahead"]:
-        lines.append(("output", "too large for the caches: fetched ahead, while the tile before is computed"))
-    workers = min(cut["workers"], cut["images"] * max(cut["strips"] * cut["blocks"], cut["parts"]))
-    estimate = f"the cost model estimates {cut['nanoseconds'] / 1000:.3g} us for one"
-    return [*lines, ("workers", f"{workers} of {_count(threads, 'thread')}; {estimate}")]
-
-
-def _block_facts(
-    operation: Operation, cut: dict[str, Any], scratch: int, between: int
-) -> list[tuple[str, str]]:
-    """How a block is fused, and why so: the rules of csrc/schedule/schedule_block.c in words.
-
-    `scratch` is that of one thread, `between` the bytes of the feature maps between its layers.
-    """
-    cache = f"the second-level cache of {cut['cache_bytes'] // 1024} KB"
-    budget = min(cut["cache_bytes"], 1 << 20) // 8 * 5
-    share = f"{budget // 1024} KB of {cache}"
-    ring = f" from a ring of {cut['ring_rows']} expanded rows" if cut["ring_rows"] else ""
-    banded = cut["chunk_columns"] < cut["row_pixels"]
-    columns = f" of {cut['chunk_columns']} columns" if banded else ""
-    unit = "pixel" if cut["row_pixels"] == 1 else "row"
-    strip = f"{_count(cut['chunk_rows'], unit)}{columns} at a time{ring}"
-    if cut["passes"] == 1:
-        reason = (
-            f"two rows of all columns exceed {share}"
-            if banded
-            else f"at most 8 or 64 KB (of a sequence 128), and within {share}"
-        )
-        if scratch > budget + 128:  # whole cache lines
-            reason = f"a single row exceeds {share}"
-            if cut["row_pixels"] < 42 and scratch <= (640 << 10) + 128:
-                reason = f"42 pixels should share the weights, within 640 KB; fewer fit {share}"
-            elif cut["chunk_rows"] == 2 and scratch <= (640 << 10) + 128:
-                reason = f"tiles are two rows high, and these within 640 KB; too few columns fit {share}"
-        saved = f"{between:,} bytes between its layers are not written out and read again"
-        return [("fused", f"in one pass, as always: {saved}"), ("strip", f"{strip}: {reason}")]
-    if operation.squeeze_excite:
-        why = "squeeze-and-excite needs the whole output of depthwise"
-    else:
-        why = cut["how"].decode() or "workers share the channels of so low an image"
-    kept = f"{cut['kept_bytes']:,} bytes between the passes" if cut["kept_bytes"] else "no: computed twice"
-    by = f"a quarter of {cache} holds a slice" if cut["blocks"] > 1 else f"{share} hold a strip"
-    part = _count(cut["part_pixels"], "pixel")
-    return [
-        ("fused", f"in two passes: {why}"),
-        ("strip", f"{strip}: {by}"),
-        ("kept", kept),
-        ("second pass", f"{_count(cut['parts'], 'part')} of an image, of {part}"),
-    ]
-
-
-def _work(cut: dict[str, Any]) -> str:
-    images, strips, blocks = cut["images"], cut["strips"], cut["blocks"]
-    row = "pixel" if cut["row_pixels"] == 1 else f"row of {cut['row_pixels']} pixels"
-    return (
-        f"{_count(images * strips * blocks, 'item')}: {_count(images, 'image')} x {_count(strips, 'strip')} "
-        f"of {_count(cut['strip_rows'], row)} x {_count(blocks, 'block')} of "
-        f"{_count(cut['block_channels'], 'channel')}"
-    )
-
-
-def _count(number: int, what: str) -> str:
-    first, *rest = what.split()
-    return " ".join([str(number), first if number == 1 else f"{first}s", *rest])
 
 
 def _roofline(flops: int, moved: int, gflops: float | None, gbs: float | None) -> list[tuple[str, str]]:

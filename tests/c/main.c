@@ -51,8 +51,8 @@ int main(int argc, char **argv) {
         fflush(stdout);
     }
     printf("instruction sets:");
-    for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++)
-        if (dwconv_isa_available((dwconv_isa)isa)) printf(" %s", dwconv_isa_name((dwconv_isa)isa));
+    for (int rung = 0; rung < dwconv_isa_count(); rung++)
+        if (dwconv_isa_available(dwconv_isa_name(rung))) printf(" %s", dwconv_isa_name(rung));
     printf("\n%d passed, %d failed\n", checks_passed, checks_failed);
     return checks_failed != 0 || checks_passed == 0;
 }

@@ -72,64 +72,41 @@ static stage make_stage(problem *p, rng *r, int64_t terms, int64_t outputs, int6
     return make_stage_with(p, r, &p->shape.activation, terms, outputs, filter_floats);
 }
 
-static dwconv_pointwise_desc pointwise_of(int64_t in, int64_t out, const stage *s, int magnitude,
-                                          dwconv_activation activation) {
-    return (dwconv_pointwise_desc){.in_channels = in,
-                                   .out_channels = out,
-                                   .filter = magnitude ? s->filter_magnitude : s->filter,
-                                   .bias = magnitude ? s->bias_magnitude : s->bias,
-                                   .activation = magnitude ? (dwconv_activation){0} : activation};
+static dwconv_conv_desc part(int64_t in, int64_t out, const stage *s, int magnitude,
+                             dwconv_activation activation) {
+    return (dwconv_conv_desc){.size = sizeof(dwconv_conv_desc),
+                              .in_channels = in,
+                              .out_channels = out,
+                              .filter = magnitude ? s->filter_magnitude : s->filter,
+                              .bias = magnitude ? s->bias_magnitude : s->bias,
+                              .activation = magnitude ? (dwconv_activation){0} : activation};
 }
 
-static dwconv_depthwise_desc depthwise_of(const shape *sh, int64_t channels, const stage *s, int magnitude) {
-    return (dwconv_depthwise_desc){.channels = channels,
-                                   .multiplier = sh->multiplier,
-                                   .window = sh->window,
-                                   .filter = magnitude ? s->filter_magnitude : s->filter,
-                                   .bias = magnitude ? s->bias_magnitude : s->bias,
-                                   .activation = magnitude ? (dwconv_activation){0} : sh->activation};
-}
-
-static void describe(dwconv_desc *d, const shape *s, const stage *stages, int magnitude) {
-    const int64_t hidden = s->expanded ? s->expanded : s->in_channels;
-    *d = (dwconv_desc){.operation = s->operation};
-    switch (s->operation) {
-        case DWCONV_DEPTHWISE: d->depthwise = depthwise_of(s, s->in_channels, &stages[0], magnitude); break;
-        case DWCONV_POINTWISE:
-            d->pointwise =
-                pointwise_of(s->in_channels, s->out_channels, &stages[0], magnitude, s->activation);
-            d->pointwise.stride_h = s->window.stride_h;
-            d->pointwise.stride_w = s->window.stride_w;
-            break;
-        case DWCONV_CONV:
-            d->conv = (dwconv_conv_desc){.in_channels = s->in_channels,
-                                         .out_channels = s->out_channels,
-                                         .groups = s->groups,
-                                         .window = s->window,
-                                         .filter = magnitude ? stages[0].filter_magnitude : stages[0].filter,
-                                         .bias = magnitude ? stages[0].bias_magnitude : stages[0].bias,
-                                         .activation = magnitude ? (dwconv_activation){0} : s->activation};
-            break;
-        case DWCONV_SEPARABLE:
-            d->separable.depthwise = depthwise_of(s, s->in_channels, &stages[0], magnitude);
-            d->separable.pointwise = pointwise_of(s->in_channels * s->multiplier, s->out_channels, &stages[1],
-                                                  magnitude, s->activation);
-            break;
-        default:
-            if (s->expanded)
-                d->inverted_residual.expand =
-                    pointwise_of(s->in_channels, s->expanded, &stages[2], magnitude, s->activation);
-            d->inverted_residual.depthwise = depthwise_of(s, hidden, &stages[0], magnitude);
-            d->inverted_residual.project = pointwise_of(hidden * s->multiplier, s->out_channels, &stages[1],
-                                                        magnitude, (dwconv_activation){0});
-            d->inverted_residual.residual = s->residual;
-            if (s->squeezed) {
-                const int64_t wide = hidden * s->multiplier;
-                d->inverted_residual.squeeze =
-                    pointwise_of(wide, s->squeezed, &stages[3], magnitude, s->activation);
-                d->inverted_residual.excite = pointwise_of(s->squeezed, wide, &stages[4], magnitude, s->gate);
-            }
+static dwconv_desc describe(const shape *s, const stage *stages, int magnitude, dwconv_conv_desc *parts) {
+    dwconv_desc d = {.size = sizeof d, .conv = &parts[0]};
+    const int64_t hidden = s->expanded ? s->expanded : s->in_channels, wide = hidden * s->multiplier;
+    const int single = s->operation == POINTWISE || s->operation == CONV;
+    parts[0] = single ? part(s->in_channels, s->out_channels, &stages[0], magnitude, s->activation)
+                      : part(hidden, wide, &stages[0], magnitude, s->activation);
+    parts[0].window = s->window;
+    parts[0].groups = single ? s->groups : hidden;
+    if (s->operation < SEPARABLE) return d;
+    const int linear = s->operation == INVERTED_RESIDUAL;
+    parts[1] =
+        part(wide, s->out_channels, &stages[1], magnitude, linear ? (dwconv_activation){0} : s->activation);
+    d.project = &parts[1];
+    if (linear) d.residual = s->without_residual ? DWCONV_RESIDUAL_OFF : DWCONV_RESIDUAL_AUTO;
+    if (s->expanded) {
+        parts[2] = part(s->in_channels, s->expanded, &stages[2], magnitude, s->activation);
+        d.expand = &parts[2];
     }
+    if (s->squeezed) {
+        parts[3] = part(wide, s->squeezed, &stages[3], magnitude, s->activation);
+        parts[4] = part(s->squeezed, wide, &stages[4], magnitude, s->gate);
+        d.squeeze = &parts[3];
+        d.excite = &parts[4];
+    }
+    return d;
 }
 
 static int64_t extent(dwconv_padding padding, int64_t in, int64_t k, int64_t s, int64_t d, int64_t pad) {
@@ -151,14 +128,14 @@ int problem_create(problem *p, const shape *s, rng *r) {
     stage stages[MAX_STAGES] = {0};
     int64_t out_channels = s->out_channels;
     switch (s->operation) {
-        case DWCONV_DEPTHWISE:
+        case DEPTHWISE:
             out_channels = s->in_channels * s->multiplier;
             stages[0] = make_stage(p, r, taps, out_channels, taps * out_channels);
             break;
-        case DWCONV_POINTWISE:
+        case POINTWISE:
             stages[0] = make_stage(p, r, s->in_channels, out_channels, s->in_channels * out_channels);
             break;
-        case DWCONV_CONV:
+        case CONV:
             stages[0] = make_stage(p, r, taps * s->in_channels / s->groups, out_channels,
                                    taps * s->in_channels / s->groups * out_channels);
             break;
@@ -176,8 +153,8 @@ int problem_create(problem *p, const shape *s, rng *r) {
                 stages[4] = make_stage_with(p, r, &s->gate, s->squeezed, wide, s->squeezed * wide);
             }
     }
-    describe(&p->desc, s, stages, 0);
-    describe(&p->magnitude, s, stages, 1);
+    p->desc = describe(s, stages, 0, p->parts[0]);
+    p->magnitude = describe(s, stages, 1, p->parts[1]);
     memcpy(p->input, (int64_t[4]){s->batch, s->height, s->width, s->in_channels}, sizeof p->input);
     memcpy(p->output, (int64_t[4]){s->batch, out_h, out_w, out_channels}, sizeof p->output);
     return 1;
@@ -230,7 +207,7 @@ int expectation_met(const expectation *e, const dwconv_tensor *y, char *message,
     return worst == 0.0;
 }
 
-dwconv_status problem_run(const problem *p, dwconv_isa isa, const buffer *x, buffer *y,
+dwconv_status problem_run(const problem *p, const char *isa, const buffer *x, buffer *y,
                           const dwconv_threads *threads) {
     dwconv_desc desc = p->desc;
     desc.isa = isa;
@@ -245,4 +222,13 @@ dwconv_status problem_run(const problem *p, dwconv_isa isa, const buffer *x, buf
     free(scratch);
     dwconv_plan_destroy(plan);
     return status;
+}
+
+int64_t explained(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,
+                  const char *key) {
+    char text[4096], quoted[64];
+    if (dwconv_explain(plan, input, threads, DWCONV_JSON, text, sizeof text, NULL) != DWCONV_OK) return -1;
+    snprintf(quoted, sizeof quoted, "\"%s\": ", key);
+    const char *found = strstr(text, quoted);
+    return found ? strtoll(found + strlen(quoted), NULL, 10) : -1;
 }

@@ -19,31 +19,41 @@ float rng_float(rng *r);                              /* in [-1, 1) */
 
 /* ---- problems ------------------------------------------------------------------------------ */
 
+typedef enum operation {
+    DEPTHWISE,
+    POINTWISE,
+    CONV,
+    SEPARABLE,
+    INVERTED_RESIDUAL,
+    OPERATION_COUNT
+} operation;
+
 typedef struct shape {
-    dwconv_operation operation;
+    operation operation;
     int64_t batch, height, width;
     int64_t in_channels, multiplier, out_channels, groups;
     int64_t expanded; /* inverted residual: channels after the expansion, 0 for none */
     int64_t squeezed; /* inverted residual: channels between squeeze and excite, 0 for neither */
     dwconv_window window;
     dwconv_activation activation, gate; /* gate: of excite; squeeze has `activation` */
-    int has_bias;
-    dwconv_residual residual;
+    int has_bias, without_residual;
 } shape;
 
 enum { MAX_STAGES = 5 };
 
 typedef struct problem {
     shape shape;
-    dwconv_desc desc;
-    dwconv_desc magnitude; /* absolute weights, identity: its reference bounds every intermediate sum */
-    double unit;           /* error <= unit * magnitude: terms of all stages times eps */
+    dwconv_desc desc; /* of parts[0] */
+    dwconv_desc
+        magnitude; /* of parts[1]: absolute weights, identity: its reference bounds every intermediate sum */
+    double unit;   /* error <= unit * magnitude: terms of all stages times eps */
+    dwconv_conv_desc parts[2][MAX_STAGES];
     int64_t input[4], output[4];
     float *memory[4 * MAX_STAGES];
     int memory_count;
 } problem;
 
-/* 1 on success, 0 if the geometry is impossible (then nothing needs to be freed). */
+/* 1 on success, 0 if the geometry is impossible (then nothing needs to be freed). Descriptors of p point into it. */
 int problem_create(problem *p, const shape *s, rng *r);
 void problem_free(problem *p);
 const char *shape_text(const shape *s); /* a static buffer */
@@ -95,8 +105,12 @@ int expectation_met(const expectation *e, const dwconv_tensor *y, char *message,
 /* ---- running ------------------------------------------------------------------------------- */
 
 /* Creates the plan of p on an instruction set, runs it with its own scratch, destroys it. */
-dwconv_status problem_run(const problem *p, dwconv_isa isa, const buffer *x, buffer *y,
+dwconv_status problem_run(const problem *p, const char *isa, const buffer *x, buffer *y,
                           const dwconv_threads *threads);
+
+/* The number that dwconv_explain tells of a run under this key; -1 if there is none. */
+int64_t explained(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,
+                  const char *key);
 
 void *aligned_memory(size_t bytes); /* to DWCONV_ALIGNMENT; NULL for 0 bytes; for free() */
 

@@ -103,7 +103,7 @@ static const shape geometries[] = {
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 
 /* Blocks so wide that bands are walked down with some of their columns at a time. */
-#define WIDE(e) .operation = DWCONV_INVERTED_RESIDUAL, .expanded = e
+#define WIDE(e) .operation = INVERTED_RESIDUAL, .expanded = e
 static const shape wide_blocks[] = {
     {WIDE(450), GEOMETRY(2, 5, 61, 3, 1, 3), WINDOW(3, 3, 1, 1, 1, 1) SAME}, /* a residual */
     {WIDE(215), GEOMETRY(1, 7, 121, 5, 1, 17), WINDOW(5, 5, 2, 2, 1, 1) SAME},
@@ -112,7 +112,7 @@ static const shape wide_blocks[] = {
     {WIDE(80), GEOMETRY(1, 11, 187, 3, 1, 8),
      WINDOW(9, 3, 1, 3, 1, 1) VALID}, /* the last columns see nothing */
     {WIDE(600), GEOMETRY(1, 4, 20, 2, 1, 3), WINDOW(3, 3, 1, 1, 1, 1) PADS(1, 2, 40, 37)},
-    {.operation = DWCONV_SEPARABLE, GEOMETRY(1, 4, 125, 64, 11, 9), WINDOW(3, 5, 1, 1, 1, 1) VALID},
+    {.operation = SEPARABLE, GEOMETRY(1, 4, 125, 64, 11, 9), WINDOW(3, 5, 1, 1, 1, 1) VALID},
     /* Of so many channels that one pass has room for a row: in slices. */
     {WIDE(1681), GEOMETRY(2, 9, 10, 3, 1, 3), WINDOW(7, 7, 1, 1, 1, 1) SAME},
     {WIDE(1700), GEOMETRY(1, 19, 17, 2, 1, 3), WINDOW(7, 5, 2, 1, 1, 1) SAME},
@@ -132,36 +132,34 @@ static int64_t greatest_common_divisor(int64_t a, int64_t b) {
 
 /* Fields that an operation does not have are 0, so that a shape says what is run. */
 static void specialise(shape *s, int variant) {
-    s->groups = s->operation == DWCONV_CONV ? 1 : 0;
-    if (s->operation == DWCONV_CONV && variant % 2)
+    s->groups = s->operation == CONV ? 1 : 0;
+    if (s->operation == CONV && variant % 2)
         s->groups = greatest_common_divisor(s->in_channels, s->out_channels);
-    if (s->operation == DWCONV_CONV || s->operation == DWCONV_POINTWISE) s->multiplier = 0;
-    if (s->operation == DWCONV_DEPTHWISE) s->out_channels = 0;
-    if (s->operation == DWCONV_POINTWISE)
+    if (s->operation == CONV || s->operation == POINTWISE) s->multiplier = 0;
+    if (s->operation == DEPTHWISE) s->out_channels = 0;
+    if (s->operation == POINTWISE)
         s->window = (dwconv_window){.kernel_h = 1,
                                     .kernel_w = 1,
                                     .stride_h = s->window.stride_h,
                                     .stride_w = s->window.stride_w,
                                     .dilation_h = 1,
                                     .dilation_w = 1};
-    if (s->operation == DWCONV_INVERTED_RESIDUAL && variant % 3)
-        s->expanded = 6 * s->in_channels + variant % 5;
+    if (s->operation == INVERTED_RESIDUAL && variant % 3) s->expanded = 6 * s->in_channels + variant % 5;
     if (s->expanded > 200) s->expanded = 200;
-    if (s->operation == DWCONV_INVERTED_RESIDUAL && variant % 2)
-        s->squeezed = 1 + s->in_channels / 2 + variant;
+    if (s->operation == INVERTED_RESIDUAL && variant % 2) s->squeezed = 1 + s->in_channels / 2 + variant;
 }
 
 /* Every geometry with every operation, then wide blocks; activations and biases take turns. */
 const shape *grid_shape(int index) {
     static shape s;
-    const int wide = index - GEOMETRIES * DWCONV_OPERATION_COUNT;
+    const int wide = index - GEOMETRIES * OPERATION_COUNT;
     if (wide >= WIDE_BLOCKS) return NULL;
-    s = wide < 0 ? geometries[index / DWCONV_OPERATION_COUNT] : wide_blocks[wide];
-    if (wide < 0) s.operation = (dwconv_operation)(index % DWCONV_OPERATION_COUNT);
+    s = wide < 0 ? geometries[index / OPERATION_COUNT] : wide_blocks[wide];
+    if (wide < 0) s.operation = (operation)(index % OPERATION_COUNT);
     s.activation = activations[index % ACTIVATIONS];
     s.gate = activations[(index / 2 + 5) % ACTIVATIONS];
     s.has_bias = index % 3 != 0;
-    if (wide < 0) specialise(&s, index / DWCONV_OPERATION_COUNT + (int)s.operation);
+    if (wide < 0) specialise(&s, index / OPERATION_COUNT + (int)s.operation);
     return &s;
 }
 
@@ -170,7 +168,7 @@ shape random_shape(rng *r) {
     shape s = {
         GEOMETRY(n, rng_range(r, 1, 20), rng_range(r, 1, 20), rng_range(r, 1, 40), 1, rng_range(r, 1, 40)),
         WINDOW(rng_range(r, 1, 7), rng_range(r, 1, 7), rng_range(r, 1, 3), rng_range(r, 1, 3), 1, 1) VALID};
-    s.operation = (dwconv_operation)rng_range(r, 0, DWCONV_OPERATION_COUNT - 1);
+    s.operation = (operation)rng_range(r, 0, OPERATION_COUNT - 1);
     if (rng_range(r, 0, 3) == 0) s.multiplier = rng_range(r, 2, 5);
     if (rng_range(r, 0, 1)) s.window.kernel_w = s.window.kernel_h = 2 * rng_range(r, 1, 3) + 1;
     if (rng_range(r, 0, 1)) s.window.stride_w = s.window.stride_h = rng_range(r, 1, 2);
@@ -186,8 +184,8 @@ shape random_shape(rng *r) {
     s.activation = activations[rng_range(r, 0, ACTIVATIONS - 1)];
     s.gate = activations[rng_range(r, 0, ACTIVATIONS - 1)];
     s.has_bias = (int)rng_range(r, 0, 1);
-    s.residual = (dwconv_residual)rng_range(r, 0, 1);
-    if (s.operation == DWCONV_INVERTED_RESIDUAL && rng_range(r, 0, 1)) s.out_channels = s.in_channels;
+    s.without_residual = (int)rng_range(r, 0, 1);
+    if (s.operation == INVERTED_RESIDUAL && rng_range(r, 0, 1)) s.out_channels = s.in_channels;
     specialise(&s, (int)rng_range(r, 0, 5));
     return s;
 }
@@ -204,6 +202,7 @@ const char *shape_text(const shape *s) {
              (int)s->multiplier, (int)s->out_channels, (int)s->groups, (int)s->expanded, (int)s->squeezed,
              (int)w->kernel_h, (int)w->kernel_w, (int)w->stride_h, (int)w->stride_w, (int)w->dilation_h,
              (int)w->dilation_w, (int)w->padding, (int)w->pad_top, (int)w->pad_bottom, (int)w->pad_left,
-             (int)w->pad_right, (int)s->activation.kind, (int)s->gate.kind, s->has_bias, (int)s->residual);
+             (int)w->pad_right, (int)s->activation.kind, (int)s->gate.kind, s->has_bias,
+             !s->without_residual);
     return text;
 }

@@ -11,17 +11,16 @@ static void check_everywhere(const problem *p, rng *r, layout x_layout, layout y
     buffer_create(&x, p->input, x_layout);
     buffer_fill(&x, r);
     expectation_create(&expected, p, &x);
-    for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++) {
-        if (!dwconv_isa_available((dwconv_isa)isa)) continue;
+    for (int rung = 0; rung < dwconv_isa_count(); rung++) {
+        const char *isa = dwconv_isa_name(rung);
+        if (!dwconv_isa_available(isa)) continue;
         buffer y;
         char message[200] = "";
         buffer_create(&y, p->output, y_layout);
-        CONTEXT("%s layouts %d %d %s", dwconv_isa_name((dwconv_isa)isa), x_layout, y_layout,
-                shape_text(&p->shape));
-        CHECK_STATUS(DWCONV_OK, problem_run(p, (dwconv_isa)isa, &x, &y, NULL));
+        CONTEXT("%s layouts %d %d %s", isa, x_layout, y_layout, shape_text(&p->shape));
+        CHECK_STATUS(DWCONV_OK, problem_run(p, isa, &x, &y, NULL));
         const int met = expectation_met(&expected, &y.tensor, message, sizeof message);
-        CONTEXT("%s layouts %d %d %s: %s", dwconv_isa_name((dwconv_isa)isa), x_layout, y_layout,
-                shape_text(&p->shape), message);
+        CONTEXT("%s layouts %d %d %s: %s", isa, x_layout, y_layout, shape_text(&p->shape), message);
         CHECK(met);
         CHECK(buffer_gaps_intact(&y));
         buffer_free(&y);

@@ -1,5 +1,6 @@
 /* The formulas of docs/embedding.md for the memory of plans and runs. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "allocator.h"
 #include "check.h"
@@ -8,58 +9,42 @@
 
 static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
-static int64_t lanes_of(dwconv_isa isa) {
-    return isa == DWCONV_ISA_AVX512 ? 16 : isa == DWCONV_ISA_AVX2 ? 8 : 4;
-}
+static int is(const char *isa, const char *name) { return strcmp(isa, name) == 0; }
 
-static int64_t depthwise_bytes(const dwconv_depthwise_desc *d, dwconv_isa isa) {
-    const int64_t lanes = lanes_of(isa), taps = d->window.kernel_h * d->window.kernel_w;
-    const int64_t multiplier = d->multiplier ? d->multiplier : 1;
-    int64_t channels = d->channels * multiplier;
-    if (channels <= 2 && d->window.stride_w <= 1) channels *= lanes;
-    const int overlaps = isa == DWCONV_ISA_AVX2 || isa == DWCONV_ISA_BASELINE;
+static int64_t lanes_of(const char *isa) { return is(isa, "avx512") ? 16 : is(isa, "avx2") ? 8 : 4; }
+
+static int64_t depthwise_bytes(const dwconv_conv_desc *c, const char *isa) {
+    const int64_t lanes = lanes_of(isa), taps = c->window.kernel_h * c->window.kernel_w;
+    int64_t channels = c->out_channels;
+    if (channels <= 2 && c->window.stride_w <= 1) channels *= lanes;
+    const int overlaps = is(isa, "avx2") || is(isa, "baseline");
     const int64_t last = overlaps && channels > lanes && channels % lanes ? lanes : 0;
-    return round_up(4 * (taps + 1 + (multiplier > 1)) * (round_up(channels, lanes) + last), DWCONV_ALIGNMENT);
+    const int spreads = c->out_channels > c->in_channels;
+    return round_up(4 * (taps + 1 + spreads) * (round_up(channels, lanes) + last), DWCONV_ALIGNMENT);
 }
 
-static int64_t dense_bytes(int64_t taps, int64_t groups, int64_t inputs, int64_t outputs, dwconv_isa isa) {
-    const int64_t unit = isa == DWCONV_ISA_AVX512 || isa == DWCONV_ISA_AVX2 ? 8 : 4;
-    return round_up(4 * groups * (taps * inputs + 1) * round_up(outputs, unit), DWCONV_ALIGNMENT);
+static int64_t dense_bytes(const dwconv_conv_desc *c, const char *isa) {
+    const int64_t unit = is(isa, "avx512") || is(isa, "avx2") ? 8 : 4;
+    const int64_t taps = c->window.kernel_h ? c->window.kernel_h * c->window.kernel_w : 1;
+    const int64_t groups = c->groups ? c->groups : 1;
+    return round_up(
+        4 * groups * (taps * (c->in_channels / groups) + 1) * round_up(c->out_channels / groups, unit),
+        DWCONV_ALIGNMENT);
 }
 
-static int64_t pointwise_bytes(const dwconv_pointwise_desc *p, dwconv_isa isa) {
-    return p->filter ? dense_bytes(1, 1, p->in_channels, p->out_channels, isa) : 0;
+/* Of a part of an operation; one channel runs as one or the other. */
+static int64_t part_bytes(const dwconv_conv_desc *c, const char *isa) {
+    if (!c) return 0;
+    const int64_t dense = dense_bytes(c, isa);
+    if (c->groups != c->in_channels && c->in_channels > 1) return dense;
+    const int64_t depthwise = depthwise_bytes(c, isa);
+    return c->in_channels > 1 || depthwise > dense ? depthwise : dense;
 }
 
-static int64_t conv_bytes(const dwconv_conv_desc *c, dwconv_isa isa) {
-    const int64_t groups = c->groups ? c->groups : 1, taps = c->window.kernel_h * c->window.kernel_w;
-    if (groups == c->in_channels) { /* one input per group: depthwise */
-        const dwconv_depthwise_desc d = {
-            .channels = groups, .multiplier = c->out_channels / groups, .window = c->window};
-        const int64_t dense = dense_bytes(taps, groups, 1, c->out_channels / groups, isa);
-        const int64_t depthwise = depthwise_bytes(&d, isa);
-        return dense > depthwise ? dense : depthwise;
-    }
-    return dense_bytes(taps, groups, c->in_channels / groups, c->out_channels / groups, isa);
-}
-
-/* What the stages of a plan may take at most. */
-static int64_t stage_bytes(const dwconv_desc *d, dwconv_isa isa) {
-    switch (d->operation) {
-        case DWCONV_DEPTHWISE: return depthwise_bytes(&d->depthwise, isa);
-        case DWCONV_POINTWISE: return pointwise_bytes(&d->pointwise, isa);
-        case DWCONV_CONV: return conv_bytes(&d->conv, isa);
-        case DWCONV_SEPARABLE:
-            return depthwise_bytes(&d->separable.depthwise, isa) +
-                   pointwise_bytes(&d->separable.pointwise, isa);
-        default:
-            return pointwise_bytes(&d->inverted_residual.expand, isa) +
-                   depthwise_bytes(&d->inverted_residual.depthwise, isa) +
-                   pointwise_bytes(&d->inverted_residual.project, isa) +
-                   pointwise_bytes(&d->inverted_residual.squeeze, isa) +
-                   (d->inverted_residual.squeeze.filter ? pointwise_bytes(&d->inverted_residual.excite, isa)
-                                                        : 0);
-    }
+/* What the parts of a plan may take at most. */
+static int64_t packed_bytes(const dwconv_desc *d, const char *isa) {
+    return part_bytes(d->expand, isa) + part_bytes(d->conv, isa) + part_bytes(d->project, isa) +
+           part_bytes(d->squeeze, isa) + part_bytes(d->excite, isa);
 }
 
 static int64_t scratch_pixel(int64_t channels) {
@@ -107,24 +92,26 @@ enum { MEGABYTE = 1024 * 1024 };
 static void check_block_scratch(const problem *given, const dwconv_plan *plan) {
     const problem turned_problem = turned(*given), *p = &turned_problem;
     size_t scratch = 0, for_two = 0;
-    dwconv_cut cut = {0};
     CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p->input, 1, &scratch));
     CHECK(scratch > 0 || p->input[0] == 0);
-    if (p->desc.operation == DWCONV_INVERTED_RESIDUAL && p->desc.inverted_residual.squeeze.filter) return;
-    CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, p->input, NULL, &cut));
-    if (cut.passes == 2) { /* a slice of the channels in a quarter of the cache, and what depthwise gives */
-        CHECK(cut.kept_bytes > 0 && cut.kept_bytes <= 16 * MEGABYTE);
-        CHECK((int64_t)scratch <= cut.kept_bytes + cut.cache_bytes / 2);
+    if (p->desc.squeeze || p->input[0] == 0) return;
+#define TOLD(key) explained(plan, p->input, NULL, key)
+    const int64_t cache = TOLD("cache_bytes"), rows = TOLD("chunk_rows"), columns = TOLD("chunk_columns");
+    CHECK(TOLD("scratch_bytes") == (int64_t)scratch);
+    if (TOLD("passes") ==
+        2) { /* a slice of the channels in a quarter of the cache, and what depthwise gives */
+        const int64_t kept = TOLD("kept_bytes");
+        CHECK(kept > 0 && kept <= 16 * MEGABYTE);
+        CHECK((int64_t)scratch <= kept + cache / 2);
         sliced++;
         return;
     }
-    CHECK((int64_t)scratch <= block_bytes(p, cut.chunk_rows, cut.chunk_columns));
+    CHECK((int64_t)scratch <= block_bytes(p, rows, columns));
     const int64_t narrow = smaller(p->output[2], 28);
-    const int64_t share = p->output[2] < 42 ? 640 * 1024 : smaller(cut.cache_bytes, 1 << 20) / 8 * 5;
-    const int64_t pairs = cut.chunk_rows == 2 && cut.chunk_columns >= 24 ? 640 * 1024 : share;
+    const int64_t share = p->output[2] < 42 ? 640 * 1024 : smaller(cache, 1 << 20) / 8 * 5;
+    const int64_t pairs = rows == 2 && columns >= 24 ? 640 * 1024 : share;
     if (block_bytes(p, 1, narrow) <= share) CHECK((int64_t)scratch <= pairs + 128);
-    if (p->output[0] > 0 &&
-        cut.chunk_columns < p->output[2]) { /* only where two rows of all columns do not fit */
+    if (columns < p->output[2]) { /* only where two rows of all columns do not fit */
         shared_columns++;
         CHECK(block_bytes(p, smaller(p->output[1], 2), p->output[2]) > share);
     }
@@ -138,22 +125,22 @@ void test_budget(void) {
     for (int i = 0; (s = grid_shape(i)) != NULL; i++) {
         problem p;
         if (!problem_create(&p, s, &r)) continue;
-        for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++) {
-            if (!dwconv_isa_available((dwconv_isa)isa)) continue;
-            CONTEXT("%s %s", dwconv_isa_name((dwconv_isa)isa), shape_text(s));
+        for (int rung = 0; rung < dwconv_isa_count(); rung++) {
+            const char *isa = dwconv_isa_name(rung);
+            if (!dwconv_isa_available(isa)) continue;
+            CONTEXT("%s %s", isa, shape_text(s));
             dwconv_desc desc = p.desc;
-            desc.isa = (dwconv_isa)isa;
+            desc.isa = isa;
             size_t bytes = 0;
             dwconv_plan *plan = NULL;
             CHECK_STATUS(DWCONV_OK, dwconv_plan_size(&desc, &bytes));
-            CHECK((int64_t)bytes <= stage_bytes(&desc, desc.isa) + 4096);
+            CHECK((int64_t)bytes <= packed_bytes(&desc, isa) + 4096);
             void *memory = aligned_memory(bytes);
             const long calls = allocator_calls();
             CHECK_STATUS(DWCONV_OK, dwconv_plan_create_in(&desc, memory, bytes, &plan));
             CHECK(dwconv_plan_bytes(plan) == bytes);
             size_t scratch = 1;
-            const int single = desc.operation == DWCONV_DEPTHWISE || desc.operation == DWCONV_POINTWISE ||
-                               desc.operation == DWCONV_CONV;
+            const int single = !desc.project;
             CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p.input, 2, &scratch));
             CHECK(!single || scratch == 0);
             if (!single) check_block_scratch(&p, plan);

@@ -11,16 +11,11 @@
 
 static float weights[4096], image[1024];
 
-static dwconv_desc tiny(void) {
-    dwconv_desc d = {.operation = DWCONV_DEPTHWISE};
-    d.depthwise =
-        (dwconv_depthwise_desc){.channels = 1, .window = {.kernel_h = 1, .kernel_w = 1}, .filter = weights};
-    return d;
-}
-
 static void test_million_cycles(void) {
     enum { CYCLES = 1000000 };
-    const dwconv_desc d = tiny();
+    const dwconv_conv_desc conv = {
+        .size = sizeof conv, .in_channels = 1, .out_channels = 1, .filter = weights};
+    const dwconv_desc d = {.size = sizeof d, .conv = &conv};
     float in = 3.0f, out = 0.0f;
     const dwconv_tensor x = {.data = &in, .batch = 1, .height = 1, .width = 1, .channels = 1};
     const dwconv_tensor y = {.data = &out, .batch = 1, .height = 1, .width = 1, .channels = 1};
@@ -65,9 +60,13 @@ static void *run_until_stopped(void *argument) {
 
 static void test_creation_beside_runs(void) {
     enum { RUNNERS = 2, PLANS = 2000 };
-    dwconv_desc d = {.operation = DWCONV_DEPTHWISE};
-    d.depthwise = (dwconv_depthwise_desc){
-        .channels = 4, .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME}, .filter = weights};
+    dwconv_conv_desc conv = {.size = sizeof conv,
+                             .in_channels = 4,
+                             .out_channels = 4,
+                             .groups = 4,
+                             .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME},
+                             .filter = weights};
+    const dwconv_desc d = {.size = sizeof d, .conv = &conv};
     rng r = {6};
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) weights[i] = rng_float(&r);
     for (size_t i = 0; i < sizeof image / sizeof *image; i++) image[i] = rng_float(&r);
@@ -85,7 +84,7 @@ static void test_creation_beside_runs(void) {
     int created = 0;
     for (int i = 0; i < PLANS; i++) {
         dwconv_plan *other;
-        d.depthwise.channels = 1 + i % 40;
+        conv.in_channels = conv.out_channels = conv.groups = 1 + i % 40;
         created += dwconv_plan_create(&d, &other) == DWCONV_OK;
         dwconv_plan_destroy(other);
     }

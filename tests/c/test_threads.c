@@ -56,7 +56,7 @@ static void last_worker_for(void *pool, int64_t items, dwconv_task task, void *c
 
 static int pool_calls;
 
-static void check_same_bits(const problem *p, dwconv_isa isa, const buffer *x, const buffer *serial,
+static void check_same_bits(const problem *p, const char *isa, const buffer *x, const buffer *serial,
                             layout how, const dwconv_threads *threads) {
     buffer y;
     buffer_create(&y, p->output, how);
@@ -66,7 +66,7 @@ static void check_same_bits(const problem *p, dwconv_isa isa, const buffer *x, c
     buffer_free(&y);
 }
 
-static void check_thread_counts(const problem *p, dwconv_isa isa, const buffer *x, const buffer *serial) {
+static void check_thread_counts(const problem *p, const char *isa, const buffer *x, const buffer *serial) {
     for (int count = 1; count <= 3; count++) {
         const dwconv_threads openmp = {.count = count};
         check_same_bits(p, isa, x, serial, DENSE, &openmp);
@@ -74,14 +74,14 @@ static void check_thread_counts(const problem *p, dwconv_isa isa, const buffer *
         const dwconv_threads hostile = {.count = count, .run = hostile_for, .pool = &pool};
         check_same_bits(p, isa, x, serial, ALL_GAPS, &hostile);
         /* one parallel region per call, or two for each image */
-        CHECK(pool.calls <= (p->desc.operation >= DWCONV_SEPARABLE ? 2 * p->input[0] : 1) || pool.calls == 1);
+        CHECK(pool.calls <= (p->desc.project ? 2 * p->input[0] : 1) || pool.calls == 1);
         pool_calls += pool.calls;
         const dwconv_threads last = {.count = count, .run = last_worker_for, .pool = &count};
         check_same_bits(p, isa, x, serial, DENSE, &last);
     }
 }
 
-static void check_layouts(const problem *p, dwconv_isa isa, const buffer *x, const buffer *serial) {
+static void check_layouts(const problem *p, const char *isa, const buffer *x, const buffer *serial) {
     for (int how = 0; how < LAYOUT_COUNT; how++) {
         buffer moved;
         buffer_create(&moved, p->input, (layout)how);
@@ -92,7 +92,7 @@ static void check_layouts(const problem *p, dwconv_isa isa, const buffer *x, con
 }
 
 /* Image after image with the same plan parameters gives the bits of the whole batch. */
-static void check_batch(const problem *p, dwconv_isa isa, const buffer *x, const buffer *serial) {
+static void check_batch(const problem *p, const char *isa, const buffer *x, const buffer *serial) {
     problem one = *p;
     one.input[0] = one.output[0] = one.shape.batch = 1;
     for (int64_t n = 0; n < p->input[0]; n++) {
@@ -112,31 +112,33 @@ static void counting_for(void *pool, int64_t items, dwconv_task task, void *cont
 /* A single item is not handed out. */
 static int64_t more_than_one(int64_t items) { return items > 1 ? items : 0; }
 
-static int64_t items_of(const dwconv_cut *cut) {
-    if (cut->passes < 2) return more_than_one(cut->images * cut->strips * cut->blocks);
-    if (!cut->together) return more_than_one(cut->images);
-    return cut->images * (more_than_one(cut->strips * cut->blocks) + more_than_one(cut->parts));
-}
-
-/* What dwconv_plan_cut tells is what a pool is handed. */
-static void check_cut(const problem *p, dwconv_isa isa, const buffer *x) {
+/* What dwconv_explain tells is what a pool is handed. */
+static void check_explanation(const problem *p, const char *isa, const buffer *x) {
     for (int count = 1; count <= 3; count++) {
         int64_t handed = 0;
         const dwconv_threads threads = {.count = count, .run = counting_for, .pool = &handed};
         dwconv_desc desc = p->desc;
         dwconv_plan *plan = NULL;
-        dwconv_cut cut = {0};
         buffer y;
         desc.isa = isa;
         buffer_create(&y, p->output, DENSE);
         CHECK_STATUS(DWCONV_OK, problem_run(p, isa, x, &y, &threads));
         CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&desc, &plan));
-        CHECK_STATUS(DWCONV_OK, dwconv_plan_cut(plan, p->input, &threads, &cut));
-        CHECK(handed == (cut.workers > 1 ? items_of(&cut) : 0));
-        CHECK(p->output[0] == 0 || cut.passes == 2 || cut.blocks * cut.block_channels >= p->output[3]);
-        CHECK(cut.images * cut.strips * cut.strip_rows * cut.row_pixels >=
-              p->output[0] * p->output[1] * p->output[2]);
-        CHECK(cut.passes < 2 || cut.parts * cut.part_pixels >= p->output[1] * p->output[2]);
+#define TOLD(key) explained(plan, p->input, &threads, key)
+        const int64_t images = TOLD("images"), items = TOLD("items"), parts = TOLD("second_pass_parts");
+        const int64_t whole_images = TOLD("workers_per_image") == 1;
+        const int64_t expected = TOLD("passes") < 2 ? more_than_one(items)
+                                 : whole_images
+                                     ? more_than_one(images)
+                                     : images * (more_than_one(items / images) + more_than_one(parts));
+        CHECK(handed == (TOLD("workers") > 1 ? expected : 0));
+        if (images > 0) {
+            CHECK(items % images == 0);
+            CHECK(TOLD("channel_blocks") * TOLD("block_channels") >= p->desc.conv->out_channels);
+            CHECK(images * TOLD("strips") * TOLD("strip_rows") * TOLD("row_pixels") >=
+                  p->output[0] * p->output[1] * p->output[2]);
+            CHECK(parts < 0 || parts * TOLD("part_pixels") >= p->output[1] * p->output[2]);
+        }
         dwconv_plan_destroy(plan);
         buffer_free(&y);
     }
@@ -163,7 +165,7 @@ static void *call_repeatedly(void *argument) {
     return NULL;
 }
 
-static void check_concurrent_callers(const problem *p, dwconv_isa isa, const buffer *x,
+static void check_concurrent_callers(const problem *p, const char *isa, const buffer *x,
                                      const buffer *serial) {
     enum { CALLERS = 3 };
     pthread_t threads[CALLERS];
@@ -193,16 +195,17 @@ static void check_shape(const shape *s, rng *r) {
     buffer x, serial;
     buffer_create(&x, p.input, DENSE);
     buffer_fill(&x, r);
-    for (int isa = DWCONV_ISA_BASELINE; isa < DWCONV_ISA_COUNT; isa++) {
-        if (!dwconv_isa_available((dwconv_isa)isa)) continue;
-        CONTEXT("%s %s", dwconv_isa_name((dwconv_isa)isa), shape_text(s));
+    for (int rung = 0; rung < dwconv_isa_count(); rung++) {
+        const char *isa = dwconv_isa_name(rung);
+        if (!dwconv_isa_available(isa)) continue;
+        CONTEXT("%s %s", isa, shape_text(s));
         buffer_create(&serial, p.output, DENSE);
-        CHECK_STATUS(DWCONV_OK, problem_run(&p, (dwconv_isa)isa, &x, &serial, NULL));
-        check_thread_counts(&p, (dwconv_isa)isa, &x, &serial);
-        check_cut(&p, (dwconv_isa)isa, &x);
-        check_layouts(&p, (dwconv_isa)isa, &x, &serial);
-        check_batch(&p, (dwconv_isa)isa, &x, &serial);
-        check_concurrent_callers(&p, (dwconv_isa)isa, &x, &serial);
+        CHECK_STATUS(DWCONV_OK, problem_run(&p, isa, &x, &serial, NULL));
+        check_thread_counts(&p, isa, &x, &serial);
+        check_explanation(&p, isa, &x);
+        check_layouts(&p, isa, &x, &serial);
+        check_batch(&p, isa, &x, &serial);
+        check_concurrent_callers(&p, isa, &x, &serial);
         buffer_free(&serial);
     }
     buffer_free(&x);
@@ -222,31 +225,25 @@ static void check_shape(const shape *s, rng *r) {
     .operation = op, .batch = n, .height = h, .width = w, .in_channels = c, .multiplier = m, \
     .out_channels = o, .has_bias = 1
 static const shape large_shapes[] = {
-    {SIZES(DWCONV_DEPTHWISE, 2, 61, 57, 130, 1, 0), .window = WINDOW(3, 1, 1),
-     .activation = {DWCONV_RELU6, 0, 0}},
-    {SIZES(DWCONV_DEPTHWISE, 1, 60, 40, 48, 2, 0), .window = WINDOW(5, 2, 2),
-     .activation = {DWCONV_SILU, 0, 0}},
-    {SIZES(DWCONV_POINTWISE, 1, 40, 41, 96, 0, 100), .window = WINDOW(1, 1, 1),
-     .activation = {DWCONV_RELU, 0, 0}},
-    {SIZES(DWCONV_CONV, 1, 40, 41, 24, 0, 50), .groups = 2, .window = WINDOW(3, 1, 1),
+    {SIZES(DEPTHWISE, 2, 61, 57, 130, 1, 0), .window = WINDOW(3, 1, 1), .activation = {DWCONV_RELU6, 0, 0}},
+    {SIZES(DEPTHWISE, 1, 60, 40, 48, 2, 0), .window = WINDOW(5, 2, 2), .activation = {DWCONV_SILU, 0, 0}},
+    {SIZES(POINTWISE, 1, 40, 41, 96, 0, 100), .window = WINDOW(1, 1, 1), .activation = {DWCONV_RELU, 0, 0}},
+    {SIZES(CONV, 1, 40, 41, 24, 0, 50), .groups = 2, .window = WINDOW(3, 1, 1),
      .activation = {DWCONV_TANH, 0, 0}},
-    {SIZES(DWCONV_SEPARABLE, 1, 50, 51, 33, 1, 65), .window = WINDOW(3, 1, 1),
-     .activation = {DWCONV_RELU6, 0, 0}},
+    {SIZES(SEPARABLE, 1, 50, 51, 33, 1, 65), .window = WINDOW(3, 1, 1), .activation = {DWCONV_RELU6, 0, 0}},
     /* small images: by rows, and by channels where rows are few or would be expanded twice */
-    {SIZES(DWCONV_SEPARABLE, 1, 12, 13, 150, 1, 161), .window = WINDOW(3, 1, 1),
-     .activation = {DWCONV_RELU, 0, 0}},
-    {SIZES(DWCONV_SEPARABLE, 1, 3, 39, 150, 1, 161), .window = WINDOW(3, 1, 1),
-     .activation = {DWCONV_RELU, 0, 0}},
-    {SIZES(DWCONV_INVERTED_RESIDUAL, 2, 30, 31, 24, 1, 24), .expanded = 144, .window = WINDOW(3, 1, 1),
+    {SIZES(SEPARABLE, 1, 12, 13, 150, 1, 161), .window = WINDOW(3, 1, 1), .activation = {DWCONV_RELU, 0, 0}},
+    {SIZES(SEPARABLE, 1, 3, 39, 150, 1, 161), .window = WINDOW(3, 1, 1), .activation = {DWCONV_RELU, 0, 0}},
+    {SIZES(INVERTED_RESIDUAL, 2, 30, 31, 24, 1, 24), .expanded = 144, .window = WINDOW(3, 1, 1),
      .activation = {DWCONV_RELU6, 0, 0}},
-    {SIZES(DWCONV_INVERTED_RESIDUAL, 3, 7, 9, 48, 1, 48), .expanded = 301, .window = WINDOW(5, 1, 1),
+    {SIZES(INVERTED_RESIDUAL, 3, 7, 9, 48, 1, 48), .expanded = 301, .window = WINDOW(5, 1, 1),
      .activation = {DWCONV_HARD_SWISH, 0, 0}},
     /* squeeze-and-excite: by channels, by rows, with a multiplier, without an expansion */
-    {SIZES(DWCONV_INVERTED_RESIDUAL, 2, 15, 14, 40, 1, 50), .expanded = 333, .squeezed = 30,
+    {SIZES(INVERTED_RESIDUAL, 2, 15, 14, 40, 1, 50), .expanded = 333, .squeezed = 30,
      .window = WINDOW(5, 1, 1), .activation = {DWCONV_RELU, 0, 0}, .gate = {DWCONV_HARD_SIGMOID, 0, 0}},
-    {SIZES(DWCONV_INVERTED_RESIDUAL, 1, 59, 60, 16, 1, 24), .expanded = 90, .squeezed = 12,
+    {SIZES(INVERTED_RESIDUAL, 1, 59, 60, 16, 1, 24), .expanded = 90, .squeezed = 12,
      .window = WINDOW(3, 2, 1), .activation = {DWCONV_SILU, 0, 0}, .gate = {DWCONV_SIGMOID, 0, 0}},
-    {SIZES(DWCONV_INVERTED_RESIDUAL, 1, 31, 33, 40, 2, 80), .squeezed = 9, .window = WINDOW(3, 1, 2),
+    {SIZES(INVERTED_RESIDUAL, 1, 31, 33, 40, 2, 80), .squeezed = 9, .window = WINDOW(3, 1, 2),
      .activation = {DWCONV_RELU6, 0, 0}, .gate = {DWCONV_SIGMOID, 0, 0}},
 };
 

@@ -7,13 +7,17 @@ int main(void) {
     float filter[3 * 3 * 2], in[4 * 5 * 2], out[4 * 5 * 2];
     for (int i = 0; i < 3 * 3 * 2; i++) filter[i] = 1.0f;
     for (int i = 0; i < 4 * 5 * 2; i++) in[i] = 1.0f;
+    dwconv_conv_desc conv;
     dwconv_desc desc;
+    memset(&conv, 0, sizeof conv);
     memset(&desc, 0, sizeof desc);
-    desc.operation = DWCONV_DEPTHWISE;
-    desc.depthwise.channels = 2;
-    desc.depthwise.window.kernel_h = desc.depthwise.window.kernel_w = 3;
-    desc.depthwise.window.padding = DWCONV_SAME;
-    desc.depthwise.filter = filter;
+    conv.size = sizeof conv;
+    conv.in_channels = conv.out_channels = conv.groups = 2;
+    conv.window.kernel_h = conv.window.kernel_w = 3;
+    conv.window.padding = DWCONV_SAME;
+    conv.filter = filter;
+    desc.size = sizeof desc;
+    desc.conv = &conv;
     dwconv_plan *plan;
     dwconv_status status = dwconv_plan_create(&desc, &plan);
     if (status != DWCONV_OK) {
@@ -27,7 +31,7 @@ int main(void) {
     x.data = in;
     y.data = out;
     status = dwconv_run(plan, &x, &y, NULL, 0, NULL);
-    printf("dwconv %s: %s, a corner sums %g, the middle %g\n", dwconv_version(), dwconv_plan_kernel(plan, 0),
+    printf("dwconv %s: %s, a corner sums %g, the middle %g\n", dwconv_version(), dwconv_plan_isa(plan),
            (double)out[0], (double)out[(1 * 5 + 2) * 2]);
     dwconv_plan_destroy(plan);
     return !(status == DWCONV_OK && out[0] == 4.0f && out[(1 * 5 + 2) * 2] == 9.0f &&

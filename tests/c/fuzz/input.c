@@ -2,6 +2,7 @@
 #include "input.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 enum { MAX_FLOATS = 1 << 15 };
@@ -85,97 +86,92 @@ static dwconv_window read_window(reader *r) {
     return w;
 }
 
-static dwconv_depthwise_desc read_depthwise(input *in, reader *r, int64_t channels) {
-    dwconv_depthwise_desc d = {.channels = channels, .window = read_window(r)};
-    d.multiplier = read_byte(r) % 2 ? read_size(r, 0, 4) : 1;
-    const int64_t multiplier = d.multiplier ? d.multiplier : 1;
-    d.filter = read_array(in, r, d.window.kernel_h, d.window.kernel_w, channels, multiplier);
-    d.bias = read_byte(r) % 2 ? read_array(in, r, channels, multiplier, 1, 1) : NULL;
-    grow(in, (double)d.window.kernel_h * (double)d.window.kernel_w);
-    d.activation = read_activation(in, r);
-    return d;
-}
-
-static dwconv_pointwise_desc read_pointwise(input *in, reader *r, int64_t inputs, int64_t outputs) {
-    dwconv_pointwise_desc p = {.in_channels = inputs, .out_channels = outputs};
-    p.stride_h = read_byte(r) % 8 ? 0 : read_size(r, 0, 3);
-    p.stride_w = read_byte(r) % 8 ? 1 : read_size(r, 0, 3);
-    p.filter = read_array(in, r, inputs, outputs, 1, 1);
-    p.bias = read_byte(r) % 2 ? read_array(in, r, outputs, 1, 1, 1) : NULL;
-    grow(in, (double)inputs);
-    p.activation = read_activation(in, r);
-    return p;
-}
-
-static int is_small(int64_t size) { return size > 0 && size < 100; }
-
-static dwconv_conv_desc read_conv(input *in, reader *r) {
-    dwconv_conv_desc c = {.groups = read_byte(r) % 2 ? read_size(r, 0, 6) : 1};
-    const int64_t groups = is_small(c.groups) ? c.groups : 1;
-    const int64_t inputs = read_size(r, 1, 9), outputs = read_size(r, 1, 40);
-    const int fits = read_byte(r) % 16 != 15;
-    c.in_channels = fits && is_small(inputs) ? inputs * groups : inputs;
-    c.out_channels = fits && is_small(outputs) ? outputs * groups : outputs;
-    c.window = read_window(r);
-    c.filter =
-        read_array(in, r, c.window.kernel_h, c.window.kernel_w, c.in_channels / groups, c.out_channels);
-    c.bias = read_byte(r) % 2 ? read_array(in, r, c.out_channels, 1, 1, 1) : NULL;
-    grow(in, (double)c.window.kernel_h * (double)c.window.kernel_w * (double)c.in_channels);
+static dwconv_conv_desc read_part(input *in, reader *r, int64_t inputs, int64_t outputs, int64_t groups,
+                                  dwconv_window window) {
+    static const size_t sizes[] = {0, 8, offsetof(dwconv_conv_desc, bias),
+                                   offsetof(dwconv_conv_desc, activation)};
+    const uint8_t odd = read_byte(r);
+    dwconv_conv_desc c = {.size = odd >= 252 ? sizes[odd - 252] : sizeof c,
+                          .in_channels = inputs,
+                          .out_channels = outputs,
+                          .groups = groups,
+                          .window = window};
+    const int64_t divisor = groups > 0 ? groups : 1, kernel_h = window.kernel_h ? window.kernel_h : 1,
+                  kernel_w = window.kernel_w ? window.kernel_w : 1;
+    c.filter = read_array(in, r, kernel_h, kernel_w, inputs / divisor, outputs);
+    c.bias = read_byte(r) % 2 ? read_array(in, r, outputs, 1, 1, 1) : NULL;
+    grow(in, (double)kernel_h * (double)kernel_w * (double)(inputs / divisor));
     c.activation = read_activation(in, r);
     return c;
 }
 
-/* Mostly the channels that the layer before gives. */
-static int64_t fitting(reader *r, int64_t channels, int64_t multiplier) {
-    const uint8_t byte = read_byte(r);
-    if (byte >= 250 || channels < 1 || channels > 1000 || multiplier < 0 || multiplier > 1000)
-        return read_size(r, 1, 64);
-    return channels * (multiplier ? multiplier : 1);
+static const dwconv_conv_desc *read_pointwise(input *in, reader *r, dwconv_conv_desc *part, int64_t inputs,
+                                              int64_t outputs) {
+    dwconv_window window = {0};
+    if (read_byte(r) % 16 == 15) window = read_window(r);
+    *part = read_part(in, r, inputs, outputs, read_byte(r) % 16 == 15 ? read_size(r, 0, 4) : 0, window);
+    return read_byte(r) == 255 ? NULL : part;
 }
 
-static void read_separable(input *in, reader *r, dwconv_separable_desc *s) {
-    s->depthwise = read_depthwise(in, r, read_size(r, 1, 40));
-    const int64_t inputs = fitting(r, s->depthwise.channels, s->depthwise.multiplier);
-    s->pointwise = read_pointwise(in, r, inputs, read_size(r, 1, 72));
+static int is_small(int64_t size) { return size > 0 && size < 1000; }
+
+/* Mostly the channels that the part before gives. */
+static int64_t fitting(reader *r, int64_t channels) {
+    return read_byte(r) >= 250 || !is_small(channels) ? read_size(r, 1, 64) : channels;
 }
 
-static void read_inverted_residual(input *in, reader *r, dwconv_inverted_residual_desc *b) {
-    const int64_t inputs = read_size(r, 1, 24);
-    const int expands = read_byte(r) % 4 != 0;
+static void read_depthwise(input *in, reader *r, int64_t channels) {
+    const int64_t multiplier = read_byte(r) % 2 ? read_size(r, 1, 4) : 1;
+    const int64_t outputs = is_small(channels) && is_small(multiplier) ? channels * multiplier : multiplier;
+    in->conv = read_part(in, r, channels, outputs, read_byte(r) == 255 ? read_size(r, 0, 4) : channels,
+                         read_window(r));
+}
+
+static void read_dense(input *in, reader *r) {
+    const int64_t groups = read_byte(r) % 2 ? read_size(r, 0, 6) : 1, factor = is_small(groups) ? groups : 1;
+    const int64_t inputs = read_size(r, 1, 72), outputs = read_size(r, 1, 150);
+    const int fits = read_byte(r) % 16 != 15 && is_small(inputs) && is_small(outputs);
+    const dwconv_window window = read_byte(r) % 4 ? read_window(r) : (dwconv_window){0};
+    in->conv =
+        read_part(in, r, fits ? inputs * factor : inputs, fits ? outputs * factor : outputs, groups, window);
+}
+
+static void read_block(input *in, reader *r) {
+    dwconv_desc *d = &in->desc;
+    const int64_t inputs = read_size(r, 1, 40);
+    const int expands = read_byte(r) % 4 >= 2;
     const int64_t hidden = expands ? read_size(r, 1, 72) : inputs;
-    if (expands) b->expand = read_pointwise(in, r, inputs, hidden);
-    b->depthwise = read_depthwise(in, r, fitting(r, hidden, 1));
+    if (expands) d->expand = read_pointwise(in, r, &in->expand, inputs, hidden);
+    read_depthwise(in, r, fitting(r, hidden));
+    const int64_t wide = in->conv.out_channels;
     if (read_byte(r) % 4 == 0) {
         const double bound = in->bound;
-        const int64_t scaled = fitting(r, b->depthwise.channels, b->depthwise.multiplier);
-        const int64_t few = read_size(r, 1, 20);
-        b->squeeze = read_pointwise(in, r, scaled, few);
-        b->excite = read_pointwise(in, r, few, scaled);
+        const int64_t scaled = fitting(r, wide), few = read_size(r, 1, 20);
+        d->squeeze = read_pointwise(in, r, &in->squeeze, scaled, few);
+        d->excite = read_pointwise(in, r, &in->excite, few, scaled);
         in->bound *= bound;
         in->exact = 0; /* the mean */
     }
-    const int64_t outputs = read_byte(r) % 2 ? inputs : read_size(r, 1, 40);
-    b->project = read_pointwise(in, r, fitting(r, b->depthwise.channels, b->depthwise.multiplier), outputs);
-    b->residual = (dwconv_residual)(read_byte(r) % 4);
+    const int64_t outputs = read_byte(r) % 2 ? inputs : read_size(r, 1, 72);
+    d->project = read_pointwise(in, r, &in->project, fitting(r, wide), outputs);
+    d->residual = (dwconv_residual)(read_byte(r) % 4);
     in->bound += 2;
 }
 
 void input_read(input *in, reader *r) {
     *in = (input){.exact = 1, .bound = 2};
     dwconv_desc *d = &in->desc;
-    d->operation = (dwconv_operation)(read_byte(r) % (DWCONV_OPERATION_COUNT + 1));
-    d->isa = (dwconv_isa)(read_byte(r) % (DWCONV_ISA_COUNT + 1));
     const uint8_t rare = read_byte(r);
-    d->dtype = rare == 255 ? DWCONV_DTYPE_COUNT : DWCONV_F32;
-    d->flags = rare == 254 ? 2u : rare % 2;
-    switch (d->operation) {
-        case DWCONV_DEPTHWISE: d->depthwise = read_depthwise(in, r, read_size(r, 1, 72)); break;
-        case DWCONV_POINTWISE:
-            d->pointwise = read_pointwise(in, r, read_size(r, 1, 72), read_size(r, 1, 150));
-            break;
-        case DWCONV_CONV: d->conv = read_conv(in, r); break;
-        case DWCONV_SEPARABLE: read_separable(in, r, &d->separable); break;
-        default: read_inverted_residual(in, r, &d->inverted_residual);
+    *d = (dwconv_desc){.size = rare == 253 ? offsetof(dwconv_desc, conv) : sizeof *d,
+                       .dtype = rare == 255 ? DWCONV_DTYPE_COUNT : DWCONV_F32,
+                       .flags = rare == 254 ? 2u : rare % 2,
+                       .conv = rare == 252 ? NULL : &in->conv};
+    const uint8_t isa = read_byte(r) % 16;
+    d->isa = isa == 15 ? "none" : isa > 7 ? NULL : dwconv_isa_name(isa % dwconv_isa_count());
+    switch (read_byte(r) % 4) {
+        case 0: read_depthwise(in, r, read_size(r, 1, 72)); break;
+        case 1: read_dense(in, r); break;
+        default: read_block(in, r);
     }
 }
 

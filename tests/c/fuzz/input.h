@@ -21,6 +21,7 @@ enum { MAX_ARRAYS = 10 };
 /* A descriptor whose arrays are allocated to the float, filled with integers from -2 to 2. */
 typedef struct input {
     dwconv_desc desc;
+    dwconv_conv_desc expand, conv, squeeze, excite, project; /* that desc points to, if it does */
     float *arrays[MAX_ARRAYS];
     int array_count;
     int vast; /* some array would be larger than the fuzzer affords: it has one float, and must not be read */

@@ -233,14 +233,7 @@ static void run_in_memory(trial *t, reader *r) {
 
 static void run_plan(const input *in, const dwconv_plan *plan, reader *r) {
     trial t = {.in = in, .plan = plan};
-    const dwconv_desc *d = &in->desc;
-    const int64_t channels = d->operation == DWCONV_POINTWISE ? d->pointwise.in_channels
-                             : d->operation == DWCONV_CONV    ? d->conv.in_channels
-                             : d->operation == DWCONV_INVERTED_RESIDUAL && d->inverted_residual.expand.filter
-                                 ? d->inverted_residual.expand.in_channels
-                             : d->operation == DWCONV_INVERTED_RESIDUAL
-                                 ? d->inverted_residual.depthwise.channels
-                                 : d->depthwise.channels;
+    const int64_t channels = in->desc.expand ? in->expand.in_channels : in->conv.in_channels;
     int64_t shape[4] = {read_size(r, 0, 3), read_size(r, 1, 14), read_size(r, 1, 24), channels};
     const uint8_t odd = read_byte(r);
     if (odd >= 252) shape[odd - 252] = read_size(r, -1, 9);
@@ -252,9 +245,12 @@ static void run_plan(const input *in, const dwconv_plan *plan, reader *r) {
     t.threads =
         (dwconv_threads){.count = t.workers == 4 ? -1 : t.workers, .run = backwards, .pool = &t.workers};
     if (t.workers == 0 || t.workers == 4) t.workers = 1;
-    dwconv_cut cut;
-    const dwconv_status cut_status = dwconv_plan_cut(plan, shape, &t.threads, &cut);
-    if (cut_status == DWCONV_OK) REQUIRE(shape_status == DWCONV_OK && cut.workers >= 1);
+    char text[1024];
+    const size_t size = read_byte(r) * 4u;
+    const dwconv_format format = (dwconv_format)(read_byte(r) % 2);
+    const dwconv_status told = dwconv_explain(plan, shape, &t.threads, format, text, size, NULL);
+    if (told == DWCONV_OK || told == DWCONV_TOO_SMALL) REQUIRE(shape_status == DWCONV_OK);
+    if (told == DWCONV_TOO_SMALL) REQUIRE(strlen(text) == size - 1);
     t.x = (dwconv_tensor){.batch = shape[0], .height = shape[1], .width = shape[2], .channels = shape[3]};
     t.y = (dwconv_tensor){.batch = output[0], .height = output[1], .width = output[2], .channels = output[3]};
     read_strides(r, &t.x);

@@ -20,15 +20,18 @@ int main(void) {
 
     float filter[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1}, in[25], out[25];
     for (int i = 0; i < 25; i++) in[i] = 1.0f;
-    dwconv_desc d = {.operation = DWCONV_DEPTHWISE};
-    d.depthwise = (dwconv_depthwise_desc){
-        .channels = 1, .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME}, .filter = filter};
+    const dwconv_conv_desc conv = {.size = sizeof conv,
+                                   .in_channels = 1,
+                                   .out_channels = 1,
+                                   .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME},
+                                   .filter = filter};
+    const dwconv_desc d = {.size = sizeof d, .conv = &conv};
     dwconv_plan *plan;
     const dwconv_tensor x = {.data = in, .batch = 1, .height = 5, .width = 5, .channels = 1};
     const dwconv_tensor y = {.data = out, .batch = 1, .height = 5, .width = 5, .channels = 1};
     dwconv_status status = dwconv_plan_create(&d, &plan);
     if (status == DWCONV_OK) status = dwconv_run(plan, &x, &y, NULL, 0, NULL);
-    printf("in an empty root: %s, %s\n", dwconv_isa_name(dwconv_isa_best()), dwconv_status_string(status));
+    printf("in an empty root: %s, %s\n", dwconv_isa_best(), dwconv_status_string(status));
     dwconv_plan_destroy(plan);
     return !(status == DWCONV_OK && out[0] == 4.0f && out[12] == 9.0f);
 }
