@@ -5,8 +5,8 @@
 Operations come as `dwconv.operation.Operation`, checked. Tensors come as anything with a buffer; `Plan.run`
 leaves to its caller what it cannot address, so that a call which needs no words costs nothing extra.
 
-Free-threaded Python: what threads share are plans, which never change but for the size of scratch that was asked for
-last, and that is read and written in critical sections. Scratch is a thread's own.
+Free-threaded Python: what threads share are plans, which never change but for the size of scratch that was
+asked for last, and that is read and written in critical sections. Scratch is a thread's own.
 """
 
 import json
