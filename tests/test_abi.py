@@ -22,8 +22,8 @@ def test_sizes_offsets_values_and_signatures_are_those_of_this_version() -> None
     version = ".".join(dwconv.__version__.split(".")[:2])
     kept = abi.ROOT / "tests" / "abi" / f"{version}.txt"
     remedy = (
-        f"The ABI differs from that of {version}. It may only be added to; else the minor version and with it "
-        f"the soname must change. Then: python tests/abi.py > tests/abi/{version}.txt"
+        f"The ABI differs from that of {version}. It may only be added to; else the minor version and "
+        f"with it the soname must change. Then: python tests/abi.py > tests/abi/{version}.txt"
     )
     assert kept.exists(), remedy
     assert abi.layout().splitlines() == kept.read_text(encoding="utf-8").splitlines(), remedy

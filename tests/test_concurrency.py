@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Thread
@@ -36,6 +37,55 @@ def test_threads_share_a_layer(operation: str, num_threads: int) -> None:
 
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(work, range(WORKERS)))
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a lock")
+def test_the_extension_leaves_free_threaded_python_free() -> None:
+    assert not sys._is_gil_enabled()  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("squeezed", [0, 5])
+def test_threads_share_a_block_with_images_of_their_own_sizes(squeezed: int) -> None:
+    """The size of scratch that a plan was asked for last changes all the time."""
+    sizes = [(height, width) for height in (3, 9, 30) for width in (4, 17, 40)]
+    cases = [
+        Case("inverted_residual", (1, *size, 12), out_channels=12, expanded=60, squeezed=squeezed)
+        for size in sizes
+    ]
+    layer = cases[0].layer()
+    expected = [layer(case.x, num_threads=1) for case in cases]
+    together = Barrier(WORKERS)
+
+    def work(i: int) -> int:
+        order = np.random.default_rng(i).permutation(20 * len(cases)) % len(cases)
+        together.wait()
+        return sum(
+            layer(cases[k].x, num_threads=1 + (n + i) % 3).tobytes() != expected[k].tobytes()
+            for n, k in enumerate(order)
+        )
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        assert sum(pool.map(work, range(WORKERS))) == 0
+
+
+@pytest.mark.usefixtures("backend")
+def test_layers_come_and_go_beside_others() -> None:
+    cases = [Case(operation, (1, 9, 8, 12), out_channels=8, seed=i) for i, operation in enumerate(OPERATIONS)]
+    expected = [case.layer()(case.x, num_threads=1) for case in cases]
+
+    def work(i: int) -> int:
+        wrong = 0
+        for n in range(100):
+            case = cases[(i + n) % len(cases)]
+            layer = case.layer()
+            wrong += (
+                layer(case.x, num_threads=1 + n % 2).tobytes() != expected[(i + n) % len(cases)].tobytes()
+            )
+        return wrong
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        assert sum(pool.map(work, range(WORKERS))) == 0
 
 
 def test_one_thread_runs_layers_of_growing_and_shrinking_scratch() -> None:
