@@ -156,9 +156,9 @@ typedef enum dwconv_activation_kind {
     DWCONV_ACTIVATION_COUNT
 } dwconv_activation_kind;
 
-/* Applied to every output after the bias. NaN in gives NaN out; of -infinity SiLU and GELU are 0, the limit, hard-swish is NaN.
- * Errors against the exact value: exact for the piecewise linear ones up to rounding, at most 8 ULP for SIGMOID and SILU, 4
- * for TANH, and 2 eps |x| for both forms of GELU (float32's eps = 2^-23), 1e-8 where x < -6. */
+/* Applied to every output after the bias. NaN in gives NaN out; of -infinity SiLU and GELU are 0, the limit, hard-swish
+ * is NaN. Errors against the exact value: exact for the piecewise linear ones up to rounding, at most 8 ULP for SIGMOID
+ * and SILU, 4 for TANH, and 2 eps |x| for both forms of GELU (float32's eps = 2^-23), 1e-8 where x < -6. */
 typedef struct dwconv_activation {
     dwconv_activation_kind kind;
     float a, b;
@@ -211,10 +211,10 @@ typedef enum dwconv_residual {
  *     expand, conv, project, residual          MobileNetV2's block; without an expansion expand is NULL
  *     ..., squeeze, excite                     MobileNetV3's and EfficientNet's
  *
- * In a block conv is depthwise, all others are pointwise with stride 1, each with as many inputs as the one before gives.
- * Squeeze-and-excite multiplies what conv gives, d, by a factor for every image and channel before it is projected:
- * excite(squeeze(mean of d over height and width)). The mean is the sum of each row from left to right, of these from top
- * to bottom, divided by the number of pixels, all in float32. */
+ * In a block conv is depthwise, all others are pointwise with stride 1, each with as many inputs as the one before
+ * gives. Squeeze-and-excite multiplies what conv gives, d, by a factor for every image and channel before it is
+ * projected: excite(squeeze(mean of d over height and width)). The mean is the sum of each row from left to right, of
+ * these from top to bottom, divided by the number of pixels, all in float32. */
 typedef struct dwconv_desc {
     size_t size; /* sizeof(dwconv_desc) */
     dwconv_dtype dtype;
@@ -238,7 +238,7 @@ typedef struct dwconv_plan dwconv_plan;
  * DWCONV_NULL_POINTER   desc, plan, conv or a filter is NULL; or a block's project, or one of squeeze and excite
  * DWCONV_BAD_SIZE       a descriptor's size is not that of a version of it, or fields that this library lacks are not 0
  * DWCONV_BAD_VALUE      a flag or residual that does not exist
- * DWCONV_BAD_SHAPE      a size below 0, channels that groups do not divide, parts of a block that do not fit together
+ * DWCONV_BAD_SHAPE      a size below 1, channels that groups do not divide, parts of a block that do not fit together
  * DWCONV_BAD_STRIDE     a negative stride or dilation; in a block, another stride than 1 outside conv
  * DWCONV_BAD_RESIDUAL   DWCONV_RESIDUAL_ON where a stride is not 1, or input and output differ in channels
  * DWCONV_BAD_DTYPE, DWCONV_BAD_PADDING, DWCONV_BAD_ACTIVATION
@@ -273,8 +273,8 @@ DWCONV_API dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int6
                                              int64_t output[4]);
 
 /* Scratch that dwconv_run needs for an input of this shape with this many threads, however many of them it then
- * uses. 0 for single convolutions. docs/embedding.md has the formula; it grows with the height of the image only where two
- * passes keep what depthwise gives, up to 16 MB.
+ * uses. 0 for single convolutions. docs/embedding.md has the formula; it grows with the height of the image only where
+ * two passes keep what depthwise gives, up to 16 MB.
  *
  * The statuses of dwconv_output_shape, and
  * DWCONV_BAD_VALUE   a negative number of threads */
@@ -330,11 +330,11 @@ DWCONV_API dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor
 /* How dwconv_run would run on contiguous tensors, input of this shape: the kernels of the plan's nodes, passes, items,
  * workers, scratch. Made of the very decisions that run. Without an input (NULL): what does not depend on it.
  *
- * DWCONV_TEXT is lines of "label: value" for people. DWCONV_JSON is one object for tools, with integers, strings, arrays
- * and objects; keys may be added and dropped with every version.
+ * DWCONV_TEXT is lines of "label: value" for people. DWCONV_JSON is one object for tools, with integers, strings,
+ * arrays and objects; keys may be added and dropped with every version.
  *
- * Writes at most `size` bytes to buffer, a closing 0 included, and what all of it takes to *needed. To ask for that alone:
- * buffer NULL, size 0.
+ * Writes at most `size` bytes to buffer, a closing 0 included, and the bytes that all of it takes to *needed, unless
+ * that is NULL. To ask for these alone: buffer NULL, size 0.
  *
  * The statuses of dwconv_output_shape, and
  * DWCONV_NULL_POINTER   plan is NULL, or buffer where size is not 0

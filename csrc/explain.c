@@ -1,60 +1,17 @@
-/* dwconv_explain: see explain.h for the format, run_layer.c and schedule_block.c for what is told of a run. */
-#include "explain.h"
-
-#include <stdarg.h>
+/* dwconv_explain: what run_layer.c and schedule_block.c tell of a run, after what the plan is. */
 #include <stdio.h>
 
 #include "graph/graph.h"
-
-/* ---- the format --------------------------------------------------------------------------- */
-
-__attribute__((format(printf, 2, 3))) static void put(dwc_text *t, const char *format, ...) {
-    char *rest = t->used < t->size ? t->buffer + t->used : NULL;
-    va_list arguments;
-    va_start(arguments, format);
-    t->used += (size_t)vsnprintf(rest, rest ? t->size - t->used : 0, format, arguments);
-    va_end(arguments);
-}
-
-/* What comes before a value, a label in text. */
-static void put_key(dwc_text *t, const char *key) {
-    if (t->is_json) put(t, t->begins ? "" : ", ");
-    if (t->is_json && key) put(t, "\"%s\": ", key);
-    for (; !t->is_json && *key; key++) put(t, "%c", *key == '_' ? ' ' : *key);
-    t->begins = 0;
-}
-
-void dwc_text_open(dwc_text *t, const char *key, char bracket) {
-    if (!t->is_json) return;
-    put_key(t, key);
-    put(t, "%c", bracket);
-    t->begins = 1;
-}
-
-void dwc_text_close(dwc_text *t, char bracket) {
-    if (t->is_json) put(t, "%c", bracket);
-    t->begins = 0;
-}
-
-void dwc_text_int(dwc_text *t, const char *key, int64_t value) {
-    put_key(t, key);
-    put(t, t->is_json ? "%lld" : ": %lld\n", (long long)value);
-}
-
-void dwc_text_string(dwc_text *t, const char *key, const char *value) {
-    put_key(t, key);
-    put(t, t->is_json ? "\"%s\"" : ": %s\n", value);
-}
-
-/* ---- plans and runs ----------------------------------------------------------------------- */
+#include "graph/text.h"
 
 /* In text a line each. */
 static void put_node(dwc_text *t, const char *op, int64_t channels, const char *kernel, int64_t panel) {
     if (!t->is_json) {
-        put(t, "node: %s of %lld channels", op, (long long)channels);
-        if (kernel) put(t, ": %s", kernel);
-        if (panel) put(t, "; panels of %lld columns", (long long)panel);
-        put(t, "\n");
+        char line[160], panels[40] = "";
+        if (panel) snprintf(panels, sizeof panels, "; panels of %lld columns", (long long)panel);
+        snprintf(line, sizeof line, "%s of %lld channels%s%s%s", op, (long long)channels, kernel ? ": " : "",
+                 kernel ? kernel : "", panels);
+        dwc_text_string(t, "node", line);
         return;
     }
     dwc_text_open(t, NULL, '{');

@@ -204,6 +204,13 @@ DWC_HIDDEN dwconv_status dwc_run_block(const dwconv_plan *plan, const dwc_view *
 DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                                            int threads, size_t *bytes);
 
+/* How dense tensors x and y, whose data is not read, would be run: fields of an open object. */
+typedef struct dwc_text dwc_text;
+DWC_HIDDEN dwconv_status dwc_explain_layer(dwc_text *t, const dwconv_plan *plan, const dwc_view *x,
+                                           const dwc_view *y, const dwconv_threads *threads);
+DWC_HIDDEN dwconv_status dwc_explain_block(dwc_text *t, const dwconv_plan *plan, const dwc_view *x,
+                                           const dwc_view *y, const dwconv_threads *threads);
+
 /* Whether a product should ask ahead of time for what it reads and writes: in operations from x to y. */
 DWC_HIDDEN int dwc_fetches(const dwc_matmul_stage *stage, const dwc_view *x, const dwc_view *y);
 

@@ -1,7 +1,7 @@
 /* The nodes of a graph as plain loops in double precision: the oracle of the tests, never the fast path.
  *
- * Depthwise has one group per input channel, pointwise has a 1x1 window. What a node gives is rounded to float. Outputs are
- * indexed, taps outside the image are skipped, nothing is padded. */
+ * Depthwise has one group per input channel, pointwise has a 1x1 window. What a node gives is rounded to float. Outputs
+ * are indexed, taps outside the image are skipped, nothing is padded. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -134,8 +134,8 @@ static dwconv_status allocate(const int64_t shape[4], dwc_view *v) {
     return v->data ? DWCONV_OK : DWCONV_NO_MEMORY;
 }
 
-/* Every tensor between input and output exists before the first value of the output is written, so that a failure leaves
- * it alone. */
+/* Every tensor between input and output exists before the first value of the output is written, so that a failure
+ * leaves it alone. */
 dwconv_status dwconv_reference(const dwconv_desc *desc, const dwconv_tensor *input,
                                const dwconv_tensor *output) {
     dwc_built built;

@@ -88,7 +88,10 @@ def describe(case: Case) -> Any:
         conv = part(channels, outputs, groups, "filters", "bias", activation)
     else:
         conv = part(channels, wide, channels, "depthwise_filter", "depthwise_bias", activation)
-    conv.window = _window(case)
+    if case.operation == "pointwise":
+        conv.window.stride_h, conv.window.stride_w = case.strides
+    else:
+        conv.window = _window(case)
     desc.conv = ctypes.pointer(conv)
     if case.operation == "separable":
         desc.project = ctypes.pointer(

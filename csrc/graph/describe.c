@@ -1,4 +1,4 @@
-/* Descriptors -> graphs: every field is checked here, defaults are filled in, and nothing after this file checks again. */
+/* Descriptors -> graphs: fields are checked and defaults filled in here, and nothing after this file does it again. */
 #include <math.h>
 #include <stddef.h>
 #include <string.h>

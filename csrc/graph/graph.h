@@ -91,11 +91,11 @@ struct dwconv_plan {
 
 static inline int dwc_is_block(const dwconv_plan *plan) { return plan->chain.project != NULL; }
 
-/* pack.c: sizes in floats, then the packing itself. flush: denormal weights become zero. */
-DWC_HIDDEN int dwc_depthwise_floats(const dwc_depthwise_stage *stage, int lanes, int64_t *floats);
+/* pack.c: bytes, then the packing itself. flush: denormal weights become zero. */
+DWC_HIDDEN int dwc_depthwise_bytes(const dwc_depthwise_stage *stage, int lanes, int64_t *bytes);
 DWC_HIDDEN void dwc_pack_depthwise(dwc_depthwise_stage *stage, const float *filter, const float *bias,
                                    int lanes, int flush, float *memory);
-DWC_HIDDEN int dwc_matmul_floats(const dwc_matmul_stage *stage, int64_t *floats);
+DWC_HIDDEN int dwc_matmul_bytes(const dwc_matmul_stage *stage, int64_t *bytes);
 DWC_HIDDEN void dwc_pack_matmul(dwc_matmul_stage *stage, const float *filter, const float *bias, int flush,
                                 float *memory);
 

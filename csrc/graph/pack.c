@@ -9,11 +9,12 @@ static float flushed(float weight, int flush) { return flush && fabsf(weight) < 
 
 static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
-int dwc_depthwise_floats(const dwc_depthwise_stage *s, int lanes, int64_t *floats) {
+int dwc_depthwise_bytes(const dwc_depthwise_stage *s, int lanes, int64_t *bytes) {
     const int64_t taps = s->window.kernel_h * s->window.kernel_w; /* below 2^62, as are the channels' lanes */
-    if (taps > INT64_MAX / 64) return 0;
+    if (taps > INT64_MAX / 256) return 0;
     const int64_t vectors = round_up(s->channels, lanes) / lanes + s->overlaps;
-    return dwc_multiply((taps + 1 + (s->multiplier > 1)) * lanes, vectors, floats);
+    const int64_t vector = (int64_t)sizeof(float) * lanes;
+    return dwc_multiply((taps + 1 + (s->multiplier > 1)) * vector, vectors, bytes);
 }
 
 /* The vector of channels from `first` on: bias, its taps, then lane indices if multiplier > 1. Lanes beyond the last
@@ -46,9 +47,10 @@ void dwc_pack_depthwise(dwc_depthwise_stage *s, const float *filter, const float
     if (s->overlaps) pack_vector(s, filter, bias, lanes, flush, s->channels - lanes, memory);
 }
 
-int dwc_matmul_floats(const dwc_matmul_stage *s, int64_t *floats) {
+int dwc_matmul_bytes(const dwc_matmul_stage *s, int64_t *bytes) {
     int64_t rows;
-    return dwc_multiply(s->depth + 1, s->padded, &rows) && dwc_multiply(rows, s->groups, floats);
+    return dwc_multiply(s->depth + 1, s->padded, &rows) &&
+           dwc_multiply(rows, s->groups * (int64_t)sizeof(float), bytes);
 }
 
 /* Per group: panels of [depth][width], all `panel` wide but the last; then the biases of all groups. */

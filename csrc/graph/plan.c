@@ -134,10 +134,10 @@ static size_t values_at(const dwc_graph *g) {
     return nodes_at() + aligned((size_t)g->node_count * sizeof *g->nodes);
 }
 
-static int packed_floats(const dwc_node *n, int lanes, int64_t *floats) {
-    *floats = 0;
-    if (n->op == DWC_DEPTHWISE) return dwc_depthwise_floats(&n->depthwise, lanes, floats);
-    return n->op != DWC_MATRIX || dwc_matmul_floats(&n->matrix, floats);
+static int packed_bytes(const dwc_node *n, int lanes, int64_t *bytes) {
+    *bytes = 0;
+    if (n->op == DWC_DEPTHWISE) return dwc_depthwise_bytes(&n->depthwise, lanes, bytes);
+    return n->op != DWC_MATRIX || dwc_matmul_bytes(&n->matrix, bytes);
 }
 
 /* Decides where weights lie, and the size of the plan. */
@@ -145,12 +145,12 @@ static dwconv_status lay_out(dwconv_plan *plan) {
     const dwc_graph *g = &plan->graph;
     plan->bytes = values_at(g) + aligned((size_t)g->value_count * sizeof *g->values);
     for (dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
-        int64_t floats;
+        int64_t bytes;
         n->weights = plan->bytes;
-        if (!packed_floats(n, plan->table->lanes, &floats) ||
-            (uint64_t)floats > (PTRDIFF_MAX - plan->bytes - DWCONV_ALIGNMENT) / sizeof(float))
+        if (!packed_bytes(n, plan->table->lanes, &bytes) ||
+            (uint64_t)bytes > PTRDIFF_MAX - plan->bytes - DWCONV_ALIGNMENT)
             return DWCONV_OVERFLOW;
-        plan->bytes += aligned((size_t)floats * sizeof(float));
+        plan->bytes += aligned((size_t)bytes);
     }
     return DWCONV_OK;
 }

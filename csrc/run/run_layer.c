@@ -1,6 +1,6 @@
 /* Plan and tensors -> work items -> parallel_for -> kernels. */
-#include "../explain.h"
 #include "../graph/graph.h"
+#include "../graph/text.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 

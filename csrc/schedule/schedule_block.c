@@ -1,6 +1,6 @@
 /* How a block is run: passes, bands, slices, the sizes of ring and chunk. See block.h; block_cost.c for what it takes. */
 #include "../block.h"
-#include "../explain.h"
+#include "../graph/text.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
