@@ -16,6 +16,7 @@
 #define DWCONV_BLOCK_H
 
 #include "graph/graph.h"
+#include "schedule/depthwise.h"
 
 typedef struct dwc_block {
     dwc_chain chain;
@@ -49,6 +50,7 @@ typedef struct dwc_block {
     /* Scratch: a ring and a chunk for every worker, then for every image at work, where there are two passes, the
      * output of depthwise (if it stays) and with squeeze-and-excite the sum of each row and two vectors. */
     int64_t ring_floats, worker_floats, hidden_floats, image_floats;
+    dwc_dw_schedule how; /* of depthwise, for the widest columns and slices */
     float *scratch;
 } dwc_block;
 

@@ -22,7 +22,7 @@ static void put_node(dwc_text *t, const char *op, int64_t channels, const char *
     dwc_text_close(t, '}');
 }
 
-static void put_nodes(dwc_text *t, const dwc_graph *g) {
+static void put_nodes(dwc_text *t, const dwc_graph *g, const dwc_kernel_table *table) {
     static const char *const names[] = {[DWC_DEPTHWISE] = "depthwise",
                                         [DWC_MATRIX] = "matrix",
                                         [DWC_MEAN] = "mean",
@@ -30,10 +30,10 @@ static void put_nodes(dwc_text *t, const dwc_graph *g) {
                                         [DWC_ADD] = "add"};
     dwc_text_open(t, "nodes", '[');
     for (const dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
-        const dwc_kernel *kernel = n->op == DWC_DEPTHWISE ? n->depthwise.kernel
-                                   : n->op == DWC_MATRIX  ? n->matrix.kernel
-                                                          : NULL;
-        put_node(t, names[n->op], g->values[n->output].channels, kernel ? kernel->name : NULL,
+        const char *kernel = n->op == DWC_DEPTHWISE ? dwc_depthwise_name(&n->depthwise, table)
+                             : n->op == DWC_MATRIX  ? n->matrix.kernel->name
+                                                    : NULL;
+        put_node(t, names[n->op], g->values[n->output].channels, kernel,
                  n->op == DWC_MATRIX ? n->matrix.panel : 0);
     }
     dwc_text_close(t, ']');
@@ -64,7 +64,7 @@ dwconv_status dwconv_explain(const dwconv_plan *plan, const int64_t input[4], co
     dwc_text_open(&t, NULL, '{');
     dwc_text_string(&t, "instruction_set", dwc_table_name(plan->table));
     dwc_text_int(&t, "plan_bytes", (int64_t)plan->bytes);
-    put_nodes(&t, &plan->graph);
+    put_nodes(&t, &plan->graph, plan->table);
     if (input) DWC_TRY(put_run(&t, plan, input, threads));
     dwc_text_close(&t, '}');
     if (needed) *needed = t.used + 1;

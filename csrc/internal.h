@@ -3,6 +3,7 @@
 #define DWCONV_INTERNAL_H
 
 #include "dwconv.h"
+#include "kernels/abi.h"
 
 #if defined(__GNUC__) || defined(__clang__)
 #define DWC_HIDDEN __attribute__((visibility("hidden")))
@@ -39,18 +40,9 @@ static inline int dwc_multiply(int64_t a, int64_t b, int64_t *result) {
 
 /* ---- stages: an operation with packed weights --------------------------------------------- */
 
-typedef struct dwc_dw_call dwc_dw_call;
 typedef struct dwc_mm_call dwc_mm_call;
 
-/* `kernel` of a row for 3x3 windows with a multiplier (and a dilation, then with stride 1), and with a dilation alone and
- * stride 1. */
-enum { DWC_ROLLS = -3, DWC_DILATED = -5 };
-
-/* The same for few channels with stride 1, and the widest kernel then. */
-enum { DWC_FLAT = -4, DWC_FLAT_TAPS = 32 };
-
-/* What a row of a kernel table computes, and whose table it is. */
-typedef enum dwconv_operation { DWCONV_DEPTHWISE, DWCONV_CONV } dwconv_operation;
+/* Whose table it is. */
 typedef enum dwconv_isa {
     DWCONV_ISA_BASELINE,
     DWCONV_ISA_NEON,
@@ -58,33 +50,37 @@ typedef enum dwconv_isa {
     DWCONV_ISA_AVX512
 } dwconv_isa;
 
-/* A row of an instruction set's kernel table: operation, kernel shape and stride -> function, tile.
- * Sizes of 0 match anything. Rows are searched from first to last. */
-typedef struct dwc_kernel {
-    dwconv_operation operation; /* DWCONV_CONV serves pointwise too */
-    dwconv_dtype dtype;
-    int kernel, stride; /* square kernels with the same stride in both directions; dilation 1 */
-    int tile_rows, tile_columns;
+/* The matrix kernel: pointwise and dense convolution. */
+typedef struct dwc_matrix_kernel {
     const char *name;
-    void (*depthwise)(const dwc_dw_call *);
-    void (*matmul)(const dwc_mm_call *);
-} dwc_kernel;
+    void (*run)(const dwc_mm_call *);
+} dwc_matrix_kernel;
 
+/* What an instruction set has. */
 typedef struct dwc_kernel_table {
     dwconv_isa isa;
     int lanes;       /* float32 lanes of a vector; packed weights are laid out by it */
     int panel_unit;  /* widths of weight panels are multiples of this */
     int panel_width; /* the widest panel of the matrix kernel */
-    int kernel_count;
-    const dwc_kernel *kernels;
-    int overlaps; /* channels that fill no vector go with some that do: see dwc_depthwise_stage */
-    /* Squeeze-and-excite. sums[c] = x[0][c] + x[1][c] + ... in this order; y[p][c] = x[p][c] * factors[c], where
-     * y may be x. */
+    int overlaps;    /* channels that fill no vector go with some that do: see dwc_depthwise_stage */
+    dwc_matrix_kernel matrix;
+    const dwc_dw_kernel
+        *tiles; /* of square windows, by kernel, stride and whether they are for multipliers */
+    int tile_count;
+    dwc_dw_any any;
+    dwc_dw_few few;
+    const char *any_name, *few_name;
+    /* Rows of pixels. sums[c] = x[0][c] + x[1][c] + ... in this order; y[p][c] = x[p][c] * factors[c], where y may be x. */
     void (*sum_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels, float *sums);
     void (*scale_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels,
                          const float *factors, float *y, int64_t y_pixel);
-    const char *(*how)(
-        const dwc_dw_call *); /* what it does besides what its name says, or ""; NULL: nothing */
+    /* `bytes` of each pixel to where pixels are to_pixel bytes apart; of whole cache lines also past the caches, and then
+     * NULL or an end, before others may read them. */
+    void (*copy_pixels)(const char *x, int64_t x_pixel, int64_t pixels, int64_t bytes, char *to,
+                        int64_t to_pixel);
+    void (*stream_pixels)(const char *x, int64_t x_pixel, int64_t pixels, int64_t bytes, char *to,
+                          int64_t to_pixel);
+    void (*end_stream)(void);
 } dwc_kernel_table;
 
 DWC_HIDDEN const dwc_kernel_table *dwc_kernel_table_of(const char *isa); /* NULL if not available */
@@ -102,9 +98,8 @@ typedef struct dwc_depthwise_stage {
     int repeated; /* few channels: the weights of a vector are those of several pixels side by side */
     int overlaps; /* there is a `last` */
     dwconv_activation activation;
-    float low, high; /* the clamp that kernels store with; infinities if the activation is none */
-    const dwc_kernel *kernel;
-    const dwc_kernel *otherwise; /* for rows that the kernel for few channels does not take */
+    float low, high;             /* the clamp that kernels store with; infinities if the activation is none */
+    const dwc_dw_kernel *kernel; /* tiles for its window, or NULL: those of any window */
     /* Per vector of channels: bias, lane indices if multiplier > 1, then kernel_h * kernel_w vectors. */
     const float *weights;
     int64_t block; /* floats per vector of channels */
@@ -119,29 +114,13 @@ typedef struct dwc_matmul_stage {
     int64_t panel;  /* columns of a full panel */
     int64_t padded; /* group_outputs rounded up to the panel unit */
     dwconv_activation activation;
-    const dwc_kernel *kernel;
+    const dwc_matrix_kernel *kernel;
     int64_t first;        /* of the packed output channels: not 0 for a slice, of a stage of one group */
     const float *weights; /* per group: panels of [depth][columns of the panel] */
     const float *bias;    /* per group: `padded` floats */
 } dwc_matmul_stage;
 
 /* ---- calls of kernels --------------------------------------------------------------------- */
-
-/* Output rows [row_begin, row_end) of one image, output channels [channel_begin, channel_end):
- * channel_begin is a multiple of the lanes, channel_end too or the end. The input may be a ring of
- * rows: row iy lies at slot iy - ring_first, less ring_rows if that is too much. */
-struct dwc_dw_call {
-    const dwc_depthwise_stage *stage;
-    const float *x; /* slot 0, column 0, channel 0 */
-    int64_t x_row, x_pixel, in_h, in_w;
-    int64_t ring_first, ring_rows;
-    int64_t prefetch_rows; /* how far ahead to fetch input that is not in the second-level cache */
-    float *y;              /* row row_begin, column 0, channel 0 */
-    int64_t y_row, y_pixel, out_w;
-    int64_t pad_top, pad_left;
-    int64_t row_begin, row_end, channel_begin, channel_end;
-    int stream; /* past the caches; y is made of whole cache lines */
-};
 
 /* ---- sequence.c --------------------------------------------------------------------------- */
 
@@ -152,11 +131,6 @@ DWC_HIDDEN int dwc_is_column(const dwconv_window *w, const dwc_view *x, const dw
 /* Makes a column of a row, and a row of a column. */
 DWC_HIDDEN void dwc_turn_window(dwconv_window *w);
 DWC_HIDDEN void dwc_turn_view(dwc_view *v);
-
-/* The call for outputs [begin, end) of a column x, padded by `pad` at its top, as a row; `from` is where its pixel `held` lies,
- * and `along` has a window of one row. The caller adds y, y_pixel and the channels. */
-DWC_HIDDEN dwc_dw_call dwc_stretch(const dwc_depthwise_stage *along, const dwc_view *x, const float *from,
-                                   int64_t held, int64_t pad, int64_t begin, int64_t end);
 
 /* `pixels` outputs a constant step apart, times `columns` output channels:
  * y[p][n] = act(bias[n] + sum over taps and k of a[p][tap][k] * w[tap][k][n]) + residual[p][n]. */
@@ -214,12 +188,9 @@ DWC_HIDDEN dwconv_status dwc_explain_block(dwc_text *t, const dwconv_plan *plan,
 /* Whether a product should ask ahead of time for what it reads and writes: in operations from x to y. */
 DWC_HIDDEN int dwc_fetches(const dwc_matmul_stage *stage, const dwc_view *x, const dwc_view *y);
 
-/* How many rows of input ahead of those in use depthwise should ask for: `rows` where a kernel walks down an image. */
-DWC_HIDDEN int64_t dwc_rows_ahead(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
-                                  const dwc_view *x, const dwc_view *y, int64_t rows);
-
-/* Tiles whose vectors are half a cache line go past the caches through a buffer for so many channels. */
-enum { DWC_STREAM_CHANNELS = 256 };
+/* Bounds of what the depthwise walk keeps on the stack: channels that go past the caches through a buffer, copied rows, as many
+ * as the first-level cache holds. */
+enum { DWC_STREAM_CHANNELS = 256, DWC_COPY_BYTES = 32 * 1024, DWC_MOST_LANES = 16, DWC_LINE_FLOATS = 16 };
 
 /* How many workers are worth waking for work of so many nanoseconds on one: 1 means serial. */
 DWC_HIDDEN int dwc_worker_count(const dwconv_threads *threads, double nanoseconds);
@@ -241,5 +212,11 @@ DWC_HIDDEN double dwc_depthwise_work(const dwc_depthwise_stage *stage, double pi
 DWC_HIDDEN double dwc_matmul_work(const dwc_matmul_stage *stage, double pixels);
 /* Registers the fork handler once; called when a plan is created. */
 DWC_HIDDEN void dwc_parallel_init(void);
+
+/* What tiles or vectors a depthwise stage is computed with where its shape allows it. */
+static inline const char *dwc_depthwise_name(const dwc_depthwise_stage *stage,
+                                             const dwc_kernel_table *table) {
+    return stage->repeated ? table->few_name : stage->kernel ? stage->kernel->name : table->any_name;
+}
 
 #endif

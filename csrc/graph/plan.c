@@ -9,13 +9,12 @@ static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit 
 
 /* ---- the choice of kernels ---------------------------------------------------------------- */
 
-static const dwc_kernel *find_kernel(const dwc_kernel_table *table, dwconv_operation operation,
-                                     dwconv_dtype dtype, int64_t kernel, int64_t stride) {
-    for (int i = 0; i < table->kernel_count; i++) {
-        const dwc_kernel *row = &table->kernels[i];
-        if (row->operation == operation && row->dtype == dtype &&
-            (row->kernel == 0 || row->kernel == kernel) && (row->stride == 0 || row->stride == stride))
-            return row;
+/* Tiles for dense windows of a size and a stride: the first row that fits, or NULL. */
+static const dwc_dw_kernel *find_tiles(const dwc_kernel_table *table, int64_t kernel, int64_t stride,
+                                       int spreads) {
+    for (int i = 0; i < table->tile_count; i++) {
+        const dwc_dw_kernel *row = &table->tiles[i];
+        if (row->kernel == kernel && row->stride == stride && row->spreads == spreads) return row;
     }
     return NULL;
 }
@@ -27,22 +26,24 @@ static int few_channels(const dwc_depthwise_stage *s, const dwc_kernel_table *ta
            w->stride_w == 1 && w->kernel_w <= DWC_FLAT_TAPS;
 }
 
-static void choose_depthwise(dwc_depthwise_stage *s, const dwc_kernel_table *table, dwconv_dtype dtype) {
+static int64_t common_divisor(int64_t a, int64_t b) {
+    while (b) {
+        const int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* With a dilation d, every d-th pixel makes a dense image, whose stride is what they have no divisor in common for. */
+static void choose_depthwise(dwc_depthwise_stage *s, const dwc_kernel_table *table) {
     const dwconv_window *w = &s->window;
-    const int square = w->kernel_h == w->kernel_w && w->stride_h == w->stride_w;
-    const int dense = w->dilation_h == 1 && w->dilation_w == 1;
-    int64_t kernel = -1;
-    if (square && dense && s->multiplier == 1)
-        kernel = w->kernel_h;
-    else if (square && w->kernel_h == 3 && (dense || w->stride_h == 1))
-        kernel = s->multiplier == 1 ? DWC_DILATED : DWC_ROLLS;
-    s->kernel = find_kernel(table, DWCONV_DEPTHWISE, dtype, kernel, w->stride_h);
+    const int64_t stride = w->stride_h / common_divisor(w->stride_h, w->dilation_h);
+    const int square =
+        w->kernel_h == w->kernel_w && stride == w->stride_w / common_divisor(w->stride_w, w->dilation_w);
+    s->kernel = square ? find_tiles(table, w->kernel_h, stride, s->multiplier > 1) : NULL;
     s->repeated = few_channels(s, table);
     s->overlaps = table->overlaps && s->channels > table->lanes && s->channels % table->lanes;
-    if (s->repeated) {
-        s->otherwise = s->kernel;
-        s->kernel = find_kernel(table, DWCONV_DEPTHWISE, dtype, DWC_FLAT, 1);
-    }
 }
 
 /* AVX-512 has no tiles of 56 columns. */
@@ -67,8 +68,8 @@ static int64_t panel_width(const dwc_kernel_table *table, int64_t padded) {
     return table->panel_width;
 }
 
-static void choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table, dwconv_dtype dtype) {
-    s->kernel = find_kernel(table, DWCONV_CONV, dtype, 0, 0);
+static void choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table) {
+    s->kernel = &table->matrix;
     s->depth = s->window.kernel_h * s->window.kernel_w * s->group_inputs;
     s->padded = round_up(s->group_outputs, table->panel_unit);
     s->panel = panel_width(table, s->padded);
@@ -112,10 +113,10 @@ static void make_stages(const dwc_graph *g, const dwc_kernel_table *table) {
         const dwc_value *output = &g->values[n->output];
         if (n->op == DWC_DEPTHWISE) {
             n->depthwise = depthwise_stage(n, inputs, output->channels);
-            choose_depthwise(&n->depthwise, table, output->dtype);
+            choose_depthwise(&n->depthwise, table);
         } else if (n->op == DWC_MATRIX) {
             n->matrix = matmul_stage(n, inputs, output->channels);
-            choose_matmul(&n->matrix, table, output->dtype);
+            choose_matmul(&n->matrix, table);
         }
     }
 }

@@ -2,8 +2,11 @@
 #include <string.h>
 
 #include "../block.h"
+#include "depthwise.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t bytes(int64_t floats) { return floats * (int64_t)sizeof(float); }
 
 /* ---- stages ------------------------------------------------------------------------------- */
 
@@ -121,43 +124,35 @@ static void next_rows(walk *w, int64_t begin, int64_t end, float *y) {
         expand_rows(w, w->expanded > needed ? w->expanded : needed, needed_end);
         if (needed_end > w->expanded) w->expanded = needed_end;
     }
+    const float *x = expanded ? w->ring : w->image;
+    dwc_depthwise_stage along = *w->depthwise;
+    dwc_dw_call call;
     if (b->sequence) {
-        dwc_depthwise_stage along = *w->depthwise;
         dwc_turn_window(&along.window);
-        dwc_view x = b->x;
-        if (expanded) x.row = b->ring_pixel;
-        dwc_dw_call stretch =
-            dwc_stretch(&along, &x, expanded ? w->ring : w->image, w->held, b->extent.pad_top, begin, end);
-        stretch.y = y;
-        stretch.y_pixel = b->chunk_pixel;
-        stretch.channel_end = along.channels;
-        along.kernel->depthwise(&stretch);
-        return;
+        dwc_view column = b->x;
+        if (expanded) column.row = b->ring_pixel;
+        call = dwc_stretch(&along, &column, x, w->held, b->extent.pad_top, begin, end);
+    } else {
+        call = (dwc_dw_call){.stage = w->depthwise,
+                             .x = (const char *)x,
+                             .x_row = bytes(expanded ? w->in_columns * b->ring_pixel : b->x.row),
+                             .x_pixel = bytes(expanded ? b->ring_pixel : b->x.pixel),
+                             .in_h = b->x.height,
+                             .in_w = w->in_columns,
+                             .ring_rows = expanded ? b->ring_rows : b->x.height,
+                             .y_row = bytes(w->out_columns * b->chunk_pixel),
+                             .out_w = w->out_columns,
+                             .pad_top = b->extent.pad_top,
+                             .pad_left = w->pad_left,
+                             .row_begin = begin,
+                             .row_end = end};
     }
-    const dwc_dw_call call = {
-        .stage = w->depthwise,
-        .x = expanded ? w->ring : w->image,
-        .x_row = expanded ? w->in_columns * b->ring_pixel : b->x.row,
-        .x_pixel = expanded ? b->ring_pixel : b->x.pixel,
-        .in_h = b->x.height,
-        .in_w = w->in_columns,
-        .ring_first = expanded ? needed / b->ring_rows * b->ring_rows : 0,
-        .ring_rows = expanded ? b->ring_rows : b->x.height,
-        /* the next chunk's input, which the product of this chunk gives time to arrive: 256x256 32 -> 64
-         * takes 3.1 ms instead of 3.35 */
-        .prefetch_rows = expanded ? 0
-                                  : dwc_rows_ahead(b->chain.depthwise, b->table, &b->x, &b->y,
-                                                   (b->passes == 2 ? 4 : b->chunk_rows) * window->stride_h),
-        .y = y,
-        .y_row = w->out_columns * b->chunk_pixel,
-        .y_pixel = b->chunk_pixel,
-        .out_w = w->out_columns,
-        .pad_top = b->extent.pad_top,
-        .pad_left = w->pad_left,
-        .row_begin = begin,
-        .row_end = end,
-        .channel_end = w->depthwise->channels};
-    w->depthwise->kernel->depthwise(&call);
+    call.table = b->table;
+    call.how = &b->how;
+    call.y = (char *)y;
+    call.y_pixel = bytes(b->chunk_pixel);
+    call.channel_end = w->depthwise->channels;
+    dwc_run_depthwise(&call);
 }
 
 /* Projects rows [begin, end) of an image, rows of b->row_pixels, from `hidden`: `columns` of them from `first` on. */

@@ -1,6 +1,7 @@
 /* Plan and tensors -> work items -> parallel_for -> kernels. */
 #include "../graph/graph.h"
 #include "../graph/text.h"
+#include "depthwise.h"
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -21,8 +22,8 @@ typedef struct job {
     dwc_depthwise_stage along;
     const dwc_matmul_stage *product;
     dwc_matmul_stage down;
-    int far;    /* input and output come from beyond the caches */
-    int stream; /* the output of depthwise goes past them */
+    int far;             /* input and output come from beyond the caches */
+    dwc_dw_schedule how; /* depthwise */
 } job;
 
 static int is_depthwise(const job *j) { return j->node->op == DWC_DEPTHWISE; }
@@ -60,6 +61,8 @@ static void cut_rows(job *j, int64_t unit) {
     j->strips = divide_up(out_h, j->strip_rows);
 }
 
+static int64_t bytes(int64_t floats) { return floats * (int64_t)sizeof(float); }
+
 static double pixels_of(const dwc_view *v) { return (double)v->batch * (double)v->height * (double)v->width; }
 
 static double values_of(const dwc_view *v) { return pixels_of(v) * (double)v->channels; }
@@ -67,31 +70,6 @@ static double values_of(const dwc_view *v) { return pixels_of(v) * (double)v->ch
 static double bytes_of(const dwc_view *v) { return values_of(v) * sizeof(float); }
 
 /* ---- depthwise ---------------------------------------------------------------------------- */
-
-/* Output rows between an input row being asked for and being used, by kernels that walk down an image: 112x112x64
- * with stride 2 takes 49 us instead of 54, 512x512x32 1.6 ms instead of 2.3. */
-#define PREFETCH_ROWS 4
-
-/* The same where the input comes from memory: 512x512x32 takes 2.4 ms instead of 2.9. */
-#define PREFETCH_ROWS_FAR 8
-
-/* Whether a vector is half a cache line. */
-static int has_half_lines(const dwc_kernel_table *table) {
-    return (size_t)table->lanes * sizeof(float) == 32;
-}
-
-/* Tiles whose vectors are half a cache line ask for the next row of tiles, and only where that gains: with stride 2 from
- * memory, 0.5 to 0.8 of the time, but 3 to 15 % longer from the third-level cache, as with stride 1 and fewer channels or
- * larger windows from anywhere. 150x150x192 with stride 1 takes 0.7 of the time. In blocks too: the separable 208x208
- * 64 -> 128 with stride 2 takes 2.4 ms instead of 3.1, which asking a chunk ahead does not change. */
-int64_t dwc_rows_ahead(const dwc_depthwise_stage *stage, const dwc_kernel_table *table, const dwc_view *x,
-                       const dwc_view *y, int64_t rows) {
-    const dwconv_window *w = &stage->window;
-    const double bytes = bytes_of(x) + bytes_of(y), far = (double)dwc_far_bytes();
-    if (!has_half_lines(table)) return rows;
-    if (w->stride_h == 1 && (w->kernel_h > 3 || x->channels < 96)) return 0;
-    return bytes >= (w->stride_h == 1 ? 1.5 * far : far) ? stage->kernel->tile_rows * w->stride_h : 0;
-}
 
 static int is_sequence(const job *j) { return j->stage == &j->along; }
 
@@ -114,60 +92,66 @@ static void see_sequence(job *j) {
         dwc_turn_window(&j->along.window);
 }
 
-static dwc_dw_call depthwise_call(const job *j, piece p) {
-    const int64_t ahead = j->far ? PREFETCH_ROWS_FAR : PREFETCH_ROWS;
-    if (is_sequence(j)) {
-        dwc_dw_call call = dwc_stretch(j->stage, &j->x, j->x.data + p.image * j->x.image, 0,
-                                       j->extent.pad_top, p.row_begin, p.row_end);
-        call.y = j->y.data + p.image * j->y.image + p.row_begin * j->y.row;
-        call.y_pixel = j->y.row;
-        call.channel_begin = p.channel_begin;
-        call.channel_end = p.channel_end;
-        return call;
-    }
-    return (dwc_dw_call){
-        .stage = j->stage,
-        .x = j->x.data + p.image * j->x.image,
-        .x_row = j->x.row,
-        .x_pixel = j->x.pixel,
-        .in_h = j->x.height,
-        .in_w = j->x.width,
-        .ring_rows = j->x.height,
-        .y = j->y.data + p.image * j->y.image + p.row_begin * j->y.row,
-        .y_row = j->y.row,
-        .y_pixel = j->y.pixel,
-        .out_w = j->y.width,
-        .prefetch_rows = dwc_rows_ahead(j->stage, j->table, &j->x, &j->y, ahead * j->stage->window.stride_h),
-        .pad_top = j->extent.pad_top,
-        .pad_left = j->extent.pad_left,
-        .row_begin = p.row_begin,
-        .row_end = p.row_end,
-        .channel_begin = p.channel_begin,
-        .channel_end = p.channel_end,
-        .stream = j->stream};
-}
-
 static void depthwise_task(void *context, int64_t item, int worker) {
     const job *j = context;
-    const dwc_dw_call call = depthwise_call(j, piece_of(j, item));
+    const piece p = piece_of(j, item);
+    const float *x = j->x.data + p.image * j->x.image;
     (void)worker;
-    j->stage->kernel->depthwise(&call);
+    dwc_dw_call call;
+    if (is_sequence(j)) {
+        call = dwc_stretch(j->stage, &j->x, x, 0, j->extent.pad_top, p.row_begin, p.row_end);
+        call.y_pixel = bytes(j->y.row);
+    } else {
+        call = (dwc_dw_call){.stage = j->stage,
+                             .x = (const char *)x,
+                             .x_row = bytes(j->x.row),
+                             .x_pixel = bytes(j->x.pixel),
+                             .in_h = j->x.height,
+                             .in_w = j->x.width,
+                             .ring_rows = j->x.height,
+                             .y_row = bytes(j->y.row),
+                             .y_pixel = bytes(j->y.pixel),
+                             .out_w = j->y.width,
+                             .pad_top = j->extent.pad_top,
+                             .pad_left = j->extent.pad_left,
+                             .row_begin = p.row_begin,
+                             .row_end = p.row_end};
+    }
+    call.table = j->table;
+    call.how = &j->how;
+    call.y = (char *)(j->y.data + p.image * j->y.image + p.row_begin * j->y.row);
+    call.channel_begin = p.channel_begin;
+    call.channel_end = p.channel_end;
+    dwc_run_depthwise(&call);
 }
 
-/* Stores past the caches, by rolling rows: the line is not read first, and throws nothing else out. 512x512x32 takes 2.4 ms
- * instead of 3.9, 256x256x64 1.0 instead of 1.7. Activations other than clamps read again what is stored. Where vectors
- * are half a line, tiles do the same for whole pixels, which gains with 64 channels and more: 200x200x96 takes 0.85 of the
- * time; 512x512x32 would take 1.1, and larger windows the same. */
-static int streams(const job *j) {
-    const int64_t line = 64 / (int64_t)sizeof(float);
-    const dwc_depthwise_stage *s = &j->node->depthwise;
-    const dwc_view *y = &j->y;
-    if (has_half_lines(j->table) ? y->channels < 64 || y->channels > DWC_STREAM_CHANNELS
-                                 : j->table->lanes != line)
-        return 0;
-    return (s->kernel->kernel == 3 || s->kernel->kernel == DWC_DILATED) &&
-           s->activation.kind == DWCONV_CLIP && bytes_of(y) >= (double)dwc_far_bytes() &&
-           (uintptr_t)y->data % 64 == 0 && (y->channels | y->pixel | y->row | y->image) % line == 0;
+/* Whether outputs are made of whole and aligned cache lines. */
+static int has_whole_lines(const dwc_view *y) {
+    return (uintptr_t)y->data % 64 == 0 &&
+           (y->channels | y->pixel | y->row | y->image) % DWC_LINE_FLOATS == 0;
+}
+
+/* Input rows between being asked for and being used, where kernels ask for whole lines; more where they come from memory. */
+enum { ROWS_AHEAD = 4, FAR_ROWS_AHEAD = 8 };
+
+static dwc_dw_schedule schedule_depthwise(const job *j) {
+    const dwc_view *x = &j->x, *y = &j->y;
+    const int sequence = is_sequence(j);
+    const dwc_dw_shape shape = {
+        .in_h = sequence ? 1 : x->height,
+        .in_w = sequence ? x->height : x->width,
+        .out_h = sequence ? 1 : y->height,
+        .out_w = sequence ? j->strip_rows : y->width,
+        .pad_top = sequence ? 0 : j->extent.pad_top,
+        .pad_left = sequence ? j->extent.pad_top : j->extent.pad_left,
+        .x_pixel = bytes(sequence ? x->row : x->pixel),
+        .y_pixel = bytes(sequence ? y->row : y->pixel),
+        .channels = smaller(j->block_channels, y->channels),
+        .in_bytes = bytes_of(x),
+        .moved_bytes = bytes_of(x) + bytes_of(y),
+        .aligned = !sequence && has_whole_lines(y),
+        .rows_ahead = (j->far ? FAR_ROWS_AHEAD : ROWS_AHEAD) * j->stage->window.stride_h};
+    return dwc_schedule_depthwise(j->stage, j->table, &shape);
 }
 
 static void cut_depthwise(job *j, const dwconv_threads *threads) {
@@ -179,15 +163,14 @@ static void cut_depthwise(job *j, const dwconv_threads *threads) {
         dwc_nanoseconds(dwc_depthwise_work(s, pixels_of(&j->y)), values_of(&j->x) + values_of(&j->y));
     j->workers = dwc_worker_count(threads, j->nanoseconds);
     /* Workers that write different channels of a pixel take lines from each other, by what their prefetchers fetch
-     * beyond a block: 7x7x1040 takes 16 us instead of 6.7 where the caches of two cores are far apart, and all that is
-     * not aligned to lines much longer. So channels are shared only where there are too few rows. */
+     * beyond a block. So channels are shared only where there are too few rows. */
     const int64_t vectors = divide_up(j->y.channels, lanes), rows = j->y.batch * j->y.height;
     const int64_t blocks = j->workers > 1 ? divide_up(2 * (int64_t)j->workers, rows) : 1;
     j->block_channels = divide_up(vectors, smaller(blocks, vectors)) * lanes;
     j->blocks = divide_up(j->y.channels, j->block_channels);
-    cut_rows(j, s->kernel->tile_rows);
+    cut_rows(j, is_sequence(j) ? 1 : 2); /* tiles are two rows high */
     j->far = bytes_of(&j->x) + bytes_of(&j->y) >= (double)dwc_far_bytes();
-    j->stream = !is_sequence(j) && streams(j);
+    j->how = schedule_depthwise(j);
 }
 
 /* ---- pointwise and dense ------------------------------------------------------------------ */
@@ -288,11 +271,6 @@ static dwconv_status cut(job *j, const dwconv_threads *threads) {
 
 static job job_of(const dwconv_plan *plan) { return (job){.node = plan->graph.nodes, .table = plan->table}; }
 
-static const char *how(const job *j) {
-    const dwc_dw_call call = depthwise_call(j, piece_of(j, 0));
-    return j->table->how ? j->table->how(&call) : "";
-}
-
 dwconv_status dwc_explain_layer(dwc_text *t, const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                                 const dwconv_threads *threads) {
     job j = job_of(plan);
@@ -312,8 +290,9 @@ dwconv_status dwc_explain_layer(dwc_text *t, const dwconv_plan *plan, const dwc_
     if (!is_depthwise(&j)) {
         dwc_text_int(t, "prefetches_output", j.far);
     } else {
-        dwc_text_int(t, "streams_output", j.stream);
-        if (*how(&j)) dwc_text_string(t, "how", how(&j));
+        dwc_text_int(t, "streams_output", j.how.streams);
+        const char *how = dwc_dw_way_text(j.stage, j.table, &j.how);
+        if (*how) dwc_text_string(t, "how", how);
     }
     return DWCONV_OK;
 }

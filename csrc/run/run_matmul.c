@@ -15,7 +15,7 @@ static void call_in_blocks(const dwc_matmul_stage *stage, dwc_mm_call *call) {
     const int64_t block = pixel_block(stage->depth);
     for (int64_t left = call->pixels; left > 0; left -= call->pixels) {
         call->pixels = left < block + block / 2 ? left : block;
-        stage->kernel->matmul(call);
+        stage->kernel->run(call);
         call->a += call->pixels * call->a_pixel;
         call->y += call->pixels * call->y_pixel;
         if (call->residual) call->residual += call->pixels * call->residual_pixel;

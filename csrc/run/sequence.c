@@ -1,7 +1,7 @@
 /* Sequences: images of one row under windows of one row, or of one column under windows of one column. Which of the two a caller
  * has makes no difference here: as a column their pixels are rows, which workers share and chunks take some of, and a
  * depthwise kernel gets any stretch of them as a row, along which tiles lie. */
-#include "../internal.h"
+#include "depthwise.h"
 
 int dwc_is_row(const dwconv_window *w, const dwc_view *x, const dwc_view *y) {
     return x->height == 1 && y->height == 1 && w->kernel_h == 1 && w->pad_top == 0;
@@ -35,8 +35,8 @@ dwc_dw_call dwc_stretch(const dwc_depthwise_stage *along, const dwc_view *x, con
     const int64_t first = begin * along->window.stride_w - pad, seen = first < 0 ? 0 : first,
                   skipped = seen < x->height ? seen : x->height;
     return (dwc_dw_call){.stage = along,
-                         .x = from + (skipped - held) * x->row,
-                         .x_pixel = x->row,
+                         .x = (const char *)(from + (skipped - held) * x->row),
+                         .x_pixel = x->row * (int64_t)sizeof(float),
                          .in_h = 1,
                          .in_w = x->height - skipped,
                          .ring_rows = 1,

@@ -246,6 +246,41 @@ static int is_cramped(const dwc_block *b) {
            b->ring_rows >= CRAMPED_READINGS * b->chunk_rows * chain->depthwise->window.stride_h;
 }
 
+static double bytes_of(const dwc_view *v) {
+    return (double)v->batch * (double)v->height * (double)v->width * (double)v->channels * sizeof(float);
+}
+
+/* How the depthwise stage goes through a chunk of the widest columns. Its input comes from a ring, or is the block's: then it asks
+ * for the next chunk's, which the product of this one gives time to arrive. */
+static dwc_dw_schedule schedule_depthwise(const dwc_block *b) {
+    const int64_t size = sizeof(float), in_pixel = b->chain.expand ? b->ring_pixel : b->x.pixel;
+    dwc_depthwise_stage stage = *b->chain.depthwise;
+    const int64_t seen = smaller(columns_seen(&stage.window, b->columns), b->x.width);
+    dwc_dw_shape shape = {.in_h = b->x.height,
+                          .in_w = seen,
+                          .out_h = b->chunk_rows,
+                          .out_w = b->columns,
+                          .pad_top = b->extent.pad_top,
+                          .pad_left = b->extent.pad_left,
+                          .x_pixel = in_pixel * size,
+                          .y_pixel = b->chunk_pixel * size,
+                          .channels = b->slice_channels,
+                          .ring = b->chain.expand != NULL,
+                          .in_bytes = bytes_of(&b->x),
+                          .moved_bytes = bytes_of(&b->x) + bytes_of(&b->y),
+                          .rows_ahead = (b->passes == 2 ? 4 : b->chunk_rows) * stage.window.stride_h};
+    if (b->sequence) {
+        dwc_turn_window(&stage.window);
+        shape.x_pixel = (b->chain.expand ? b->ring_pixel : b->x.row) * size;
+        shape.in_w = shape.in_h;
+        shape.out_w = shape.out_h;
+        shape.in_h = shape.out_h = 1;
+        shape.pad_left = shape.pad_top;
+        shape.pad_top = 0;
+    }
+    return dwc_schedule_depthwise(&stage, b->table, &shape);
+}
+
 static dwconv_status cut_for(dwc_block *b, int workers) {
     const dwc_depthwise_stage *d = b->chain.depthwise;
     DWC_TRY(dwc_window_extent(&d->window, b->x.height, b->x.width, &b->extent));
@@ -288,6 +323,7 @@ static dwconv_status cut_for(dwc_block *b, int workers) {
     }
     b->ring_floats = whole_lines(b->ring_floats);
     b->worker_floats = b->ring_floats + whole_lines(chunk_floats);
+    b->how = schedule_depthwise(b);
     return DWCONV_OK;
 }
 

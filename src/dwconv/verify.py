@@ -146,6 +146,8 @@ def cases(quick: bool = False) -> Iterator[Case]:
         for channels in (3, 8):
             for stride in (1, 2):
                 yield make.depthwise((1, 12, 15, channels), (3, 3), stride, "same", multiplier=multiplier)
+    for kernel in ((5, 5), (7, 7)):
+        yield make.depthwise((1, 12, 15, 8), kernel, 1, "same", multiplier=2)
     yield make.pointwise((2, 9, 8, 12), 20, (2, 3))
 
     yield make.conv((1, 33, 31, 3), (3, 3), 32, 2, "same")

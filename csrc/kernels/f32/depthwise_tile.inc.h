@@ -1,82 +1,155 @@
-/* The register tile of small square depthwise kernels: ROWS x COLUMNS outputs of one vector of channels.
- * Included once per suffix; KERNEL, STRIDE, ROWS, COLUMNS and EDGE are compile-time constants.
+/* Depthwise convolution with a small square window: two output rows x COLUMNS outputs of one vector of channels.
  *
- * Inputs are stationary in registers: along a kernel row every input column is loaded once, and weights
- * are streamed, each load serving COLUMNS multiply-adds. One input row feeds all output rows it belongs
- * to. That is 0.25 to 0.45 loads per multiply-add, where one would already be the limit.
- * Columns of padding are skipped by tests, which only tiles at an EDGE of the image have: they cost 2 to 5 %. */
+ * Along an input row every column is loaded once and feeds the outputs of both rows that see it. What stays in registers
+ * follows from how many there are: the weights of two kernel rows, where they fit beside the sums, else the inputs that taps
+ * still need, with weights as operands in memory. All outputs of a network add up kernel rows, then kernel columns.
+ *
+ * EDGE says what a tile knows of padding: nothing in its columns, all that a window can see on the LEFT or on the RIGHT, or
+ * anything in the outermost columns, which are TESTED one by one. Rows of padding are tested for, but not in WHOLE tiles.
+ * Included once per suffix; all arguments in capitals are compile-time constants. */
 
-/* One input row for the output rows [R_BEGIN, R_END); `w` is the kernel row that output row 0 would see it with. In
- * place of a column of padding its neighbour is loaded, for nothing: a register that is set on one way only costs others. */
-INLINE void V(dw_input_row)(V(vec) acc[][DW_TILE_COLUMNS], const float *x, const dw_tile *c, const float *w,
-                            int lanes, const int R_BEGIN, const int R_END, const int KERNEL, const int STRIDE,
-                            const int COLUMNS, const int EDGE, const int WHOLE, const int BLOCK_LANES) {
-    const int columns = (COLUMNS - 1) * STRIDE + KERNEL, edge = EDGE ? (KERNEL - 1) / 2 : 0;
-    const int64_t step = STRIDE * c->x_pixel;
-    unsigned live = c->live;
-    OPAQUE(live); /* or the compiler would make a loop of its own for every mask */
-#define DW_LIVE(J) (((J) >= edge && (J) < columns - edge) || (live >> (J) & 1))
-    V(vec) in[24];
-    const float *next[2];
-    UNROLL for (int s = 0; s < STRIDE; s++) {
-        next[s] = x + (EDGE ? c->first[s] : s * c->x_pixel);
-        OPAQUE(next[s]);
-    }
-    UNROLL for (int kx = 0; kx < KERNEL; kx++) {
-        UNROLL for (int t = 0; t < COLUMNS; t++) {
-            const int j = t * STRIDE + kx;
-            if (kx >= STRIDE && t < COLUMNS - 1) continue;
-            in[j] = WHOLE ? V(load)(next[kx % STRIDE]) : V(load_n)(next[kx % STRIDE], lanes);
-            if (j + STRIDE < columns) next[kx % STRIDE] += DW_LIVE(j) && DW_LIVE(j + STRIDE) ? step : 0;
-            OPAQUE(next[kx % STRIDE]);
-        }
-        UNROLL for (int r = R_BEGIN; r < R_END; r++) {
-            const V(vec) weight = V(load)(w + (kx - r * STRIDE * KERNEL) * BLOCK_LANES);
-            UNROLL for (int t = 0; t < COLUMNS; t++) {
-                const int j = t * STRIDE + kx;
-                if (LIKELY(DW_LIVE(j))) acc[r][t] = V(fma)(in[j], weight, acc[r][t]);
-            }
-        }
-    }
-#undef DW_LIVE
+/* Column j of a row at `x`; times[k] are the bytes of 2 k + 1 columns. Addresses may have 1, 2, 4 and 8 times a distance,
+ * which makes all others. */
+INLINE char *V(column)(char *x, const int64_t *times, const int j) {
+    const int shift = j ? __builtin_ctz((unsigned)j) : 0;
+    return j ? x + times[j >> shift >> 1] * (1 << shift) : x;
 }
 
-INLINE void V(dw_tile_vector)(const dw_tile *c, int64_t x_offset, float *y, const float *w, int lanes, const int KERNEL,
-                              const int STRIDE, const int ROWS, const int COLUMNS, const int EDGE,
-                              const int WHOLE, const int BLOCK_LANES) {
-    const int head = (ROWS - 1) * STRIDE; /* input rows that the first (last) of two output rows has for itself */
-    V(vec) acc[DW_TILE_ROWS][DW_TILE_COLUMNS];
-    const V(vec) bias = V(load)(w);
-    const float *const *rows = c->rows;
-    w += BLOCK_LANES;
-    UNROLL for (int r = 0; r < ROWS; r++) {
-        UNROLL for (int t = 0; t < COLUMNS; t++) acc[r][t] = bias;
+INLINE void V(distances)(int64_t *times, int64_t step, const int count) {
+    UNROLL for (int k = 0; k < count; k++) {
+        times[k] = (2 * k + 1) * step;
+        OPAQUE(times[k]); /* or the compiler has registers for all columns, too many */
     }
-#define DW_INPUT_ROW(R_BEGIN, R_END)                                                                                 \
-    if (*rows)                                                                                                       \
-        V(dw_input_row)(acc, *rows + x_offset, c, w, lanes, R_BEGIN, R_END, KERNEL, STRIDE, COLUMNS, EDGE,  \
-                        WHOLE, BLOCK_LANES);                                                                  \
-    rows++;                                                                                                          \
-    w += KERNEL * BLOCK_LANES;                                                                                       \
-    OPAQUE(w);
-    NO_UNROLL for (int i = 0; i < head; i++) { DW_INPUT_ROW(0, 1) }
-    NO_UNROLL for (int i = head; i < KERNEL; i++) { DW_INPUT_ROW(0, ROWS) }
-    NO_UNROLL for (int i = 0; i < head; i++) { DW_INPUT_ROW(ROWS - 1, ROWS) }
-#undef DW_INPUT_ROW
-    const dwc_depthwise_stage *stage = c->stage;
-    const V(vec) low = V(set1)(stage->low), high = V(set1)(stage->high);
-    const int64_t y_pixel = c->y_pixel; /* stores of vectors may alias anything: it would be read again after each */
-    UNROLL for (int r = 0; r < ROWS; r++) {
-        if (r >= c->row_count) break;
-        float *out = y + r * c->y_row;
-        UNROLL for (int t = 0; t < COLUMNS; t++) {
-            V(in_order)(&out, &acc[r][t]);
-            const V(vec) v = V(min)(high, V(max)(low, acc[r][t]));
-            if (WHOLE)
-                V(store)(out, v);
-            else
-                V(store_n)(out, v, lanes);
-            out += y_pixel;
+}
+
+/* The input of a vector of outputs; with a multiplier its lanes are spread, few of which are read. */
+INLINE V(vec) V(tile_input)(const char *x, int lanes, V(ivec) spread, const int SPREAD, const int FULL) {
+    if (SPREAD) return V(spread_inputs)((const float *)x, lanes, spread);
+    return FULL ? V(load)((const float *)x) : V(load_n)((const float *)x, lanes);
+}
+
+#define DW_OUTERMOST(J) ((J) < edge || (J) >= (COLUMNS - 1) * STRIDE + KERNEL - edge)
+
+/* An input row for the output rows [R_BEGIN, R_END), weights in registers; `w` is the kernel row that output row 0 would see
+ * it with. */
+INLINE void V(tile_row_weights)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char *x, int64_t step, const float *w,
+                                unsigned live, V(ivec) spread, int lanes, const int R_BEGIN, const int R_END,
+                                const int KERNEL, const int STRIDE, const int COLUMNS, const int EDGE,
+                                const int SPREAD, const int FULL, const int BLOCK) {
+    const int edge = (KERNEL - 1) / 2, begin = EDGE == DW_LEFT ? edge : 0;
+    const int end = (COLUMNS - 1) * STRIDE + KERNEL - (EDGE == DW_RIGHT ? edge : 0);
+    V(vec) weight[DW_TILE_ROWS][DW_TILE_KERNEL];
+    UNROLL for (int r = R_BEGIN; r < R_END; r++) {
+        UNROLL for (int k = 0; k < KERNEL; k++) weight[r][k] = V(load)(w + (k - r * STRIDE * KERNEL) * BLOCK);
+    }
+    if (EDGE == DW_TESTED) OPAQUE(live); /* or the compiler makes a loop of its own for every mask */
+    x += begin * step;
+    UNROLL for (int j = begin; j < end; j++) {
+        OPAQUE(x);
+        if (EDGE == DW_TESTED && DW_OUTERMOST(j) && !LIKELY(live >> j & 1)) {
+            x += step;
+            continue;
         }
+        const V(vec) v = V(tile_input)(x, lanes, spread, SPREAD, FULL);
+        x += step;
+        UNROLL for (int t = 0; t < COLUMNS; t++) {
+            const int k = j - t * STRIDE;
+            if (k < 0 || k >= KERNEL) continue;
+            UNROLL for (int r = R_BEGIN; r < R_END; r++) acc[r][t] = V(fma)(v, weight[r][k], acc[r][t]);
+        }
+    }
+}
+
+/* The same with inputs in registers. With five columns the compiler is kept from changing the order, and beyond 3x3 from
+ * holding the input that only the last taps see: it has no register to spare. */
+INLINE void V(tile_row_inputs)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char *x, const int64_t *times,
+                               const float *w, V(ivec) spread, int lanes, const int R_BEGIN, const int R_END,
+                               const int KERNEL, const int STRIDE, const int COLUMNS, const int EDGE,
+                               const int SPREAD, const int FULL, const int BLOCK) {
+    const int edge = (KERNEL - 1) / 2, begin = EDGE == DW_LEFT ? edge : 0;
+    const int end = (COLUMNS - 1) * STRIDE + KERNEL - (EDGE == DW_RIGHT ? edge : 0);
+    V(vec) in[DW_TILE_INPUTS];
+    UNROLL for (int k = 0; k < KERNEL; k++) {
+        UNROLL for (int r = R_BEGIN; r < R_END; r++) {
+            const int again = COLUMNS > 4 && KERNEL > 3 && k == KERNEL - 1 && r > R_BEGIN;
+            char *from = x;
+            if (again) OPAQUE(from);
+            UNROLL for (int t = 0; t < COLUMNS; t++) {
+                const int j = t * STRIDE + k;
+                if (r > R_BEGIN || j < begin || j >= end || (k >= STRIDE && t < COLUMNS - 1)) continue;
+                in[j] = V(tile_input)(V(column)(x, times, j), lanes, spread, SPREAD, FULL);
+            }
+            const V(vec) weight = V(load)(w + (k - r * STRIDE * KERNEL) * BLOCK);
+            UNROLL for (int t = 0; t < COLUMNS; t++) {
+                const int j = t * STRIDE + k;
+                if (j < begin || j >= end) continue;
+                const V(vec) input = again && t == COLUMNS - 1 ? V(load)((float *)V(column)(from, times, j)) : in[j];
+                acc[r][t] = V(fma)(input, weight, acc[r][t]);
+            }
+            V(hold)(acc[r], COLUMNS);
+        }
+    }
+}
+
+/* Asks for a row of inputs ahead of time. */
+INLINE void V(tile_ask)(const char *x, int64_t step, const int columns) {
+    UNROLL for (int j = 0; j < columns; j++, x += step) __builtin_prefetch(x, 0, 2);
+}
+
+/* One vector of channels: `x` are its input rows, `offset` bytes from there, `y` its output rows. */
+INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int64_t next, char **y,
+                           const float *weights, V(ivec) spread, int in_lanes, int lanes, const int KERNEL,
+                           const int STRIDE, const int COLUMNS, const int EDGE, const int WHOLE, const int SPREAD,
+                           const int FULL, const int BLOCK) {
+    const int ROWS = STRIDE + KERNEL, STAY = DW_WEIGHTS_STAY(KERNEL, COLUMNS);
+    const int PIECE = KERNEL == 3 && !SPREAD; /* whether all rows are one piece of code */
+    V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS];
+    const V(vec) bias = V(load)(weights);
+    UNROLL for (int t = 0; t < COLUMNS; t++) acc[0][t] = acc[1][t] = bias;
+    const float *w = weights + BLOCK; /* kernel row that output row 0 sees input row r with */
+/* The input rows that the output rows [R_BEGIN, R_END) see. */
+#define DW_ROWS_BETWEEN(FROM, TO, R_BEGIN, R_END)                                                                  \
+    for (int r = FROM; r < TO; r++) {                                                                              \
+        if (PIECE && (STAY || COLUMNS > 4)) OPAQUE(w); /* there are no registers for the weights of two rows */    \
+        if (WHOLE || c->seen[r]) {                                                                                 \
+            if (STAY && r >= KERNEL - STRIDE && !LIKELY(!c->ahead))                                                \
+                V(tile_ask)(x[r] + offset + c->ahead, c->step, (COLUMNS - 1) * STRIDE + KERNEL);                   \
+            if (STAY)                                                                                              \
+                V(tile_row_weights)(acc, x[r] + offset, c->step, w, c->live, spread, in_lanes, R_BEGIN, R_END,     \
+                                    KERNEL, STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);         \
+            else                                                                                                   \
+                V(tile_row_inputs)(acc, x[r] + offset, c->x_times, w, spread, in_lanes, R_BEGIN, R_END, KERNEL,    \
+                                   STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);                                    \
+        }                                                                                                          \
+        w += KERNEL * BLOCK;                                                                                       \
+        if (PIECE) {                                                                                               \
+            x[r] += next;                                                                                          \
+            OPAQUE(x[r]);                                                                                          \
+        } else {                                                                                                   \
+            OPAQUE(w);                                                                                             \
+        }                                                                                                          \
+    }
+    if (PIECE) {
+        UNROLL DW_ROWS_BETWEEN(0, STRIDE, 0, 1)
+        UNROLL DW_ROWS_BETWEEN(STRIDE, KERNEL, 0, 2)
+        UNROLL DW_ROWS_BETWEEN(KERNEL, ROWS, 1, 2)
+    } else {
+        NO_UNROLL DW_ROWS_BETWEEN(0, STRIDE, 0, 1)
+        NO_UNROLL DW_ROWS_BETWEEN(STRIDE, KERNEL, 0, 2)
+        NO_UNROLL DW_ROWS_BETWEEN(KERNEL, ROWS, 1, 2)
+    }
+#undef DW_ROWS_BETWEEN
+    const V(vec) low = V(set1)(c->low), high = V(set1)(c->high);
+    UNROLL for (int r = 0; r < DW_TILE_ROWS; r++) {
+        if (!WHOLE && r >= c->rows) break;
+        if (FULL && (int)V(lanes) == (int)DWC_LINE_FLOATS && !LIKELY(!c->streams)) {
+            UNROLL for (int t = 0; t < COLUMNS; t++)
+                V(stream)((float *)V(column)(y[r], c->y_times, t), V(min)(high, V(max)(low, acc[r][t])));
+        } else {
+            UNROLL for (int t = 0; t < COLUMNS; t++)
+                V(dw_put)(V(column)(y[r], c->y_times, t), acc[r][t], low, high, lanes, FULL);
+        }
+        y[r] += next;
+        OPAQUE(y[r]);
     }
 }

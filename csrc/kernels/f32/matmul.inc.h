@@ -175,10 +175,7 @@ NOINLINE void mm_finish(const mm_part *p, int64_t pixels) {
     if (act->kind != DWCONV_CLIP) {
         if (vectors) V(activate)(y, (int)pixels, c->y_pixel, vectors, V(lanes), act);
         if (half) H(activate)(y + vectors * V(lanes), (int)pixels, c->y_pixel, 1, 0, act);
-        for (int64_t i = 0, some; rest && i < pixels; i += some) {
-            some = pixels - i < DW_TILE_COLUMNS ? pixels - i : DW_TILE_COLUMNS;
-            H(dw_activate)(y + last + i * c->y_pixel, (int)some, c->y_pixel, 1, 0, rest, act);
-        }
+        if (rest) H(dw_activate)(y + last, (int)pixels, c->y_pixel, 1, 0, rest, act);
     }
     const float *residual = p->residual;
     for (; residual && pixels > 0; pixels--, y += c->y_pixel, residual += c->residual_pixel) {
@@ -279,7 +276,7 @@ INLINE void mm_run(const dwc_mm_call *c, const mm_width *const *widths, const mm
                         .w_tap_x = c->w_tap_x * floats,
                         .w_panel = c->panel * c->depth,
                         .columns = (int)columns,
-                        .spills = spills && ends ? dw_divide_up(units * MM_UNIT - columns, c->y_pixel) : 0,
+                        .spills = spills && ends ? (units * MM_UNIT - columns + c->y_pixel - 1) / c->y_pixel : 0,
                         .fetches = c->far_y || (c->prefetch && done == 0),
                         .low = clip ? c->activation.a : -INFINITY,
                         .high = clip ? c->activation.b : INFINITY,

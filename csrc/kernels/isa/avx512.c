@@ -14,44 +14,59 @@
 #endif
 #include "../vec/avx512.h"
 
-/* Strips of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112). 2 x 7 accumulators, 2 x 5 weights
- * and an input fit the 32 registers. */
-enum { DW_WIDE = 7, DW_NARROW = 4, DW_FLAT = 7 };
+/* Tiles of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112); those of 4 take what is left. */
+enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #define DW_MASKED /* masks are free */
+#define STREAMS   /* stores past the caches */
 
+#define DW_SHARES 1 /* whether weights of several taps fit the registers beside the sums */
+#include "../f32/depthwise_types.h"
 #define SUFFIX _y
 #include "../f32/activation.inc.h"
-#include "../f32/depthwise_types.h"
-#include "../f32/depthwise_store.inc.h"
-#include "../f32/depthwise_roll.inc.h"
+#include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
 #undef SUFFIX
 #define SUFFIX _z
-#define STREAMS /* a vector is a cache line */
 #include "../f32/activation.inc.h"
-#include "../f32/depthwise_store.inc.h"
-#include "../f32/depthwise_roll.inc.h"
+#include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
-#include "../f32/depthwise_window.inc.h"
 #define TAIL_SUFFIX _y
-#include "../f32/depthwise.inc.h"
+#include "../f32/depthwise_tiles.inc.h"
+#include "../f32/depthwise_any.inc.h"
+#include "../f32/depthwise_anys.inc.h"
 #include "../f32/depthwise_flat.inc.h"
-#include "../f32/depthwise_rolled.inc.h"
-#include "../f32/depthwise_tiled.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
 #define MM_CHAINS 4
 #include "../f32/matmul.inc.h"
-#include "../f32/squeeze.inc.h"
+#include "../f32/rows.inc.h"
 
-DW_ROLL(1, 7, 4)
-DW_ROLL(2, 7, 4)
+#define DW_EACH_TILE(F) F(5, 1) F(5, 2) F(7, 1) F(7, 2)
+#define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_TESTED_TILES(K, S, 4)
+#define DW_LIST(K, S)                                            \
+    {K,                                                          \
+     S,                                                          \
+     0,                                                          \
+     {DW_TESTED_TILES_OF(K, S, 7), DW_TESTED_TILES_OF(K, S, 4)}, \
+     "avx512 depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4"},
+#define DW_EACH_SIDED(F) F(3, 1) F(3, 2)
+#define DW_DEFINE_SIDED(K, S) DW_SIDED_TILES(K, S, 7) DW_TESTED_TILES(K, S, 4)
+#define DW_LIST_SIDED(K, S)                                     \
+    {K,                                                         \
+     S,                                                         \
+     0,                                                         \
+     {DW_SIDED_TILES_OF(K, S, 7), DW_TESTED_TILES_OF(K, S, 4)}, \
+     "avx512 depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4"},
+DW_EACH_TILE(DW_DEFINE)
+DW_EACH_SIDED(DW_DEFINE_SIDED)
+DW_SPREADING_TESTED(3, 1, 7)
+DW_SPREADING_TESTED(3, 2, 7)
 
-/* ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. */
-DW_SHAPE(5, 1, 2, 7)
-DW_SHAPE(5, 2, 2, 7)
-DW_SHAPE(7, 1, 2, 7)
-DW_SHAPE(7, 2, 2, 7)
+static const dwc_dw_kernel tiles[] = {
+    DW_EACH_SIDED(DW_LIST_SIDED) DW_EACH_TILE(DW_LIST){
+        3, 1, 1, {DW_SPREADING_TESTED_OF(3, 1, 7)}, "avx512 depthwise 3x3 s1, multiplied, tile 2x7"},
+    {3, 2, 1, {DW_SPREADING_TESTED_OF(3, 2, 7)}, "avx512 depthwise 3x3 s2, multiplied, tile 2x7"},
+};
 
 /* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, one broadcast. Heights: the largest that fits, and what
  * makes every number of pixels a sum of few tiles that are not thin. */
@@ -84,28 +99,24 @@ static void mm_f32(const dwc_mm_call *c) {
     mm_run(c, widths, NULL, 0);
 }
 
-static const dwc_kernel kernels[] = {
-    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_FLAT, 1, 1, 7, "avx512 depthwise few channels s1, rows as vectors",
-     dw_flat_f32, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 1, 7, "avx512 depthwise 3x3 s1, rolling rows", dw_roll_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 1, 7, "avx512 depthwise 3x3 s2, rolling rows", dw_roll_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_DILATED, 1, 1, 7, "avx512 depthwise 3x3 s1, dilated, rolling rows",
-     dw_roll_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_ROLLS, 1, 1, 7, "avx512 depthwise 3x3 s1, multiplied, rolling rows",
-     dw_roll_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_ROLLS, 2, 1, 7, "avx512 depthwise 3x3 s2, multiplied, rolling rows",
-     dw_roll_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 7, "avx512 depthwise 5x5 s1, tile 2x7", dw_5_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 2, 7, "avx512 depthwise 5x5 s2, tile 2x7", dw_5_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 7, "avx512 depthwise 7x7 s1, tile 2x7", dw_7_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 2, 2, 7, "avx512 depthwise 7x7 s2, tile 2x7", dw_7_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 7, "avx512 depthwise any window, tile 2x7", dw_general_f32, NULL},
-    {DWCONV_CONV, DWCONV_F32, 0, 0, 14, 64, "avx512 matrix, tiles 14x32, 9x48, 6x64", NULL, mm_f32},
-};
-
 const dwc_kernel_table dwc_table_avx512 = {
-    DWCONV_ISA_AVX512, lanes_z, MM_UNIT,    64,           sizeof kernels / sizeof *kernels,
-    kernels,           0,       sum_pixels, scale_pixels, NULL};
+    .isa = DWCONV_ISA_AVX512,
+    .lanes = lanes_z,
+    .panel_unit = MM_UNIT,
+    .panel_width = 64,
+    .matrix = {"avx512 matrix, tiles 14x32, 9x48, 6x64", mm_f32},
+    .tiles = tiles,
+    .tile_count = sizeof tiles / sizeof *tiles,
+    .any = dw_any_window,
+    .few = dw_few,
+    .any_name = "avx512 depthwise any window, tile 2x7",
+    .few_name = "avx512 depthwise few channels s1, rows as vectors",
+    .sum_pixels = sum_pixels,
+    .scale_pixels = scale_pixels,
+    .copy_pixels = copy_pixels,
+    .stream_pixels = stream_pixels,
+    .end_stream = end_stream,
+};
 
 #ifdef __clang__
 #pragma clang attribute pop

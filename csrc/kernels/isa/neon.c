@@ -10,35 +10,37 @@
 #ifdef __aarch64__ /* else empty */
 #include "../vec/neon.h"
 
-/* Strips of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112). 2 x 7 accumulators, 2 x 5 weights
- * and an input fit the 32 registers. */
-enum { DW_WIDE = 7, DW_NARROW = 4, DW_FLAT = 7 };
+/* Tiles of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112); those of 4 take what is left. */
+enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 
-#define SUFFIX _q
-#include "../f32/activation.inc.h"
+#define DW_SHARES 1 /* whether weights of several taps fit the registers beside the sums */
 #include "../f32/depthwise_types.h"
-#include "../f32/depthwise_store.inc.h"
-#include "../f32/depthwise_tile.inc.h"
-#include "../f32/depthwise_window.inc.h"
+#define SUFFIX _q
 #define TAIL_SUFFIX _q
-#include "../f32/depthwise.inc.h"
+#include "../f32/activation.inc.h"
+#include "../f32/depthwise_end.inc.h"
+#include "../f32/depthwise_tile.inc.h"
+#include "../f32/depthwise_tiles.inc.h"
+#include "../f32/depthwise_any.inc.h"
+#include "../f32/depthwise_anys.inc.h"
 #include "../f32/depthwise_flat.inc.h"
-#include "../f32/depthwise_tiled.inc.h"
 #define HALF_SUFFIX _q
 #define MM_UNIT 4
 #define MM_CHAINS 8
 #include "../f32/matmul.inc.h"
-#include "../f32/squeeze.inc.h"
+#include "../f32/rows.inc.h"
 
-/* ROWS * COLUMNS accumulators, COLUMNS * STRIDE inputs, one weight. No rolling rows for 3x3: they copy accumulators,
- * and a copy takes the port of a multiply-add. */
-DW_SHAPE(3, 1, 2, 7)
-DW_SHAPE(3, 2, 2, 7)
-DW_SHAPE(5, 1, 2, 7)
-DW_SHAPE(5, 2, 2, 7)
-DW_SHAPE(7, 1, 2, 7)
-DW_SHAPE(7, 2, 2, 7)
-DW_DILATED(3)
+#define DW_EACH_TILE(F) F(3, 1) F(3, 2) F(5, 1) F(5, 2) F(7, 1) F(7, 2)
+#define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_TESTED_TILES(K, S, 4)
+#define DW_LIST(K, S)                                            \
+    {K,                                                          \
+     S,                                                          \
+     0,                                                          \
+     {DW_TESTED_TILES_OF(K, S, 7), DW_TESTED_TILES_OF(K, S, 4)}, \
+     "neon depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4"},
+DW_EACH_TILE(DW_DEFINE)
+
+static const dwc_dw_kernel tiles[] = {DW_EACH_TILE(DW_LIST)};
 
 /* MR * NV accumulators, NV vectors of the panel, and the inputs on their way. */
 /* clang-format off */
@@ -63,22 +65,21 @@ static void mm_f32(const dwc_mm_call *c) {
     mm_run(c, widths, NULL, 0);
 }
 
-static const dwc_kernel kernels[] = {
-    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_FLAT, 1, 1, 7, "neon depthwise few channels s1, rows as vectors",
-     dw_flat_f32, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 1, 2, 7, "neon depthwise 3x3 s1, tile 2x7", dw_3_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, DWC_DILATED, 1, 2, 7, "neon depthwise 3x3 s1, dilated, tile 2x7",
-     dw_dilated_3, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 3, 2, 2, 7, "neon depthwise 3x3 s2, tile 2x7", dw_3_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 1, 2, 7, "neon depthwise 5x5 s1, tile 2x7", dw_5_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 5, 2, 2, 7, "neon depthwise 5x5 s2, tile 2x7", dw_5_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 1, 2, 7, "neon depthwise 7x7 s1, tile 2x7", dw_7_1, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 7, 2, 2, 7, "neon depthwise 7x7 s2, tile 2x7", dw_7_2, NULL},
-    {DWCONV_DEPTHWISE, DWCONV_F32, 0, 0, 2, 7, "neon depthwise any window, tile 2x7", dw_general_f32, NULL},
-    {DWCONV_CONV, DWCONV_F32, 0, 0, 14, 16, "neon matrix, tiles 12x8, 8x12, 6x16", NULL, mm_f32},
-};
-
 const dwc_kernel_table dwc_table_neon = {
-    DWCONV_ISA_NEON, lanes_q, MM_UNIT,    16,           sizeof kernels / sizeof *kernels,
-    kernels,         0,       sum_pixels, scale_pixels, NULL};
+    .isa = DWCONV_ISA_NEON,
+    .lanes = lanes_q,
+    .panel_unit = MM_UNIT,
+    .panel_width = 16,
+    .overlaps = 1,
+    .matrix = {"neon matrix, tiles 12x8, 8x12, 6x16", mm_f32},
+    .tiles = tiles,
+    .tile_count = sizeof tiles / sizeof *tiles,
+    .any = dw_any_window,
+    .few = dw_few,
+    .any_name = "neon depthwise any window, tile 2x7",
+    .few_name = "neon depthwise few channels s1, rows as vectors",
+    .sum_pixels = sum_pixels,
+    .scale_pixels = scale_pixels,
+    .copy_pixels = copy_pixels,
+};
 #endif

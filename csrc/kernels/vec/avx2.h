@@ -43,8 +43,8 @@ INLINE void store_n_y(float *p, vec_y v, int n) {
     if (n & 1) _mm_store_ss(p, part);
 }
 INLINE void in_order_y(float **p, vec_y *v) { __asm__("" : "+r"(*p), "+x"(*v)); }
-INLINE void pin5_y(vec_y *v) {
-    __asm__ volatile("" : "+x"(v[0]), "+x"(v[1]), "+x"(v[2]), "+x"(v[3]), "+x"(v[4]));
+INLINE void hold_y(vec_y *v, int n) { /* with four there are registers to spare */
+    if (n == 5) __asm__ volatile("" : "+x"(v[0]), "+x"(v[1]), "+x"(v[2]), "+x"(v[3]), "+x"(v[4]));
 }
 INLINE vec_y set1_y(float f) { return _mm256_set1_ps(f); }
 INLINE vec_y fma_y(vec_y a, vec_y b, vec_y c) { return _mm256_fmadd_ps(a, b, c); }
@@ -58,6 +58,10 @@ INLINE vec_y spread_y(vec_y v, const float *lanes) {
 }
 INLINE vec_y spread_few_y(const float *p, ivec_y lanes) {
     return _mm256_permutevar_ps(_mm256_broadcast_ps((const __m128 *)p), (__m256i)lanes);
+}
+INLINE vec_y spread_inputs_y(const float *p, int n, ivec_y lanes) {
+    (void)n;
+    return spread_few_y(p, lanes);
 }
 
 #endif

@@ -43,6 +43,7 @@ INLINE vec_y load_y(const float *p) { return _mm256_loadu_ps(p); }
 INLINE vec_y load_n_y(const float *p, int n) { return _mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1), p); }
 INLINE void store_y(float *p, vec_y v) { _mm256_storeu_ps(p, v); }
 INLINE void store_n_y(float *p, vec_y v, int n) { _mm256_mask_storeu_ps(p, (__mmask8)((1u << n) - 1), v); }
+INLINE void stream_y(float *p, vec_y v) { _mm256_stream_ps(p, v); }
 INLINE void in_order_y(float **p, vec_y *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
 INLINE vec_y set1_y(float f) { return _mm256_set1_ps(f); }
 INLINE vec_y fma_y(vec_y a, vec_y b, vec_y c) { return _mm256_fmadd_ps(a, b, c); }
@@ -53,6 +54,23 @@ INLINE vec_y min_y(vec_y a, vec_y b) { return _mm256_min_ps(a, b); }
 INLINE vec_y max_y(vec_y a, vec_y b) { return _mm256_max_ps(a, b); }
 INLINE vec_y spread_y(vec_y v, const float *lanes) {
     return _mm256_permutexvar_ps(_mm256_loadu_si256((const __m256i *)lanes), v);
+}
+
+/* Of n inputs, which masks allow to read alone. */
+INLINE vec_z spread_inputs_z(const float *p, int n, ivec_z lanes) {
+    return _mm512_permutexvar_ps((__m512i)lanes, load_n_z(p, n));
+}
+INLINE vec_y spread_inputs_y(const float *p, int n, ivec_y lanes) {
+    return _mm256_permutexvar_ps((__m256i)lanes, load_n_y(p, n));
+}
+INLINE vec_z spread_few_z(const float *p, ivec_z lanes) { return spread_inputs_z(p, 4, lanes); }
+INLINE void hold_z(vec_z *v, int n) {
+    (void)v;
+    (void)n;
+}
+INLINE void hold_y(vec_y *v, int n) {
+    (void)v;
+    (void)n;
 }
 
 #endif

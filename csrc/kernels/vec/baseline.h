@@ -28,6 +28,7 @@ NOINLINE void store_n_x(float *p, vec_x v, int n) {
     if (n > 2) p[2] = v[2];
     if (n > 3) p[3] = v[3];
 }
+INLINE void stream_x(float *p, vec_x v) { store_x(p, v); }
 INLINE void in_order_x(float **p, vec_x *v) {
     (void)v;
     OPAQUE(*p);
@@ -53,6 +54,14 @@ INLINE vec_x spread_few_x(const float *p, ivec_x lanes) {
     float i[4];
     memcpy(i, &lanes, sizeof i);
     return spread_x(load_x(p), i);
+}
+INLINE vec_x spread_inputs_x(const float *p, int n, ivec_x lanes) {
+    (void)n;
+    return spread_few_x(p, lanes);
+}
+INLINE void hold_x(vec_x *v, int n) {
+    (void)v;
+    (void)n;
 }
 
 #endif

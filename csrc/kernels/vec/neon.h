@@ -42,6 +42,7 @@ INLINE void store_n_q(float *p, vec_q v, int n) {
     }
     if (n & 1) vst1_lane_f32(p, part, 0);
 }
+INLINE void stream_q(float *p, vec_q v) { store_q(p, v); }
 INLINE void in_order_q(float **p, vec_q *v) { __asm__("" : "+r"(*p), "+w"(*v)); }
 INLINE vec_q set1_q(float f) { return vdupq_n_f32(f); }
 INLINE vec_q fma_q(vec_q a, vec_q b, vec_q c) {
@@ -66,6 +67,17 @@ INLINE vec_q spread_q(vec_q v, const float *lanes) {
     const uint32x4_t indices = vreinterpretq_u32_f32(vld1q_f32(lanes));
     const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x03020100), indices, 0x04040404);
     return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(v), vreinterpretq_u8_u32(bytes)));
+}
+INLINE vec_q spread_few_q(const float *p, ivec_q lanes) {
+    return spread_q(vld1q_f32(p), (const float *)&lanes);
+}
+INLINE vec_q spread_inputs_q(const float *p, int n, ivec_q lanes) {
+    (void)n;
+    return spread_few_q(p, lanes);
+}
+INLINE void hold_q(vec_q *v, int n) {
+    (void)v;
+    (void)n;
 }
 
 #endif

@@ -13,7 +13,8 @@
  *   min, max(a, b)   NaN where b is; a is never NaN
  *   spread(v, i)     lane j becomes lane i[j] of v; i are int32 bits
  *   spread_few(p, i) lane j is p[i[j]], of 4 floats that are read; where registers are few
- *   pin5(v)          five vectors are in registers here, and what is made of them comes later; where registers are few
+ *   spread_inputs(p, n, i)  the same of n floats, where a mask allows no more to be read, else of 4
+ *   hold(v, n)       n vectors are in registers here, and what is made of them comes later; where registers are few
  *   in_order(&p, &v) what is made of v from here on comes after the stores through p up to here
  *
  * An algorithm writes V(load)(p); the file that includes it says which suffix V stands for. */

@@ -1,0 +1,110 @@
+/* The contract between walks and depthwise micro-kernels: a kernel is told everything and decides nothing.
+ *
+ * A walk hands over *rows of pointers*. Where they come from is its business: rows of an image, of a ring in a fused
+ * block, copies with another pitch, every d-th row of a dilated image, two stretches of a sequence, or NULL for a row of
+ * padding, which contributes nothing. All steps are in bytes. No kernel touches a byte that it was not told of. */
+#ifndef DWCONV_KERNELS_ABI_H
+#define DWCONV_KERNELS_ABI_H
+
+#include <stdint.h>
+
+#include "../dwconv.h"
+
+/* Bounds of arrays on the stack: input rows of a run, of a tile of a square window, which looks at all of them, and outputs of a
+ * tile side by side. */
+enum { DWC_MOST_ROWS = 64, DWC_MOST_TILE_ROWS = 9, DWC_MOST_COLUMNS = 8 };
+
+/* The taps of a kernel row that the outputs of a tile see on the image. All of them see the taps in [first, first + seen),
+ * but where a side has padding: then they come to see it one after another. */
+typedef struct dwc_dw_taps {
+    int64_t first, seen;              /* taps that any output sees */
+    int left, right;                  /* whether there is padding on this side alone */
+    int64_t from[DWC_MOST_COLUMNS];   /* [t]: taps that outputs t and on see, before those that all see */
+    int64_t to[DWC_MOST_COLUMNS];     /* [t]: taps that outputs before t see, after those that all see */
+    int64_t tested_begin, tested_end; /* taps with padding on both sides: columns are tested against `live` */
+    int64_t stride;                   /* columns from output to output */
+    int64_t live_begin, live_end;     /* columns on the image, counted from tap 0 of output 0 */
+    int64_t whole;                    /* taps that all outputs see */
+} dwc_dw_taps;
+
+/* Rows of few channels as vectors: where the first and the last vector of a tile load each tap, when that reaches over the edge
+ * of an image, and which lanes become which. Indices of lanes are followed, 3 vectors further, by masks of those on the image. */
+enum { DWC_FLAT_TAPS = 32 };
+typedef struct dwc_dw_flat {
+    int64_t x[DWC_FLAT_TAPS][2]; /* bytes from a row */
+    const int32_t *lanes[DWC_FLAT_TAPS][2];
+} dwc_dw_flat;
+
+/* `tiles` tiles of outputs side by side, each a kernel's rows x columns, all channels of each in turn. */
+typedef struct dwc_dw_run {
+    const char *const
+        *in; /* input rows: output row r sees in[r * row_stride] to in[r * row_stride + kernel_h - 1] */
+    int kernel_h, row_stride;
+    int rows;                /* output rows that are stored */
+    int columns;             /* outputs of a tile that are stored */
+    int64_t x, x_tap, x_out; /* from a row to tap 0 of output 0; from tap to tap; from output to output */
+    int64_t x_tile, y_tile;  /* from tile to tile */
+    char *y;                 /* output 0 of output row 0, first channel */
+    int64_t y_row, y_out;    /* from row to row, from output to output */
+    int64_t tiles;
+    unsigned live; /* of a tile of a square window: bit j says that column j is on the image */
+    int resumes;   /* y holds the sums of earlier kernel rows */
+    /* Kernels whose vectors are cache lines: bytes from an input to the one to ask for meanwhile, or 0; and whether outputs,
+     * which are whole lines then, go past the caches. */
+    int64_t ahead;
+    int streams;
+    const dwc_dw_taps *taps; /* of any window */
+    const dwc_dw_flat *flat; /* of few channels, or NULL: all inputs are inside */
+    int64_t kernel_w;
+    int64_t channel, channels; /* the first output channel, and how many */
+    int64_t in_channels, multiplier;
+    const float
+        *weights;  /* of the vector of channels that `channel` begins: bias, taps, lanes of a multiplier */
+    int64_t block; /* floats from vector to vector, from kernel row to kernel row kernel_w vectors */
+    int64_t kernel_row;                  /* kernel rows that come before those of this run */
+    const float *last;                   /* NULL, or weights of a last vector that overlaps the one before */
+    float low, high;                     /* the clamp that results are stored with */
+    const dwconv_activation *activation; /* NULL, or what follows it */
+} dwc_dw_run;
+
+typedef void (*dwc_dw_function)(const dwc_dw_run *);
+
+/* Tiles of a width: inside the image; where all of the padding that a window can see is on one side; where `live` is tested.
+ * [1]: for rows of which none is padding and all are stored. NULL: there is none. */
+typedef struct dwc_dw_tiles {
+    int columns;
+    dwc_dw_function inner[2], left[2], right[2], tested;
+} dwc_dw_tiles;
+
+/* Square windows of a size and a stride, dense. */
+typedef struct dwc_dw_kernel {
+    int kernel, stride, spreads; /* spreads: for multipliers */
+    dwc_dw_tiles tiles[2];       /* the first width is preferred */
+    const char *name;
+} dwc_dw_kernel;
+
+/* Any window: two output rows x `columns` outputs. */
+typedef struct dwc_dw_any {
+    int columns;
+    dwc_dw_function
+        rest[4]; /* by the taps of a kernel row modulo 4, 0 being the last; no padding on either side */
+    /* The same for outputs one tap and two taps apart, whose inputs are loaded once; NULL: there are not enough registers. */
+    dwc_dw_function shared[2][4];
+    dwc_dw_function twins; /* the same for two rows that share no input row, none of which is padding */
+    dwc_dw_function edge;  /* by dwc_dw_taps */
+    dwc_dw_function lanes; /* channels that are less than a vector */
+    dwc_dw_function spread, broadcast, broadcast_inner; /* multipliers; if a vector has one input */
+    dwc_dw_function scale;                              /* 1x1: a multiplication */
+} dwc_dw_any;
+
+/* Few channels with stride 1: a row of pixels is a row of vectors. `columns` of a tile are the lanes of its last vector that are
+ * outputs of it; x_out and y_out go from vector to vector, and every input row has an output row, whose number is not bound. */
+typedef struct dwc_dw_few {
+    int vectors;                /* of a tile */
+    dwc_dw_function one, three; /* kernel rows at a time */
+    /* What vectors have beyond their pixels belongs to the next: activations come when a row is done. */
+    void (*activate)(float *y, int64_t floats, int64_t rows, int64_t row_step,
+                     const dwconv_activation *activation);
+} dwc_dw_few;
+
+#endif

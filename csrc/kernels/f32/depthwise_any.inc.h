@@ -1,0 +1,218 @@
+/* Depthwise convolution of any window: two output rows x T outputs of one vector of channels, tap by tap.
+ *
+ * A tap takes the weights of both rows and T inputs into registers: 2 x 4 outputs take 6 loads for 8 multiply-adds, whatever
+ * the stride. Taps come four at a time, and the last 1 to 4 of a kernel row are a compile-time constant. At an edge of the
+ * image, where outputs see padding one after another, every tap is a run of outputs instead of a test for each. Included
+ * once per suffix; REST, SHARED (the stride of outputs that share inputs, or 0), T, SPREAD and WHOLE are compile-time constants. */
+
+/* Distances of a run, kept in registers or on the stack in one piece. */
+typedef struct dw_any_steps {
+    int64_t tap, second; /* from tap to tap; to the weights of the second row */
+    int64_t times[DWC_MOST_COLUMNS / 2], y_times[DWC_MOST_COLUMNS / 2];
+} dw_any_steps;
+
+/* The inputs of a vector of outputs: as many; or with a multiplier those that it spreads, 4 or less (DW_FEW: that many can
+ * be read), or a single one. */
+INLINE V(vec)
+    V(dw_input)(const char *from, int lanes, const float *spread, const int SPREAD, const int WHOLE) {
+    const float *x = (const float *)from;
+    if (SPREAD == DW_ONE) return V(set1)(*x);
+    if (SPREAD == DW_FEW) return V(spread_few)(x, (V(ivec))V(load)(spread));
+    const V(vec) v = WHOLE ? V(load)(x) : V(load_n)(x, lanes);
+    return SPREAD ? V(spread)(v, spread) : v;
+}
+
+/* Some taps of an input row for outputs [FROM, TO) of the output rows in ROWS (1: the first, 2: the second, 3: both; 4: both,
+ * each with an input row of its own, `apart` from each other). */
+INLINE void V(dw_taps)(V(vec) * acc0, V(vec) * acc1, char **x, const char **w, const dw_any_steps *p,
+                       int64_t apart, int lanes, const float *spread, const int TAPS, const int ROWS,
+                       const int FROM, const int TO, const int SPREAD, const int WHOLE) {
+    char *in = *x;
+    const char *weights = *w, *weights2 = *w + p->second;
+    if (ROWS & 2) OPAQUE(weights2);
+    UNROLL for (int k = 0; k < TAPS; k++) {
+        V(vec) weight0, weight1;
+        if (ROWS & 5) weight0 = V(load)((const float *)weights + k * V(lanes));
+        if (ROWS & 2) weight1 = V(load)((const float *)weights2 + k * V(lanes));
+        UNROLL for (int t = FROM; t < TO; t++) {
+            V(vec) v = V(dw_input)(V(column)(in, p->times, t), lanes, spread, SPREAD, WHOLE);
+            if (ROWS == 3) { /* or it is loaded twice, as an operand */
+                float *after = (float *)in;
+                V(in_order)(&after, &v);
+                in = (char *)after;
+            }
+            if (ROWS & 5) acc0[t] = V(fma)(v, weight0, acc0[t]);
+            if (ROWS & 2) acc1[t] = V(fma)(v, weight1, acc1[t]);
+            if (ROWS & 4)
+                acc1[t] = V(fma)(V(load)((const float *)V(column)(in + apart, p->times, t)), weight0, acc1[t]);
+        }
+        in += p->tap;
+        OPAQUE(in);
+    }
+    *x = in;
+    *w += TAPS * V(lanes) * (int64_t)sizeof(float);
+    OPAQUE(*w);
+}
+
+/* The same where neighbouring outputs see inputs STRIDE taps apart: each input is loaded once and feeds all outputs that see it,
+ * while the weights of TAPS taps stay in registers. For many registers. */
+INLINE void V(dw_shared_taps)(V(vec) * acc0, V(vec) * acc1, char **x, const char **w, const dw_any_steps *p,
+                              const int TAPS, const int ROWS, const int T, const int STRIDE) {
+    char *in = *x;
+    const char *weights = *w, *weights2 = *w + p->second;
+    V(vec) weight0[DW_SHARED_TAPS], weight1[DW_SHARED_TAPS];
+    UNROLL for (int k = 0; k < TAPS; k++) {
+        if (ROWS & 1) weight0[k] = V(load)((const float *)weights + k * V(lanes));
+        if (ROWS & 2) weight1[k] = V(load)((const float *)weights2 + k * V(lanes));
+    }
+    UNROLL for (int j = 0; j < (T - 1) * STRIDE + TAPS; j++) {
+        OPAQUE(in);
+        const char *here = in;
+        in += p->tap;
+        if (j % STRIDE >= TAPS) continue;
+        const V(vec) v = V(load)((const float *)here);
+        UNROLL for (int t = 0; t < T; t++) {
+            const int k = j - t * STRIDE;
+            if (k < 0 || k >= TAPS) continue;
+            if (ROWS & 1) acc0[t] = V(fma)(v, weight0[k], acc0[t]);
+            if (ROWS & 2) acc1[t] = V(fma)(v, weight1[k], acc1[t]);
+        }
+    }
+    *x += TAPS * p->tap;
+    *w += TAPS * V(lanes) * (int64_t)sizeof(float);
+    OPAQUE(*x);
+    OPAQUE(*w);
+}
+
+/* Taps with padding on both sides, of images narrower than a tile. */
+INLINE void V(dw_tested_taps)(const dwc_dw_run *c, V(vec) * acc0, V(vec) * acc1, char **x, const char **w,
+                              const dw_any_steps *p, int lanes, const float *spread, const int ROWS, const int T,
+                              const int SPREAD, const int WHOLE) {
+    const dwc_dw_taps *s = c->taps;
+    NO_UNROLL for (int64_t tap = s->tested_begin; tap < s->tested_end; tap++) {
+        V(vec) weight0, weight1;
+        if (ROWS & 1) weight0 = V(load)((const float *)*w);
+        if (ROWS & 2) weight1 = V(load)((const float *)(*w + p->second));
+        const char *in = *x;
+        int64_t column = tap;
+        UNROLL for (int t = 0; t < T; t++) {
+            if (column >= s->live_begin && column < s->live_end) {
+                const V(vec) v = V(dw_input)(in, lanes, spread, SPREAD, WHOLE);
+                if (ROWS & 1) acc0[t] = V(fma)(v, weight0, acc0[t]);
+                if (ROWS & 2) acc1[t] = V(fma)(v, weight1, acc1[t]);
+            }
+            in += c->x_out;
+            column += s->stride;
+        }
+        *x += p->tap;
+        *w += V(lanes) * sizeof(float);
+    }
+}
+
+/* An input row: a multiple of four taps and REST, or with DW_TWINS and DW_EACH any number, all on the image; or as many as
+ * see it, DW_BY_EDGE. */
+INLINE void V(dw_any_row)(const dwc_dw_run *c, V(vec) * acc0, V(vec) * acc1, const char *row, const char *weights,
+                          const dw_any_steps *p, int64_t apart, int lanes, const float *spread, const int REST,
+                          const int SHARED, const int ROWS, const int T, const int SPREAD, const int WHOLE) {
+    char *at = (char *)row, **x = &at;
+    const char **w = &weights;
+#define DW_TAPS(TAPS, FROM, TO) \
+    V(dw_taps)(acc0, acc1, x, w, p, apart, lanes, spread, TAPS, ROWS, FROM, TO, SPREAD, WHOLE)
+    if (REST == DW_TWINS || REST == DW_EACH) {
+        NO_UNROLL for (int64_t taps = c->taps->seen; taps > 0; taps--) DW_TAPS(1, 0, T);
+        return;
+    }
+    if (REST && SHARED) {
+        NO_UNROLL for (int64_t taps = c->taps->seen - REST; taps > 0; taps -= 4)
+            V(dw_shared_taps)(acc0, acc1, x, w, p, 4, ROWS, T, SHARED);
+        V(dw_shared_taps)(acc0, acc1, x, w, p, REST, ROWS, T, SHARED);
+        return;
+    }
+    if (REST) {
+        NO_UNROLL for (int64_t taps = c->taps->seen - REST; taps > 0; taps -= 4) DW_TAPS(4, 0, T);
+        DW_TAPS(REST, 0, T);
+        return;
+    }
+    const dwc_dw_taps *s = c->taps;
+    if (s->left) {
+        UNROLL for (int t = T - 1; t > 0; t--) {
+            NO_UNROLL for (int64_t taps = s->from[t]; taps > 0; taps--) DW_TAPS(1, t, T);
+        }
+    }
+    if (s->tested_begin < s->tested_end)
+        V(dw_tested_taps)(c, acc0, acc1, x, w, p, lanes, spread, ROWS, T, SPREAD, WHOLE);
+    if (!SPREAD) { /* with multipliers, half the code */
+        NO_UNROLL for (int64_t taps = s->whole >> 2; taps > 0; taps--) DW_TAPS(4, 0, T);
+    }
+    NO_UNROLL for (int64_t taps = SPREAD ? s->whole : s->whole & 3; taps > 0; taps--) DW_TAPS(1, 0, T);
+    if (s->right) {
+        UNROLL for (int t = T - 1; t > 0; t--) {
+            NO_UNROLL for (int64_t taps = s->to[t]; taps > 0; taps--) DW_TAPS(1, 0, t);
+        }
+    }
+#undef DW_TAPS
+}
+
+/* T outputs of each row, or c->columns of them: clamps and stores them, or for sums of earlier kernel rows takes them up. */
+INLINE void V(dw_any_ends)(const dwc_dw_run *c, const dw_any_steps *p, char *y, V(vec) * acc0, V(vec) * acc1, int lanes,
+                           const int T, const int FULL, const int WHOLE, const int STORES) {
+    const V(vec) low = V(set1)(c->low), high = V(set1)(c->high);
+    const int count = c->columns;
+    UNROLL for (int row = 0; row < 2; row++) {
+        if (row && c->rows == 1) break;
+        UNROLL for (int t = 0; t < T; t++) {
+            if (!FULL && t >= count) break;
+            char *to = V(column)(y, p->y_times, t);
+            V(vec) *acc = row ? acc1 : acc0;
+            if (STORES)
+                V(dw_put)(to, acc[t], low, high, lanes, WHOLE);
+            else
+                acc[t] = WHOLE ? V(load)((float *)to) : V(load_n)((float *)to, lanes);
+        }
+        y += c->y_row;
+    }
+}
+
+/* A tile of T outputs of one row or two, one vector of channels, of which inputs begin `input` bytes from a row. */
+INLINE void V(dw_any)(const dwc_dw_run *run, const dw_any_steps *p, int64_t input, char *y, const float *weights,
+                      int lanes, int in_lanes, const int REST, const int SHARED, const int T, const int SPREAD,
+                      const int WHOLE) {
+    const dwc_dw_run *c = run;
+    const int64_t first = c->taps->first, w_row = c->kernel_w * V(lanes) * (int64_t)sizeof(float);
+    const float *spread = weights + c->block - V(lanes);
+    const char *w = (const char *)(weights + V(lanes) * (1 + first)) + c->kernel_row * w_row;
+    V(vec) acc0[DWC_MOST_COLUMNS], acc1[DWC_MOST_COLUMNS];
+    const V(vec) bias = V(load)(weights);
+    UNROLL for (int t = 0; t < T; t++) acc0[t] = acc1[t] = bias;
+    if (!LIKELY(!c->resumes)) V(dw_any_ends)(c, p, y, acc0, acc1, lanes, T, REST, WHOLE, 0);
+    input += first * c->x_tap;
+    const char *const *in = c->in;
+    int64_t i = 0;
+    OPAQUE(c); /* what a row needs once is read then */
+#define DW_ROWS(END, ROWS)                                                                                        \
+    NO_UNROLL for (const int64_t end = END; i < end; i++, w += w_row) {                                           \
+        if (in[i])                                                                                                \
+            V(dw_any_row)(c, acc0, acc1, in[i] + input, w, p, ROWS == 4 ? in[i + c->row_stride] - in[i] : 0,      \
+                          in_lanes, spread, REST, SHARED, ROWS, T, SPREAD, WHOLE);                                \
+        OPAQUE(c);                                                                                                \
+    }
+    if (REST == DW_TWINS) {
+        DW_ROWS(c->kernel_h, 4)
+    } else {
+        const int64_t second = c->rows > 1 ? c->row_stride : INT32_MAX;
+        DW_ROWS(second < c->kernel_h ? second : c->kernel_h, 1)
+        if (c->rows > 1) {
+            if (i < second) { /* rows between those of a small kernel, which no output sees */
+                w += (second - i) * w_row;
+                i = second;
+            }
+            DW_ROWS(c->kernel_h, 3)
+            DW_ROWS(c->kernel_h + second, 2)
+        }
+    }
+#undef DW_ROWS
+    V(dw_any_ends)(c, p, y, acc0, acc1, lanes, T, REST, WHOLE, 1);
+    if (!LIKELY(!c->activation))
+        V(dw_activate)((float *)y, c->columns, c->y_out / (int64_t)sizeof(float), c->rows,
+                       c->y_row / (int64_t)sizeof(float), lanes, c->activation);
+}

@@ -1,0 +1,236 @@
+/* Decides how a depthwise convolution is computed. A pure function of the stage, the instruction set and the shape. */
+#include "depthwise.h"
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+static int64_t common_divisor(int64_t a, int64_t b) {
+    while (b) {
+        const int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* ---- numbers of instruction sets --------------------------------------------------------------- */
+
+typedef struct numbers {
+    int copies;       /* rows are copied where lines of a tile share too few sets of the first-level cache */
+    int64_t ask_from; /* bytes of input and output from which tiles ask for rows ahead; 0: never */
+    int streams;      /* outputs may go past the caches */
+    int64_t stream_least; /* channels from which that gains */
+} numbers;
+
+static numbers numbers_of(const dwc_kernel_table *table) {
+    switch (table->isa) {
+        case DWCONV_ISA_AVX512:
+            return (numbers){.copies = 0, .ask_from = dwc_far_bytes(), .streams = 1, .stream_least = 16};
+        case DWCONV_ISA_AVX2:
+            return (numbers){.copies = 1, .ask_from = dwc_far_bytes(), .streams = 1, .stream_least = 64};
+        default: return (numbers){0};
+    }
+}
+
+/* ---- sets of the first-level cache --------------------------------------------------------------- */
+
+/* Lines, one of each of many pixels this far apart, that the sets of a first-level cache (64 of 8 lines) have room for. */
+static int64_t room(int64_t pixel_bytes) {
+    enum { sets = 64, ways = 8, line = 64 };
+    return sets * ways / (pixel_bytes % line == 0 ? common_divisor(pixel_bytes / line, sets) : 1);
+}
+
+/* A dense image of a shape: with a dilation, the largest one. */
+typedef struct dense {
+    int64_t out_h, out_w, in_w, x_pixel, stride_h, stride_w, kernel_h, kernel_w, dilation_w, columns;
+} dense;
+
+static dense dense_of(const dwc_depthwise_stage *stage, const dwc_kernel_table *table, const dwc_dw_shape *s,
+                      int apart) {
+    const dwconv_window *w = &stage->window;
+    const int64_t divisor_h = common_divisor(w->stride_h, w->dilation_h);
+    const int64_t divisor_w = apart ? common_divisor(w->stride_w, w->dilation_w) : w->dilation_w;
+    return (dense){.out_h = divide_up(s->out_h, w->dilation_h / divisor_h),
+                   .out_w = divide_up(s->out_w, w->dilation_w / divisor_w),
+                   .in_w = apart ? divide_up(s->in_w, w->dilation_w) : s->in_w,
+                   .x_pixel = (apart ? w->dilation_w : 1) * s->x_pixel,
+                   .stride_h = w->stride_h / divisor_h,
+                   .stride_w = apart ? w->stride_w / divisor_w : w->stride_w,
+                   .kernel_h = w->kernel_h,
+                   .kernel_w = w->kernel_w,
+                   .dilation_w = apart ? 1 : w->dilation_w,
+                   .columns = stage->kernel && apart ? stage->kernel->tiles[0].columns : table->any.columns};
+}
+
+/* Lines, of one vector of channels, of two rows of a tile: inputs and outputs. */
+static int64_t lines_of(const dense *d) {
+    return (d->stride_h + d->kernel_h) * ((d->columns - 1) * d->stride_w + d->kernel_w) + 2 * d->columns;
+}
+
+/* Whether a tile has more than `times` as many lines as have room: then they throw each other out before they are read again. */
+static int conflicts(const dense *d, int64_t times) { return lines_of(d) > times * room(d->x_pixel); }
+
+/* ---- copied rows --------------------------------------------------------------------------------- */
+
+/* Bands of columns are short pieces of memory, which come from far again and again in large images: up to 4 MB they pay, up
+ * to 7 MB where sets are crowded, and above that with stride 1 where they are most. */
+static int in_reach(const dense *d, int64_t in_h) {
+    const int64_t megabytes = in_h * d->in_w * d->x_pixel / (1024 * 1024);
+    return megabytes < 4 || (megabytes < 7 && conflicts(d, 2)) || (d->stride_w == 1 && conflicts(d, 5));
+}
+
+/* Whether parts of so many channels leave none that is narrower than a vector. */
+static int fills_vectors(const dwc_depthwise_stage *stage, const dwc_kernel_table *table, int64_t channels,
+                         int64_t part) {
+    const int64_t rest = channels % part, lanes = table->lanes;
+    return channels % lanes == 0 || !table->overlaps || (stage->last && (rest == 0 || rest > lanes));
+}
+
+/* Equal shares of channels in whole lines, of all columns or, for windows larger than 3x3, of bands. Less than three lines of a
+ * pixel are too short pieces of memory, but for windows without tiles one is worth it. With stride 2 an input is read less
+ * often, so that few lines are worth it only where sets are crowded. */
+static void share(const dwc_depthwise_stage *stage, const dwc_kernel_table *table, const dwc_dw_shape *s,
+                  const dense *d, int tiles, dwc_dw_schedule *how) {
+    enum { BAND_COLUMNS = 8 };
+    if (!conflicts(d, 1)) return;
+    const int64_t lines = divide_up(s->channels, DWC_LINE_FLOATS), rows = d->stride_h + d->kernel_h;
+    const int64_t across = divide_up(d->out_w, d->columns), least = tiles ? 3 : 1;
+    for (int64_t bands = 1;; bands++) {
+        const int64_t columns = bands == 1 ? d->out_w : divide_up(across, bands) * d->columns;
+        if (bands > 1 && (d->kernel_w == 3 || columns < BAND_COLUMNS || !in_reach(d, s->in_h))) return;
+        const int64_t pixels = rows * (bands == 1 ? d->in_w : (columns - 1) * d->stride_w + d->kernel_w);
+        const int64_t fit = (DWC_COPY_BYTES / (DWC_LINE_FLOATS * (int64_t)sizeof(float)) / pixels - 1) | 1;
+        if (fit < least || (fit < 5 && tiles && d->stride_w > 1 && !conflicts(d, 2))) continue;
+        const int64_t part = divide_up(lines, divide_up(lines, fit)) * DWC_LINE_FLOATS;
+        if (fills_vectors(stage, table, s->channels, part))
+            how->copied_channels = part, how->copied_columns = columns;
+        return;
+    }
+}
+
+/* Windows without tiles: not up to a tile of columns, nor up to half as many lines again as have room, nor with strides of 3, nor
+ * where inputs are skipped, which would be copied for nothing. */
+static int window_gains(const dwc_depthwise_stage *stage, const dense *d, int64_t in_h) {
+    const dwconv_window *w = &stage->window;
+    if (d->out_w <= d->columns || d->stride_w > 2) return 0;
+    if (w->kernel_h < d->stride_h || w->kernel_w < d->stride_w || d->stride_w < w->stride_w) return 0;
+    return 2 * lines_of(d) > 3 * room(d->x_pixel) && in_reach(d, in_h);
+}
+
+/* ---- the way --------------------------------------------------------------------------------------- */
+
+/* Whether tiles of neighbours pay, which a wide dilation lets see the same taps: their lines should have room in the first-level
+ * cache, twice that where one tile has all outputs that see the same inputs, and those of large windows should not be too many
+ * for the CPU to foresee. */
+static int neighbours_pay(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                          const dwc_dw_shape *s) {
+    const dwconv_window *w = &stage->window;
+    const int64_t apart = w->dilation_w / common_divisor(w->stride_w, w->dilation_w),
+                  columns = table->any.columns;
+    const int64_t lines = (w->kernel_h + 1) * w->kernel_w * columns;
+    return apart >= columns && lines <= (s->out_w <= columns * apart ? 2 : 1) * room(s->x_pixel) &&
+           (w->kernel_h * w->kernel_w <= 9 || lines * s->channels <= 16384);
+}
+
+/* Few channels: whole rows where all vectors of a tile but the first and the last are inside, as with 3x3 and 5x5. Of others
+ * the columns inside, if they fill a tile. */
+dwc_few_columns dwc_columns_of_few(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                                   int64_t in_w, int64_t out_w, int64_t pad_left) {
+    const dwconv_window *w = &stage->window;
+    const int64_t C = stage->channels, vectors = table->few.vectors, fit = table->lanes / C,
+                  most = vectors * fit;
+    const int64_t width = smaller(out_w, most), apart = divide_up(width - fit, vectors - 1),
+                  whole = divide_up(table->lanes, C);
+    if (in_w * C < table->lanes || out_w * C < table->lanes) return (dwc_few_columns){0};
+    /* Columns in which a vector can begin, so that all its inputs and outputs are in their rows. */
+    const int64_t low = pad_left,
+                  high = smaller(in_w - whole - (w->kernel_w - 1) * w->dilation_w + low, out_w - whole);
+    if (apart >= low && out_w - width + (vectors - 2) * apart <= high && width > (vectors - 1) * apart)
+        return (dwc_few_columns){0, out_w, width, apart};
+    if (high + fit - low >= most) return (dwc_few_columns){low, high + fit, most, fit};
+    return (dwc_few_columns){0};
+}
+
+static int goes_as_vectors(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                           const dwc_dw_shape *s) {
+    const int64_t pixel = stage->channels * (int64_t)sizeof(float);
+    return stage->repeated && stage->window.kernel_w <= DWC_FLAT_TAPS && s->x_pixel == pixel &&
+           s->y_pixel == pixel && dwc_columns_of_few(stage, table, s->in_w, s->out_w, s->pad_left).width > 0;
+}
+
+/* Tiles need a vector of channels, or masks; those of multipliers read four inputs; and an image as wide as a tile. */
+static int goes_in_tiles(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                         const dwc_dw_shape *s) {
+    const dwc_dw_kernel *k = stage->kernel;
+    const dwconv_window *w = &stage->window;
+    if (!k || (table->overlaps && (s->channels < table->lanes || (k->spreads && stage->in_channels < 4))))
+        return 0;
+    const int64_t a = k->tiles[0].columns, b = k->tiles[1].columns, least = b && b < a ? b : a;
+    const int64_t apart = w->dilation_w / common_divisor(w->stride_w, w->dilation_w);
+    if (s->out_w < least * apart) return 0;
+    /* With few channels each dense image of a dilation costs some arithmetic, for four columns or five. */
+    return apart == 1 || s->out_w >= (least + 1) * apart || !neighbours_pay(stage, table, s) ||
+           (w->kernel_h + 1) * w->kernel_w * table->any.columns * s->channels > 4096;
+}
+
+static int is_factor(const dwc_depthwise_stage *stage) {
+    return stage->window.kernel_h == 1 && stage->window.kernel_w == 1 && stage->multiplier == 1;
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------ */
+
+/* Tiles go along rows and touch a part of every pixel, which the hardware does not foresee. Where vectors are half a line that
+ * gains from memory only, and with stride 1 in 3x3 windows of many channels. */
+static int64_t rows_ahead(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                          const dwc_dw_shape *s) {
+    const dwconv_window *w = &stage->window;
+    const numbers n = numbers_of(table);
+    if (s->ring || !n.ask_from) return 0;
+    if (table->lanes == DWC_LINE_FLOATS) return s->moved_bytes >= (double)n.ask_from ? s->rows_ahead : 0;
+    if (w->stride_h == 1 && (w->kernel_h > 3 || s->channels < 96)) return 0;
+    return s->moved_bytes >= (w->stride_h == 1 ? 1.5 : 1.0) * (double)n.ask_from ? 2 * w->stride_h : 0;
+}
+
+/* Past the caches a line is not read first, and throws nothing else out. Activations other than clamps read what is stored. */
+static int streams(const dwc_depthwise_stage *stage, const dwc_kernel_table *table, const dwc_dw_shape *s) {
+    const numbers n = numbers_of(table);
+    return n.streams && s->aligned && stage->kernel->kernel == 3 && stage->activation.kind == DWCONV_CLIP &&
+           s->channels >= n.stream_least && s->channels <= DWC_STREAM_CHANNELS &&
+           s->moved_bytes - s->in_bytes >= (double)dwc_far_bytes();
+}
+
+dwc_dw_schedule dwc_schedule_depthwise(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                                       const dwc_dw_shape *s) {
+    dwc_dw_schedule how = {.way = DWC_BY_WINDOW};
+    if (goes_as_vectors(stage, table, s)) {
+        how.way = DWC_BY_VECTORS;
+    } else if (is_factor(stage)) {
+        how.way = DWC_BY_FACTOR;
+    } else if (goes_in_tiles(stage, table, s)) {
+        how.way = DWC_BY_TILES;
+        const dense d = dense_of(stage, table, s, 1);
+        how.streams = streams(stage, table, s);
+        if (numbers_of(table).copies && stage->multiplier == 1 && !how.streams)
+            share(stage, table, s, &d, 1, &how);
+        if (!how.copied_channels) how.rows_ahead = rows_ahead(stage, table, s);
+    } else {
+        how.neighbours = stage->window.dilation_w > 1 && neighbours_pay(stage, table, s);
+        const dense d = dense_of(stage, table, s, !how.neighbours);
+        if (numbers_of(table).copies && stage->multiplier == 1 && !how.neighbours &&
+            window_gains(stage, &d, s->in_h))
+            share(stage, table, s, &d, 0, &how);
+    }
+    return how;
+}
+
+const char *dwc_dw_way_text(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                            const dwc_dw_schedule *how) {
+    if (how->copied_channels)
+        return "on copied rows: lines of these pixels share too few sets of the first-level cache";
+    if (how->neighbours) return "tiles of neighbouring columns, which a wide dilation lets see the same taps";
+    if (how->way == DWC_BY_FACTOR) return "a multiplication";
+    if (how->rows_ahead) return "tiles ask for rows ahead of time: input and output exceed a cache";
+    if (how->way == DWC_BY_WINDOW && (stage->kernel || stage->repeated)) return table->any_name;
+    return "";
+}
