@@ -100,10 +100,10 @@ def test_nan_in_gives_nan_out(activation: Any, backend: str) -> None:
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
-def test_infinities_follow_the_formulas(activation: Any, backend: str) -> None:
+def test_at_infinity_activations_are_their_limits(activation: Any, backend: str) -> None:
     x = np.array([np.inf, -np.inf] * 20, np.float32)
     with using(backend):
-        np.testing.assert_allclose(apply(x, activation), activate(x, activation), rtol=0, atol=1e-18)
+        np.testing.assert_array_equal(apply(x, activation), activate(x, activation))
 
 
 @pytest.mark.parametrize("activation", ["silu", "tanh", "gelu", "gelu_tanh", "leaky_relu"])

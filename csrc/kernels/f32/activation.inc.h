@@ -87,7 +87,9 @@ INLINE V(vec) V(gelu_erf)(V(vec) x) {
     }
     q = V(fma)(q, t, p);
     q = q * q;
-    return V(less)(x, t * (q * q), 0.5f);
+    /* At the cut a little of the tail is left, but not at infinity. */
+    const V(vec) tail = (V(vec))((V(ivec))(t * (q * q)) & (V(ivec))(x != V(set1)(-INFINITY)));
+    return V(less)(x, tail, 0.5f);
 }
 
 INLINE V(vec) V(tanh)(V(vec) x) {
