@@ -46,8 +46,7 @@
  *         return status != DWCONV_OK;
  *     }
  *
- *     cc -O3 -ffp-contract=off -fno-math-errno -DDWCONV_HAVE_AVX2 -DDWCONV_HAVE_AVX512 -DDWCONV_HAVE_NEON \
- *         -I csrc example.c $(find csrc -name '*.c') -lm -pthread
+ *     cc -O3 -ffp-contract=off -fno-math-errno -I csrc example.c $(find csrc -name '*.c') -lm -pthread
  *
  * docs/embedding.md tells of CMake, of memory and threads of your own, and of what is promised.
  *
@@ -69,7 +68,8 @@
  *            no output is written unless it is DWCONV_OK. Statuses named at a function are those it can return.
  * Results    On one machine and instruction set a result is bitwise the same for every thread count, batch
  *            size and stride. Sums run over kernel rows, then kernel columns, then channels, in that order.
- * Memory     No byte outside the elements of a tensor is read or written. dwconv_run allocates nothing.
+ * Memory     No byte outside the elements of a tensor is read or written. dwconv_run allocates nothing, but for
+ *            the library's threads when it first needs them.
  */
 #ifndef DWCONV_H
 #define DWCONV_H
@@ -119,7 +119,7 @@ DWCONV_API const char *dwconv_status_string(dwconv_status status);
 /* ---- the library -------------------------------------------------------------------------- */
 
 DWCONV_API const char *dwconv_version(void); /* DWCONV_VERSION of the built library */
-DWCONV_API int dwconv_has_openmp(void);      /* 1 if built with OpenMP */
+DWCONV_API int dwconv_has_threads(void);     /* 1 if it has threads of its own: see dwconv_threads */
 
 /* Instruction sets go by name:
  *
@@ -299,9 +299,14 @@ typedef struct dwconv_tensor {
 typedef void (*dwconv_task)(void *context, int64_t item, int worker);
 typedef void (*dwconv_parallel_for)(void *pool, int64_t items, dwconv_task task, void *context);
 
-/* Who does the work. NULL, or count <= 1: the calling thread alone. `run` NULL: OpenMP, if it is
- * built in and the process was not forked, else the calling thread. At most `count` workers are
- * used; small work runs on the calling thread whatever the count. */
+/* Who does the work. NULL, or count <= 1: the calling thread alone. At most `count` workers are used; small work runs
+ * on the calling thread whatever the count.
+ *
+ * `run` NULL: the calling thread, and those threads of the library that are free. There is one pool of them in a process,
+ * of at most 63, made by the first call that needs it, new in the child of a fork. They compute in the caller's mode of
+ * floating-point arithmetic (rounding, flushing of denormals), sleep when they had nothing to do for 50 microseconds,
+ * block all signals, and never end. Where the system gives no thread, or other callers have them all, the calling
+ * thread does the work. */
 typedef struct dwconv_threads {
     int count;
     dwconv_parallel_for run;

@@ -192,26 +192,7 @@ DWC_HIDDEN int dwc_fetches(const dwc_matmul_stage *stage, const dwc_view *x, con
  * as the first-level cache holds. */
 enum { DWC_STREAM_CHANNELS = 256, DWC_COPY_BYTES = 32 * 1024, DWC_MOST_LANES = 16, DWC_LINE_FLOATS = 16 };
 
-/* How many workers are worth waking for work of so many nanoseconds on one: 1 means serial. */
-DWC_HIDDEN int dwc_worker_count(const dwconv_threads *threads, double nanoseconds);
-/* Runs task for every item on at most that many workers. */
-DWC_HIDDEN void dwc_parallel(const dwconv_threads *threads, int workers, int64_t items, dwconv_task task,
-                             void *context);
-/* The same for phases, each of which begins when the one before is done by all. */
-enum { DWC_MOST_PHASES = 4 };
-typedef struct dwc_phase {
-    int64_t items;
-    dwconv_task task;
-} dwc_phase;
-DWC_HIDDEN void dwc_parallel_phases(const dwconv_threads *threads, int workers, const dwc_phase *phases,
-                                    int count, void *context);
-/* The estimate behind dwc_worker_count: work at a rate that all kernels reach, or the bytes if they take longer. */
-DWC_HIDDEN double dwc_nanoseconds(double work, double floats_moved);
-/* The work of so many output pixels, in multiply-adds: its own, and as many as values and activations take as long as. */
-DWC_HIDDEN double dwc_depthwise_work(const dwc_depthwise_stage *stage, double pixels);
-DWC_HIDDEN double dwc_matmul_work(const dwc_matmul_stage *stage, double pixels);
-/* Registers the fork handler once; called when a plan is created. */
-DWC_HIDDEN void dwc_parallel_init(void);
+#include "run/parallel.h"
 
 /* What tiles or vectors a depthwise stage is computed with where its shape allows it. */
 static inline const char *dwc_depthwise_name(const dwc_depthwise_stage *stage,

@@ -188,7 +188,6 @@ static void fill(const dwconv_plan *prepared, dwconv_plan *plan) {
     memcpy(g->values, from->values, (size_t)g->value_count * sizeof *g->values);
     for (int i = 0; i < g->node_count; i++) pack(plan, &g->nodes[i]);
     if (!dwc_find_chain(g, &plan->chain)) plan->chain = (dwc_chain){0};
-    dwc_parallel_init();
 }
 
 dwconv_status dwconv_plan_size(const dwconv_desc *desc, size_t *bytes) {

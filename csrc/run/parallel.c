@@ -1,14 +1,5 @@
-/* parallel_for: OpenMP, the caller's own threads, or the calling thread alone. */
+/* Whether sharing work out is worth it, and who then does it: the library's threads, the caller's, or the calling thread. */
 #include "../internal.h"
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#include <stdatomic.h>
-#define DWC_FORKS 1
-#endif
 
 /* Work of fewer estimated nanoseconds than this stays on the calling thread. `python -m bench calibrate` measures 71 layers and
  * blocks of 0.3 to 100 us on one thread and, with this limit at 0, on two. OpenMP's threads wait for the next call by spinning,
@@ -58,52 +49,11 @@ double dwc_nanoseconds(double work, double floats_moved) {
     return compute > move ? compute : move;
 }
 
-#ifdef DWC_FORKS
-/* The threads of an OpenMP pool do not survive fork: the child of a process that had one would wait for
- * them for ever. The parent's pool may have been started by any library, so every child is serial. */
-static atomic_int forked;
-static void after_fork_in_child(void) { atomic_store_explicit(&forked, 1, memory_order_relaxed); }
-static void register_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
-static int in_forked_child(void) { return atomic_load_explicit(&forked, memory_order_relaxed); }
-
-void dwc_parallel_init(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, register_fork_handler);
-}
-#else
-static int in_forked_child(void) { return 0; }
-void dwc_parallel_init(void) {}
-#endif
-
 int dwc_worker_count(const dwconv_threads *threads, double nanoseconds) {
     if (!threads || threads->count <= 1 || nanoseconds < DWC_SERIAL_NANOSECONDS) return 1;
     if (threads->run) return nanoseconds < DWC_SERIAL_NANOSECONDS_IN_POOL ? 1 : threads->count;
-    return dwconv_has_openmp() && !in_forked_child() ? threads->count : 1;
+    return threads->count < DWC_MOST_WORKERS ? threads->count : DWC_MOST_WORKERS;
 }
-
-#ifdef _OPENMP
-/* Items are shared out in runs, one for every worker and the same in every call of a shape, so that a worker finds in its
- * caches what it wrote in the call before; whoever is done takes from the others. */
-enum { MOST_RUNS = 64, CACHE_LINE = 64 };
-
-typedef struct run {
-    int64_t next, end;
-    char apart[CACHE_LINE - 2 * sizeof(int64_t)];
-} run;
-
-static void work_through(run *runs, int count, int worker, dwconv_task task, void *context) {
-    for (int i = 0; i < count; i++) {
-        run *r = &runs[(worker + i) % count];
-        for (;;) {
-            int64_t item;
-#pragma omp atomic capture
-            item = r->next++;
-            if (item >= r->end) break;
-            task(context, item, worker);
-        }
-    }
-}
-#endif
 
 void dwc_parallel(const dwconv_threads *threads, int workers, int64_t items, dwconv_task task,
                   void *context) {
@@ -116,33 +66,11 @@ void dwc_parallel_phases(const dwconv_threads *threads, int workers, const dwc_p
     int64_t most = 0;
     for (int p = 0; p < count; p++)
         if (phases[p].items > most) most = phases[p].items;
-    if (workers <= 1 || most <= 1) {
-        for (int p = 0; p < count; p++)
-            for (int64_t i = 0; i < phases[p].items; i++) phases[p].task(context, i, 0);
-        return;
-    }
-    if (threads->run) {
-        for (int p = 0; p < count; p++)
-            if (phases[p].items > 1)
-                threads->run(threads->pool, phases[p].items, phases[p].task, context);
-            else if (phases[p].items == 1)
-                phases[p].task(context, 0, 0);
-        return;
-    }
-#ifdef _OPENMP
-    run runs[DWC_MOST_PHASES][MOST_RUNS];
-    const int shares = workers < MOST_RUNS ? workers : MOST_RUNS;
+    const int shared = workers > 1 && most > 1;
+    if (shared && !threads->run && dwc_pool_run(workers, phases, count, context)) return;
     for (int p = 0; p < count; p++)
-        for (int i = 0; i < shares; i++)
-            runs[p][i] =
-                (run){.next = phases[p].items * i / shares, .end = phases[p].items * (i + 1) / shares};
-#pragma omp parallel num_threads(workers)
-    for (int p = 0, done = 0; p < count; p++) {
-        if (phases[p].items == 0) continue;
-        if (done++) { /* all of the phase before is done */
-#pragma omp barrier
-        }
-        work_through(runs[p], shares, omp_get_thread_num(), phases[p].task, context);
-    }
-#endif
+        if (shared && threads->run && phases[p].items > 1)
+            threads->run(threads->pool, phases[p].items, phases[p].task, context);
+        else
+            for (int64_t i = 0; i < phases[p].items; i++) phases[p].task(context, i, 0);
 }

@@ -169,10 +169,4 @@ const char *dwconv_isa_best(void) { return names[best()]; }
 
 const char *dwconv_version(void) { return DWCONV_VERSION; }
 
-int dwconv_has_openmp(void) {
-#ifdef _OPENMP
-    return 1;
-#else
-    return 0;
-#endif
-}
+int dwconv_has_threads(void) { return DWC_MOST_WORKERS > 1; }

@@ -120,7 +120,7 @@ cdef extern from "dwconv.h" nogil:
     bint dwconv_isa_available(const char *)
     const char *dwconv_isa_best()
     const char *dwconv_version()
-    bint dwconv_has_openmp()
+    bint dwconv_has_threads()
     dwconv_status dwconv_plan_create(const dwconv_desc *, dwconv_plan **)
     dwconv_status dwconv_plan_size(const dwconv_desc *, size_t *)
     dwconv_status dwconv_plan_create_in(const dwconv_desc *, void *, size_t, dwconv_plan **)

@@ -48,8 +48,8 @@ def version():
     return dwconv_version().decode()
 
 
-def has_openmp():
-    return bool(dwconv_has_openmp())
+def has_threads():
+    return bool(dwconv_has_threads())
 
 
 def compiler():

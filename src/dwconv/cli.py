@@ -114,9 +114,7 @@ def _facts(settings: dict[str, Any]) -> list[tuple[str, str]]:
         ("threads", threads),
         (
             "build",
-            f"{settings['compiler']}, {'with' if settings['openmp'] else 'without'} OpenMP"
-            if settings["compiler"]
-            else "Python only: the extension was not built",
+            settings["compiler"] or "Python only: the extension was not built",
         ),
         ("Python", platform.python_version()),
         ("NumPy", np.__version__),

@@ -77,15 +77,15 @@ def _affinity_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _default_threads(environment: Mapping[str, str], openmp: bool) -> tuple[int, str]:
+def _default_threads(environment: Mapping[str, str], has_threads: bool) -> tuple[int, str]:
     """(threads, why)."""
     own = environment.get("DWCONV_NUM_THREADS", "")
     if own:
         if not own.strip().isdecimal():
             raise ValueError(f"DWCONV_NUM_THREADS must be an integer from 1 to {MAX_THREADS}, not {own!r}")
         return thread_count("DWCONV_NUM_THREADS", int(own)), "DWCONV_NUM_THREADS"
-    if not openmp:
-        return 1, "built without OpenMP"
+    if not has_threads:
+        return 1, "there are no threads without the compiled core"
     shared = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is for nested regions
     if shared.isdecimal() and int(shared) > 0:
         return min(int(shared), MAX_THREADS), "OMP_NUM_THREADS"
@@ -137,7 +137,7 @@ def _initial_isa(environment: Mapping[str, str]) -> str:
 
 _backend = _initial_backend(os.environ)
 _isa = _initial_isa(os.environ) if _backend == "native" else ""
-_threads, _threads_reason = _default_threads(os.environ, openmp=core is not None and core.has_openmp())
+_threads, _threads_reason = _default_threads(os.environ, core is not None and core.has_threads())
 
 
 def native_isa() -> str | None:
@@ -187,7 +187,7 @@ def config() -> dict[str, Any]:
 
     Keys: `version`; `backend`, "native" or "numpy"; `isa`, the instruction set in force, None with the NumPy
     backend; `isas_compiled` and `isas_available` (this build has them; this CPU has them too), best last;
-    `threads` and `threads_reason`; `openmp` and `compiler`, of this build; `reason`, why the backend is
+    `threads` and `threads_reason`; `compiler`, of this build; `reason`, why the backend is
     "numpy", or None.
     """
     reason = None
@@ -202,7 +202,6 @@ def config() -> dict[str, Any]:
         "isas_available": core.isas_available() if core is not None else [],
         "threads": _threads,
         "threads_reason": _threads_reason,
-        "openmp": core is not None and core.has_openmp(),
         "compiler": core.compiler() if core is not None else None,
     }
 

@@ -14,7 +14,7 @@ Shape: TypeAlias = tuple[int, int, int, int]
 Padding: TypeAlias = Literal["valid", "same"] | tuple[Pair, Pair]
 
 MAX_SIZE = 2**31 - 1  # of any size, stride, dilation or padding: the products of two fit 64 bits
-MAX_THREADS = 1024  # OpenMP runtimes end the process when they cannot create the threads asked for
+MAX_THREADS = 1024  # what is above is a mistake
 
 
 def integer(where: str, value: Any, low: int = 1, high: int = MAX_SIZE) -> int:

@@ -16,9 +16,16 @@ static const struct {
     const char *name;
     void (*run)(void);
 } suites[] = {
-    {"accuracy", test_accuracy},       {"few_channels", test_few_channels}, {"fuzz", test_fuzz},
-    {"guard_pages", test_guard_pages}, {"allocation", test_allocation},     {"threads", test_threads},
-    {"statuses", test_statuses},       {"lifecycle", test_lifecycle},       {"budget", test_budget},
+    {"accuracy", test_accuracy},
+    {"few_channels", test_few_channels},
+    {"fuzz", test_fuzz},
+    {"guard_pages", test_guard_pages},
+    {"allocation", test_allocation},
+    {"threads", test_threads},
+    {"pool", test_pool},
+    {"statuses", test_statuses},
+    {"lifecycle", test_lifecycle},
+    {"budget", test_budget},
 };
 
 /* A touched guard page: say in which case, then fail. A sanitizer's own report is better where there is one.

@@ -4,9 +4,9 @@
 #   tests/c/run.sh [BUILD_DIR] [SUITE...]
 #
 # BUILD_DIR defaults to a temporary directory, removed afterwards. Environment: CC (cc),
-# SANITIZE=address,undefined builds under these sanitizers, OPENMP=1 builds the core with OpenMP, ISAS="AVX2" with no
-# other kernels than these and the baseline, EMULATE=1 (with gcc) makes AVX-512's of AVX2's vectors, for a CPU that has
-# AVX2 only, RUNNER is a command that runs the tests of another architecture:
+# SANITIZE=address,undefined builds under these sanitizers, ISAS="AVX2" with no other kernels than these and the
+# baseline's, EMULATE=1 (with gcc) makes AVX-512's of AVX2's vectors, for a CPU that has AVX2 only, RUNNER is a command
+# that runs the tests of another architecture:
 #
 #   CC=aarch64-linux-gnu-gcc RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu' tests/c/run.sh
 set -euo pipefail
@@ -27,17 +27,18 @@ level=-O2
 [[ -n ${SANITIZE:-}${RUNNER:-} || ${EMULATE:-0} == 1 ]] && level=-O1
 flags=(-std=c11 -D_GNU_SOURCE $level -g1 -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror)
 link=(-pthread -lm)
-[[ ${OPENMP:-0} == 1 ]] && flags+=(-fopenmp) link+=(-fopenmp)
 [[ ${EMULATE:-0} == 1 ]] && flags+=(-include "$root/tests/c/emulated_avx512.h" -Wno-psabi)
 if [[ -n ${SANITIZE:-} ]]; then
     flags+=("-fsanitize=$SANITIZE" -fno-sanitize-recover=all -fno-omit-frame-pointer)
     link+=("-fsanitize=$SANITIZE")
 fi
-for symbol in malloc calloc realloc aligned_alloc posix_memalign free mmap; do
+for symbol in malloc calloc realloc aligned_alloc posix_memalign free mmap pthread_create; do
     link+=("-Wl,--wrap=$symbol")
 done
 
-for isa in ${ISAS-AVX2 AVX512 NEON}; do flags+=("-DDWCONV_HAVE_$isa"); done
+for isa in AVX2 AVX512 NEON; do
+    [[ " ${ISAS-$isa} " == *" $isa "* ]] || flags+=("-DDWCONV_NO_$isa")
+done
 
 objects=()
 for source in "$root"/csrc/kernels/isa/*.c "$root"/csrc/*.c "$root"/csrc/*/*.c "$root"/tests/c/*.c; do # the longest first

@@ -7,6 +7,7 @@ void test_few_channels(void);
 void test_guard_pages(void);
 void test_allocation(void);
 void test_threads(void);
+void test_pool(void);
 void test_statuses(void);
 void test_lifecycle(void);
 void test_budget(void);

@@ -68,8 +68,8 @@ static void check_same_bits(const problem *p, const char *isa, const buffer *x, 
 
 static void check_thread_counts(const problem *p, const char *isa, const buffer *x, const buffer *serial) {
     for (int count = 1; count <= 3; count++) {
-        const dwconv_threads openmp = {.count = count};
-        check_same_bits(p, isa, x, serial, DENSE, &openmp);
+        const dwconv_threads own = {.count = count};
+        check_same_bits(p, isa, x, serial, DENSE, &own);
         hostile_pool pool = {.workers = count};
         const dwconv_threads hostile = {.count = count, .run = hostile_for, .pool = &pool};
         check_same_bits(p, isa, x, serial, ALL_GAPS, &hostile);
