@@ -1,7 +1,7 @@
-"""Builds `dwconv._core`: the C core, one object per instruction set with its own flags, and the Cython file.
+"""Builds `dwconv._core`: the C core and the Cython file, all of it with the same flags.
 
-What the compiler can build decides which instruction sets are compiled in; the CPU of the build machine
-decides nothing. Environment:
+The architecture decides which instruction sets are compiled in (csrc/kernels/isa/which.h); the CPU of the
+build machine decides nothing. Environment:
 
     DWCONV_REQUIRE_EXTENSION=1   a failed build is an error; without it the package falls back to NumPy
     DWCONV_WERROR=1              compiles the C core with -Wall -Wextra -Werror
@@ -19,48 +19,24 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext as _build_ext
 from setuptools.command.build_py import build_py as _build_py
-from setuptools.errors import CCompilerError, CompileError, LinkError, PlatformError
+from setuptools.errors import CCompilerError, CompileError, PlatformError
 from setuptools.modified import newer_group
 
 # setuptools wants paths relative to this file, which it makes the working directory.
 CSRC = Path("csrc")
 HEADER = CSRC / "dwconv.h"
 
-# -ffp-contract=off: what is fused is written as fma, so results do not depend on the compiler's taste.
+# These follow CFLAGS and LDFLAGS. -ffast-math in there would change results, and link code that makes every
+# process that imports dwconv flush denormals: -Ofast is undone by another -O, the others by their opposites.
+STRICT_FLAGS = ["-O3", "-fno-fast-math", "-fno-unsafe-math-optimizations"]
 # -fno-lto: link-time optimisation could move code compiled with AVX-512 into functions every CPU runs.
-COMMON_FLAGS = ["-O3", "-g0", "-fvisibility=hidden", "-fno-lto"]
+COMMON_FLAGS = [*STRICT_FLAGS, "-g0", "-fvisibility=hidden", "-fno-lto"]
+# -ffp-contract=off: what is fused is written as fma, so results do not depend on the compiler's taste.
 CORE_FLAGS = [*COMMON_FLAGS, "-std=c11", "-ffp-contract=off", "-fno-math-errno"]
 WARNING_FLAGS = ["-Wall", "-Wextra", "-Werror"]
-ISA_FLAGS = {
-    "neon": list[str](),
-    "avx2": ["-mavx2", "-mfma"],
-    "avx512": [
-        "-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma",
-        "-mprefer-vector-width=512",
-    ],
-}  # fmt: skip
-
-X86_PROBE = """
-#ifdef __x86_64__
-#include <immintrin.h>
-#else
-#error "not x86-64"
-#endif
-int main(void) { return 0; }
-"""
-ARM_PROBE = """
-#ifdef __aarch64__
-#include <arm_neon.h>
-#else
-#error "not Arm64"
-#endif
-int main(void) { return 0; }
-"""
-ISA_PROBES = {"neon": ARM_PROBE, "avx2": X86_PROBE, "avx512": X86_PROBE}
-OPENMP_PROBE = """
-#include <omp.h>
-int main(void) { return omp_get_max_threads() < 1; }
-"""
+# Of clang: -fno-fast-math would make it keep exceptions as they come, which costs speed.
+CLANG_FLAGS = ["-ffp-exception-behavior=ignore"]
+EMPTY_PROGRAM = "int main(void) { return 0; }"
 
 
 def enabled(variable: str) -> bool:
@@ -110,39 +86,26 @@ class build_ext(_build_ext):
             raise PlatformError("Python.h is missing: Debian and Ubuntu have it in python3-dev")
 
     def _compile_core(self, ext: Extension) -> list[str]:
-        """Objects of csrc/. Adds to `ext` what linking them needs."""
-        isas = {isa: flags for isa, flags in ISA_FLAGS.items() if self._builds(ISA_PROBES[isa], flags)}
-        openmp = ["-fopenmp"] if self._builds(OPENMP_PROBE, ["-fopenmp"], link=True) else []
-        ext.extra_link_args += openmp
-        shared = [*CORE_FLAGS, *openmp, *(WARNING_FLAGS if enabled("DWCONV_WERROR") else [])]
-        macros = [(f"DWCONV_HAVE_{isa.upper()}", "1") for isa in isas]
-
-        baseline = [path for path in sorted(CSRC.rglob("*.c")) if path.stem not in ISA_FLAGS]
-        flags_of = dict.fromkeys(baseline, shared)
-        flags_of |= {CSRC / "kernels" / "isa" / f"{isa}.c": [*shared, *flags] for isa, flags in isas.items()}
+        """Objects of csrc/. Adds to `ext` what the compiler wants for its other file."""
+        clang = CLANG_FLAGS if self._accepts(CLANG_FLAGS) else []
+        ext.extra_compile_args += clang
+        flags = [*CORE_FLAGS, *clang, *(WARNING_FLAGS if enabled("DWCONV_WERROR") else [])]
+        # The files of the instruction sets take longest: they go first.
+        sources = sorted(CSRC.rglob("*.c"), key=lambda path: path.parent.name != "isa")
 
         def compile_one(source: Path) -> list[str]:
-            return self.compiler.compile(
-                [str(source)], output_dir=self.build_temp, macros=macros, extra_postargs=flags_of[source]
-            )
+            return self.compiler.compile([str(source)], output_dir=self.build_temp, extra_postargs=flags)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            # The files of the instruction sets take longest: they go first.
-            return [name for names in pool.map(compile_one, reversed(flags_of)) for name in names]
+            return [name for names in pool.map(compile_one, sources) for name in names]
 
-    def _builds(self, code: str, flags: list[str], *, link: bool = False) -> bool:
+    def _accepts(self, flags: list[str]) -> bool:
         with tempfile.TemporaryDirectory() as directory:
             source = Path(directory, "probe.c")
-            source.write_text(code, encoding="ascii")
+            source.write_text(EMPTY_PROGRAM, encoding="ascii")
             try:
-                objects = self.compiler.compile(
-                    [str(source)], output_dir=directory, extra_postargs=[*flags, "-fno-lto"]
-                )
-                if link:
-                    self.compiler.link_executable(
-                        objects, "probe", output_dir=directory, extra_postargs=flags
-                    )
-            except (CompileError, LinkError):
+                self.compiler.compile([str(source)], output_dir=directory, extra_postargs=flags)
+            except CompileError:
                 return False
         return True
 
@@ -154,7 +117,7 @@ core = Extension(
     include_dirs=[str(CSRC)],
     libraries=["m", "pthread"],
     extra_compile_args=COMMON_FLAGS,
-    extra_link_args=["-Wl,-x"],
+    extra_link_args=[*STRICT_FLAGS, "-Wl,-x"],
     optional=not enabled("DWCONV_REQUIRE_EXTENSION"),
 )
 

@@ -2,22 +2,18 @@
 #ifndef DWCONV_INTERNAL_H
 #define DWCONV_INTERNAL_H
 
+#ifdef __FAST_MATH__
+#error "-ffast-math changes results: -fno-fast-math after it undoes it"
+#endif
+
 #include "dwconv.h"
 #include "kernels/abi.h"
+#include "kernels/isa/which.h"
 
 #if defined(__GNUC__) || defined(__clang__)
 #define DWC_HIDDEN __attribute__((visibility("hidden")))
 #else
 #define DWC_HIDDEN
-#endif
-
-/* One command line serves every architecture: instruction sets that this one lacks are not asked for. */
-#ifndef __x86_64__
-#undef DWCONV_HAVE_AVX2
-#undef DWCONV_HAVE_AVX512
-#endif
-#ifndef __aarch64__
-#undef DWCONV_HAVE_NEON
 #endif
 
 /* ---- geometry ----------------------------------------------------------------------------- */
@@ -152,7 +148,7 @@ struct dwc_mm_call {
     dwconv_activation activation;
 };
 
-/* ---- run.c, block.h, parallel.c --------------------------------------------------- */
+/* ---- run.c, block.h ------------------------------------------------------------------------ */
 
 /* Calls the matrix kernel for output rows [row_begin, row_end) of one image, and the columns
  * [column_begin, column_end) of every group. Both views are of that image; the residual may be NULL. */

@@ -83,17 +83,85 @@ def test_extension_is_small_and_exports_nothing_else() -> None:
 def test_an_instruction_set_exports_its_table_and_nothing_else(path: Path, tmp_path: Path) -> None:
     isa = path.stem
     target = tmp_path / "kernels.o"
-    asked = f"-DDWCONV_HAVE_{isa.upper()}"
-    compiled = subprocess.run(["cc", "-std=c11", "-O1", asked, "-c", path, "-o", target], check=False)
-    if compiled.returncode:
-        pytest.skip(f"the compiler cannot build {isa}")
-    names = subprocess.run(
-        ["nm", "--extern-only", "--defined-only", target], capture_output=True, text=True, check=True
-    )
-    if isa == "neon" and platform.machine() != "aarch64":
-        assert not names.stdout  # empty where it cannot be built
-    else:
-        assert names.stdout.split()[2::3] == [f"dwc_table_{isa}"]
+    foreign = isa == "neon" if platform.machine() == "x86_64" else isa.startswith("avx")
+    for left_out in (False, True):
+        flag = [f"-DDWCONV_NO_{isa.upper()}"] if left_out else []
+        subprocess.run(["cc", "-std=c11", "-O1", *flag, "-c", path, "-o", target], check=True)
+        names = subprocess.run(
+            ["nm", "--extern-only", "--defined-only", target], capture_output=True, text=True, check=True
+        )
+        empty = foreign or (left_out and isa != "baseline")
+        assert names.stdout.split()[2::3] == ([] if empty else [f"dwc_table_{isa}"])
+
+
+@in_source_tree
+@pytest.mark.parametrize(
+    ("compiler", "isas"),
+    [
+        ("gcc -m32", set()),
+        ("aarch64-linux-gnu-gcc", {"NEON"}),
+        ("clang --target=x86_64-linux-gnu", {"AVX2", "AVX512"}),
+        ("clang --target=x86_64-apple-macos11", {"AVX2", "AVX512"}),  # both slices of a universal Python
+        ("clang --target=arm64-apple-macos11", {"NEON"}),
+    ],
+)
+def test_the_architecture_decides_which_instruction_sets_are_compiled_in(
+    compiler: str, isas: set[str]
+) -> None:
+    command, *flags = compiler.split()
+    if shutil.which(command) is None or (command == "gcc" and platform.machine() != "x86_64"):
+        pytest.skip(f"there is no {compiler}")
+    which = ROOT / "csrc" / "kernels" / "isa" / "which.h"
+    for left_out in (set[str](), {"AVX2"}, isas):
+        asked = [command, *flags, *(f"-DDWCONV_NO_{isa}" for isa in left_out), "-E", "-dM", which]
+        macros = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        assert set(re.findall(r"DWCONV_HAVE_(\w+)", macros)) == isas - left_out
+
+
+BITS = """
+import hashlib
+import numpy as np
+import dwconv
+rng = np.random.default_rng(0)
+draw = lambda *shape: (rng.normal(size=shape) * 10.0 ** rng.integers(-30, 3, shape)).astype(np.float32)
+x = draw(1, 19, 23, 21)
+x[0, 3, 3, :6] = np.inf, -np.inf, np.nan, -0.0, 1e-40, -1e-44
+digest = hashlib.sha256()
+for activation in (None, "relu6", "silu", "gelu", "tanh", "hard_swish"):
+    block = dwconv.InvertedResidual(draw(21, 50), draw(3, 3, 50, 1), draw(50, 21), activation=activation)
+    for y in (
+        block(x),
+        dwconv.depthwise_conv2d(x, draw(5, 5, 21, 2), 2, "same", bias=draw(42), activation=activation),
+        dwconv.conv2d(x, draw(3, 3, 21, 9), activation=activation),
+    ):
+        digest.update(np.ascontiguousarray(y))
+print(dwconv.config()["isa"], digest.hexdigest(), 2.2250738585072014e-308 / 2)
+"""
+
+
+@in_source_tree
+@can_build
+@pytest.mark.skipif(importlib.util.find_spec("dwconv._core") is None, reason="the extension is not built")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of x86-64")
+def test_flags_of_the_user_change_neither_results_nor_the_mode_of_arithmetic(copy: Path) -> None:
+    def bits(folder: Path) -> list[str]:
+        environment = {**os.environ, "DWCONV_ISA": "baseline", "PYTHONPATH": str(folder)}
+        command = [sys.executable, "-c", BITS]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return result.stdout.split()
+
+    unsafe = "-O0 -Ofast -ffast-math -funsafe-math-optimizations -fassociative-math"
+    few = "-DDWCONV_NO_AVX2 -DDWCONV_NO_AVX512"  # for the time
+    result = setup(
+        copy, "build",
+        CFLAGS=f"{unsafe} -flto -march=native -ffp-contract=fast {few}", LDFLAGS=unsafe,
+        DWCONV_REQUIRE_EXTENSION="1",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (package,) = copy.glob("build/lib*")
+    isa, digest, denormal = bits(package)
+    assert (isa, digest) == tuple(bits(PACKAGE.parent)[:2])
+    assert float(denormal) > 0
 
 
 @in_source_tree

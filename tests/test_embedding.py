@@ -79,20 +79,21 @@ def test_an_extension_of_somebody_else_cimports_the_package(tmp_path: Path) -> N
 def test_every_file_is_clean_under_strict_warnings(compiler: str) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"there is no {compiler}")
-    asked = [f"-DDWCONV_HAVE_{isa}" for isa in ("AVX2", "AVX512", "NEON")]
+    nothing = [f"-DDWCONV_NO_{isa}" for isa in ("AVX2", "AVX512", "NEON")]
     sources = [*CSRC.rglob("*.c"), *EXAMPLES.glob("*.c")]
     sources = [path for path in sources if path.name != "classify.c"]  # compiled below, with its weights
-    run(compiler, *WARNINGS, "-O1", "-fsyntax-only", f"-I{CSRC}", *asked, *sources)
-    run(compiler, *WARNINGS, "-O1", "-fsyntax-only", *CSRC.rglob("*.c"))
+    run(compiler, *WARNINGS, "-O1", "-fsyntax-only", f"-I{CSRC}", *sources)
+    run(compiler, *WARNINGS, "-O1", "-fsyntax-only", *nothing, *CSRC.rglob("*.c"))
     tests = [*ROOT.glob("tests/c/*.c"), *ROOT.glob("tests/c/*/*.c")]
     run(compiler, *WARNINGS, "-D_GNU_SOURCE", "-O1", "-fsyntax-only", f"-I{CSRC}", *tests)
 
 
 @pytest.fixture(scope="module")
 def baseline_objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The core compiled by one command without flags for instruction sets: what they need is left out."""
+    """The core compiled by one command, with the baseline alone, for the time."""
     directory = tmp_path_factory.mktemp("objects")
     run(CC, *WARNINGS, "-O2", "-ffp-contract=off", "-fno-math-errno", "-c",
+        "-DDWCONV_NO_AVX2", "-DDWCONV_NO_AVX512", "-DDWCONV_NO_NEON",
         *CSRC.rglob("*.c"), cwd=directory)  # fmt: skip
     return sorted(directory.glob("*.o"))
 
@@ -162,9 +163,101 @@ def test_the_example_in_the_header_runs(baseline_objects: list[Path], tmp_path: 
     assert run(tmp_path / "example") == "success\n"
 
 
+OPENMP_PROGRAM = """
+#include <omp.h>
+#include <stdio.h>
+#include "dwconv.h"
+%s
+enum { SIZE = 64, CHANNELS = 32 };
+static float filter[9 * CHANNELS], in[SIZE * SIZE * CHANNELS], out[2][SIZE * SIZE * CHANNELS];
+int main(void) {
+    dwconv_desc desc = {.operation = DWCONV_DEPTHWISE};
+    desc.depthwise = (dwconv_depthwise_desc){.channels = CHANNELS, .filter = filter,
+        .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME}};
+    for (int i = 0; i < 9 * CHANNELS; i++) filter[i] = (float)(i %% 7) / 7;
+    for (int i = 0; i < SIZE * SIZE * CHANNELS; i++) in[i] = (float)(i %% 11) / 11;
+    dwconv_plan *plan;
+    dwconv_status status = dwconv_plan_create(&desc, &plan);
+    int threads = 3;
+    const dwconv_threads team = {.count = threads, .run = openmp_for, .pool = &threads};
+    const dwconv_tensor x = {.data = in, .batch = 1, .height = SIZE, .width = SIZE, .channels = CHANNELS};
+    for (int i = 0; i < 2 && status == DWCONV_OK; i++) {
+        dwconv_tensor y = x;
+        y.data = out[i];
+        status = dwconv_run(plan, &x, &y, NULL, 0, i ? &team : NULL);
+    }
+    int differ = 0;
+    for (int i = 0; i < SIZE * SIZE * CHANNELS; i++) differ += out[0][i] != out[1][i];
+    printf("%%d differ, %%d calls\\n", differ, calls);
+    return status != DWCONV_OK;
+}
+"""
+
+
 @in_source_tree
 @needs_cc
-@pytest.mark.skipif(shutil.which("cmake") is None, reason="there is no CMake")
+def test_a_team_of_openmp_does_the_work(baseline_objects: list[Path], tmp_path: Path) -> None:
+    manual = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+    found = re.search(r"```c\n(static void openmp_for.*?)```", manual, re.DOTALL)
+    assert found is not None
+    counted = found[1].replace("{\n", "{\n    calls++;\n", 1)
+    code = "static int calls;\n" + counted[: counted.index("\n}\n") + 3]
+    (tmp_path / "team.c").write_text(OPENMP_PROGRAM % code, encoding="utf-8")
+    try:
+        run(CC, *WARNINGS, "-fopenmp", "-O1", f"-I{CSRC}", tmp_path / "team.c", *baseline_objects, "-lm",
+            "-pthread", "-o", tmp_path / "team")  # fmt: skip
+    except AssertionError as failure:
+        if "omp.h" in str(failure) or "unsupported option" in str(failure):
+            pytest.skip("the compiler has no OpenMP")
+        raise
+    assert run(tmp_path / "team") == "0 differ, 1 calls\n"
+
+
+needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="there is no CMake")
+BASELINE_ONLY = ("-DDWCONV_AVX2=OFF", "-DDWCONV_AVX512=OFF", "-DDWCONV_NEON=OFF")
+
+LOADED = """
+import _ctypes, ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+print(2.2250738585072014e-308 / 2 > 0)
+_ctypes.dlclose(library._handle)
+print("libdwconv" in open("/proc/self/maps").read())
+"""
+
+
+@in_source_tree
+@needs_cc
+@needs_cmake
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it looks into /proc")
+def test_the_shared_library_keeps_the_mode_of_arithmetic_and_is_never_unloaded(tmp_path: Path) -> None:
+    unsafe = "-Ofast -ffast-math -funsafe-math-optimizations"
+    run("cmake", "-S", CSRC, "-B", tmp_path, *BASELINE_ONLY, "-DDWCONV_TESTS=OFF",
+        f"-DCMAKE_C_FLAGS={unsafe}", f"-DCMAKE_SHARED_LINKER_FLAGS={unsafe}")  # fmt: skip
+    run("cmake", "--build", tmp_path, "--parallel", os.cpu_count(), "--target", "dwconv_shared")
+    answer = run(sys.executable, "-c", LOADED, tmp_path / "libdwconv.so")
+    assert answer.split() == ["True", "True"]  # else its threads would run code that is gone
+
+
+@in_source_tree
+@needs_cmake
+@pytest.mark.skipif(
+    shutil.which("aarch64-linux-gnu-gcc") is None or shutil.which("qemu-aarch64") is None,
+    reason="there is no compiler for Arm64, or no emulator",
+)
+def test_cmake_builds_for_another_architecture_without_a_toolchain_file(tmp_path: Path) -> None:
+    run("cmake", "-S", CSRC, "-B", tmp_path, *BASELINE_ONLY, "-DCMAKE_BUILD_TYPE=Debug",
+        "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        "-DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc",
+        "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu")  # fmt: skip
+    libraries = ("dwconv_static", "dwconv_shared")  # what is installed
+    run("cmake", "--build", tmp_path, "--parallel", os.cpu_count(), "--target", *libraries)
+    text = run("ctest", "--test-dir", tmp_path, "--output-on-failure", "-R", "consumer")
+    assert "100% tests passed" in text
+
+
+@in_source_tree
+@needs_cc
+@needs_cmake
 def test_cmake_builds_tests_and_installs(tmp_path: Path) -> None:
     run("cmake", "-S", CSRC, "-B", tmp_path, "-DDWCONV_WERROR=ON")
     run("cmake", "--build", tmp_path, "--parallel", os.cpu_count())

@@ -7,21 +7,12 @@ side.
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import Any
 
 from bench import compiling
 from bench.peers import Absent, Runner, shim
 from bench.problem import Problem
-
-_ISA_FLAGS = {
-    "avx2": ("-mavx2", "-mfma"),
-    "avx512": (
-        *("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq"),
-        *("-mavx2", "-mfma", "-mprefer-vector-width=512"),
-    ),
-}
 
 
 class Peer:
@@ -54,25 +45,16 @@ class Peer:
 
 
 def build(csrc: Path, *flags: str, beside: tuple[Path, ...] = ()) -> Path:
-    """The core with setup.py's flags for each file and with `flags`, the shim, and C files `beside` it."""
-    macros = list(flags)
-    flags_of: dict[str, tuple[str, ...]] = {}
-    for name, isa_flags in _ISA_FLAGS.items():
-        if platform.machine() in ("x86_64", "AMD64") and compiling.accepts(*isa_flags):
-            flags_of[name] = isa_flags
-            macros.append(f"-DDWCONV_HAVE_{name.upper()}")
-    sources = [
-        compiling.Source(path, flags_of.get(path.stem.removeprefix("isa_"), ()))
-        for path in sorted(csrc.rglob("*.c"))
-    ]
+    """The core with setup.py's flags and `flags`, the shim, and C files `beside` it, which may use OpenMP."""
     # Its loops run beside the kernels, on this machine only.
     native = ("-march=native",) if compiling.accepts("-march=native") else ()
-    sources += [compiling.Source(path, native) for path in (shim.SHIMS / "dwconv.c", *beside)]
-    openmp = compiling.openmp_flags()
+    openmp = compiling.openmp_flags() if beside else ()
+    sources = [compiling.Source(path) for path in sorted(csrc.rglob("*.c"))]
+    sources += [compiling.Source(path, (*native, *openmp)) for path in (shim.SHIMS / "dwconv.c", *beside)]
     return compiling.shared_library(
         "dwconv",
         sources,
-        flags=(f"-I{csrc}", *macros, *openmp),
+        flags=(f"-I{csrc}", *flags),
         link=("-lm", "-lpthread", *openmp),
         depends=[*csrc.rglob("*.h"), shim.SHIMS / "chain.h"],
     )

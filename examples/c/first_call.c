@@ -1,6 +1,6 @@
 /* The smallest program: one depthwise layer, one image.
  *
- *   cc -O3 -DDWCONV_HAVE_AVX2 -DDWCONV_HAVE_AVX512 -I csrc examples/c/first_call.c $(find csrc -name '*.c') -lm -pthread
+ *   cc -O3 -I csrc examples/c/first_call.c $(find csrc -name '*.c') -lm -pthread
  */
 #include <stdio.h>
 

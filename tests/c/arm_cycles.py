@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--mca", default="llvm-mca")
     parser.add_argument("--docs", action="store_true", help=f"write the table into {DOCS.name}")
     options = parser.parse_args()
-    listing = disassemble(shlex.split(options.compiler), "aarch64", "neon", build_flags()["neon"])
+    listing = disassemble(shlex.split(options.compiler), "aarch64", "neon", build_flags())
     made = markdown(list(table(options.mca, listing)))
     print(made)
     if options.docs:

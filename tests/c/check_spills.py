@@ -126,13 +126,12 @@ def spills(listing: str, machine: Machine) -> tuple[list[Spill], int]:
 # ---- compiling --------------------------------------------------------------------------------
 
 
-def build_flags() -> dict[str, list[str]]:
-    """What setup.py compiles the kernels of an instruction set with."""
+def build_flags() -> list[str]:
+    """What setup.py compiles the kernels with."""
     os.chdir(ROOT)
     with mock.patch("setuptools.setup"):
         settings = runpy.run_path("setup.py")
-    isas = {"baseline": [], **settings["ISA_FLAGS"]}
-    return {isa: [*settings["CORE_FLAGS"], *flags] for isa, flags in isas.items()}
+    return list[str](settings["CORE_FLAGS"])
 
 
 def disassemble(compiler: list[str], arch: str, isa: str, flags: list[str]) -> str:
@@ -169,7 +168,7 @@ def main() -> int:
     flags = build_flags()
     isas = [*CHECKED[arch], *INFORMATIVE]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        listings = pool.map(lambda isa: disassemble(compiler, arch, isa, flags[isa]), isas)
+        listings = pool.map(lambda isa: disassemble(compiler, arch, isa, flags), isas)
         results = [spills(listing, MACHINES[arch]) for listing in listings]
     errors = 0
     for isa, (found, _) in zip(isas, results, strict=True):

@@ -1,6 +1,6 @@
 # Installs the build into a directory of its own, builds tests/c/consumer against that, in C and C++, runs it, and
-# checks what the libraries export. Variables: BUILD, WORK, TOOLCHAIN (may be empty), C_COMPILER, CXX_COMPILER, NM, EMULATOR
-# (a list), PKG_CONFIG (empty where absent), LINK_FLAGS.
+# checks what the libraries export. Variables: BUILD, WORK, TOOLCHAIN (may be empty), SYSTEM and PROCESSOR (empty unless
+# cross-compiled), C_COMPILER, NM, EMULATOR (a list), PKG_CONFIG (empty where absent), LINK_FLAGS.
 
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
@@ -17,6 +17,8 @@ run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix})
 set(compilers -DCMAKE_C_COMPILER=${C_COMPILER} -DCMAKE_EXE_LINKER_FLAGS=${LINK_FLAGS})
 if(TOOLCHAIN)
   list(APPEND compilers -DCMAKE_TOOLCHAIN_FILE=${TOOLCHAIN})
+elseif(SYSTEM) # cross-compiled without one
+  list(APPEND compilers -DCMAKE_SYSTEM_NAME=${SYSTEM} -DCMAKE_SYSTEM_PROCESSOR=${PROCESSOR})
 endif()
 # Toolchains may confine searches to their root: the directory of the package is given by name.
 file(GLOB_RECURSE config ${prefix}/dwconvConfig.cmake)
@@ -47,7 +49,7 @@ if(NM AND shared)
   endif()
 endif()
 
-if(PKG_CONFIG AND NOT TOOLCHAIN)
+if(PKG_CONFIG AND NOT TOOLCHAIN AND NOT SYSTEM)
   file(GLOB_RECURSE pc ${prefix}/dwconv.pc)
   get_filename_component(pc_dir ${pc} DIRECTORY)
   # The file names the prefix that the build was configured with.

@@ -32,6 +32,7 @@ if [[ -n ${SANITIZE:-} ]]; then
     flags+=("-fsanitize=$SANITIZE" -fno-sanitize-recover=all -fno-omit-frame-pointer)
     link+=("-fsanitize=$SANITIZE")
 fi
+[[ -n ${RUNNER:-} ]] && flags+=(-DUNDER_EMULATION)
 for symbol in malloc calloc realloc aligned_alloc posix_memalign free mmap pthread_create; do
     link+=("-Wl,--wrap=$symbol")
 done

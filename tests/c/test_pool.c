@@ -266,7 +266,8 @@ static void test_modes_of_layers(void) {
 
 /* ---- fork, and too few threads --------------------------------------------------------------- */
 
-#ifdef __SANITIZE_THREAD__ /* which makes no thread in a child of a process that had some */
+#if defined __SANITIZE_THREAD__ || \
+    defined UNDER_EMULATION /* no threads in the child of a process that had some */
 static void test_children(void) {}
 #else
 /* In a child, whose pool is new: how many of `wanted` workers came, given so many threads. */

@@ -1,8 +1,7 @@
-/* AVX2 + FMA. Only static code besides the table; compiled with its own flags, without LTO. */
+/* AVX2 + FMA. Only static code besides the table; compiled without LTO. */
 #include "../../internal.h"
 
-/* Empty where neither the build asks for it nor the compiler is given its flags. */
-#if defined(DWCONV_HAVE_AVX2) || defined(__AVX2__)
+#ifdef DWCONV_HAVE_AVX2 /* else empty */
 
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)

@@ -1,8 +1,7 @@
-/* AVX-512 F, VL, BW, DQ. Only static code besides the table; compiled with its own flags, without LTO. */
+/* AVX-512 F, VL, BW, DQ. Only static code besides the table; compiled without LTO. */
 #include "../../internal.h"
 
-/* Empty where neither the build asks for it nor the compiler is given its flags. */
-#if defined(DWCONV_HAVE_AVX512) || defined(__AVX512F__)
+#ifdef DWCONV_HAVE_AVX512 /* else empty */
 
 #ifdef DWC_EMULATED_AVX512 /* tests/c/emulated_avx512.h */
 #pragma GCC target("avx2,fma,no-avx512f")

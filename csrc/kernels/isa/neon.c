@@ -7,7 +7,7 @@
 #endif
 #include "../../internal.h"
 
-#ifdef __aarch64__ /* else empty */
+#ifdef DWCONV_HAVE_NEON /* else empty */
 #include "../vec/neon.h"
 
 /* Tiles of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112); those of 4 take what is left. */

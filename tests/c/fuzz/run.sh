@@ -18,7 +18,9 @@ shift $(($# < 2 ? $# : 2))
 
 cc=${CC:-clang}
 common=(-std=c11 -D_GNU_SOURCE -O1 -ffp-contract=off -fno-math-errno)
-for isa in ${ISAS-AVX2 AVX512 NEON}; do common+=("-DDWCONV_HAVE_$isa"); done
+for isa in AVX2 AVX512 NEON; do
+    [[ " ${ISAS-$isa} " == *" $isa "* ]] || common+=("-DDWCONV_NO_$isa")
+done
 [[ ${COVERAGE:-0} == 1 ]] && common+=(-fprofile-instr-generate -fcoverage-mapping)
 core=("${common[@]}" -g1 -fsanitize=address,undefined,fuzzer -fno-sanitize-recover=all)
 # Fully instrumented, the unrolled kernels compile for minutes: their loads and stores are checked by calls, and
