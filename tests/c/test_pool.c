@@ -204,14 +204,14 @@ static void test_modes_of_workers(void) {
  * the usual mode. */
 static void test_modes_of_layers(void) {
     const shape shapes[] = {
-        {.operation = DWCONV_DEPTHWISE,
+        {.operation = DEPTHWISE,
          .batch = 1,
          .height = 40,
          .width = 41,
          .in_channels = 64,
          .multiplier = 1,
          .window = SAME_3X3},
-        {.operation = DWCONV_INVERTED_RESIDUAL,
+        {.operation = INVERTED_RESIDUAL,
          .batch = 1,
          .height = 20,
          .width = 21,
@@ -236,7 +236,7 @@ static void test_modes_of_layers(void) {
             for (int64_t i = 0; i < p.input[2] * p.input[3]; i++)
                 ((float *)tensor_at(&x.tensor, 0, row, 0, 0))[i] *= 0x1p-127f;
         buffer_create(&usual, p.output, DENSE);
-        CHECK_STATUS(DWCONV_OK, problem_run(&p, DWCONV_ISA_AUTO, &x, &usual, NULL));
+        CHECK_STATUS(DWCONV_OK, problem_run(&p, NULL, &x, &usual, NULL));
         for (size_t m = 0; m < 2; m++) {
             buffer serial;
             buffer_create(&serial, p.output, DENSE);
@@ -248,7 +248,7 @@ static void test_modes_of_layers(void) {
                     buffer_create(&y, p.output, DENSE);
                     modes[m]();
                     const dwconv_status status =
-                        problem_run(&p, DWCONV_ISA_AUTO, &x, count == 1 ? &serial : &y, &threads);
+                        problem_run(&p, NULL, &x, count == 1 ? &serial : &y, &threads);
                     fesetenv(&before);
                     CHECK_STATUS(DWCONV_OK, status);
                     CHECK(count == 1 || buffer_same_bits(&serial, &y));
