@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
+import pickle
+import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Thread
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
 
+import dwconv
 from oracles import OPERATIONS, Case, backends, using
 
 WORKERS = 6
@@ -120,3 +128,123 @@ def test_other_python_threads_run_during_a_call(backend: str) -> None:
         sys.setswitchinterval(interval)
         thread.join()
     assert seen
+
+
+# ---- what every thread shares -----------------------------------------------------------------
+
+
+@pytest.fixture
+def eager_switching() -> Iterator[None]:
+    """Threads take turns as often as the interpreter allows; without its lock they run at once anyway."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def interruptions(call: Callable[[], Any], function: Any, act: Callable[[], None]) -> Iterator[Any]:
+    """The results of `call` with `act` before the first instruction of `function`, then the second, ..."""
+    remaining = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal remaining
+        if frame.f_code is not function.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            remaining -= 1
+            if remaining == 0:
+                act()
+        return trace
+
+    position, before = 0, sys.gettrace()
+    while remaining <= 0:
+        position = remaining = position + 1
+        sys.settrace(trace)
+        try:
+            result = call()
+        finally:
+            sys.settrace(before)
+        yield result
+
+
+def test_settings_are_seen_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of threads and its reason, the backend and the instruction set, whoever changes them."""
+    settings = importlib.import_module("dwconv.config")
+    old, new = settings.Threads(5, "set_num_threads"), settings.Threads(7, "test")
+    isa = settings._isa
+    states = {(*t, i, "numpy" if i is None else "native") for t in (old, new) for i in (isa, None)}
+
+    def put(threads: Any, isa: str | None) -> None:
+        monkeypatch.setattr(settings, "_threads", threads)
+        monkeypatch.setattr(settings, "_isa", isa)
+
+    def seen() -> tuple[Any, ...]:
+        put(old, isa)
+        found = dwconv.config()
+        return tuple(found[key] for key in ("threads", "threads_reason", "isa", "backend"))
+
+    results = list(interruptions(seen, dwconv.config, lambda: put(new, None)))
+    if len(results) < 20:
+        pytest.skip("this interpreter does not trace single instructions")
+    assert set(results) <= states
+
+
+def test_setting_the_number_of_threads_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = importlib.import_module("dwconv.config")
+    old, new = settings.Threads(7, "test"), settings.Threads(5, "set_num_threads")
+    seen = []
+
+    def put() -> None:
+        monkeypatch.setattr(settings, "_threads", old)
+        dwconv.set_num_threads(5)
+
+    list(interruptions(put, dwconv.set_num_threads, lambda: seen.append(settings._threads)))
+    assert set(seen) <= {old, new}
+    assert settings._threads == new
+
+
+@pytest.mark.usefixtures("eager_switching", "backend", "thread_setting")
+def test_threads_make_call_copy_and_drop_layers_at_once() -> None:
+    """Everything that a program may do at once, with functions and settings in between."""
+    cases = [
+        Case(operation, (2, 9, 8, 6), out_channels=6, activation="silu", **extra)
+        for operation, extra in [(name, {}) for name in OPERATIONS] + [("inverted_residual", {"squeezed": 3})]
+    ]
+    shared = [case.layer() for case in cases]
+    expected = [layer(case.x) for layer, case in zip(shared, cases, strict=True)]
+    together = Barrier(WORKERS)
+
+    def work(worker: int) -> None:
+        together.wait()
+        for turn in range(20):
+            index = (worker + turn) % len(cases)
+            case, layer = cases[index], shared[index]
+            dwconv.set_num_threads(1 + turn % 2)
+            for made in (layer, case.layer(), copy.copy(layer), pickle.loads(pickle.dumps(layer))):
+                np.testing.assert_array_equal(made(case.x), expected[index])
+            np.testing.assert_array_equal(case.call(), expected[index])
+            with pytest.raises(ValueError, match="channels but x has"):
+                layer(case.x[..., :5])
+            assert dwconv.config()["threads"] in (1, 2)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(work, range(WORKERS)))
+
+
+def test_importing_at_once_gives_one_package() -> None:
+    """In a process of its own: the first import, by several threads."""
+    code = """
+import threading
+together, found = threading.Barrier(6), []
+def load():
+    together.wait()
+    import dwconv
+    found.append((id(dwconv), dwconv.get_num_threads(), dwconv.config()["isa"]))
+threads = [threading.Thread(target=load) for _ in range(6)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert len(found) == 6 and len(set(found)) == 1, found
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 import dwconv
 
@@ -91,7 +93,14 @@ def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ({}, (8, "CPUs that this process may use")),
         ({"OMP_NUM_THREADS": "3"}, (3, "OMP_NUM_THREADS")),
         ({"OMP_NUM_THREADS": "5,2"}, (5, "OMP_NUM_THREADS")),
-        ({"OMP_NUM_THREADS": "many"}, (8, "CPUs that this process may use")),
+        ({"OMP_NUM_THREADS": " 5 , 2"}, (5, "OMP_NUM_THREADS")),
+        *(
+            ({"OMP_NUM_THREADS": garbage}, (8, "CPUs that this process may use"))
+            for garbage in ("", "many", "0", "-2", "1.5", ",3", "0x2", "\udcff", "²", "9" * 5000)
+        ),
+        ({"OMP_NUM_THREADS": "99999"}, (1024, "OMP_NUM_THREADS")),
+        ({"OMP_THREAD_LIMIT": "garbage"}, (8, "CPUs that this process may use")),
+        ({"DWCONV_NUM_THREADS": " 4 "}, (4, "DWCONV_NUM_THREADS")),
         ({"OMP_THREAD_LIMIT": "6"}, (6, "OMP_THREAD_LIMIT")),
         ({"DWCONV_NUM_THREADS": "4", "OMP_NUM_THREADS": "3"}, (4, "DWCONV_NUM_THREADS")),
         ({"DWCONV_NUM_THREADS": "16"}, (16, "DWCONV_NUM_THREADS")),
@@ -115,16 +124,22 @@ def test_there_is_one_thread_without_the_core() -> None:
     assert "without the compiled core" in reason
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "1025"])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "1025", "2,1", " ", "9" * 5000])
 def test_a_wrong_number_of_threads_in_the_environment_is_an_error(value: str) -> None:
     result = run_python("import dwconv", DWCONV_NUM_THREADS=value)
     assert result.returncode != 0
     assert last_line(result.stderr).startswith("ValueError: DWCONV_NUM_THREADS must be ")
 
 
-def write(path: Path, text: str) -> None:
+def test_garbage_for_openmp_does_not_break_the_import() -> None:
+    garbage = {"OMP_NUM_THREADS": "2,x", "OMP_THREAD_LIMIT": "\udcff"}
+    result = run_python("import dwconv; print(dwconv.get_num_threads())", **garbage)
+    assert result.stdout == "2\n"
+
+
+def write(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 @pytest.mark.parametrize(
@@ -136,7 +151,23 @@ def write(path: Path, text: str) -> None:
         ({"a/cpu.max": "100000 100000", "a/b/cpu.max": "400000 100000"}, 1),
         ({"a/b/cpu.max": "20000 100000"}, 1),
         ({"cpu.max": "300000 100000"}, 3),  # a container: its path is the host's, its own group is the root
-        ({"a/b/cpu.max": "nonsense"}, None),
+        ({"a/b/cpu.max": "nonsense", "a/cpu.max": "200000 100000"}, 2),
+        *(
+            ({"a/b/cpu.max": garbage}, None)
+            for garbage in (
+                "",
+                "max",
+                "-1 100000",
+                "0 100000",
+                "100000 0",
+                "100000",
+                "1 2 3",
+                "1e5 100000",
+                b"\xff\xfe\0",
+                "9" * 5000 + " 1",
+            )
+        ),
+        ({"a/b/cpu.max": "9" * 19 + " 1"}, 10**19),
     ],
     ids=str,
 )
@@ -149,12 +180,102 @@ def test_quotas_of_control_groups_version_2(
     assert settings._cgroup_cpus(tmp_path / "proc", tmp_path / "root") == expected
 
 
-@pytest.mark.parametrize(("quota", "expected"), [("-1", None), ("250000", 3)])
-def test_quotas_of_control_groups_version_1(quota: str, expected: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("quota", "period", "expected"),
+    [
+        ("-1", "100000", None),
+        ("250000", "100000", 3),
+        ("250000\n", "100000\n", 3),
+        *((garbage, "100000", None) for garbage in ("", "max", "0", "many", "1 2", b"\xff\0", "9" * 5000)),
+        *(("250000", garbage, None) for garbage in ("", "0", "-1", "many", b"\xff")),
+    ],
+    ids=str,
+)
+def test_quotas_of_control_groups_version_1(
+    quota: str | bytes, period: str | bytes, expected: int | None, tmp_path: Path
+) -> None:
     write(tmp_path / "proc", "7:memory:/other\n4:cpu,cpuacct:/a\n")
     write(tmp_path / "root/cpu/a/cpu.cfs_quota_us", quota)
-    write(tmp_path / "root/cpu/a/cpu.cfs_period_us", "100000")
+    write(tmp_path / "root/cpu/a/cpu.cfs_period_us", period)
     assert settings._cgroup_cpus(tmp_path / "proc", tmp_path / "root") == expected
+
+
+ODD_LISTS = (
+    "",
+    "\n\n",
+    "garbage",
+    "0:",
+    "0::",
+    ":::",
+    "a:b",
+    b"\xff\xfe\0:\0:/\0",
+    "0::/a\0b",
+    "1:cpu:../..",
+    "\0",
+)
+
+
+@pytest.mark.parametrize("lines", ODD_LISTS, ids=repr)
+def test_odd_lists_of_control_groups_are_no_quota(lines: str | bytes, tmp_path: Path) -> None:
+    write(tmp_path / "proc", lines)
+    (tmp_path / "root").mkdir()
+    assert settings._cgroup_cpus(tmp_path / "proc", tmp_path / "root") is None
+
+
+def test_odd_lines_do_not_hide_the_others(tmp_path: Path) -> None:
+    write(tmp_path / "proc", b"garbage\n\xff:\xff\n0::/\xff\n")
+    write(tmp_path / "root/cpu.max", "200000 100000")
+    assert settings._cgroup_cpus(tmp_path / "proc", tmp_path / "root") == 2
+
+
+def test_directories_and_links_that_lead_nowhere_are_no_quota(tmp_path: Path) -> None:
+    write(tmp_path / "proc", "0::/a\n4:cpu:/a\n")
+    for name in ("a/cpu.max", "cpu/a/cpu.cfs_quota_us"):
+        (tmp_path / "root" / name).mkdir(parents=True)
+    (tmp_path / "root/cpu.max").symlink_to("cpu.max")
+    assert settings._cgroup_cpus(tmp_path / "proc", tmp_path / "root") is None
+    assert settings._cgroup_cpus(tmp_path, tmp_path / "root") is None
+
+
+@pytest.mark.parametrize("refused", ["proc", "cpu.max"])
+def test_files_that_may_not_be_read_are_no_quota(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "proc", "0::/\n")
+    write(tmp_path / "root/cpu.max", "200000 100000")
+    assert settings._cgroup_cpus(tmp_path / "proc", tmp_path / "root") == 2
+    read = Path.read_text
+
+    def read_text(path: Path, **options: str) -> str:
+        if path.name == refused:
+            raise PermissionError(path)
+        return read(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert settings._cgroup_cpus(tmp_path / "proc", tmp_path / "root") is None
+
+
+@hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.given(proc=st.binary(max_size=40), quota=st.binary(max_size=40))
+def test_no_content_of_a_file_of_control_groups_is_an_error(
+    proc: bytes, quota: bytes, tmp_path: Path
+) -> None:
+    write(tmp_path / "proc", b"0::/a\n" + proc)
+    for name in ("root/a/cpu.max", "root/cpu/a/cpu.cfs_quota_us"):
+        write(tmp_path / name, quota)
+    found = settings._cgroup_cpus(tmp_path / "proc", tmp_path / "root")
+    assert found is None or found >= 1
+
+
+def test_systems_that_do_not_tell_the_affinity_have_all_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(process: int) -> set[int]:
+        raise OSError("not here")
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    monkeypatch.setattr(os, "sched_getaffinity", refuse, raising=False)
+    assert settings._affinity_cpus() == 5
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert settings._affinity_cpus() == 5
 
 
 def test_systems_without_control_groups_have_no_quota(tmp_path: Path) -> None:

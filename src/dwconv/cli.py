@@ -10,12 +10,11 @@ import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dwconv import demo, explain, verify
-from dwconv.config import config
+from dwconv.config import Config, config
 from dwconv.geometry import MAX_THREADS
 
 
@@ -101,7 +100,7 @@ def _info(options: argparse.Namespace) -> int:
     return 0
 
 
-def _facts(settings: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(settings: Config) -> list[tuple[str, str]]:
     compiled, available = settings["isas_compiled"], settings["isas_available"]
     backend = "native code" if settings["backend"] == "native" else f"NumPy ({settings['reason']})"
     threads = f"{settings['threads']} ({settings['threads_reason']})"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from .geometry import MAX_THREADS, thread_count
 
@@ -35,16 +35,22 @@ class PerformanceWarning(UserWarning):
 # ---- thread count -----------------------------------------------------------------------------
 
 
+class Threads(NamedTuple):
+    """How many a call uses at most, and why."""
+
+    number: int
+    reason: str
+
+
 def _cgroup_cpus(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """CPUs that the quotas of this process's control groups and their parents allow; None: no quota."""
+    """CPUs that the quotas of this process's control groups and their parents allow; None: no quota.
+
+    What cannot be read, or is not what Linux writes, is no quota: containers and sandboxes show odd files.
+    """
     limits = []
-    try:
-        lines = proc.read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+    for line in _text(proc).splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if not path or (controllers and "cpu" not in controllers.split(",")):
             continue
         top = root / "cpu" if controllers else root
         group = top / path.strip("/")
@@ -60,44 +66,56 @@ def _cgroup_cpus(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys
 
 def _quota(folder: Path, old: bool) -> float | None:
     """quota / period of one control group, of version 1 (`old`) or 2."""
-    try:
-        if old:
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-        else:
-            quota, period = (folder / "cpu.max").read_text().split()
-        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
-    except (OSError, ValueError):  # absent, or "max": unlimited
+    files = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if old else ("cpu.max",)
+    words = [word for file in files for word in _text(folder / file).split()]
+    numbers = [number for word in words if (number := _positive(word)) is not None]
+    if len(words) != 2 or len(numbers) != 2:  # absent, or "max" or -1: unlimited
         return None
+    return numbers[0] / numbers[1]
+
+
+def _text(path: Path) -> str:
+    """What a file holds, or nothing."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except (OSError, ValueError):  # absent, refused, a directory; a path that there cannot be
+        return ""
+
+
+def _positive(word: str) -> int | None:
+    """Of decimal digits alone, and not more than sizes have."""
+    word = word.strip()
+    return int(word) or None if word.isdecimal() and len(word) < 20 else None
 
 
 def _affinity_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
+    try:
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    except (AttributeError, OSError):  # macOS; some sandboxes
+        return os.cpu_count() or 1
 
 
-def _default_threads(environment: Mapping[str, str], has_threads: bool) -> tuple[int, str]:
-    """(threads, why)."""
+def _default_threads(environment: Mapping[str, str], has_threads: bool) -> Threads:
     own = environment.get("DWCONV_NUM_THREADS", "")
     if own:
-        if not own.strip().isdecimal():
+        number = _positive(own)
+        if number is None or number > MAX_THREADS:
             raise ValueError(f"DWCONV_NUM_THREADS must be an integer from 1 to {MAX_THREADS}, not {own!r}")
-        return thread_count("DWCONV_NUM_THREADS", int(own)), "DWCONV_NUM_THREADS"
+        return Threads(number, "DWCONV_NUM_THREADS")
     if not has_threads:
-        return 1, "there are no threads without the compiled core"
-    shared = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is for nested regions
-    if shared.isdecimal() and int(shared) > 0:
-        return min(int(shared), MAX_THREADS), "OMP_NUM_THREADS"
-    limits = [(_affinity_cpus(), "CPUs that this process may use")]
+        return Threads(1, "there are no threads without the compiled core")
+    shared = _positive(environment.get("OMP_NUM_THREADS", "").split(",")[0])  # a list is for nested regions
+    if shared is not None:
+        return Threads(min(shared, MAX_THREADS), "OMP_NUM_THREADS")
+    limits = [Threads(_affinity_cpus(), "CPUs that this process may use")]
     quota = _cgroup_cpus()
     if quota is not None:
-        limits.append((quota, "CPU quota of the control group"))
-    ceiling = environment.get("OMP_THREAD_LIMIT", "").strip()
-    if ceiling.isdecimal() and int(ceiling) > 0:
-        limits.append((int(ceiling), "OMP_THREAD_LIMIT"))
-    threads, reason = min(limits, key=lambda limit: limit[0])
-    return min(threads, MAX_THREADS), reason
+        limits.append(Threads(quota, "CPU quota of the control group"))
+    ceiling = _positive(environment.get("OMP_THREAD_LIMIT", ""))
+    if ceiling is not None:
+        limits.append(Threads(ceiling, "OMP_THREAD_LIMIT"))
+    least = min(limits, key=lambda limit: limit.number)
+    return Threads(min(least.number, MAX_THREADS), least.reason)
 
 
 # ---- state ------------------------------------------------------------------------------------
@@ -132,36 +150,37 @@ def _initial_backend(environment: Mapping[str, str]) -> str:
 
 def _initial_isa(environment: Mapping[str, str]) -> str:
     asked = environment.get("DWCONV_ISA", "")
-    return _check_isa("DWCONV_ISA", asked) if asked else core.isa_best()
+    return _check_isa("DWCONV_ISA", asked) if asked else str(core.isa_best())
 
 
-_backend = _initial_backend(os.environ)
-_isa = _initial_isa(os.environ) if _backend == "native" else ""
-_threads, _threads_reason = _default_threads(os.environ, core is not None and core.has_threads())
+# Each setting is one object that is replaced, never changed: threads see the old one or the new one, with and
+# without the interpreter's lock.
+_isa = _initial_isa(os.environ) if _initial_backend(os.environ) == "native" else None
+_threads = _default_threads(os.environ, core is not None and core.has_threads())
 
 
 def native_isa() -> str | None:
     """The instruction set of plans made now; None: NumPy is in force."""
-    return _isa if _backend == "native" else None
+    return _isa
 
 
 @contextmanager
 def _force(*, isa: str | None = None, backend: str | None = None) -> Iterator[None]:
     """Layers made and functions called inside use this; for tests, in one thread."""
-    global _backend, _isa
-    before = _backend, _isa
+    global _isa
+    before = _isa
     if isa is not None:
         if core is None:
             raise RuntimeError("the compiled core is not there")
-        _backend, _isa = "native", _check_isa("isa", isa)
+        _isa = _check_isa("isa", isa)
     elif backend == "numpy":
-        _backend = "numpy"
+        _isa = None
     else:
         raise ValueError(f"backend must be 'numpy', not {backend!r}")
     try:
         yield
     finally:
-        _backend, _isa = before
+        _isa = before
 
 
 # ---- public -----------------------------------------------------------------------------------
@@ -173,16 +192,31 @@ def set_num_threads(n: int) -> None:
     Small work runs on the calling thread whatever the number. Raises TypeError or ValueError unless `n` is an
     integer from 1 to 1024.
     """
-    global _threads, _threads_reason
-    _threads, _threads_reason = thread_count("set_num_threads: n", n), "set_num_threads"
+    global _threads
+    _threads = Threads(thread_count("set_num_threads: n", n), "set_num_threads")
 
 
 def get_num_threads() -> int:
     """How many threads a call uses at most where it does not say `num_threads` itself."""
-    return _threads
+    return _threads.number
 
 
-def config() -> dict[str, Any]:
+class Config(TypedDict):
+    """The settings of `config()`."""
+
+    version: str
+    backend: Literal["native", "numpy"]
+    reason: str | None
+    isa: str | None
+    isas_compiled: list[str]
+    isas_available: list[str]
+    threads: int
+    threads_reason: str
+    openmp: bool
+    compiler: str | None
+
+
+def config() -> Config:
     """What runs the operations, and why.
 
     Keys: `version`; `backend`, "native" or "numpy"; `isa`, the instruction set in force, None with the NumPy
@@ -190,18 +224,18 @@ def config() -> dict[str, Any]:
     `threads` and `threads_reason`; `compiler`, of this build; `reason`, why the backend is
     "numpy", or None.
     """
-    reason = None
-    if _backend == "numpy":
+    isa, threads, reason = _isa, _threads, None
+    if isa is None:
         reason = f"the compiled core cannot be imported: {_import_error}" if core is None else "asked for"
     return {
         "version": version(),
-        "backend": _backend,
+        "backend": "numpy" if isa is None else "native",
         "reason": reason,
-        "isa": native_isa(),
+        "isa": isa,
         "isas_compiled": core.isas_compiled() if core is not None else [],
         "isas_available": core.isas_available() if core is not None else [],
-        "threads": _threads,
-        "threads_reason": _threads_reason,
+        "threads": threads.number,
+        "threads_reason": threads.reason,
         "compiler": core.compiler() if core is not None else None,
     }
 
