@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -81,9 +82,11 @@ SHAPES: dict[str, Call] = {
     "Conv2D: x must have 4 axes [batch, height, width, channels], not (5, 5)":
         lambda: dwconv.Conv2D(ones(3, 3, 4, 2)).output_shape((5, 5)),
     "depthwise_conv2d: x is not an array: ": lambda: depthwise([[1], [2, 3]]),
+    "depthwise_conv2d: filters must be [kernel height, kernel width, channels, multiplier], not (3, 3, 4); "
+    "if filters are [kernel height, kernel width, channels], pass filters[..., np.newaxis]":
+        lambda: depthwise(filters=K[..., 0]),
     "depthwise_conv2d: filters must be [kernel height, kernel width, channels, multiplier] without an empty "
-    "axis, not (3, 3, 4)": lambda: depthwise(filters=K[..., 0]),
-    "depthwise_conv2d: filters must be [kernel height": lambda: depthwise(filters=K[:0]),
+    "axis, not (3, 3, 4, 0)": lambda: depthwise(filters=K[..., :0]),
     "conv2d: filters must be [kernel height, kernel width, channels / groups, outputs]":
         lambda: conv(ones(3, 3, 4)),
     "pointwise_conv2d: filters must be [channels, outputs] or [1, 1, channels, outputs], not (3, 3, 4, 6)":
@@ -137,7 +140,7 @@ VALUES: dict[str, Call] = {
     "conv2d: padding must be ": lambda: conv(padding=((1, 2, 3), (1, 1))),
     "depthwise_conv2d: data_format must be 'NHWC' or 'NCHW', not 'NHCW'":
         lambda: depthwise(data_format="NHCW"),
-    "depthwise_conv2d: activation must be None, 'relu', 'relu6'": lambda: depthwise(activation="swish"),
+    "depthwise_conv2d: activation must be None, 'relu', 'relu6'": lambda: depthwise(activation="selu"),
     "separable_conv2d: depthwise_activation must be None": lambda: separable(depthwise_activation="clip"),
     "conv2d: activation: 'clip' needs low <= high, not 1.0 and 0.0":
         lambda: conv(activation=("clip", 1, 0)),
@@ -161,7 +164,7 @@ VALUES: dict[str, Call] = {
         lambda: depthwise(X, MEMORY[:36].reshape(3, 3, 4, 1), out=MEMORY[:144].reshape(1, 6, 6, 4)),
     "separable_conv2d: out overlaps pointwise_filter":
         lambda: separable(K, MEMORY[:24].reshape(4, 6), out=MEMORY[20:].reshape(1, 6, 6, 6)),
-    "conv2d (x as NHWC): out overlaps a bias":
+    "conv2d (x as NHWC): out overlaps bias":
         lambda: dwconv.conv2d(ones(1, 4, 8, 8), ones(3, 3, 4, 6), bias=MEMORY[230:], data_format="NCHW",
                               out=MEMORY[20:].reshape(1, 6, 6, 6)),
     "DepthwiseConv2D: elements of out share memory (shape (1, 6, 6, 4), strides (0, 0, 16, 4))":
@@ -173,12 +176,15 @@ TYPES: dict[str, Call] = {
     "depthwise_conv2d: the dtype of x is int64; float32, float64 and float16 are supported":
         lambda: depthwise(ones(1, 8, 8, 4, dtype=np.int64)),
     "depthwise_conv2d: the dtype of x is complex64;": lambda: depthwise(ones(1, 8, 8, 4, dtype=np.complex64)),
-    "depthwise_conv2d: the dtype of x is >f4; float32, float64 and float16 are supported, in native":
-        lambda: depthwise(big_endian(X)),
+    "depthwise_conv2d: the dtype of x is >f4; float32, float64 and float16 are supported, in native byte "
+    "order (convert with .astype(np.float32))": lambda: depthwise(big_endian(X)),
     "DepthwiseConv2D: the dtype of x is bool;": lambda: dwconv.DepthwiseConv2D(K)(X > 0),
-    "depthwise_conv2d: the dtype of x is <U1;": lambda: depthwise("a"),
+    "depthwise_conv2d: the dtype of x is <U1;": lambda: depthwise([["a"]]),
     "depthwise_conv2d: the dtype of filters is float64 but float32 is expected; x, filters and biases must "
-    "have the same dtype": lambda: depthwise(filters=K.astype(float)),
+    "have the same dtype (convert with .astype(np.float32))": lambda: depthwise(filters=K.astype(float)),
+    "depthwise_conv2d: the dtype of filters is float32 but float64 is expected; x, filters and biases must "
+    "have the same dtype (convert with .astype(np.float64), or x to float32, which runs native)":
+        lambda: depthwise(X.astype(float)),
     "DepthwiseConv2D: the dtype of x is float64 but float32 is expected":
         lambda: dwconv.DepthwiseConv2D(K)(X.astype(float)),
     "depthwise_conv2d: the dtype of bias is float16 but float32 is expected":
@@ -191,6 +197,8 @@ TYPES: dict[str, Call] = {
         lambda: depthwise(strides=None),
     "depthwise_conv2d: strides must be an integer, (h, w) or [1, h, w, 1], not '2'":
         lambda: depthwise(strides="2"),
+    "depthwise_conv2d: strides must be an integer, (h, w) or [1, h, w, 1]; 'same' is for padding":
+        lambda: dwconv.depthwise_conv2d(X, K, "same"),
     "depthwise_conv2d: strides must be an integer, (h, w) or [1, h, w, 1], not 2.0":
         lambda: depthwise(strides=2.0),
     "conv2d: dilations must be an integer, not 'a'": lambda: conv(dilations=("a", 1)),
@@ -199,6 +207,21 @@ TYPES: dict[str, Call] = {
     "depthwise_conv2d: padding must be an integer, not False": lambda: depthwise(padding=False),
     "conv2d: groups must be an integer, not 2.0": lambda: conv(groups=2.0),
     "depthwise_conv2d: activation must be None": lambda: depthwise(activation=max),
+    "conv2d: dilation_rate: dwconv calls this dilations": lambda: conv(dilation_rate=2),
+    "DepthwiseConv2D: dilation_rate: dwconv calls this dilations":
+        lambda: dwconv.DepthwiseConv2D(K, dilation_rate=2),
+    "depthwise_conv2d: weight: dwconv calls this filters": lambda: dwconv.depthwise_conv2d(X, weight=K),
+    "separable_conv2d: weights: each convolution has a filter of its own, such as depthwise_filter":
+        lambda: dwconv.separable_conv2d(X, weights=K),
+    "Conv2D: kernel_size: the shape of the filters tells it": lambda: dwconv.Conv2D(kernel_size=3),
+    "conv2d: padding_mode: padding is with zeros; numpy.pad makes others":
+        lambda: conv(padding_mode="reflect"),
+    "PointwiseConv2D: data_format: it takes NHWC; ":
+        lambda: dwconv.PointwiseConv2D(ones(4, 6), data_format="NCHW"),
+    "depthwise_conv2d: group: dwconv.conv2d and dwconv.Conv2D have groups;": lambda: depthwise(group=4),
+    "pointwise_conv2d: dilations: there is no such argument; there are x, filters, strides, bias, "
+    "activation, out, num_threads": lambda: pointwise(dilations=2),
+    "Conv2D: strieds: there is no such argument; 'strides'?": lambda: dwconv.Conv2D(K, strieds=2),
     "depthwise_conv2d: activation must have numbers after its name, not 'a'":
         lambda: depthwise(activation=("clip", "a", 1)),
     "inverted_residual: residual must be True, False or None, not 1": lambda: block(residual=1),
@@ -214,7 +237,7 @@ TYPES: dict[str, Call] = {
     "depthwise_conv2d: num_threads must be an integer, not True": lambda: depthwise(num_threads=True),
     "depthwise_conv2d: data_format must be 'NHWC' or 'NCHW', not None": lambda: depthwise(data_format=None),
     "depthwise_conv2d: out must be a NumPy array, not list": lambda: depthwise(out=[]),
-    "depthwise_conv2d: out must be a NumPy array, not memoryview":
+    "depthwise_conv2d: out must be a NumPy array, not memoryview: pass np.asarray(out), if that shares its":
         lambda: depthwise(out=memoryview(ones(1, 6, 6, 4))),
     "depthwise_conv2d: the dtype of out is float64 but float32 is expected":
         lambda: depthwise(out=ones(1, 6, 6, 4, dtype=float)),
@@ -241,3 +264,67 @@ def test_a_failed_call_leaves_the_output_alone() -> None:
     with pytest.raises(ValueError, match="expect 3 channels"):
         depthwise(filters=ones(3, 3, 3, 1), out=out)
     assert np.all(out == 7)
+
+
+# ---- outputs that overlap what is read --------------------------------------------------------
+
+
+SHAPES_OF_A_BLOCK = {
+    "expand_filter": (4, 4), "depthwise_filter": (3, 3, 4, 1), "project_filter": (4, 6),
+    "expand_bias": (4,), "depthwise_bias": (4,), "bias": (6,),
+    "reduce_filter of squeeze_excite": (4, 2), "reduce_bias of squeeze_excite": (2,),
+    "expand_filter of squeeze_excite": (2, 4), "expand_bias of squeeze_excite": (4,),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("argument", SHAPES_OF_A_BLOCK)
+@pytest.mark.parametrize("step", [1, 3])
+def test_outputs_that_overlap_an_array_of_a_block_are_refused(argument: str, step: int) -> None:
+    """The array as it is used, and as every third element of memory, which is copied before it is used."""
+    memory = np.full(8 * 8 * 6, 7, F4)
+    arrays = {name: ones(*shape) for name, shape in SHAPES_OF_A_BLOCK.items()}
+    strides = tuple(step * stride for stride in arrays[argument].strides)
+    arrays[argument] = as_strided(memory[5:], arrays[argument].shape, strides)
+    gate = [array for name, array in arrays.items() if name.endswith(" of squeeze_excite")]
+    others = {name: array for name, array in arrays.items() if " of " not in name}
+    with pytest.raises(ValueError, match=f"^inverted_residual: out overlaps {argument}$"):
+        dwconv.inverted_residual(X, **others, squeeze_excite=gate, out=memory.reshape(1, 8, 8, 6))
+    assert np.all(memory == 7)
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("operation", ["depthwise_conv2d", "conv2d", "separable_conv2d"])
+def test_outputs_that_overlap_every_other_value_of_a_filter_are_refused(
+    operation: str, data_format: str
+) -> None:
+    memory = np.full(8 * 8 * 4, 7, F4)
+    out = memory.reshape((1, 8, 8, 4) if data_format == "NHWC" else (1, 4, 8, 8))
+    x = X if data_format == "NHWC" else ones(1, 4, 8, 8)
+    filters = as_strided(memory, (1, 1, 4, 4 if operation == "conv2d" else 1), (4, 4, 32, 8))
+    extra = (ones(4, 4),) if operation == "separable_conv2d" else ()
+    name = {"NHWC": operation, "NCHW": rf"{operation} \(x as NHWC\)"}[data_format]
+    argument = "depthwise_filter" if extra else "filters"
+    with pytest.raises(ValueError, match=f"^{name}: out overlaps {argument}$"):
+        getattr(dwconv, operation)(x, filters, *extra, out=out, data_format=data_format)
+    assert np.all(memory == 7)
+
+
+@pytest.mark.usefixtures("backend")
+def test_outputs_between_the_values_of_a_filter_are_fine() -> None:
+    memory = np.full(2 * 8 * 8 * 4, 7, F4)
+    filters = as_strided(memory[1:], (1, 1, 4, 1), (4, 4, 8, 4))
+    out = memory[::2].reshape(1, 8, 8, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dwconv.PerformanceWarning)
+        dwconv.depthwise_conv2d(X, filters, out=out)
+    assert np.all(out == 7)
+    assert np.all(memory[1::2] == 7)
+
+
+@pytest.mark.usefixtures("backend")
+def test_layers_keep_their_filters_from_outputs() -> None:
+    layer = dwconv.DepthwiseConv2D(ones(1, 1, 4, 1))
+    with pytest.raises(ValueError, match=r"^DepthwiseConv2D: out is read-only$"):
+        layer(ones(1, 1, 1, 4), out=layer.filters.reshape(1, 1, 1, 4))

@@ -58,6 +58,17 @@ def test_special_values_pass_without_warnings(dtype: type) -> None:
             assert np.isnan(y[0, 0, 0, 0])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu"])
+def test_smooth_activations_of_minus_infinity_are_zero(name: str, dtype: type) -> None:
+    """The limit, of positive sign, and no small number beside it; far below zero it is reached."""
+    x = np.array([-np.inf, np.finfo(dtype).min, -1000], dtype).reshape(1, 1, 3, 1)
+    with using("numpy"):
+        y = dwconv.depthwise_conv2d(x, np.ones((1, 1, 1, 1), dtype), activation=name)
+    assert y.dtype == dtype
+    assert y.tobytes() == np.zeros_like(x).tobytes()
+
+
 def test_erfc_keeps_its_digits_to_the_end_of_its_tail() -> None:
     z = np.concatenate([np.linspace(0, 26, 20001), np.geomspace(1e-300, 1, 2001)])
     exact = np.vectorize(math.erfc)(z)

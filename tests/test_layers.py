@@ -63,6 +63,32 @@ def test_layers_tell_their_arguments_in_normal_form() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        ("Swish", "silu"),
+        ("linear", None),
+        (None, None),
+        (["ReLU"], "relu"),
+        ("leaky_relu", "leaky_relu"),
+        (("leaky_relu", 0.2), "leaky_relu"),
+        (("leaky_relu", 0.1), ("leaky_relu", 0.1)),
+        (("CLIP", 0, 6), ("clip", 0.0, 6.0)),
+    ],
+    ids=str,
+)
+def test_layers_tell_activations_in_normal_form(given: Any, normal: Any) -> None:
+    ones = np.ones((1, 1, 6, 6), np.float32)
+    assert dwconv.DepthwiseConv2D(K, activation=given).activation == normal
+    assert dwconv.Conv2D(ones, activation=given).activation == normal
+    assert dwconv.PointwiseConv2D(ones, activation=given).activation == normal
+    separable = dwconv.SeparableConv2D(K, ones, depthwise_activation=given)
+    assert (separable.depthwise_activation, separable.activation) == (normal, None)
+    assert dwconv.SeparableConv2D(K, ones, activation=given).activation == normal
+    block = dwconv.InvertedResidual(ones, K, ones, activation=given, gate_activation=given)
+    assert (block.activation, block.squeeze_activation, block.gate_activation) == (normal, "relu", normal)
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_packed_bytes_are_at_least_the_weights(operation: str) -> None:
     case = Case(operation, (1, 5, 5, 4))
@@ -93,13 +119,25 @@ def test_layers_of_other_dtypes_run_through_numpy() -> None:
         ({"padding": [[0, 0], [1, 0], [2, 3], [0, 0]]}, {"padding": ((1, 0), (2, 3))}),
         ({"activation": "leaky_relu"}, {"activation": ("leaky_relu", 0.2)}),
         ({"activation": "relu6"}, {"activation": ["clip", 0, 6]}),
+        ({"activation": "ReLU6"}, {"activation": "relu6"}),
+        ({"activation": ("Clip", 0, 0.5)}, {"activation": ("clip", 0, 0.5)}),
+        ({"activation": "linear"}, {"activation": None}),
+        ({"activation": "swish"}, {"activation": "silu"}),
+        ({"activation": "hard_silu"}, {"activation": "hard_swish"}),
+        ({"activation": "Hardswish"}, {"activation": "hard_swish"}),
+        ({"activation": "HardSigmoid"}, {"activation": "hard_sigmoid"}),
+        ({"data_format": "nhwc"}, {"data_format": "NHWC"}),
+        ({"data_format": "channels_last"}, {"data_format": "NHWC"}),
+        ({"data_format": "channels_first"}, {"data_format": "NCHW"}),
+        ({"data_format": "Nchw"}, {"data_format": "NCHW"}),
         ({"bias": [1, 2, 3, 4, 5, 6]}, {"bias": np.arange(1, 7, dtype=np.float32)}),
     ],
     ids=str,
 )
 def test_forms_of_arguments_mean_the_same(given: dict[str, Any], same: dict[str, Any]) -> None:
+    filters = random(3, 3, 9, 1) if same.get("data_format") == "NCHW" else K
     np.testing.assert_array_equal(
-        dwconv.depthwise_conv2d(X, K, **given), dwconv.depthwise_conv2d(X, K, **same)
+        dwconv.depthwise_conv2d(X, filters, **given), dwconv.depthwise_conv2d(X, filters, **same)
     )
 
 

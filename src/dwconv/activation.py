@@ -25,6 +25,9 @@ ActivationLike: TypeAlias = (
         "tanh",
         "gelu",
         "gelu_tanh",
+        "linear",
+        "swish",
+        "hard_silu",
     ]
     | tuple[Literal["leaky_relu"], float]
     | tuple[Literal["clip"], float, float]
@@ -32,6 +35,15 @@ ActivationLike: TypeAlias = (
 )
 
 PLAIN = ("relu", "relu6", "hard_sigmoid", "hard_swish", "sigmoid", "silu", "tanh", "gelu", "gelu_tanh")
+# What Keras and PyTorch call the same functions, in lower case. Not "leakyrelu", whose slope differs between
+# them.
+SYNONYMS = {
+    "linear": "identity",
+    "swish": "silu",
+    "hard_silu": "hard_swish",
+    "hardswish": "hard_swish",
+    "hardsigmoid": "hard_sigmoid",
+}
 LEAKY_SLOPE = 0.2
 RULE = f"None, {str(PLAIN)[1:-1]}, 'leaky_relu', ('leaky_relu', slope) or ('clip', low, high)"
 
@@ -43,19 +55,34 @@ class Activation(NamedTuple):
     a: float = 0.0
     b: float = 0.0
 
+    @property
+    def normal(self) -> ActivationLike:
+        """The shortest form that `parse` makes this of."""
+        if self.kind == "identity":
+            return None
+        if self.kind == "clip":
+            return "clip", self.a, self.b
+        if self.kind == "leaky_relu" and self.a != LEAKY_SLOPE:
+            return "leaky_relu", self.a
+        return self.kind  # type: ignore[return-value]
+
 
 def parse(name: str, argument: str, value: Any) -> Activation:
-    """Of None, a name, ("leaky_relu", slope) or ("clip", low, high); else raises TypeError or ValueError."""
+    """Of None, a name in any case, ("leaky_relu", slope) or ("clip", low, high).
+
+    Raises TypeError or ValueError for anything else.
+    """
     where = f"{name}: {argument}"
     if value is None:
         return Activation()
     if isinstance(value, str):
-        kind, numbers = value, []
+        word, numbers = value, []
     elif isinstance(value, tuple | list) and value and isinstance(value[0], str):
-        kind, numbers = value[0], [_number(where, item) for item in value[1:]]
+        word, numbers = value[0], [_number(where, item) for item in value[1:]]
     else:
-        raise TypeError(f"{where} must be {RULE}, not {value!r}")
-    if kind in PLAIN and not numbers:
+        raise TypeError(f"{where} must be {RULE}, not {value!r}{_name_instead(value)}")
+    kind = SYNONYMS.get(word.lower(), word.lower())
+    if kind in ("identity", *PLAIN) and not numbers:
         return Activation(kind)
     if kind == "leaky_relu" and len(numbers) <= 1:
         slope = numbers[0] if numbers else LEAKY_SLOPE
@@ -68,6 +95,17 @@ def parse(name: str, argument: str, value: Any) -> Activation:
             raise ValueError(f"{where}: 'clip' needs low <= high, not {low} and {high}")
         return Activation(kind, low, high)
     raise ValueError(f"{where} must be {RULE}, not {value!r}")
+
+
+def _name_instead(value: Any) -> str:
+    """What to pass instead of a function or a layer of another library, which cannot be looked into."""
+    if not callable(value):
+        return ""
+    word = getattr(value, "__name__", type(value).__name__)
+    kind = SYNONYMS.get(word.lower(), word.lower())
+    if kind == "gelu":
+        return "; pass the name of the form that it computes, 'gelu' (with erf) or 'gelu_tanh'"
+    return f"; pass its name, {kind!r}" if kind in PLAIN else ""
 
 
 def _number(where: str, value: Any) -> float:

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import layouts
 from .activation import Activation, Array, parse
+from .arrays import as_array
 from .geometry import Window, integer, padding, steps
-from .operation import Operation, Stage, as_array
+from .operation import Operation, Stage
 
 DType = np.dtype[Any] | None
 
@@ -60,15 +62,15 @@ def conv(
     flush: Any = False, dtype: DType = None,
 ) -> Operation:  # fmt: skip
     layout = "[kernel height, kernel width, channels / groups, outputs]"
-    array = _filters(name, "filters", filters, dtype, layout)
-    groups = integer(f"{name}: groups", groups)
-    if array.shape[3] % groups:
-        raise ValueError(
-            f"{name}: groups={groups} must divide {array.shape[3]} output channels (filters {array.shape})"
-        )
+    array, given = _filters(name, "conv", "filters", filters, dtype, layout)
     window = sliding.window(name, *array.shape[:2])
     parsed = parse(name, "activation", activation)
-    stage = Stage("conv", "filters", array, None, parsed, window, groups)
+    stage = Stage("conv", "filters", array, None, parsed, window, integer(f"{name}: groups", groups), given)
+    if stage.out_channels % stage.groups:
+        raise ValueError(
+            f"{name}: groups={stage.groups} must divide {stage.out_channels} output channels "
+            f"(filters {array.shape}){layouts.for_groups(stage)}"
+        )
     return Operation(name, "conv", (_with_bias(name, stage, bias, "bias"),), _flag(name, flush))
 
 
@@ -166,9 +168,10 @@ def _depthwise(
     name: str, filters: Any, sliding: Sliding, bias: Any, activation: Activation, dtype: DType,
     argument: str = "filters", bias_argument: str = "bias",
 ) -> Stage:  # fmt: skip
-    array = _filters(name, argument, filters, dtype, "[kernel height, kernel width, channels, multiplier]")
+    layout = "[kernel height, kernel width, channels, multiplier]"
+    array, given = _filters(name, "depthwise", argument, filters, dtype, layout)
     window = sliding.window(name, *array.shape[:2])
-    stage = Stage("depthwise", argument, array, None, activation, window)
+    stage = Stage("depthwise", argument, array, None, activation, window, given=given)
     return _with_bias(name, stage, bias, bias_argument)
 
 
@@ -177,33 +180,36 @@ def _pointwise(
     argument: str = "filters", bias_argument: str = "bias", strides: Any = 1,
 ) -> Stage:  # fmt: skip
     layout = "[channels, outputs] or [1, 1, channels, outputs]"
-    array = as_array(name, argument, filters, dtype)
-    if array.ndim == 2:
-        array = array[np.newaxis, np.newaxis]
-    array = _filters(name, argument, array, dtype, layout)
-    if array.shape[:2] != (1, 1):
-        raise ValueError(f"{name}: {argument} must be {layout}, not {array.shape}")
-    stage = Stage("pointwise", argument, array, None, activation, Sliding(strides).window(name))
+    array, given = _filters(name, "pointwise", argument, filters, dtype, layout)
+    stage = Stage("pointwise", argument, array, None, activation, Sliding(strides).window(name), given=given)
     return _with_bias(name, stage, bias, bias_argument)
 
 
-def _filters(name: str, argument: str, value: Any, dtype: DType, layout: str) -> Array:
-    filters = as_array(name, argument, value, dtype)
-    if filters.ndim != 4 or 0 in filters.shape:
-        raise ValueError(f"{name}: {argument} must be {layout} without an empty axis, not {filters.shape}")
-    return np.ascontiguousarray(filters)
+def _filters(
+    name: str, kind: str, argument: str, value: Any, dtype: DType, layout: str
+) -> tuple[Array, tuple[tuple[str, Array], ...]]:
+    """Contiguous filters of four axes, and what they were made from, by argument."""
+    given = as_array(name, argument, value, dtype)
+    array = given[np.newaxis, np.newaxis] if kind == "pointwise" and given.ndim == 2 else given
+    if array.ndim != 4 or (kind == "pointwise" and array.shape[:2] != (1, 1)):
+        remedy = layouts.for_filter_axes(kind, argument, array.shape)
+        raise ValueError(f"{name}: {argument} must be {layout}, not {array.shape}{remedy}")
+    if 0 in array.shape:
+        raise ValueError(f"{name}: {argument} must be {layout} without an empty axis, not {array.shape}")
+    return np.ascontiguousarray(array), ((argument, given),)
 
 
 def _with_bias(name: str, stage: Stage, bias: Any, argument: str) -> Stage:
     if bias is None:
         return stage
-    array = np.ascontiguousarray(as_array(name, argument, bias, stage.filters.dtype))
-    if array.shape != (stage.out_channels,):
+    given = as_array(name, argument, bias, stage.filters.dtype)
+    if given.shape != (stage.out_channels,):
         raise ValueError(
             f"{name}: {argument} must have the shape ({stage.out_channels},), one value for each output "
-            f"channel, not {array.shape} ({stage.argument} {stage.filters.shape})"
+            f"channel, not {given.shape} ({stage.argument} {stage.filters.shape})"
+            f"{layouts.for_bias(stage, argument, given.shape)}"
         )
-    return replace(stage, bias=array)
+    return replace(stage, bias=np.ascontiguousarray(given), given=(*stage.given, (argument, given)))
 
 
 def _check_chain(name: str, first: Stage, second: Stage) -> None:
@@ -211,7 +217,7 @@ def _check_chain(name: str, first: Stage, second: Stage) -> None:
         raise ValueError(
             f"{name}: {second.argument} expects {second.in_channels} channels but {first.argument} gives "
             f"{first.out_channels} ({first.argument} {first.filters.shape}, "
-            f"{second.argument} {second.filters.shape})"
+            f"{second.argument} {second.filters.shape}){layouts.for_chain(first, second)}"
         )
 
 

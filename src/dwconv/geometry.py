@@ -7,11 +7,26 @@ The C core checks the same rules; the messages come from here.
 from __future__ import annotations
 
 import operator
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 Pair: TypeAlias = tuple[int, int]
 Shape: TypeAlias = tuple[int, int, int, int]
 Padding: TypeAlias = Literal["valid", "same"] | tuple[Pair, Pair]
+
+# What callers may write for them.
+Integers: TypeAlias = Sequence[SupportsIndex] | npt.NDArray[np.integer[Any]]
+StepsLike: TypeAlias = SupportsIndex | Integers
+PaddingLike: TypeAlias = (
+    Literal["valid", "same", "VALID", "SAME"] | SupportsIndex | Integers | Sequence[Integers]
+)
+DataFormat: TypeAlias = Literal["NHWC", "NCHW", "nhwc", "nchw", "channels_last", "channels_first"]
+
+# "NHWC", "NCHW" and what Keras calls them, in lower case -> whether channels come first.
+CHANNELS_FIRST = {"nhwc": False, "channels_last": False, "nchw": True, "channels_first": True}
 
 MAX_SIZE = 2**31 - 1  # of any size, stride, dilation or padding: the products of two fit 64 bits
 MAX_THREADS = 1024  # what is above is a mistake
@@ -35,12 +50,11 @@ def thread_count(where: str, value: Any) -> int:
 
 
 def data_format(name: str, value: Any) -> bool:
-    """True for "NCHW", False for "NHWC"."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name}: data_format must be 'NHWC' or 'NCHW', not {value!r}")
-    if value not in ("NHWC", "NCHW"):
-        raise ValueError(f"{name}: data_format must be 'NHWC' or 'NCHW', not {value!r}")
-    return value == "NCHW"
+    """True for "NCHW", False for "NHWC", in any case; Keras's names too."""
+    if isinstance(value, str) and value.lower() in CHANNELS_FIRST:
+        return CHANNELS_FIRST[value.lower()]
+    error = ValueError if isinstance(value, str) else TypeError
+    raise error(f"{name}: data_format must be 'NHWC' or 'NCHW', not {value!r}")
 
 
 def _is_number(value: Any) -> bool:
@@ -64,6 +78,8 @@ def steps(name: str, argument: str, value: Any, nchw: bool = False) -> Pair:
         number = integer(where, value)
         return number, number
     pattern = "[1, 1, h, w]" if nchw else "[1, h, w, 1]"
+    if isinstance(value, str) and value.lower() in ("valid", "same"):
+        raise TypeError(f"{where} must be an integer, (h, w) or {pattern}; {value!r} is for padding")
     items = _items(where, value, f"an integer, (h, w) or {pattern}")
     numbers = [integer(where, item) for item in items]
     if len(numbers) == 4:

@@ -11,31 +11,6 @@ from .activation import Activation, Array
 from .geometry import Shape, Window, shape
 
 Kind: TypeAlias = Literal["depthwise", "pointwise", "conv", "separable", "inverted_residual"]
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16))
-
-
-def as_array(name: str, argument: str, value: Any, dtype: np.dtype[Any] | None) -> Array:
-    """`value` as an array of `dtype`, or of any supported one where that is None.
-
-    Lists of numbers have no dtype of their own: they become `dtype`, or float32. Arrays are never converted.
-    """
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # a ragged list
-        raise ValueError(f"{name}: {argument} is not an array: {error}") from None
-    if not hasattr(value, "dtype") and array.dtype.kind in "iuf":
-        return array.astype(dtype or np.float32)
-    if array.dtype not in DTYPES:
-        raise TypeError(
-            f"{name}: the dtype of {argument} is {array.dtype}; float32, float64 and float16 are supported, "
-            "in native byte order"
-        )
-    if dtype is not None and array.dtype != dtype:
-        raise TypeError(
-            f"{name}: the dtype of {argument} is {array.dtype} but {dtype} is expected; x, filters and "
-            "biases must have the same dtype"
-        )
-    return array
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +18,8 @@ class Stage:
     """One convolution with its bias and activation.
 
     `filters` is contiguous: [kernel_h, kernel_w, channels, multiplier] for "depthwise", [1, 1, channels,
-    outputs] for "pointwise", [kernel_h, kernel_w, channels / groups, outputs] for "conv".
+    outputs] for "pointwise", [kernel_h, kernel_w, channels / groups, outputs] for "conv". `given`: the arrays
+    of the caller that it was made from, by argument; none once it has copies of its own.
     """
 
     kind: Literal["depthwise", "pointwise", "conv"]
@@ -53,6 +29,7 @@ class Stage:
     activation: Activation
     window: Window
     groups: int = 1
+    given: tuple[tuple[str, Array], ...] = ()
 
     @property
     def in_channels(self) -> int:
@@ -74,7 +51,7 @@ class Stage:
                 array = array.copy()
                 array.setflags(write=False)
                 copies.append(array)
-        return replace(self, filters=copies[0], bias=copies[1] if len(copies) > 1 else None)
+        return replace(self, filters=copies[0], bias=copies[1] if len(copies) > 1 else None, given=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,49 +3,34 @@
 Each call packs its filters anew. Where the same filters serve many calls, the layers of `dwconv.layers` are
 the fast way: they pack once.
 
-Common to all functions, unless a docstring says otherwise:
-
-- `x`: array [batch, height, width, channels] (NHWC) of float32, which runs native, or of float64 or float16,
-  which run through NumPy, in float64 and float32. Crops and channel slices are read in place.
-- `strides`, `dilations`: an int, (h, w), or TensorFlow's [1, h, w, 1]; any combination.
-- `padding`: "valid", "same" (TensorFlow's rule: the odd row or column comes last), an int, (h, w),
-  ((top, bottom), (left, right)), or TensorFlow's [[0, 0], [top, bottom], [left, right], [0, 0]].
-- `data_format`: "NHWC", or "NCHW", which is the slow way: x and the result are transposed. The 4-item forms
-  of the other arguments then follow that order, as in TensorFlow. Filters keep their layout.
-- `bias`: one value per output channel, or None.
-- `activation`, applied after the bias: None, "relu", "relu6", "leaky_relu" (slope 0.2), ("leaky_relu",
-  slope), ("clip", low, high), "hard_sigmoid", "hard_swish", "sigmoid", "silu", "tanh", "gelu" (with erf),
-  "gelu_tanh".
-- `out`: array of exactly the shape and dtype of the result, writable, not overlapping `x`, filters or
-  biases; it is returned. Other channels of the same buffer as `x` are fine.
-- `num_threads`: at most so many threads; None: `get_num_threads()`. The result has the same bits with any
-  number.
-- Filters and biases have the dtype of x; lists of numbers are converted to it.
-- TypeError for a wrong type or dtype, ValueError for a wrong value or shape, both naming argument and rule.
-  A kernel larger than the padded input is an error; an empty batch gives an empty result.
-- Convolutions are cross-correlations: the filter is not flipped.
+Tensors are [batch, height, width, channels]; an empty batch gives an empty result. Convolutions are
+cross-correlations: the filter is not flipped. `help()` of a function tells all its arguments.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from . import build
 from .activation import ActivationLike, Array
+from .arrays import TensorLike, as_array
 from .build import Sliding
-from .engine import as_input, create_plan_for_call, run, run_nchw
+from .engine import create_plan_for_call, run, run_nchw
+from .geometry import DataFormat, PaddingLike, StepsLike
 from .geometry import data_format as is_nchw
+from .interface import function
 
 
+@function
 def depthwise_conv2d(
-    x: Any,
-    filters: Any,
-    strides: Any = 1,
-    padding: Any = "valid",
-    data_format: str = "NHWC",
-    dilations: Any = 1,
+    x: TensorLike,
+    filters: TensorLike,
+    strides: StepsLike = 1,
+    padding: PaddingLike = "valid",
+    data_format: DataFormat = "NHWC",
+    dilations: StepsLike = 1,
     *,
-    bias: Any = None,
+    bias: TensorLike | None = None,
     activation: ActivationLike = None,
     out: Array | None = None,
     num_threads: int | None = None,
@@ -54,11 +39,17 @@ def depthwise_conv2d(
 
     `filters`: [kernel_h, kernel_w, channels, multiplier]. Output channel c * multiplier + q is input channel
     c filtered by filters[:, :, c, q]; the result is [batch, out_h, out_w, channels * multiplier]. Semantics:
-    `tf.nn.depthwise_conv2d`. Other arguments and errors: see `dwconv.ops`.
+    TensorFlow's `tf.nn.depthwise_conv2d`. `dwconv.DepthwiseConv2D` is the same with filters packed once.
+
+    >>> import numpy as np, dwconv
+    >>> x = np.ones((1, 8, 8, 3), np.float32)
+    >>> filters = np.ones((3, 3, 3, 2), np.float32)
+    >>> dwconv.depthwise_conv2d(x, filters, [1, 2, 2, 1], "SAME", bias=[0, 1, 2, 3, 4, 5]).shape
+    (1, 4, 4, 6)
     """
     name = "depthwise_conv2d"
     nchw = is_nchw(name, data_format)
-    x = as_input(name, x)
+    x = as_array(name, "x", x, None)
     sliding = Sliding(strides, padding, dilations, nchw)
     operation = build.depthwise(name, filters, sliding, bias, activation, dtype=x.dtype)
     if nchw:
@@ -66,15 +57,16 @@ def depthwise_conv2d(
     return run(operation, create_plan_for_call(operation, out), x, out, num_threads)
 
 
+@function
 def conv2d(
-    x: Any,
-    filters: Any,
-    strides: Any = 1,
-    padding: Any = "valid",
-    data_format: str = "NHWC",
-    dilations: Any = 1,
+    x: TensorLike,
+    filters: TensorLike,
+    strides: StepsLike = 1,
+    padding: PaddingLike = "valid",
+    data_format: DataFormat = "NHWC",
+    dilations: StepsLike = 1,
     *,
-    bias: Any = None,
+    bias: TensorLike | None = None,
     activation: ActivationLike = None,
     groups: int = 1,
     out: Array | None = None,
@@ -82,13 +74,19 @@ def conv2d(
 ) -> Array:
     """Dense convolution: filters every channel, then sums over the channels of a group.
 
-    `filters`: [kernel_h, kernel_w, channels / groups, outputs]; the outputs of group g see the channels of
-    group g only. The result is [batch, out_h, out_w, outputs]. Semantics: `tf.nn.conv2d`; groups as in
-    `torch.nn.Conv2d`. Other arguments and errors: see `dwconv.ops`.
+    `filters`: [kernel_h, kernel_w, channels / groups, outputs]; the result is [batch, out_h, out_w, outputs].
+    Semantics: TensorFlow's `tf.nn.conv2d`; groups as in `torch.nn.Conv2d`. `dwconv.Conv2D` is the same with
+    filters packed once.
+
+    >>> import numpy as np, dwconv
+    >>> x = np.ones((1, 5, 5, 3), np.float32)
+    >>> filters = np.ones((3, 3, 3, 2), np.float32)
+    >>> dwconv.conv2d(x, filters, strides=2, padding=1, bias=[1, 0]).shape
+    (1, 3, 3, 2)
     """
     name = "conv2d"
     nchw = is_nchw(name, data_format)
-    x = as_input(name, x)
+    x = as_array(name, "x", x, None)
     sliding = Sliding(strides, padding, dilations, nchw)
     operation = build.conv(name, filters, sliding, bias, activation, groups, dtype=x.dtype)
     if nchw:
@@ -96,12 +94,13 @@ def conv2d(
     return run(operation, create_plan_for_call(operation, out), x, out, num_threads)
 
 
+@function
 def pointwise_conv2d(
-    x: Any,
-    filters: Any,
-    strides: Any = 1,
+    x: TensorLike,
+    filters: TensorLike,
+    strides: StepsLike = 1,
     *,
-    bias: Any = None,
+    bias: TensorLike | None = None,
     activation: ActivationLike = None,
     out: Array | None = None,
     num_threads: int | None = None,
@@ -109,26 +108,34 @@ def pointwise_conv2d(
     """A weighted sum over channels at every pixel, or at every stride-th one.
 
     `filters`: [channels, outputs] or [1, 1, channels, outputs]; the result is [batch, out_h, out_w, outputs].
-    Semantics: `tf.nn.conv2d` with a 1x1 kernel. Other arguments and errors: see `dwconv.ops`.
+    Semantics: TensorFlow's `tf.nn.conv2d` with a 1x1 kernel. `dwconv.PointwiseConv2D` is the same with
+    filters packed once.
+
+    >>> import numpy as np, dwconv
+    >>> x = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
+    >>> dwconv.pointwise_conv2d(x, [[1, 2, 3], [1, 1, 1]])
+    array([[[[1., 1., 1.],
+             [5., 7., 9.]]]], dtype=float32)
     """
     name = "pointwise_conv2d"
-    x = as_input(name, x)
+    x = as_array(name, "x", x, None)
     operation = build.pointwise(name, filters, strides, bias, activation, dtype=x.dtype)
     return run(operation, create_plan_for_call(operation, out), x, out, num_threads)
 
 
+@function
 def separable_conv2d(
-    x: Any,
-    depthwise_filter: Any,
-    pointwise_filter: Any,
-    strides: Any = 1,
-    padding: Any = "valid",
-    data_format: str = "NHWC",
-    dilations: Any = 1,
+    x: TensorLike,
+    depthwise_filter: TensorLike,
+    pointwise_filter: TensorLike,
+    strides: StepsLike = 1,
+    padding: PaddingLike = "valid",
+    data_format: DataFormat = "NHWC",
+    dilations: StepsLike = 1,
     *,
-    depthwise_bias: Any = None,
+    depthwise_bias: TensorLike | None = None,
     depthwise_activation: ActivationLike = None,
-    bias: Any = None,
+    bias: TensorLike | None = None,
     activation: ActivationLike = None,
     out: Array | None = None,
     num_threads: int | None = None,
@@ -137,12 +144,19 @@ def separable_conv2d(
 
     `depthwise_filter`: [kernel_h, kernel_w, channels, multiplier]; `pointwise_filter`:
     [1, 1, channels * multiplier, outputs] or [channels * multiplier, outputs]. `depthwise_bias` and
-    `depthwise_activation` belong to the first, `bias` and `activation` to the second.
-    Semantics: `tf.nn.separable_conv2d`. Other arguments and errors: see `dwconv.ops`.
+    `depthwise_activation` belong to the first, `bias` and `activation` to the second; strides, padding and
+    dilations to the first. The result is [batch, out_h, out_w, outputs]. Semantics: TensorFlow's
+    `tf.nn.separable_conv2d`. `dwconv.SeparableConv2D` is the same with filters packed once.
+
+    >>> import numpy as np, dwconv
+    >>> x = np.ones((1, 8, 8, 4), np.float32)
+    >>> depthwise, pointwise = np.ones((3, 3, 4, 1), np.float32), np.ones((4, 16), np.float32)
+    >>> dwconv.separable_conv2d(x, depthwise, pointwise, padding="same", depthwise_activation="relu6").shape
+    (1, 8, 8, 16)
     """
     name = "separable_conv2d"
     nchw = is_nchw(name, data_format)
-    x = as_input(name, x)
+    x = as_array(name, "x", x, None)
     operation = build.separable(
         name, depthwise_filter, pointwise_filter, Sliding(strides, padding, dilations, nchw), depthwise_bias,
         depthwise_activation, bias, activation, dtype=x.dtype,
@@ -152,21 +166,22 @@ def separable_conv2d(
     return run(operation, create_plan_for_call(operation, out), x, out, num_threads)
 
 
+@function
 def inverted_residual(
-    x: Any,
-    expand_filter: Any,
-    depthwise_filter: Any,
-    project_filter: Any,
-    strides: Any = 1,
-    padding: Any = "same",
-    dilations: Any = 1,
+    x: TensorLike,
+    expand_filter: TensorLike | None,
+    depthwise_filter: TensorLike,
+    project_filter: TensorLike,
+    strides: StepsLike = 1,
+    padding: PaddingLike = "same",
+    dilations: StepsLike = 1,
     *,
-    expand_bias: Any = None,
-    depthwise_bias: Any = None,
-    bias: Any = None,
+    expand_bias: TensorLike | None = None,
+    depthwise_bias: TensorLike | None = None,
+    bias: TensorLike | None = None,
     activation: ActivationLike = "relu6",
     residual: bool | None = None,
-    squeeze_excite: Any = None,
+    squeeze_excite: Sequence[TensorLike | None] | None = None,
     squeeze_activation: ActivationLike = "relu",
     gate_activation: ActivationLike = "hard_sigmoid",
     out: Array | None = None,
@@ -177,19 +192,19 @@ def inverted_residual(
     `expand_filter`: [channels, expanded] or [1, 1, channels, expanded], or None for a block without
     expansion; `depthwise_filter`: [kernel_h, kernel_w, expanded, multiplier]; `project_filter`: [expanded *
     multiplier, outputs] or [1, 1, expanded * multiplier, outputs]. `activation` follows expansion and
-    depthwise; the projection is linear. `residual`: None adds x where strides are 1 and the shapes of x and
-    of the result agree; False never does; True raises ValueError where they do not agree. Source: Sandler et
-    al., MobileNetV2 (CVPR 2018).
+    depthwise; the projection is linear. The result is [batch, out_h, out_w, outputs]. Sources: Sandler et
+    al., MobileNetV2 (CVPR 2018); squeeze-and-excite: Howard et al., MobileNetV3 (ICCV 2019), Tan and Le,
+    EfficientNet (ICML 2019). `dwconv.InvertedResidual` is the same with filters packed once.
 
-    `squeeze_excite`: None, or (reduce_filter, reduce_bias, expand_filter, expand_bias), filters [wide, few]
-    and [few, wide] for the `wide` = expanded * multiplier channels that depthwise gives, biases or None.
-    With d what depthwise gives and mean(d) over height and width, d is multiplied by
-    gate_activation(squeeze_activation(mean(d) @ reduce_filter + reduce_bias) @ expand_filter + expand_bias)
-    before it is projected. The defaults are MobileNetV3's (Howard et al., ICCV 2019); EfficientNet (Tan and
-    Le, ICML 2019) has "silu" and "sigmoid". Other arguments and errors: see `dwconv.ops`.
+    >>> import numpy as np, dwconv
+    >>> x = np.ones((1, 8, 8, 4), np.float32)
+    >>> expand, depthwise = np.ones((4, 24), np.float32), np.ones((3, 3, 24, 1), np.float32)
+    >>> project = np.zeros((24, 4), np.float32)
+    >>> bool(np.all(dwconv.inverted_residual(x, expand, depthwise, project) == x))  # zeros, plus the input
+    True
     """
     name = "inverted_residual"
-    x = as_input(name, x)
+    x = as_array(name, "x", x, None)
     operation = build.inverted_residual(
         name, expand_filter, depthwise_filter, project_filter, Sliding(strides, padding, dilations),
         expand_bias, depthwise_bias, bias, activation, residual, squeeze_excite, squeeze_activation,
