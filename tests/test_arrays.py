@@ -201,6 +201,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "None inside": ([[1.0, None]], "x holds None where numbers are needed"),
     "masked inside": ([[MASKED[0]]], "x is a masked array, whose mask would be lost: pass x.filled(...)"),
     "masked alone": (np.ma.masked, "x is a masked array"),
+    "masked by __array__": (Converts(MASKED), "x is a masked array, whose mask would be lost: pass "
+                            "np.asanyarray(x).filled(...)"),
     "path": ("x.npy", "x is of type str, not an array: load a file with np.load(x)"),
     "Path": (pathlib.PurePosixPath("x"), "x is of type pathlib.PurePosixPath, not an array: load a"),
     "bytes": (b"12", "x is bytes, not an array: np.frombuffer(x, np.float32) reads numbers"),

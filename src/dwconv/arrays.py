@@ -99,10 +99,7 @@ def _read(where: str, argument: str, value: Any, dtype: np.dtype[Any] | None) ->
     this = argument.split()[0]  # in expressions: "reduce_filter of squeeze_excite" is a reduce_filter
     items = _item_types(value) if isinstance(value, list | tuple) else {type(value)}
     if any(issubclass(item, np.ma.MaskedArray) for item in items):
-        raise TypeError(
-            f"{where} is a masked array, whose mask would be lost: pass {this}.filled(...), with the value "
-            "that masked elements stand for"
-        )
+        raise _masked(where, f"{this}.filled(...)")
     if type(None) in items:
         raise TypeError(f"{where} {'is' if value is None else 'holds'} None where numbers are needed")
     if isinstance(value, str | os.PathLike):
@@ -121,6 +118,11 @@ def _read(where: str, argument: str, value: Any, dtype: np.dtype[Any] | None) ->
         )
     numbers = not any(map(_has_dtype_of_its_own, items)) and not _has_dtype(value)
     return array.astype(dtype or np.float32) if numbers and array.dtype.kind in "iuf" else array
+
+
+def _masked(where: str, remedy: str) -> TypeError:
+    message = f"{where} is a masked array, whose mask would be lost: pass {remedy}"
+    return TypeError(f"{message}, with the value that masked elements stand for")
 
 
 def _item_types(value: list[Any] | tuple[Any, ...]) -> set[type]:
@@ -165,13 +167,16 @@ def _from_dlpack(where: str, this: str, value: Any) -> Array:
 
 def _as_array(where: str, this: str, value: Any) -> Array:
     try:
-        return np.asarray(value)
+        array = np.asanyarray(value)
     except Exception as error:  # of another library: anything
         if isinstance(value, list | tuple) and isinstance(error, ValueError):  # a ragged list
             raise ValueError(f"{where} is not an array: {error}") from None
         raise TypeError(
             f"{where} is of type {type_name(value)}, which NumPy cannot read: {error}{_remedy(this, value)}"
         ) from error
+    if isinstance(array, np.ma.MaskedArray):  # of `__array__`
+        raise _masked(where, f"np.asanyarray({this}).filled(...)")
+    return np.asarray(array)
 
 
 # ---- remedies ---------------------------------------------------------------------------------
