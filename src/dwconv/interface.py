@@ -44,7 +44,7 @@ ARGUMENTS = {
     "depthwise_activation": """\
     depthwise_activation: between depthwise and pointwise, in the forms of `activation`.""",
     "bias": """\
-    bias: one value for each output channel, or None. Lists of numbers take the dtype of x, as in filters.""",
+    bias: one value for each output channel, or None. Lists of numbers take the dtype of the tensors.""",
     "activation": """\
     activation: applied after the bias, in any case: None (or "linear"), "relu", "relu6", "leaky_relu" (slope
         0.2), ("leaky_relu", slope), ("clip", low, high), "hard_sigmoid", "hard_swish" (or "hard_silu"),
