@@ -212,7 +212,6 @@ class Config(TypedDict):
     isas_available: list[str]
     threads: int
     threads_reason: str
-    openmp: bool
     compiler: str | None
 
 
