@@ -1,8 +1,9 @@
-"""python -m bench run, report, compare, limits, calibrate, scaling, cliffs, list: docs/benchmarking.md."""
+"""python -m bench COMMAND; docs/benchmarking.md tells of each."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from bench import calibrate, cliffs, compiling, limits, machine, measure, networks, scaling
+from bench import against, calibrate, cliffs, compiling, limits, machine, measure, networks, scaling
 from bench.display import Display, summary
 from bench.peers import PEERS, WITH_VARIANTS
 from bench.schema import Results, Row
@@ -165,6 +166,43 @@ def _compare(options: argparse.Namespace) -> int:
     return 1 if any(change.slower for change in compare.changes(old, new, options.threshold)) else 0
 
 
+def _against(options: argparse.Namespace) -> int:
+    trees = options.old, options.new
+    if not (options.bits or options.speed):
+        print("nothing to do without --bits or --speed", file=sys.stderr)
+        return 2
+    try:
+        known = against.isas(trees[0])
+        isas = options.isa or [isa for isa in known if isa in against.isas(trees[1])]
+        found = [line for isa in isas for line in _bits(trees, isa, options)] if options.bits else []
+        for isa in (options.isa or isas[-1:]) if options.speed else ():
+            _speed(trees, isa, options)
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    return 1 if found else 0
+
+
+def _bits(trees: against.Trees, isa: str, options: argparse.Namespace) -> list[str]:
+    found = []
+    for line in against.differences(trees, isa, options.seed, options.bits):
+        print(line, flush=True)
+        seed = line.split()[2].rstrip(":")
+        print(f"    python -m bench against {trees[0]} --bits 1 --seed {seed} --isa {isa}", flush=True)
+        found.append(line)
+    print(f"{isa}: {len(found)} of {options.bits} calls differ")
+    return found
+
+
+def _speed(trees: against.Trees, isa: str, options: argparse.Namespace) -> None:
+    os.environ["DWCONV_ISA"] = isa
+    options.network = options.network or list({**networks.NETWORKS, **networks.APART})
+    workloads = list(_shared(_workloads(options)))[:: 3 if options.quick else 1]
+    seen = against.measure(workloads, trees, options.threads)
+    print(f"{isa}, {options.threads} thread(s)")
+    print(against.text(list(track(seen, "measuring", total=len(workloads), console=Console(stderr=True)))))
+
+
 def _limits(options: argparse.Namespace) -> int:
     found = limits.measure(machine.describe()["flags"], options.threads)
     for isa, counts in found["isa"].items():
@@ -270,6 +308,18 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("old", type=Path)
     compare.add_argument("new", type=Path)
     compare.add_argument("--threshold", type=float, default=0.05, help="share that counts beyond the noise")
+    builds = add("against", _against, "two builds of the Python package: the same bits, and their times")
+    builds.add_argument("old", type=Path, help="another source tree, with the extension built in its src/")
+    builds.add_argument("--new", type=Path, default=compiling.ROOT, help="default: this source tree")
+    builds.add_argument(
+        "--bits", type=int, default=0, metavar="N", help="compare the results of N random calls"
+    )
+    builds.add_argument("--seed", type=int, default=0, help="of the first call; call n has seed + n")
+    builds.add_argument("--speed", action="store_true", help="time layers and blocks of all networks")
+    builds.add_argument("--quick", action="store_true", help="every third of them")
+    builds.add_argument("--isa", action="append", help="may be repeated; default: bits all, speed the best")
+    builds.add_argument("--threads", type=int, default=1, help="of --speed")
+    select(builds)
     roof = add("limits", _limits, "peak and bandwidths of this machine")
     roof.add_argument("--threads", type=_counts, default=sorted({1, len(machine.usable_cpus())}))
     serial = add("calibrate", _calibrate, "when two threads win, and what the library decides")

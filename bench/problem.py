@@ -148,20 +148,23 @@ def error(got: Array, expected: Array) -> float:
     return float(np.abs(got.astype(np.float64) - expected).max()) / scale
 
 
-def save(problem: Problem, expected: Array, folder: Path) -> None:
+def save(problem: Problem, expected: Array | None, folder: Path) -> None:
+    """`expected` None: what is computed will not be compared."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "workload.json").write_text(json.dumps(problem.workload.to_json()))
     np.save(folder / "x.npy", problem.x)
-    np.save(folder / "expected.npy", expected)
+    if expected is not None:
+        np.save(folder / "expected.npy", expected)
     for i, (filters, bias) in enumerate(zip(problem.filters, problem.biases, strict=True)):
         np.save(folder / f"filter{i}.npy", filters)
         np.save(folder / f"bias{i}.npy", bias)
 
 
-def load(folder: Path) -> tuple[Problem, Array]:
+def load(folder: Path) -> tuple[Problem, Array | None]:
     workload = Workload.from_json(json.loads((folder / "workload.json").read_text()))
     stages = range(len(workload.stages + workload.squeeze_excite))
     filters = [np.load(folder / f"filter{i}.npy") for i in stages]
     biases = [np.load(folder / f"bias{i}.npy") for i in stages]
     problem = Problem(workload, np.load(folder / "x.npy"), filters, biases)
-    return problem, np.load(folder / "expected.npy", mmap_mode="r")
+    expected = folder / "expected.npy"
+    return problem, np.load(expected, mmap_mode="r") if expected.exists() else None

@@ -42,7 +42,7 @@ class Worker:
         runner.run(1)
         seconds = time.perf_counter() - start
         peak = max(0, _memory_peak() - before)
-        error = problems.error(runner.output(), expected)
+        error = 0.0 if expected is None else problems.error(runner.output(), expected)
         correct = error <= problems.TOLERANCE
         if correct:
             self.runners[key], self.folders[key] = runner, Path(folder)

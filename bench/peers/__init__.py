@@ -72,7 +72,7 @@ PEERS = {
     "litert": "litert",
     "tensorflow": "tensorflow",
 }
-WITH_VARIANTS = ("dwconv", "dwconv-layers", "onednn", "onednn-fused")
+WITH_VARIANTS = ("dwconv", "dwconv-layers", "dwconv-python", "onednn", "onednn-fused")
 
 # glibc hands large blocks back to the system when they are freed; a library that allocates an output per call
 # is then charged its page faults every time (measured: 45 ms instead of 11 for 64 MB). Programs that care set

@@ -1,11 +1,13 @@
 """dwconv as Python users call it: a layer, packed once, writing into a given output.
 
 Best form: `layer(x, out=y)`, which allocates nothing. Beside `dwconv` it shows what calls through Python
-cost.
+cost. The variant is the path of another source tree whose src/ holds a build.
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from bench.peers import Absent, Runner
@@ -18,8 +20,13 @@ class Peer:
     backend = "native"
 
     def __init__(self, variant: str, threads: int) -> None:
+        source = Path(variant).resolve() / "src"
+        if variant:
+            sys.path.insert(0, str(source))
         import dwconv
 
+        if variant and not Path(dwconv.__file__).is_relative_to(source):
+            raise Absent(f"{source} has no dwconv")
         self.dwconv: Any = dwconv
         self.config = dwconv.config()
         if self.config["backend"] != self.backend:
