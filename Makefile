@@ -1,10 +1,11 @@
 # Everything happens in a private environment, .venv: nothing else on the machine is touched.
 #
-#   make run     builds, then classifies real images and measures: `dwconv demo`
-#   make test    builds, then runs the tests
-#   make bench   builds, then measures beside every other library: the quick set, and a report of it
-#   make lint    formatters, linters and type checker
-#   make clean   removes the environment and everything that was built
+#   make run        builds, then classifies real images and measures: `dwconv demo`
+#   make test       builds, then runs the tests
+#   make bench      builds, then measures beside every other library: the quick set, and a report of it
+#   make lint       formatters, linters and type checker
+#   make check-all  everything that .ci/run knows, for half an hour: emulators, sanitizers, fuzzers, coverage
+#   make clean      removes the environment and everything that was built
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -35,7 +36,7 @@ The C extension was not built: dwconv computes with NumPy, many times slower.
 endef
 export NO_EXTENSION
 
-.PHONY: run test bench lint clean
+.PHONY: run test bench lint check-all clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -56,6 +57,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/cython-lint src
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+
+check-all:
+	.ci/run --all
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/dwconv/_core.c src/dwconv/*.so
