@@ -63,7 +63,7 @@ check-all:
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/dwconv/_core.c src/dwconv/*.so
-	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 # The package is installed in place: edited Python is live, edited C is rebuilt by the next make. Without the
 # extension nothing is marked as done, so that the next make tries again.

@@ -54,9 +54,9 @@ def _run(options: argparse.Namespace) -> int:
             for peer, described in results.peers.items():
                 if "absent" in described:
                     console.print(f"{peer}: absent: {described['absent']}", highlight=False, markup=False)
-            display = stack.enter_context(Display(crews[0].peers, settings.visits * len(shared), console))
+            display = stack.enter_context(Display(settings.visits * len(shared), console))
             for measurement, again in measure.schedule(list(shared.values()), settings):
-                display.start(measurement.workload)
+                display.show(measurement.workload)
                 display.add(measure.visit(measurement, crews, roofline, only_noisy=again))
     except KeyboardInterrupt:
         console.print("interrupted: keeping what was measured")
@@ -68,7 +68,8 @@ def _run(options: argparse.Namespace) -> int:
         results.noise = {"steal_share": steal, "noisy_rows": noisy}
         if results.rows:
             results.save(options.out)
-    console.print(summary(results.rows))
+    if results.rows:
+        console.print(summary(results.rows))
     console.print(_verdict(results), highlight=False)
     console.print(f"results: {options.out}", highlight=False)
     return 0
@@ -136,7 +137,7 @@ def _verdict(results: Results) -> str:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from bench import document, report
+    from bench import report
 
     results = Results.load(options.results)
     if (options.also or options.name) and not options.docs:
@@ -146,8 +147,7 @@ def _report(options: argparse.Namespace) -> int:
     try:
         if options.docs:
             also = {path.name: Results.load(path) for path in options.also}
-            page = options.name or document.MAIN
-            written = report.write_docs(results, options.results, also=also, name=page)
+            written = report.write_docs(results, options.results, also, options.name or report.MAIN)
         else:
             written = report.write(results, options.out or options.results.with_name(name))
     except ValueError as problem:
@@ -163,7 +163,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     old, new = Results.load(options.old), Results.load(options.new)
     print(compare.text(old, new, options.threshold))
-    return 1 if any(change.slower for change in compare.changes(old, new, options.threshold)) else 0
+    return 1 if compare.changes(compare.pairs(old, new), options.threshold)["slower"].any() else 0
 
 
 def _against(options: argparse.Namespace) -> int:

@@ -2,112 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from statistics import median
+import pandas as pd
 
 from bench import tables
 from bench.peers import is_ours
-from bench.schema import Results, Row
+from bench.schema import Results
 
 # Fewer rows of unchanged peers say more about these rows than about the machine.
 _ENOUGH_FOR_DRIFT = 10
 AGREE = 0.05
 
 
-@dataclass(frozen=True)
-class Change:
-    """`ratio` is new time / old time without the drift; it counts if it leaves 1 by more than `margin`."""
-
-    old: Row
-    new: Row
-    ratio: float
-    margin: float
-
-    @property
-    def slower(self) -> bool:
-        return self.ratio > 1 + self.margin
-
-    @property
-    def faster(self) -> bool:
-        return self.ratio < 1 / (1 + self.margin)
+def pairs(old: Results, new: Results) -> pd.DataFrame:
+    """The rows of both, in the order of the new result; columns of the old one end in `_old`."""
+    before, after = (tables.frame(results.rows) for results in (old, new))
+    return after.merge(before, on=[*tables.KEY, "peer"], suffixes=("", "_old"))
 
 
-def drift(old: Results, new: Results) -> float:
+def drift(both: pd.DataFrame) -> float:
     """By how much the machine itself got slower: the median of new / old time over other peers' rows.
 
     Only of peers whose version is the same in both; 1 where these are too few.
     """
-    ratios = [
-        now.min_us / earlier.min_us
-        for earlier, now in _pairs(old, new)
-        if now.min_us and earlier.min_us and not is_ours(now.peer) and now.version == earlier.version
-    ]
-    return median(ratios) if len(ratios) >= _ENOUGH_FOR_DRIFT else 1.0
+    same = both[~both["peer"].map(is_ours) & (both["version"] == both["version_old"])]
+    ratios = (same["min_us"] / same["min_us_old"]).dropna()
+    return float(ratios.median()) if len(ratios) >= _ENOUGH_FOR_DRIFT else 1.0
 
 
-def changes(old: Results, new: Results, threshold: float = 0.05) -> list[Change]:
-    """Rows that both results timed, the slowest change first. A row that no longer works counts as infinitely
-    slower.
+def changes(both: pd.DataFrame, threshold: float = 0.05) -> pd.DataFrame:
+    """Rows that the old result timed, the slowest first: `ratio` is new / old time without the drift.
 
-    The margin is the threshold plus the uncertainty of both minima.
+    A row that no longer works is infinitely slower. What counts leaves 1 by more than the threshold and the
+    uncertainty of both minima.
     """
-    found, common = [], drift(old, new)
-    for earlier, row in _pairs(old, new):
-        if earlier.min_us is None:
-            continue
-        ratio = row.min_us / earlier.min_us / common if row.min_us else float("inf")
-        found.append(Change(earlier, row, ratio, threshold + (earlier.noise or 0) + (row.noise or 0)))
-    return sorted(found, key=lambda change: -change.ratio)
+    found = both[both["min_us_old"].notna()]
+    ratio = (found["min_us"] / found["min_us_old"] / drift(both)).fillna(float("inf"))
+    margin = 1 + threshold + found[["noise", "noise_old"]].sum(axis=1)
+    found = found.assign(ratio=ratio, slower=ratio > margin, faster=ratio < 1 / margin)
+    return found.sort_values("ratio", ascending=False, kind="stable")
 
 
 def agreement(old: Results, new: Results) -> tuple[int, int]:
-    """How many rows of other peers have the same ratio to dwconv in both results, to within AGREE; and of how
-    many.
-    """
-    mine = tables.ours(new.rows)
-    before, after = (
-        {(g.first.key, peer): ratio for g in tables.groups(r.rows) for peer, ratio in _ratios(g, mine)}
-        for r in (old, new)
-    )
-    both = [after[key] / before[key] for key in after if key in before]
-    return sum(1 / (1 + AGREE) <= change <= 1 + AGREE for change in both), len(both)
+    """How many rows of other peers have the same ratio to dwconv in both, within AGREE; and of how many."""
+    ratios = []
+    for results in (old, new):
+        times = tables.wide(tables.frame(results.rows))
+        others = times[[peer for peer in times.columns if not is_ours(peer)]]
+        ratios.append(
+            others.div(times[tables.ours(times)], axis=0).stack() if tables.ours(times) else pd.Series()
+        )
+    change = (ratios[1] / ratios[0]).dropna()
+    return int(change.between(1 / (1 + AGREE), 1 + AGREE).sum()), len(change)
 
 
 def text(old: Results, new: Results, threshold: float = 0.05) -> str:
-    found = changes(old, new, threshold)
+    both = pairs(old, new)
+    found = changes(both, threshold)
     lines = []
-    for change in found:
-        if not (change.slower or change.faster):
-            continue
-        row = change.new
-        word = row.status if row.min_us is None else "slower" if change.slower else "faster"
-        us = f"{row.min_us:.1f}" if row.min_us else "-"
+    for row in found[found["slower"] | found["faster"]].itertuples():
+        timed = row.min_us == row.min_us
+        word = ("slower" if row.slower else "faster") if timed else row.status
+        us = f"{row.min_us:.1f}" if timed else "-"
         name = f"{row.network} {row.op} {row.shape}, {row.threads} thread(s), {row.peer}"
-        lines.append(f"{word:8} {change.ratio:6.2f}x  {change.old.min_us:.1f} -> {us} us  {name}")
+        lines.append(f"{word:8} {row.ratio:6.2f}x  {row.min_us_old:.1f} -> {us} us  {name}")
     if old.machine["cpu"] != new.machine["cpu"]:
         lines.append(f"different machines: {old.machine['cpu']}, {new.machine['cpu']}")
-    lines.append(f"drift of the machine, taken out of the ratios: {drift(old, new) - 1:+.1%}")
+    lines.append(f"drift of the machine, taken out of the ratios: {drift(both) - 1:+.1%}")
     agreeing, total = agreement(old, new)
     if total:
         lines.append(
             f"ratios of other peers to dwconv: {agreeing / total:.0%} of {total} agree within {AGREE:.0%}"
         )
-    slower, faster = sum(c.slower for c in found), sum(c.faster for c in found)
+    slower, faster = found["slower"].sum(), found["faster"].sum()
     lines.append(f"{len(found)} rows compared: {slower} slower, {faster} faster, the rest within the noise")
     return "\n".join(lines)
-
-
-def _pairs(old: Results, new: Results) -> Iterable[tuple[Row, Row]]:
-    """The rows of both, in the order of the new result."""
-    before = {(row.key, row.peer): row for row in old.rows}
-    for row in new.rows:
-        if (row.key, row.peer) in before:
-            yield before[row.key, row.peer], row
-
-
-def _ratios(group: tables.Group, mine: str | None) -> Iterable[tuple[str, float]]:
-    ours = group.best_us(mine) if mine else None
-    for row in group.rows.values():
-        if ours and row.best_us and not is_ours(row.peer):
-            yield row.peer, row.best_us / ours

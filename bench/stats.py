@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+
+import numpy as np
 
 # Above this, a row's minimum would likely come out differently in another run; such rows are visited again,
 # then flagged.
@@ -28,15 +29,11 @@ def summarize(visits: Sequence[Sequence[float]]) -> Timing:
     The noise is by how much the second visit to come near the minimum missed it: what a minimum is worth that
     was seen only once.
     """
-    samples = sorted(value for visit in visits for value in visit)
-    if not samples:
-        raise ValueError("no samples")
-    best = samples[0]
-    minima = sorted(min(visit) for visit in visits if visit)
-    noise = minima[1] / best - 1 if len(minima) > 1 else 1.0
-    quarter = len(samples) // 4
-    spread = (samples[-1 - quarter] - samples[quarter]) / best
-    return Timing(best, median(samples), spread, noise, len(samples))
+    samples = np.concatenate([visit for visit in visits if visit])
+    low, median, high = np.quantile(samples, (0.25, 0.5, 0.75))
+    best, *others = sorted(min(visit) for visit in visits if visit)
+    noise = others[0] / best - 1 if others else 1.0
+    return Timing(best, float(median), float((high - low) / best), noise, len(samples))
 
 
 def slope(call: Timing, chain: Timing, length: int) -> tuple[float, float] | None:
@@ -50,13 +47,3 @@ def slope(call: Timing, chain: Timing, length: int) -> tuple[float, float] | Non
     if difference <= 0 or difference < uncertain:
         return None
     return difference / (length - 1), uncertain / difference
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """ValueError without a value."""
-    if not values:
-        raise ValueError("no values")
-    product = 1.0
-    for value in values:
-        product *= value ** (1 / len(values))
-    return product
