@@ -7,18 +7,11 @@ turn, in one process; what looks like a cliff is measured again when all others 
 
 from __future__ import annotations
 
-import ctypes
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from random import Random
 
-from bench import compiling, machine, placement
-from bench import problem as problems
-from bench.peers import Runner, shim
-from bench.peers import dwconv as peer
-from bench.scaling import sample
+from bench import machine, pairs
 from bench.workloads import Stage, Workload
 
 LOSS = 0.05  # from here on it is named
@@ -36,10 +29,6 @@ class Pair:
     workload: Workload
     other: Workload
     of: str
-
-    @property
-    def fused(self) -> tuple[bool, bool]:
-        return True, self.of != "layers"
 
 
 @dataclass(frozen=True)
@@ -59,8 +48,8 @@ def draw(seed: int, count: int) -> list[Pair]:
     """As many random pairs, the same for the same seed."""
     random = Random(seed)
     makers = (_depthwise, _depthwise, _pointwise, _dense, _separable, _inverted_residual)
-    pairs: list[Pair] = []
-    while len(pairs) < count:
+    drawn: list[Pair] = []
+    while len(drawn) < count:
         height = random.choice(_SIZES)
         width = height if random.random() < 0.6 else random.choice(_SIZES)
         stages = random.choice(makers)(random)
@@ -70,8 +59,8 @@ def draw(seed: int, count: int) -> list[Pair]:
         workload = Workload("cliffs", stages, height, width, residual=residual)
         pair = Pair(workload, workload, "layers") if len(stages) > 1 else _larger(random, workload)
         if pair.other.macs <= MOST_MACS:
-            pairs.append(pair)
-    return pairs
+            drawn.append(pair)
+    return drawn
 
 
 def _depthwise(random: Random) -> tuple[Stage, ...]:
@@ -132,35 +121,22 @@ def _larger(random: Random, workload: Workload) -> Pair:
     )
 
 
-def measure(pairs: Iterable[Pair], threads: int, seconds: float) -> Iterator[Cliff]:
+def measure(drawn: Iterable[Pair], threads: int, seconds: float) -> Iterator[Cliff]:
     """The cliffs among them, `seconds` each for those that look like one. Raises CompileError, Absent.
 
     Pins this process: to be called in one of its own.
     """
     machine.pin(threads)
-    library = shim.load(peer.build(compiling.ROOT / "csrc"))
-    visit = partial(_visit, library, threads)
-    suspects = [pair for pair in pairs if visit(pair, seconds / 10).loss > LOSS]
-    for pair in suspects:
-        cliff = visit(pair, seconds)
-        if cliff.loss > LOSS:
-            yield cliff
+    library = pairs.core()
 
+    def visit(pair: Pair, seconds: float) -> Cliff:
+        both = (pair.workload, True), (pair.other, pair.of != "layers")
+        with pairs.prepared(*((library, workload, threads, fuse) for workload, fuse in both)) as runners:
+            times = pairs.measure([runner.run for runner in runners], _SAMPLE_SECONDS, seconds)
+        return Cliff(pair, *times.min(axis=0))
 
-def _visit(library: ctypes.CDLL, threads: int, pair: Pair, seconds: float) -> Cliff:
-    runners: list[Runner] = []
-    for workload, fuse in zip((pair.workload, pair.other), pair.fused, strict=True):
-        placement.restart()
-        runners.append(shim.prepare(library, problems.make(workload), threads, fuse=fuse))
-    loops = [max(1, round(_SAMPLE_SECONDS / sample(runner.run, 1))) for runner in runners]
-    least = [float("inf")] * 2
-    end = time.perf_counter() + seconds
-    while least[1] == float("inf") or time.perf_counter() < end:
-        for i, runner in enumerate(runners):
-            least[i] = min(least[i], sample(runner.run, loops[i]) * 1e6)
-    for runner in runners:
-        runner.release()
-    return Cliff(pair, *least)
+    suspects = [pair for pair in drawn if visit(pair, seconds / 10).loss > LOSS]
+    yield from (cliff for pair in suspects if (cliff := visit(pair, seconds)).loss > LOSS)
 
 
 def line(cliff: Cliff) -> str:

@@ -47,7 +47,12 @@ def usable_cpus() -> list[int]:
 
 
 def pin(threads: int) -> None:
-    """This process, and the threads that OpenMP is yet to start in it, to as many CPUs."""
+    """This process, and the threads that OpenMP is yet to start in it, to as many CPUs.
+
+    ValueError where there are fewer.
+    """
+    if threads > len(usable_cpus()):
+        raise ValueError(f"{threads} threads need as many cores")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, usable_cpus()[:threads])
     os.environ |= {"OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true"}

@@ -227,87 +227,59 @@ def _xception() -> list[Workload]:
     return net.found
 
 
-def _depthwise(name: str, table: str, activation: str | None = "relu6") -> Iterator[Workload]:
-    """Rows of `HxWxC KxK sS dD mM`, the last three optional; `bN` sets the batch."""
-    for row in table.split(";"):
-        size, kernel, *options = row.split()
-        height, width, channels = map(int, size.split("x"))
-        kernel_h, kernel_w = map(int, kernel.split("x"))
-        option = {o[0]: int(o[1:]) for o in options}
-        stage = Stage(
-            "depthwise",
-            channels,
-            channels * option.get("m", 1),
-            (kernel_h, kernel_w),
-            option.get("s", 1),
-            option.get("d", 1),
-            activation=activation,
-        )
-        yield Workload(name, (stage,), height, width, option.get("b", 1))
+def layers_of(name: str, rows: str, activation: str | None = "relu6") -> Iterator[Workload]:
+    """Rows of `HxW CHANNELS KxK sS dD mM bB`, apart by semicolons; all from the kernel on optional.
 
-
-def _pointwise(name: str, table: str) -> Iterator[Workload]:
-    """Rows of `HxW K>N`."""
-    for row in table.split(";"):
-        size, channels = row.split()
-        height, width = map(int, size.split("x"))
-        inputs, outputs = map(int, channels.split(">"))
-        yield Workload(name, (Stage("pointwise", inputs, outputs, activation="relu6"),), height, width)
-
-
-def _blocks(name: str, table: str) -> Iterator[Workload]:
-    """Rows of `size in>out` (separable pair) or `size in>expanded>out` (inverted residual), then `sS`."""
-    for row in table.split(";"):
+    CHANNELS: `C` depthwise, with multiplier M; `K>N` pointwise, dense where it has a kernel; `K/N` a pair;
+    `K/E/N` an inverted residual, whose last stage has no activation. B is the batch.
+    """
+    for row in rows.split(";"):
         size, chain, *options = row.split()
-        channels = [int(c) for c in chain.split(">")]
-        stride = int(options[0][1:]) if options else 1
-        net = _Net(name, int(size), channels[0])
-        if len(channels) == 2:
-            net.separable(channels[1], stride)
+        height, width = map(int, size.split("x"))
+        channels = [int(count) for count in chain.replace(">", "/").split("/")]
+        number = {option[0]: int(option[1:]) for option in options if "x" not in option}
+        given = [option.split("x") for option in options if "x" in option]
+        kernel = (int(given[0][0]), int(given[0][1])) if given else (3, 3) if "/" in chain else (1, 1)
+        window = kernel, number.get("s", 1), number.get("d", 1)
+        if ">" in chain:
+            op = "conv" if given else "pointwise"
+            stages = [Stage(op, channels[0], channels[1], *window, activation=activation)]
         else:
-            net.inverted(channels[2], channels[1], stride=stride)
-        yield net.found[0]
+            inputs, *others = channels[-2:]
+            stages = [Stage("depthwise", inputs, inputs * number.get("m", 1), *window, activation=activation)]
+            last = None if len(channels) == 3 else activation
+            stages += [Stage("pointwise", inputs, outputs, activation=last) for outputs in others]
+        residual = len(channels) == 3 and window[1] == 1 and channels[0] == channels[2]
+        if len(channels) == 3:
+            stages.insert(0, Stage("pointwise", channels[0], channels[1], activation=activation))
+        yield Workload(name, tuple(stages), height, width, number.get("b", 1), residual)
 
 
 def _classic() -> list[Workload]:
     """The layers that the project's first measurements were made on: the quick set."""
-    return [
-        *_depthwise(
-            "classic",
-            "112x112x32 3x3; 112x112x64 3x3 s2; 56x56x128 3x3; 56x56x128 3x3 s2; 28x28x256 3x3;"
-            "28x28x256 3x3 s2; 14x14x512 3x3; 14x14x512 3x3 s2; 7x7x1024 3x3; 7x7x1040 3x3; 56x56x144 3x3;"
-            "56x56x24 3x3; 28x28x40 3x3; 28x28x72 3x3; 28x28x120 3x3; 28x28x240 5x5; 14x14x672 5x5;"
-            "56x56x96 7x7; 14x14x384 7x7",
-        ),
-        *_pointwise(
-            "classic",
-            "112x112 16>96; 112x112 96>24; 56x56 24>144; 56x56 144>24; 112x112 32>64; 7x7 1024>1024",
-        ),
-        *_blocks(
-            "classic",
-            "112 32>64; 56 128>128; 14 512>512; 112 16>96>24 s2; 56 24>144>24; 28 32>192>32; 14 64>384>64;"
-            "14 96>576>96; 7 160>960>160; 256 32>64; 512 32>64; 256 16>96>24 s2; 512 16>96>24 s2;"
-            "256 24>144>24",
-        ),
-    ]
+    rows = (
+        "112x112 32 3x3; 112x112 64 3x3 s2; 56x56 128 3x3; 56x56 128 3x3 s2; 28x28 256 3x3; 28x28 256 3x3 "
+        "s2;14x14 512 3x3; 14x14 512 3x3 s2; 7x7 1024 3x3; 7x7 1040 3x3; 56x56 144 3x3; 56x56 24 3x3; 28x28 "
+        "40 3x3;28x28 72 3x3; 28x28 120 3x3; 28x28 240 5x5; 14x14 672 5x5; 56x56 96 7x7; 14x14 384 "
+        "7x7;112x112 16>96; 112x112 96>24; 56x56 24>144; 56x56 144>24; 112x112 32>64; 7x7 1024>1024;112x112 "
+        "32/64; 56x56 128/128; 14x14 512/512; 112x112 16/96/24 s2; 56x56 24/144/24; 28x28 32/192/32;14x14 "
+        "64/384/64; 14x14 96/576/96; 7x7 160/960/160; 256x256 32/64; 512x512 32/64; 256x256 16/96/24 "
+        "s2;512x512 16/96/24 s2; 256x256 24/144/24"
+    )
+    return list(layers_of("classic", rows))
 
 
 def _stress() -> list[Workload]:
     """Where libraries have cliffs: dilation, multipliers, big kernels, odd channels, batches, sizes."""
-    return [
-        *_depthwise(
-            "stress",
-            "56x56x64 3x3 d2; 56x56x64 3x3 d4; 56x56x64 3x3 d18; 56x56x64 3x3 s2 d2; 56x56x32 3x3 m2;"
-            "56x56x32 3x3 m4; 112x112x3 3x3 m8; 56x56x64 4x4; 56x56x64 9x9; 56x56x64 11x11; 56x56x64 31x31;"
-            "56x56x64 1x9; 56x56x64 9x1;"
-            "112x112x3 3x3; 112x112x17 3x3; 112x112x24 3x3; 112x112x40 3x3; 112x112x1 3x3; 28x28x256 3x3 b8;"
-            "1x1x256 3x3; 4x4x256 3x3; 256x256x32 3x3; 512x512x32 3x3; 1024x1024x32 3x3; 1024x1024x32 3x3 s2",
-        ),
-        *_pointwise(
-            "stress", "1x1 512>512; 4x4 256>256; 56x56 3>16; 56x56 17>40; 112x112 24>24; 512x512 32>64"
-        ),
-        *_blocks("stress", "1024 32>64; 1024 24>144>24; 416 32>64 s2; 13 512>1024"),
-    ]
+    rows = (
+        "56x56 64 3x3 d2; 56x56 64 3x3 d4; 56x56 64 3x3 d18; 56x56 64 3x3 s2 d2; 56x56 32 3x3 m2; 56x56 32 "
+        "3x3 m4;112x112 3 3x3 m8; 56x56 64 4x4; 56x56 64 9x9; 56x56 64 11x11; 56x56 64 31x31; 56x56 64 1x9; "
+        "56x56 64 9x1;112x112 3 3x3; 112x112 17 3x3; 112x112 24 3x3; 112x112 40 3x3; 112x112 1 3x3; 28x28 "
+        "256 3x3 b8;1x1 256 3x3; 4x4 256 3x3; 256x256 32 3x3; 512x512 32 3x3; 1024x1024 32 3x3; 1024x1024 32 "
+        "3x3 s2;1x1 512>512; 4x4 256>256; 56x56 3>16; 56x56 17>40; 112x112 24>24; 512x512 32>64;1024x1024 "
+        "32/64; 1024x1024 24/144/24; 416x416 32/64 s2; 13x13 512/1024"
+    )
+    return list(layers_of("stress", rows))
 
 
 def _sequences() -> list[Workload]:
@@ -317,34 +289,14 @@ def _sequences() -> list[Workload]:
     (Majumdar and Ginsburg, 2020).
     """
     rows = (
-        "500x33 256>256; 500x39 256>256; 500x51 256>512; 500x63 512>512; 500x75 512>512; 500x87 512>512 d2;"
-        "250x31 144; 250x31 256; 250x31 512; 3200x3 512; 3200x3 512 d4; 3200x3 512 d16; 3200x3 512 d64;"
-        "3200x3 128>512>128; 3200x3 128>512>128 d16; 3200x3 128>512>128 d128; 128x11 64>128 s2; 128x13 64>64;"
-        "128x15 64>64; 128x17 64>64; 128x29 64>128 d2; 4000x3 128; 1000x5 64 s2; 16000x9 16; 2000x7 24"
+        "1x500 256/256 1x33; 1x500 256/256 1x39; 1x500 256/512 1x51; 1x500 512/512 1x63; 1x500 512/512 "
+        "1x75;1x500 512/512 1x87 d2; 1x250 144 1x31; 1x250 256 1x31; 1x250 512 1x31; 1x3200 512 1x3; 1x3200 "
+        "512 1x3 d4;1x3200 512 1x3 d16; 1x3200 512 1x3 d64; 1x3200 128/512/128 1x3; 1x3200 128/512/128 1x3 "
+        "d16;1x3200 128/512/128 1x3 d128; 1x128 64/128 1x11 s2; 1x128 64/64 1x13; 1x128 64/64 1x15; 1x128 "
+        "64/64 1x17;1x128 64/128 1x29 d2; 1x4000 128 1x3; 1x1000 64 1x5 s2; 1x16000 16 1x9; 1x2000 24 "
+        "1x7;500x1 256/256 33x1; 250x1 256 31x1; 3200x1 512 3x1 d16"
     )
-    found = [_sequence(row) for row in rows.split(";")]
-    return found + [_sequence(row, column=True) for row in ("500x33 256>256", "250x31 256", "3200x3 512 d16")]
-
-
-def _sequence(row: str, column: bool = False) -> Workload:
-    """`TxK C` (depthwise), `TxK C>N` (separable) or `TxK C>E>N` (inverted residual), then `sS` or `dD`."""
-    size, chain, *options = row.split()
-    length, taps = map(int, size.split("x"))
-    channels = [int(c) for c in chain.split(">")]
-    option = {o[0]: int(o[1:]) for o in options}
-    wide = channels[-2] if len(channels) > 1 else channels[0]
-    kernel = (taps, 1) if column else (1, taps)
-    stride, dilation = option.get("s", 1), option.get("d", 1)
-    stages = [Stage("depthwise", wide, wide, kernel, stride, dilation, activation="relu")]
-    if len(channels) > 1:
-        stages.append(
-            Stage("pointwise", wide, channels[-1], activation="relu" if len(channels) == 2 else None)
-        )
-    if len(channels) > 2:
-        stages.insert(0, Stage("pointwise", channels[0], wide, activation="relu"))
-    residual = len(channels) > 2 and channels[0] == channels[-1]
-    height, width = (length, 1) if column else (1, length)
-    return Workload("sequences", tuple(stages), height, width, residual=residual)
+    return list(layers_of("sequences", rows, "relu"))
 
 
 NETWORKS: dict[str, Callable[[], list[Workload]]] = {
