@@ -274,49 +274,24 @@ def test_arrays_are_placed_alike_in_every_run_and_differently_in_every_round() -
 
 # ---- the real peers ---------------------------------------------------------------------------
 
+
+def gated(rows: str, activation: str, squeezed: int, *gate: str) -> Workload:
+    (block,) = networks.layers_of("test", rows, activation)
+    wide = block.stages[-2].out_channels
+    squeeze = Stage("pointwise", wide, squeezed, activation=gate[0])
+    return replace(block, squeeze_excite=(squeeze, Stage("pointwise", squeezed, wide, activation=gate[1])))
+
+
+WITH_EXPANSION = gated("7x6 16/16/16", "silu", 4, "silu", "sigmoid")
 PROBLEMS = [
-    Workload("test", (Stage("depthwise", 24, 24, (3, 3), 2, activation="relu6"),), 10, 12),
-    Workload("test", (Stage("pointwise", 24, 40, activation="hard_swish"),), 5, 6),
-    Workload("test", (Stage("conv", 3, 8, (3, 3), 2, activation="silu"),), 12, 10),
-    Workload("test", (Stage("depthwise", 16, 16, (7, 7), activation="gelu"),), 9, 9),
-    Workload(
-        "test",
-        (
-            Stage("pointwise", 8, 48, activation="relu"),
-            Stage("depthwise", 48, 48, (3, 3), activation="relu"),
-            Stage("pointwise", 48, 8),
-        ),
-        7,
-        6,
-        residual=True,
-    ),
+    *networks.layers_of("test", "10x12 24 3x3 s2", "relu6"),
+    *networks.layers_of("test", "5x6 24>40", "hard_swish"),
+    *networks.layers_of("test", "12x10 3>8 3x3 s2", "silu"),
+    *networks.layers_of("test", "9x9 16 7x7", "gelu"),
+    *networks.layers_of("test", "7x6 8/48/8", "relu"),
     # MobileNetV3's squeeze-and-excite, and EfficientNet's in a block without expansion.
-    Workload(
-        "test",
-        (
-            Stage("pointwise", 8, 24, activation="hard_swish"),
-            Stage("depthwise", 24, 24, (5, 5), 2, activation="hard_swish"),
-            Stage("pointwise", 24, 16),
-        ),
-        9,
-        8,
-        batch=2,
-        squeeze_excite=(
-            Stage("pointwise", 24, 6, activation="relu"),
-            Stage("pointwise", 6, 24, activation="hard_sigmoid"),
-        ),
-    ),
-    Workload(
-        "test",
-        (Stage("depthwise", 16, 16, (3, 3), activation="silu"), Stage("pointwise", 16, 16)),
-        7,
-        6,
-        residual=True,
-        squeeze_excite=(
-            Stage("pointwise", 16, 4, activation="silu"),
-            Stage("pointwise", 4, 16, activation="sigmoid"),
-        ),
-    ),
+    gated("9x8 8/24/16 5x5 s2 b2", "hard_swish", 6, "relu", "hard_sigmoid"),
+    replace(WITH_EXPANSION, stages=WITH_EXPANSION.stages[1:]),
 ]
 
 

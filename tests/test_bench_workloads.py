@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-import dwconv
-
 pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
 from bench import networks, problem
+from bench.peers import peer_class
 from bench.workloads import Stage, Workload
 
 
@@ -46,11 +45,8 @@ def test_detector_backbones_grow_with_the_image() -> None:
 
 
 def test_mobilenets_have_their_blocks() -> None:
-    def blocks(name: str) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for workload in networks.expand(name, ("blocks",)):
-            found[workload.op] = found.get(workload.op, 0) + workload.count
-        return found
+    def blocks(name: str) -> Counter[str]:
+        return Counter(workload.op for workload in networks.NETWORKS[name]() if workload.kind == "blocks")
 
     assert blocks("mobilenet_v1") == {"separable": 13}
     # The first of the 17 has no expansion, and no residual that would tell it from a pair.
@@ -62,21 +58,10 @@ def test_mobilenets_have_their_blocks() -> None:
 def test_gates_are_those_of_the_papers() -> None:
     """MobileNetV3: a quarter of the expanded channels, in eights; EfficientNet: of the block's input."""
 
-    def gates(name: str) -> list[tuple[int, int, str | None, str | None]]:
-        found = []
-        for workload in networks.NETWORKS[name]():
-            if workload.squeeze_excite:
-                squeeze, excite = workload.squeeze_excite
-                assert (squeeze.in_channels, squeeze.out_channels) == (
-                    excite.out_channels,
-                    excite.in_channels,
-                )
-                assert squeeze.in_channels == workload.stages[-2].out_channels
-                assert f" se{squeeze.out_channels} " in workload.shape
-                found.append(
-                    (squeeze.in_channels, squeeze.out_channels, squeeze.activation, excite.activation)
-                )
-        return found
+    def gates(name: str) -> list[tuple[object, ...]]:
+        both = [w.squeeze_excite for w in networks.NETWORKS[name]() if w.squeeze_excite]
+        assert all(few.filter_shape == wide.filter_shape[:2] + wide.filter_shape[:1:-1] for few, wide in both)
+        return [(few.in_channels, few.out_channels, few.activation, wide.activation) for few, wide in both]
 
     v3 = [(72, 24), (120, 32), (120, 32), (480, 120), (672, 168), (672, 168), (960, 240), (960, 240)]
     assert gates("mobilenet_v3_large") == [(*sizes, "relu", "hard_sigmoid") for sizes in v3]
@@ -184,97 +169,55 @@ def test_chains_only_where_the_output_fits_the_input() -> None:
 # ---- the reference ----------------------------------------------------------------------------
 
 
-def layer(stage: Stage) -> Workload:
-    return Workload("test", (stage,), 9, 7, batch=2)
+def gated(rows: str, activation: str, *gate: str) -> Workload:
+    """A block with a squeeze-and-excite to 3 channels."""
+    (block,) = networks.layers_of("test", rows, activation)
+    wide = block.stages[-2].out_channels
+    few = Stage("pointwise", wide, 3, activation=gate[0]), Stage("pointwise", 3, wide, activation=gate[1])
+    return replace(block, squeeze_excite=few)
+
+
+VALID = Workload("test", (Stage("depthwise", 6, 6, (5, 4), 2, padding="valid", activation="silu"),), 9, 7, 2)
 
 
 @pytest.mark.parametrize(
-    ("op", "outputs", "kernel", "stride", "dilation", "padding", "activation"),
+    "workload",
     [
-        ("depthwise", 6, (3, 3), 1, 1, "same", "relu6"),
-        ("depthwise", 6, (3, 3), 2, 1, "same", "hard_swish"),
-        ("depthwise", 6, (5, 4), 2, 1, "valid", "silu"),
-        ("depthwise", 18, (3, 1), 1, 2, "same", "relu"),
-        ("depthwise", 6, (3, 3), 1, 18, "same", None),
-        ("pointwise", 11, (1, 1), 1, 1, "same", "gelu"),
-        ("pointwise", 11, (1, 1), 2, 1, "same", None),
-        ("conv", 5, (3, 2), 2, 1, "same", "relu6"),
+        *networks.layers_of(
+            "test", "9x7 6 3x3 b2; 9x7 6 3x1 m3 d2; 9x7 6 3x3 d18; 9x7 6>5 3x2 s2; 5x6 4/12/4"
+        ),
+        *networks.layers_of("test", "9x7 6 3x3 s2; 9x7 6>11; 5x6 4/8", "gelu"),
+        VALID,
+        gated("5x6 4/12/7 s2 b2", "hard_swish", "relu", "hard_sigmoid"),
+        gated("5x6 4/12/4", "silu", "silu", "sigmoid"),
     ],
+    ids=lambda workload: workload.shape,
 )
-def test_reference_agrees_with_the_package(
-    op: str,
-    outputs: int,
-    kernel: tuple[int, int],
-    stride: int,
-    dilation: int,
-    padding: str,
-    activation: str | None,
-) -> None:
-    made = problem.make(layer(Stage(op, 6, outputs, kernel, stride, dilation, padding, activation)))
-    options = {"strides": stride, "bias": made.biases[0], "activation": activation}
-    if op == "pointwise":
-        got = dwconv.pointwise_conv2d(made.x, made.filters[0], **options)
-    else:
-        function = dwconv.depthwise_conv2d if op == "depthwise" else dwconv.conv2d
-        got = function(made.x, made.filters[0], padding=padding, dilations=dilation, **options)
-    assert problem.error(got, problem.reference(made)) < 1e-6
-
-
-def test_reference_of_a_block_adds_its_input() -> None:
-    stages = (
-        Stage("pointwise", 4, 12, activation="relu6"),
-        Stage("depthwise", 12, 12, (3, 3), activation="relu6"),
-        Stage("pointwise", 12, 4),
-    )
-    made = problem.make(Workload("test", stages, 5, 6, residual=True))
-    (expand, depthwise, project), biases = made.filters, made.biases
-    got = dwconv.inverted_residual(
-        *(made.x, expand, depthwise, project), expand_bias=biases[0], depthwise_bias=biases[1], bias=biases[2]
-    )
-    assert problem.error(got, problem.reference(made)) < 1e-6
-
-
-@pytest.mark.parametrize("gate", [("relu", "hard_sigmoid"), ("silu", "sigmoid")])
-def test_reference_of_a_block_scales_what_is_projected(gate: tuple[str, str]) -> None:
-    stages = (
-        Stage("pointwise", 4, 12, activation="hard_swish"),
-        Stage("depthwise", 12, 12, (3, 3), 2, activation="hard_swish"),
-        Stage("pointwise", 12, 7),
-    )
-    chain = Stage("pointwise", 12, 3, activation=gate[0]), Stage("pointwise", 3, 12, activation=gate[1])
-    workload = Workload("test", stages, 5, 6, batch=2, squeeze_excite=chain)
+def test_reference_agrees_with_the_package(workload: Workload) -> None:
     made = problem.make(workload)
-    biases, (few, wide) = made.biases, made.filters[3:]
-    got = dwconv.inverted_residual(
-        *(made.x, *made.filters[:3]),
-        strides=2,
-        activation="hard_swish",
-        expand_bias=biases[0],
-        depthwise_bias=biases[1],
-        bias=biases[2],
-        squeeze_excite=(few[0, 0], biases[3], wide[0, 0], biases[4]),
-        squeeze_activation=gate[0],
-        gate_activation=gate[1],
-    )
-    expected = problem.reference(made)
-    assert problem.error(got, expected) < 1e-6
-    # A peer that left the gate out would not pass.
-    plain = problem.Problem(replace(workload, squeeze_excite=()), made.x, made.filters[:3], biases[:3])
-    assert problem.error(problem.reference(plain), expected) > 100 * problem.TOLERANCE
+    runner = peer_class("dwconv-python")[0]("", 1).prepare(made)
+    runner.run(1)
+    assert problem.error(runner.output(), problem.reference(made)) < 1e-6
+
+
+def test_a_peer_that_left_the_gate_out_would_not_pass() -> None:
+    made = problem.make(gated("5x6 4/12/7", "hard_swish", "relu", "hard_sigmoid"))
+    ungated = replace(made.workload, squeeze_excite=())
+    plain = problem.Problem(ungated, made.x, made.filters[:3], made.biases[:3])
+    assert problem.error(problem.reference(plain), problem.reference(made)) > 100 * problem.TOLERANCE
 
 
 def test_problems_are_reproducible_and_survive_the_disk(tmp_path) -> None:
     workload = networks.expand("efficientnet_b0", ("blocks",))[-1]
-    made = problem.make(workload)
+    made, again = problem.make(workload), problem.make(workload)
     problem.save(made, np.zeros(3, np.float32), tmp_path / "problem")
     loaded, expected = problem.load(tmp_path / "problem")
-    again = problem.make(workload)
     assert loaded.workload == workload
-    for one, other in itertools.chain(
-        zip([made.x, *made.filters, *made.biases], [loaded.x, *loaded.filters, *loaded.biases], strict=True),
-        zip([made.x, *made.filters], [again.x, *again.filters], strict=True),
-    ):
-        np.testing.assert_array_equal(one, other)
+    for other in (loaded, again):
+        arrays = zip(
+            [made.x, *made.filters, *made.biases], [other.x, *other.filters, *other.biases], strict=True
+        )
+        assert all(np.array_equal(one, same) for one, same in arrays)
     np.testing.assert_array_equal(expected, 0)
 
 
