@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,57 +81,33 @@ def _gate(problem: Problem, scaled: NDArray[np.float64]) -> NDArray[np.float64] 
 
 
 def _convolve(x: NDArray[np.float64], stage: Stage, filters: NDArray[np.float64]) -> NDArray[np.float64]:
-    batch, height, width, _ = x.shape
-    out_h, out_w = stage.output_size(height, width)
-    pad_top, _, pad_left, _ = stage.pads(height, width)
-    y = np.zeros((batch, out_h, out_w, stage.out_channels))
-    for row in range(stage.kernel[0]):
-        rows, from_rows = _overlap(row * stage.dilation - pad_top, stage.stride, height, out_h)
-        for column in range(stage.kernel[1]):
-            columns, from_columns = _overlap(column * stage.dilation - pad_left, stage.stride, width, out_w)
-            taps = x[:, from_rows, from_columns]
-            if stage.op == "depthwise":
-                multiplier = stage.out_channels // stage.in_channels
-                product = np.repeat(taps, multiplier, axis=3) if multiplier > 1 else taps
-                product = product * filters[row, column].ravel()
-            else:
-                product = taps @ filters[row, column]
-            y[:, rows, columns] += product
+    out_h, out_w = stage.output_size(*x.shape[1:3])
+    top, bottom, left, right = stage.pads(*x.shape[1:3])
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    y = np.zeros((x.shape[0], out_h, out_w, stage.out_channels))
+    for row, column in np.ndindex(*stage.kernel):
+        i, j = row * stage.dilation, column * stage.dilation
+        taps = padded[:, i : i + (out_h - 1) * stage.stride + 1, j : j + (out_w - 1) * stage.stride + 1]
+        taps = taps[:, :: stage.stride, :: stage.stride]
+        if stage.op == "depthwise":
+            y += np.repeat(taps, filters.shape[3], axis=3) * filters[row, column].ravel()
+        else:
+            y += taps @ filters[row, column]
     return y
 
 
-def _overlap(offset: int, stride: int, size: int, out: int) -> tuple[slice, slice]:
-    """Outputs whose tap at `offset` falls on the image, and the inputs they meet there."""
-    first = max(0, -(offset // stride))
-    last = min(out, (size - 1 - offset) // stride + 1)
-    if last <= first:
-        return slice(0, 0), slice(0, 0)
-    start = first * stride + offset
-    return slice(first, last), slice(start, start + (last - first - 1) * stride + 1, stride)
-
-
-_CLIPS: dict[str, tuple[float, float]] = {"relu": (0, float("inf")), "relu6": (0, 6)}
-
-
 def _activate(y: NDArray[np.float64], name: str | None) -> NDArray[np.float64]:
-    result: NDArray[np.float64]
-    if name is None:
-        result = y
-    elif name in _CLIPS:
-        result = np.clip(y, *_CLIPS[name])
-    elif name == "hard_swish":
-        result = y * np.clip(y + 3, 0, 6) / 6
-    elif name == "hard_sigmoid":
-        result = np.clip(y + 3, 0, 6) / 6
-    elif name == "sigmoid":
-        result = 1 / (1 + np.exp(-y))
-    elif name == "silu":
-        result = y / (1 + np.exp(-y))
-    elif name == "gelu":
-        result = y * (1 + _erf(y / 2**0.5)) / 2
-    else:
-        raise ValueError(f"no such activation in the benchmark: {name}")
-    return result
+    functions: dict[str | None, Callable[[], NDArray[np.float64]]] = {
+        None: lambda: y,
+        "relu": lambda: np.maximum(y, 0),
+        "relu6": lambda: np.clip(y, 0, 6),
+        "hard_swish": lambda: y * np.clip(y + 3, 0, 6) / 6,
+        "hard_sigmoid": lambda: np.clip(y + 3, 0, 6) / 6,
+        "sigmoid": lambda: 1 / (1 + np.exp(-y)),
+        "silu": lambda: y / (1 + np.exp(-y)),
+        "gelu": lambda: y * (1 + _erf(y / 2**0.5)) / 2,
+    }
+    return functions[name]()
 
 
 def _erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
