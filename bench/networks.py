@@ -100,20 +100,14 @@ class _Net:
         self.found.append(Workload(self.name, stages, *size, residual=residual, squeeze_excite=gate))
 
 
+def _rows(table: str) -> list[list[int]]:
+    return [[int(number) for number in row.split()] for row in table.split(";")]
+
+
 def _mobilenet_v1() -> list[Workload]:
     net = _Net("mobilenet_v1", 224)
     net.conv(32, 3, 2)
-    for out, stride in [
-        (64, 1),
-        (128, 2),
-        (128, 1),
-        (256, 2),
-        (256, 1),
-        (512, 2),
-        *[(512, 1)] * 5,
-        (1024, 2),
-        (1024, 1),
-    ]:
+    for out, stride in _rows("64 1; 128 2; 128 1; 256 2; 256 1; 512 2" + "; 512 1" * 5 + "; 1024 2; 1024 1"):
         net.separable(out, stride)
     net.on_pooled(1000)
     return net.found
@@ -122,15 +116,8 @@ def _mobilenet_v1() -> list[Workload]:
 def _mobilenet_v2(name: str = "mobilenet_v2", size: int = 224, classes: int = 1000) -> list[Workload]:
     net = _Net(name, size)
     net.conv(32, 3, 2)
-    for ratio, out, repeats, stride in [
-        (1, 16, 1, 1),
-        (6, 24, 2, 2),
-        (6, 32, 3, 2),
-        (6, 64, 4, 2),
-        (6, 96, 3, 1),
-        (6, 160, 3, 2),
-        (6, 320, 1, 1),
-    ]:
+    table = "1 16 1 1; 6 24 2 2; 6 32 3 2; 6 64 4 2; 6 96 3 1; 6 160 3 2; 6 320 1 1"
+    for ratio, out, repeats, stride in _rows(table):
         for i in range(repeats):
             net.inverted(out, ratio * net.channels, stride=1 if i else stride)
     net.pointwise(1280, "relu6")
@@ -175,15 +162,8 @@ def _efficientnet_b0() -> list[Workload]:
     net = _Net("efficientnet_b0", 224, activation="silu")
     net.gate = "silu", "sigmoid"
     net.conv(32, 3, 2)
-    for ratio, out, repeats, stride, kernel in [
-        (1, 16, 1, 1, 3),
-        (6, 24, 2, 2, 3),
-        (6, 40, 2, 2, 5),
-        (6, 80, 3, 2, 3),
-        (6, 112, 3, 1, 5),
-        (6, 192, 4, 2, 5),
-        (6, 320, 1, 1, 3),
-    ]:
+    table = "1 16 1 1 3; 6 24 2 2 3; 6 40 2 2 5; 6 80 3 2 3; 6 112 3 1 5; 6 192 4 2 5; 6 320 1 1 3"
+    for ratio, out, repeats, stride, kernel in _rows(table):
         for i in range(repeats):
             net.inverted(out, ratio * net.channels, kernel, 1 if i else stride, squeeze=net.channels // 4)
     net.pointwise(1280, "silu")

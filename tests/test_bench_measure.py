@@ -153,12 +153,6 @@ def test_no_worker_outlives_its_crew() -> None:
         os.kill(pid, 0)
 
 
-@pytest.mark.parametrize("crew", [["fine"]], indirect=True)
-def test_cold_samples_are_single_calls(crew: measure.Crew) -> None:
-    crew.settings = replace(SHORT, cold_bytes=1 << 20)
-    assert run(crew)["fine"].status == "ok"
-
-
 def test_caches_are_evicted_before_every_cold_call(monkeypatch: pytest.MonkeyPatch) -> None:
     happened: list[str] = []
     monkeypatch.setattr(Worker, "_evict", lambda self, size: happened.append(f"evict {size}"))
@@ -254,11 +248,6 @@ def test_what_is_far_behind_has_one_round_per_visit(monkeypatch: pytest.MonkeyPa
         VISITS, monkeypatch, fast=lambda i: 10.0, near=lambda i: 39.0, far=lambda i: 41.0 + 9 * (i % 2)
     )
     assert found == {"fast": 6, "near": 6, "far": 2}
-
-
-def test_patience_ends_after_one_round_per_visit(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = replace(VISITS, patience=-1)
-    assert samples_of(settings, monkeypatch, peer=lambda i: 10.0) == {"peer": 2}
 
 
 def test_arrays_are_placed_alike_in_every_run_and_differently_in_every_round() -> None:
