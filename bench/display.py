@@ -41,7 +41,8 @@ def summary(rows: Sequence[Row]) -> Table:
         for name in means.columns:
             result.add_column(name, justify="left" if name == "peer" else "right")
         for line in means.itertuples(index=False):
-            result.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in line))
+            cells = (f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in line)
+            result.add_row(*(cell.replace("nan", "") for cell in cells))
     return result
 
 
