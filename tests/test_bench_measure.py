@@ -19,6 +19,7 @@ from bench.peers import PEERS, WITH_VARIANTS, Runner, is_ours, peer_class
 from bench.schema import Row
 from bench.worker import Worker
 from bench.workloads import Stage, Workload
+from bench_fakes import gated
 from dwconv import explain
 from dwconv.engine import create_plan
 
@@ -262,13 +263,6 @@ def test_arrays_are_placed_alike_in_every_run_and_differently_in_every_round() -
 
 
 # ---- the real peers ---------------------------------------------------------------------------
-
-
-def gated(rows: str, activation: str, squeezed: int, *gate: str) -> Workload:
-    (block,) = networks.layers_of("test", rows, activation)
-    wide = block.stages[-2].out_channels
-    squeeze = Stage("pointwise", wide, squeezed, activation=gate[0])
-    return replace(block, squeeze_excite=(squeeze, Stage("pointwise", squeezed, wide, activation=gate[1])))
 
 
 WITH_EXPANSION = gated("7x6 16/16/16", "silu", 4, "silu", "sigmoid")

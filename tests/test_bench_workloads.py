@@ -12,6 +12,7 @@ pytest.importorskip("bench", reason="the benchmark is part of the source tree on
 from bench import networks, problem
 from bench.peers import peer_class
 from bench.workloads import Stage, Workload
+from bench_fakes import gated
 
 
 def layer_macs(name: str) -> int:
@@ -169,14 +170,6 @@ def test_chains_only_where_the_output_fits_the_input() -> None:
 # ---- the reference ----------------------------------------------------------------------------
 
 
-def gated(rows: str, activation: str, *gate: str) -> Workload:
-    """A block with a squeeze-and-excite to 3 channels."""
-    (block,) = networks.layers_of("test", rows, activation)
-    wide = block.stages[-2].out_channels
-    few = Stage("pointwise", wide, 3, activation=gate[0]), Stage("pointwise", 3, wide, activation=gate[1])
-    return replace(block, squeeze_excite=few)
-
-
 VALID = Workload("test", (Stage("depthwise", 6, 6, (5, 4), 2, padding="valid", activation="silu"),), 9, 7, 2)
 
 
@@ -188,8 +181,8 @@ VALID = Workload("test", (Stage("depthwise", 6, 6, (5, 4), 2, padding="valid", a
         ),
         *networks.layers_of("test", "9x7 6 3x3 s2; 9x7 6>11; 5x6 4/8", "gelu"),
         VALID,
-        gated("5x6 4/12/7 s2 b2", "hard_swish", "relu", "hard_sigmoid"),
-        gated("5x6 4/12/4", "silu", "silu", "sigmoid"),
+        gated("5x6 4/12/7 s2 b2", "hard_swish", 3, "relu", "hard_sigmoid"),
+        gated("5x6 4/12/4", "silu", 3, "silu", "sigmoid"),
     ],
     ids=lambda workload: workload.shape,
 )
@@ -201,7 +194,7 @@ def test_reference_agrees_with_the_package(workload: Workload) -> None:
 
 
 def test_a_peer_that_left_the_gate_out_would_not_pass() -> None:
-    made = problem.make(gated("5x6 4/12/7", "hard_swish", "relu", "hard_sigmoid"))
+    made = problem.make(gated("5x6 4/12/7", "hard_swish", 3, "relu", "hard_sigmoid"))
     ungated = replace(made.workload, squeeze_excite=())
     plain = problem.Problem(ungated, made.x, made.filters[:3], made.biases[:3])
     assert problem.error(problem.reference(plain), problem.reference(made)) > 100 * problem.TOLERANCE
