@@ -13,6 +13,7 @@ import dwconv
 
 pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
 pytest.importorskip("rich")
+pytest.importorskip("pandas")
 from bench import against
 from bench.compiling import ROOT
 from bench.workloads import Stage, Workload

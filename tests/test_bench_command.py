@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
 pytest.importorskip("rich")
+pytest.importorskip("pandas")
 from bench import __main__ as command
 from bench import compiling, limits, measure
 from bench.schema import Results
