@@ -75,15 +75,15 @@ static void run_apart(const dwc_dw_image *m, const dwc_dw_columns *c, dwc_dw_fun
     }
 }
 
-/* One or two output rows of any runs, kernel rows [ky, ky + kernel_h). */
-static void run_pair(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t oy, int rows, int64_t ky,
+/* One or two output rows of `count` runs, kernel rows [ky, ky + kernel_h). */
+static void run_pair(const dwc_dw_image *m, dwc_dw_columns *runs, int count, int64_t oy, int rows, int64_t ky,
                      int64_t kernel_h) {
     const char *in[DWC_MOST_ROWS], *stretches[2];
     const dwc_dw_schedule *how = m->call->how;
     const int partial = ky + kernel_h < m->call->stage->window.kernel_h,
               whole = point(m, oy, rows, ky, kernel_h, in);
-    for (int i = 0; i < cut->count; i++) {
-        dwc_dw_columns *c = &cut->runs[i];
+    for (int i = 0; i < count; i++) {
+        dwc_dw_columns *c = &runs[i];
         dwc_dw_run *run = &c->run;
         char *const y = run->y;
         run->in = in;
@@ -112,14 +112,24 @@ static void run_pair(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t oy, int row
     }
 }
 
-/* Output rows [begin, end), two at a time; kernels of more rows than there is room for pointers in several passes. */
+/* Whether pointers to the input rows of an output are more than there is room for: its sums wait in its place between passes, so
+ * that no output may belong to two runs or vectors at a time. */
+static int is_tall(const dwc_dw_image *m) {
+    return m->call->stage->window.kernel_h + m->stride_h > DWC_MOST_ROWS;
+}
+
+/* Output rows [begin, end), two at a time; tall windows in several passes, run by run, since runs may overlap. */
 static void run_pairs(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t begin, int64_t end) {
     const int64_t kernel_h = m->call->stage->window.kernel_h;
-    const int64_t at_once = m->stride_h < DWC_MOST_ROWS / 2 ? 2 : 1;
-    const int64_t most = DWC_MOST_ROWS - (at_once - 1) * m->stride_h;
-    for (int64_t oy = begin; oy < end; oy += at_once)
-        for (int64_t ky = 0; ky < kernel_h; ky += most)
-            run_pair(m, cut, oy, (int)smaller(at_once, end - oy), ky, smaller(kernel_h - ky, most));
+    if (!is_tall(m)) {
+        for (int64_t oy = begin; oy < end; oy += 2)
+            run_pair(m, cut->runs, cut->count, oy, (int)smaller(2, end - oy), 0, kernel_h);
+        return;
+    }
+    for (int64_t oy = begin; oy < end; oy++)
+        for (int i = 0; i < cut->count; i++)
+            for (int64_t ky = 0; ky < kernel_h; ky += DWC_MOST_ROWS)
+                run_pair(m, &cut->runs[i], 1, oy, 1, ky, smaller(kernel_h - ky, DWC_MOST_ROWS));
 }
 
 /* Some rows of a tile of vectors: three kernel rows at a time, then single ones. What a vector has beyond its pixels is stored
@@ -264,29 +274,30 @@ static void run_image(const dwc_dw_call *c, const axis *rows, const axis *column
     const int64_t size = sizeof(float), input = stage->multiplier > 1 ? 0 : c->channel_begin;
     const int64_t channels = c->channel_end - c->channel_begin, lanes = c->table->lanes;
     const int64_t phase = dilation_w > 1 ? 1 : w->dilation_w; /* columns of the call from column to column */
-    const dwc_dw_image m = {.call = c,
-                            .x = c->x + columns->origin * c->x_pixel + input * size,
-                            .x_row = c->x_row,
-                            .ring_rows = c->ring_rows,
-                            .row_first = rows->origin,
-                            .row_step = w->dilation_h,
-                            .in_h = rows->inputs,
-                            .x_pixel = phase * c->x_pixel,
-                            .in_w = columns->inputs,
-                            .y = c->y + row * c->y_row + column * c->y_pixel + c->channel_begin * size,
-                            .y_row = rows->step * c->y_row,
-                            .y_pixel = columns->step * c->y_pixel,
-                            .out_h = rows->outputs,
-                            .out_w = columns->outputs,
-                            .pad_top = rows->pad,
-                            .pad_left = columns->pad,
-                            .stride_h = rows->stride,
-                            .stride_w = columns->stride,
-                            .dilation_w = dilation_w,
-                            .channel = c->channel_begin,
-                            .channels = channels,
-                            .weights = stage->weights + c->channel_begin / lanes * stage->block,
-                            .last = channels > lanes && channels % lanes ? stage->last : NULL};
+    dwc_dw_image m = {.call = c,
+                      .x = c->x + columns->origin * c->x_pixel + input * size,
+                      .x_row = c->x_row,
+                      .ring_rows = c->ring_rows,
+                      .row_first = rows->origin,
+                      .row_step = w->dilation_h,
+                      .in_h = rows->inputs,
+                      .x_pixel = phase * c->x_pixel,
+                      .in_w = columns->inputs,
+                      .y = c->y + row * c->y_row + column * c->y_pixel + c->channel_begin * size,
+                      .y_row = rows->step * c->y_row,
+                      .y_pixel = columns->step * c->y_pixel,
+                      .out_h = rows->outputs,
+                      .out_w = columns->outputs,
+                      .pad_top = rows->pad,
+                      .pad_left = columns->pad,
+                      .stride_h = rows->stride,
+                      .stride_w = columns->stride,
+                      .dilation_w = dilation_w,
+                      .channel = c->channel_begin,
+                      .channels = channels,
+                      .weights = stage->weights + c->channel_begin / lanes * stage->block,
+                      .last = channels > lanes && channels % lanes ? stage->last : NULL};
+    if (is_tall(&m)) m.last = NULL;
     if (c->how->copied_channels) {
         run_copied(&m);
         return;

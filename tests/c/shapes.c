@@ -99,6 +99,10 @@ static const shape geometries[] = {
     {GEOMETRY(1, 6, 40, 12, 1, 2), WINDOW(5, 3, 1, 1, 2, 12) PADS(3, 0, 30, 1)},
     {GEOMETRY(1, 9, 28, 24, 1, 2), WINDOW(3, 3, 1, 1, 6, 6) SAME},
     {GEOMETRY(1, 6, 21, 3, 8, 2), WINDOW(2, 2, 1, 1, 5, 5) SAME},
+    /* windows and strides of more rows than a kernel gets pointers to: in passes, with tiles and vectors that would overlap */
+    {GEOMETRY(1, 30, 10, 20, 1, 2), WINDOW(66, 3, 1, 1, 1, 1) PADS(40, 30, 1, 1)},
+    {GEOMETRY(1, 140, 9, 11, 2, 1), WINDOW(130, 2, 3, 1, 1, 1) VALID},
+    {GEOMETRY(2, 75, 7, 9, 1, 1), WINDOW(3, 3, 70, 1, 1, 1) SAME},
 };
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 
