@@ -79,7 +79,7 @@ typedef struct dwc_dw_tiles {
 /* Square windows of a size and a stride, dense. */
 typedef struct dwc_dw_kernel {
     int kernel, stride, spreads; /* spreads: for multipliers */
-    dwc_dw_tiles tiles[2];       /* the first width is preferred */
+    dwc_dw_tiles tiles[3];       /* the first width is preferred; the third is chosen by the schedule alone */
     const char *name;
 } dwc_dw_kernel;
 

@@ -48,7 +48,7 @@ typedef struct dwc_dw_columns {
     dwc_dw_function some, whole; /* whole: for rows of which none is padding and all are stored */
     dwc_dw_function lanes;       /* NULL, or for the channels that those leave out */
     int doubled;                 /* a sequence: two stretches of the only row as two rows */
-    int tile;                    /* columns of a tile that may ask ahead and stream, else 0 */
+    int tile;                    /* columns of a tile whose outputs may go past the caches, else 0 */
     int vectors;                 /* rows of vectors: for the kernels of few channels */
 } dwc_dw_columns;
 

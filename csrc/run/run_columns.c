@@ -163,9 +163,11 @@ static int64_t cut_neighbours(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox
 
 /* Whether to take tiles of the larger of two widths next: as many of each as cover the fewest columns that are not there, and if
  * that leaves a choice, the preferred ones. */
-static const dwc_dw_tiles *next_width(const dwc_dw_kernel *kernel, int64_t outputs, int64_t *tiles) {
+static const dwc_dw_tiles *next_width(const dwc_dw_kernel *kernel, int64_t only, int64_t outputs,
+                                      int64_t *tiles) {
     const dwc_dw_tiles *a = &kernel->tiles[0], *b = &kernel->tiles[1];
-    if (!b->columns) {
+    while (only && a->columns != only) a++;
+    if (only || !b->columns) {
         *tiles = divide_up(outputs, a->columns);
         return a;
     }
@@ -192,13 +194,12 @@ static dwc_dw_function tile_function(const dwc_dw_tiles *t, int64_t edge, int64_
 static int64_t cut_tiles(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox) {
     const dwc_dw_kernel *kernel = m->call->stage->kernel;
     const dwc_kernel_table *table = m->call->table;
-    const int lines = table->lanes == DWC_LINE_FLOATS; /* kernels ask and stream themselves */
     /* A part that is less than a vector, where there are no masks. */
     if (table->overlaps && m->channels % table->lanes && !m->last) return cut_any(m, cut, ox, m->out_w);
     const int64_t K = kernel->kernel, S = m->stride_w;
     while (ox < m->out_w && cut->count < DWC_COLUMN_RUNS) {
         int64_t tiles;
-        const dwc_dw_tiles *width = next_width(kernel, m->out_w - ox, &tiles);
+        const dwc_dw_tiles *width = next_width(kernel, m->call->how->columns, m->out_w - ox, &tiles);
         const int T = width->columns;
         const int64_t begin = smaller(ox, m->out_w - T); /* the last tile overlaps the one before */
         const int64_t span = (T - 1) * S + K, ix = begin * S - m->pad_left;
@@ -215,8 +216,8 @@ static int64_t cut_tiles(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox) {
         c->some = tile_function(width, (K - 1) / 2, left, right, 0);
         c->whole = tile_function(width, (K - 1) / 2, left, right, 1);
         c->tile = T;
-        c->run.ahead = lines ? m->call->how->rows_ahead * m->x_row : 0;
-        c->run.streams = lines && m->call->how->streams;
+        c->run.ahead = m->call->how->rows_ahead * m->x_row;
+        c->run.streams = table->lanes == DWC_LINE_FLOATS && m->call->how->streams;
         ox = begin + c->run.tiles * T;
     }
     return ox;

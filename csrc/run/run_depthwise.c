@@ -36,42 +36,20 @@ static int point(const dwc_dw_image *m, int64_t oy, int rows, int64_t ky, int64_
     return whole;
 }
 
-/* Asks for the columns of a tile in the rows that the next row of tiles but some is the first to read. */
-static void ask(const dwc_dw_image *m, const dwc_dw_columns *c, int64_t oy, int rows, int64_t tile) {
-    enum { line = 64 };
-    const int64_t columns = c->tile * m->stride_w, kernel_h = m->call->stage->window.kernel_h;
-    const int64_t iy = (oy - 1) * m->stride_h - m->pad_top + kernel_h + m->call->how->rows_ahead;
-    const int64_t ix = c->run.x / m->x_pixel + tile * columns, last = m->in_w - columns;
-    if (iy < 0 || last < 0) return;
-    for (int64_t r = 0; r < rows * m->stride_h && iy + r < m->in_h; r++) {
-        const char *from = row_of(m, iy + r) + (ix < 0 ? 0 : smaller(ix, last)) * m->x_pixel;
-        for (int64_t column = 0; column < columns; column++, from += m->x_pixel)
-            for (int64_t b = 0; b < m->channels * (int64_t)sizeof(float); b += line)
-                __builtin_prefetch(from + b, 0, 2);
-    }
-}
-
-/* A run tile by tile: asks for rows ahead, or takes outputs past the caches from a buffer that the next tile reuses. */
-static void run_apart(const dwc_dw_image *m, const dwc_dw_columns *c, dwc_dw_function kernel, int64_t oy) {
-    const dwc_dw_schedule *how = m->call->how;
+/* A run tile by tile, which takes outputs past the caches from a buffer that the next tile reuses. */
+static void run_streamed(const dwc_dw_image *m, const dwc_dw_columns *c, dwc_dw_function kernel) {
     _Alignas(64) float buffer[2 * DWC_MOST_COLUMNS * DWC_STREAM_CHANNELS];
     const int64_t bytes = m->channels * (int64_t)sizeof(float);
     dwc_dw_run run = c->run;
     run.tiles = 1;
-    for (int64_t tile = 0; tile < c->run.tiles; tile++, run.x += run.x_tile, run.y += c->run.y_tile) {
-        if (how->rows_ahead) ask(m, c, oy, run.rows, tile);
-        if (!how->streams) {
-            kernel(&run);
-            continue;
-        }
-        dwc_dw_run streamed = run;
-        streamed.y = (char *)buffer;
-        streamed.y_row = c->tile * bytes;
-        streamed.y_out = bytes;
-        kernel(&streamed);
+    run.y = (char *)buffer;
+    run.y_row = c->tile * bytes;
+    run.y_out = bytes;
+    for (int64_t tile = 0; tile < c->run.tiles; tile++, run.x += run.x_tile) {
+        kernel(&run);
         for (int r = 0; r < run.rows; r++)
-            m->call->table->stream_pixels(streamed.y + r * streamed.y_row, bytes, c->tile, bytes,
-                                          run.y + r * run.y_row, run.y_out);
+            m->call->table->stream_pixels(run.y + r * run.y_row, bytes, c->tile, bytes,
+                                          c->run.y + tile * c->run.y_tile + r * c->run.y_row, c->run.y_out);
     }
 }
 
@@ -103,8 +81,8 @@ static void run_pair(const dwc_dw_image *m, dwc_dw_columns *runs, int count, int
             run->rows = 2;
         }
         const int all = whole && run->rows == 2;
-        if (c->tile && (how->rows_ahead || how->streams) && m->call->table->lanes < DWC_LINE_FLOATS)
-            run_apart(m, c, all ? c->whole : c->some, oy);
+        if (c->tile && how->streams && !run->streams)
+            run_streamed(m, c, all ? c->whole : c->some);
         else if (c->some)
             (all ? c->whole : c->some)(run);
         if (c->lanes) c->lanes(run);
@@ -203,7 +181,8 @@ static void run_copied_columns(const dwc_dw_image *m, dwc_dw_image *part, int64_
     part->pad_left = left - ix;
     part->x_row = part->in_w * part->x_pixel;
     part->y = m->y + offset + begin * m->y_pixel;
-    dwc_dw_cut cut = {.count = 0};
+    dwc_dw_cut cut; /* most of it stays unused */
+    cut.count = 0;
     int64_t next = 0; /* input row to be copied */
     for (int64_t oy = 0; oy < m->out_h; oy += 2) {
         const int64_t stop = smaller(oy + 2, m->out_h), first = oy * m->stride_h - m->pad_top;
@@ -302,7 +281,8 @@ static void run_image(const dwc_dw_call *c, const axis *rows, const axis *column
         run_copied(&m);
         return;
     }
-    dwc_dw_cut cut = {.count = 0};
+    dwc_dw_cut cut; /* most of it stays unused */
+    cut.count = 0;
     run_rows(&m, &cut, 0, m.out_h);
 }
 

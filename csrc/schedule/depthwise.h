@@ -19,6 +19,8 @@ typedef struct dwc_dw_schedule {
     int64_t copied_channels, copied_columns;
     int64_t rows_ahead; /* of input, that tiles ask for before they are used; 0: none */
     int streams;        /* outputs go past the caches */
+    int64_t
+        columns; /* of all tiles: lines of wider ones share too few sets of the first-level cache; 0: any */
 } dwc_dw_schedule;
 
 /* What a call of the depthwise walk looks like, for the decision. Strides in bytes. */

@@ -118,6 +118,13 @@ static int window_gains(const dwc_depthwise_stage *stage, const dense *d, int64_
     return 2 * lines_of(d) > 3 * room(d->x_pixel) && in_reach(d, in_h);
 }
 
+/* The only width of tiles where lines share few sets: of copied rows, one whose outputs have room; else the narrowest. */
+static int64_t columns(const dwc_depthwise_stage *stage, const dwc_dw_shape *s, int copied) {
+    const dwc_dw_tiles *tiles = stage->kernel->tiles;
+    if (!copied) return tiles[2].columns;
+    return 2 * tiles[1].columns > room(s->y_pixel) ? tiles[0].columns : 0;
+}
+
 /* ---- the way --------------------------------------------------------------------------------------- */
 
 /* Whether tiles of neighbours pay, which a wide dilation lets see the same taps: their lines should have room in the first-level
@@ -214,6 +221,8 @@ dwc_dw_schedule dwc_schedule_depthwise(const dwc_depthwise_stage *stage, const d
         if (numbers_of(table).copies && stage->multiplier == 1 && !how.streams)
             share(stage, table, s, &d, 1, &how);
         if (!how.copied_channels) how.rows_ahead = rows_ahead(stage, table, s);
+        if (numbers_of(table).copies && conflicts(&d, 1))
+            how.columns = columns(stage, s, how.copied_channels > 0);
     } else {
         how.neighbours = stage->window.dilation_w > 1 && neighbours_pay(stage, table, s);
         const dense d = dense_of(stage, table, s, !how.neighbours);
@@ -228,6 +237,8 @@ const char *dwc_dw_way_text(const dwc_depthwise_stage *stage, const dwc_kernel_t
                             const dwc_dw_schedule *how) {
     if (how->copied_channels)
         return "on copied rows: lines of these pixels share too few sets of the first-level cache";
+    if (how->columns)
+        return "narrow tiles: lines of wider ones share too few sets of the first-level cache";
     if (how->neighbours) return "tiles of neighbouring columns, which a wide dilation lets see the same taps";
     if (how->way == DWC_BY_FACTOR) return "a multiplication";
     if (how->rows_ahead) return "tiles ask for rows ahead of time: input and output exceed a cache";

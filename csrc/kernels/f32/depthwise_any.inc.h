@@ -5,10 +5,18 @@
  * image, where outputs see padding one after another, every tap is a run of outputs instead of a test for each. Included
  * once per suffix; REST, SHARED (the stride of outputs that share inputs, or 0), T, SPREAD and WHOLE are compile-time constants. */
 
-/* Distances of a run, kept in registers or on the stack in one piece. */
+/* What a run needs to know once: distances, and input rows that are no padding, with the weights that the first output row sees
+ * them with. Found for each vector again, they cost as much as some ten taps. */
 typedef struct dw_any_steps {
     int64_t tap, second; /* from tap to tap; to the weights of the second row */
+    int64_t rounds;      /* of a row: four taps, and REST beside them; else single taps */
     int64_t times[DWC_MOST_COLUMNS / 2], y_times[DWC_MOST_COLUMNS / 2];
+    int ends[3]; /* of the rows that the first output row sees, both, the second */
+    struct dw_any_input {
+        const char *x;
+        int64_t weights; /* from those of a vector */
+        int64_t apart;   /* DW_TWINS: to the input row of the second output row */
+    } rows[DWC_MOST_ROWS];
 } dw_any_steps;
 
 /* The inputs of a vector of outputs: as many; or with a multiplier those that it spreads, 4 or less (DW_FEW: that many can
@@ -119,17 +127,17 @@ INLINE void V(dw_any_row)(const dwc_dw_run *c, V(vec) * acc0, V(vec) * acc1, con
 #define DW_TAPS(TAPS, FROM, TO) \
     V(dw_taps)(acc0, acc1, x, w, p, apart, lanes, spread, TAPS, ROWS, FROM, TO, SPREAD, WHOLE)
     if (REST == DW_TWINS || REST == DW_EACH) {
-        NO_UNROLL for (int64_t taps = c->taps->seen; taps > 0; taps--) DW_TAPS(1, 0, T);
+        NO_UNROLL for (int64_t i = p->rounds; i > 0; i--) DW_TAPS(1, 0, T);
         return;
     }
     if (REST && SHARED) {
-        NO_UNROLL for (int64_t taps = c->taps->seen - REST; taps > 0; taps -= 4)
+        NO_UNROLL for (int64_t i = p->rounds; i > 0; i--)
             V(dw_shared_taps)(acc0, acc1, x, w, p, 4, ROWS, T, SHARED);
         V(dw_shared_taps)(acc0, acc1, x, w, p, REST, ROWS, T, SHARED);
         return;
     }
     if (REST) {
-        NO_UNROLL for (int64_t taps = c->taps->seen - REST; taps > 0; taps -= 4) DW_TAPS(4, 0, T);
+        NO_UNROLL for (int64_t i = p->rounds; i > 0; i--) DW_TAPS(4, 0, T);
         DW_TAPS(REST, 0, T);
         return;
     }
@@ -178,37 +186,25 @@ INLINE void V(dw_any)(const dwc_dw_run *run, const dw_any_steps *p, int64_t inpu
                       int lanes, int in_lanes, const int REST, const int SHARED, const int T, const int SPREAD,
                       const int WHOLE) {
     const dwc_dw_run *c = run;
-    const int64_t first = c->taps->first, w_row = c->kernel_w * V(lanes) * (int64_t)sizeof(float);
     const float *spread = weights + c->block - V(lanes);
-    const char *w = (const char *)(weights + V(lanes) * (1 + first)) + c->kernel_row * w_row;
     V(vec) acc0[DWC_MOST_COLUMNS], acc1[DWC_MOST_COLUMNS];
     const V(vec) bias = V(load)(weights);
     UNROLL for (int t = 0; t < T; t++) acc0[t] = acc1[t] = bias;
     if (!LIKELY(!c->resumes)) V(dw_any_ends)(c, p, y, acc0, acc1, lanes, T, REST, WHOLE, 0);
-    input += first * c->x_tap;
-    const char *const *in = c->in;
-    int64_t i = 0;
+    const struct dw_any_input *row = p->rows;
     OPAQUE(c); /* what a row needs once is read then */
-#define DW_ROWS(END, ROWS)                                                                                        \
-    NO_UNROLL for (const int64_t end = END; i < end; i++, w += w_row) {                                           \
-        if (in[i])                                                                                                \
-            V(dw_any_row)(c, acc0, acc1, in[i] + input, w, p, ROWS == 4 ? in[i + c->row_stride] - in[i] : 0,      \
-                          in_lanes, spread, REST, SHARED, ROWS, T, SPREAD, WHOLE);                                \
-        OPAQUE(c);                                                                                                \
+#define DW_ROWS(PART, ROWS)                                                                                      \
+    NO_UNROLL for (const struct dw_any_input *end = p->rows + p->ends[PART]; row < end; row++) {                  \
+        V(dw_any_row)(c, acc0, acc1, row->x + input, (const char *)weights + row->weights, p, row->apart, in_lanes, \
+                      spread, REST, SHARED, ROWS, T, SPREAD, WHOLE);                                             \
+        OPAQUE(c);                                                                                               \
     }
     if (REST == DW_TWINS) {
-        DW_ROWS(c->kernel_h, 4)
+        DW_ROWS(0, 4)
     } else {
-        const int64_t second = c->rows > 1 ? c->row_stride : INT32_MAX;
-        DW_ROWS(second < c->kernel_h ? second : c->kernel_h, 1)
-        if (c->rows > 1) {
-            if (i < second) { /* rows between those of a small kernel, which no output sees */
-                w += (second - i) * w_row;
-                i = second;
-            }
-            DW_ROWS(c->kernel_h, 3)
-            DW_ROWS(c->kernel_h + second, 2)
-        }
+        DW_ROWS(0, 1)
+        DW_ROWS(1, 3)
+        DW_ROWS(2, 2)
     }
 #undef DW_ROWS
     V(dw_any_ends)(c, p, y, acc0, acc1, lanes, T, REST, WHOLE, 1);

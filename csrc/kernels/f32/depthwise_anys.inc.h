@@ -1,20 +1,39 @@
 /* Runs of tiles of any window, and the end of a vector of channels where vectors have no masks. */
 
-INLINE dw_any_steps dw_steps_of(const dwc_dw_run *c) {
-    dw_any_steps p = {.tap = c->x_tap,
-                      .second = -c->row_stride * c->kernel_w * V(lanes) * (int64_t)sizeof(float)};
-    OPAQUE(p.tap); /* or the compiler makes them anew from what they are made of */
-    OPAQUE(p.second);
-    V(distances)(p.times, c->x_out, DW_WIDE / 2);
-    V(distances)(p.y_times, c->y_out, DW_WIDE / 2);
-    return p;
+/* Rows between those of a small kernel no output sees. Of twins the second output row's come by their distance. */
+INLINE void dw_find_rows(const dwc_dw_run *c, dw_any_steps *p, const int TWINS) {
+    const int64_t row = c->kernel_w * V(lanes) * (int64_t)sizeof(float), first = c->taps->first;
+    const int second = c->rows > 1 ? c->row_stride : INT32_MAX,
+              end = c->kernel_h + (c->rows > 1 && !TWINS ? second : 0);
+    int count = 0, part = 0;
+    p->second = -c->row_stride * row;
+    for (int i = 0; i < end; i++) {
+        for (; part < (i >= second) + (i >= c->kernel_h); part++) p->ends[part] = count;
+        if (!c->in[i] || (i >= c->kernel_h && i < second)) continue;
+        struct dw_any_input *input = &p->rows[count++];
+        input->x = c->in[i] + first * c->x_tap;
+        input->weights = V(lanes) * (1 + first) * (int64_t)sizeof(float) + (c->kernel_row + i) * row;
+        if (TWINS) input->apart = c->in[i + second] - c->in[i];
+    }
+    for (; part < 3; part++) p->ends[part] = count;
+}
+
+INLINE void dw_find_steps(const dwc_dw_run *c, dw_any_steps *p, const int REST) {
+    dw_find_rows(c, p, REST == DW_TWINS);
+    p->tap = c->x_tap;
+    p->rounds = REST > 0 ? (c->taps->seen - REST) / 4 : c->taps->seen;
+    OPAQUE(p->tap); /* or the compiler makes them anew from what they are made of */
+    OPAQUE(p->second);
+    V(distances)(p->times, c->x_out, DW_WIDE / 2);
+    V(distances)(p->y_times, c->y_out, DW_WIDE / 2);
 }
 
 /* The tiles of a run, all whole vectors of channels or the lanes that are left. */
 INLINE void dw_any_run(const dwc_dw_run *c, const int REST, const int SHARED, const int WHOLE) {
     const int64_t channels = c->channels, whole = channels - channels % V(lanes), size = sizeof(float);
     const int64_t end = c->last ? channels : whole;
-    const dw_any_steps p = dw_steps_of(c);
+    dw_any_steps p;
+    dw_find_steps(c, &p, REST);
     int64_t x = c->x;
     char *y = c->y;
     for (int64_t tiles = c->tiles; tiles > 0; tiles--, x += c->x_tile, y += c->y_tile) {
@@ -56,7 +75,8 @@ DW_ANY(dw_any_lanes, DW_BY_EDGE, 0, 0)
 /* With a multiplier, a vector of outputs spreads the lanes of fewer inputs. */
 INLINE void dw_any_multiplied(const dwc_dw_run *c, const int REST, const int ONE) {
     const int64_t multiplier = c->multiplier, end = c->channel + c->channels, size = sizeof(float);
-    const dw_any_steps p = dw_steps_of(c);
+    dw_any_steps p;
+    dw_find_steps(c, &p, REST);
     int64_t x = c->x;
     char *y = c->y;
     for (int64_t tiles = c->tiles; tiles > 0; tiles--, x += c->x_tile, y += c->y_tile) {

@@ -60,38 +60,44 @@ INLINE void V(tile_row_weights)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char
     }
 }
 
-/* The same with inputs in registers. With five columns the compiler is kept from changing the order, and beyond 3x3 from
- * holding the input that only the last taps see: it has no register to spare. */
+/* The same with inputs in registers, as far as these go. Beyond 3x3 some are operands in memory, read once for each output
+ * row: with stride 2 those of odd taps, those that are tested, and with five columns the one that only the last taps see. With five columns the compiler
+ * is kept from changing the order too. */
 INLINE void V(tile_row_inputs)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char *x, const int64_t *times,
-                               const float *w, V(ivec) spread, int lanes, const int R_BEGIN, const int R_END,
-                               const int KERNEL, const int STRIDE, const int COLUMNS, const int EDGE,
+                               const float *w, unsigned live, V(ivec) spread, int lanes, const int R_BEGIN,
+                               const int R_END, const int KERNEL, const int STRIDE, const int COLUMNS, const int EDGE,
                                const int SPREAD, const int FULL, const int BLOCK) {
     const int edge = (KERNEL - 1) / 2, begin = EDGE == DW_LEFT ? edge : 0;
     const int end = (COLUMNS - 1) * STRIDE + KERNEL - (EDGE == DW_RIGHT ? edge : 0);
     V(vec) in[DW_TILE_INPUTS];
+    if (EDGE == DW_TESTED) OPAQUE(live);
+#define DW_IS_TESTED(J) (EDGE == DW_TESTED && DW_OUTERMOST(J))
     UNROLL for (int k = 0; k < KERNEL; k++) {
         UNROLL for (int r = R_BEGIN; r < R_END; r++) {
-            const int again = COLUMNS > 4 && KERNEL > 3 && k == KERNEL - 1 && r > R_BEGIN;
+            const int odd = KERNEL > 3 && STRIDE == 2 && k % 2;
+            const int last = COLUMNS > 4 && KERNEL > 3 && k == KERNEL - 1 && r > R_BEGIN;
             char *from = x;
-            if (again) OPAQUE(from);
+            if (odd || last) __asm__ volatile("" : "+r"(from)); /* or the compiler keeps what it loads */
             UNROLL for (int t = 0; t < COLUMNS; t++) {
                 const int j = t * STRIDE + k;
-                if (r > R_BEGIN || j < begin || j >= end || (k >= STRIDE && t < COLUMNS - 1)) continue;
+                if (odd || DW_IS_TESTED(j) || r > R_BEGIN || j < begin || j >= end || (k >= STRIDE && t < COLUMNS - 1)) continue;
                 in[j] = V(tile_input)(V(column)(x, times, j), lanes, spread, SPREAD, FULL);
             }
             const V(vec) weight = V(load)(w + (k - r * STRIDE * KERNEL) * BLOCK);
             UNROLL for (int t = 0; t < COLUMNS; t++) {
                 const int j = t * STRIDE + k;
-                if (j < begin || j >= end) continue;
-                const V(vec) input = again && t == COLUMNS - 1 ? V(load)((float *)V(column)(from, times, j)) : in[j];
-                acc[r][t] = V(fma)(input, weight, acc[r][t]);
+                if (j < begin || j >= end || (DW_IS_TESTED(j) && !LIKELY(live >> j & 1))) continue;
+                const int operand = odd || DW_IS_TESTED(j) || (last && t == COLUMNS - 1);
+                const V(vec) v = operand ? V(tile_input)(V(column)(from, times, j), lanes, spread, SPREAD, FULL) : in[j];
+                acc[r][t] = V(fma)(v, weight, acc[r][t]);
             }
             V(hold)(acc[r], COLUMNS);
         }
     }
+#undef DW_IS_TESTED
 }
 
-/* Asks for a row of inputs ahead of time. */
+/* Asks for the columns of a row that this tile is the first to see. */
 INLINE void V(tile_ask)(const char *x, int64_t step, const int columns) {
     UNROLL for (int j = 0; j < columns; j++, x += step) __builtin_prefetch(x, 0, 2);
 }
@@ -112,13 +118,13 @@ INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int
     for (int r = FROM; r < TO; r++) {                                                                              \
         if (PIECE && (STAY || COLUMNS > 4)) OPAQUE(w); /* there are no registers for the weights of two rows */    \
         if (WHOLE || c->seen[r]) {                                                                                 \
-            if (STAY && r >= KERNEL - STRIDE && !LIKELY(!c->ahead))                                                \
-                V(tile_ask)(x[r] + offset + c->ahead, c->step, (COLUMNS - 1) * STRIDE + KERNEL);                   \
+            if (STAY && !SPREAD && r >= KERNEL - STRIDE && !LIKELY(!c->ahead))                                     \
+                V(tile_ask)(x[r] + offset + c->ahead, c->step, COLUMNS * STRIDE);                                  \
             if (STAY)                                                                                              \
                 V(tile_row_weights)(acc, x[r] + offset, c->step, w, c->live, spread, in_lanes, R_BEGIN, R_END,     \
                                     KERNEL, STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);         \
             else                                                                                                   \
-                V(tile_row_inputs)(acc, x[r] + offset, c->x_times, w, spread, in_lanes, R_BEGIN, R_END, KERNEL,    \
+                V(tile_row_inputs)(acc, x[r] + offset, c->x_times, w, c->live, spread, in_lanes, R_BEGIN, R_END, KERNEL,    \
                                    STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);                                    \
         }                                                                                                          \
         w += KERNEL * BLOCK;                                                                                       \

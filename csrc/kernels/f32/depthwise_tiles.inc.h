@@ -31,25 +31,37 @@ INLINE int64_t dw_spread(const dwc_dw_run *c, int64_t channel, int lanes, const 
 #endif
 }
 
+/* Asks ahead of time for the input rows that the tiles below are the first to see: some bytes from the first channel of a run,
+ * in the first of the vectors that share a line. Where there are few registers; elsewhere the rows of a tile do. */
+NOINLINE void dw_ask(const dwc_dw_run *c, int64_t from) {
+    enum { line = DWC_LINE_FLOATS * sizeof(float), vector = V(lanes) * sizeof(float) };
+    __asm__ volatile(""); /* or the compiler drops the call, which to it has no effect */
+    for (int r = c->kernel_h - c->row_stride; r < c->kernel_h + c->row_stride; r++) {
+        if (!c->in[r]) continue;
+        const char *x = c->in[r] + c->x + from + c->ahead;
+        if (vector < line && (uintptr_t)x % line >= vector) continue;
+        for (int j = c->columns * c->row_stride; j > 0; j--, x += c->x_tap) __builtin_prefetch(x, 0, 2);
+    }
+}
+
 /* Fields are read one by one: a copy of the run, in vectors, would wait for stores of the walk that are still under way. */
 INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE, const int COLUMNS,
                         const int EDGE, const int WHOLE, const int SPREAD) {
     enum { size = sizeof(float) };
-    const int ROWS = STRIDE + KERNEL, PIECE = KERNEL == 3 && !SPREAD;
+    const int ROWS = STRIDE + KERNEL, PIECE = KERNEL == 3 && !SPREAD, STAY = DW_WEIGHTS_STAY(KERNEL, COLUMNS);
     const int64_t step = V(lanes) * size, channels = c->channels, block = c->block, tiles = c->tiles;
-    const int64_t x_tile = c->x_tile, y_tile = c->y_tile;
+    const int64_t x_tile = c->x_tile, y_tile = c->y_tile, ahead = c->ahead;
     const float *const weights = c->weights;
     const char *in[DWC_MOST_TILE_ROWS];
     char *out[DW_TILE_ROWS];
     dw_tile_steps s = {.step = c->x_tap,
-                       .ahead = c->ahead,
+                       .ahead = ahead,
                        .streams = c->streams,
                        .live = c->live,
                        .low = c->low,
                        .high = c->high,
                        .rows = c->rows};
-    if (!DW_WEIGHTS_STAY(KERNEL, COLUMNS))
-        V(distances)(s.x_times, c->x_tap, ((COLUMNS - 1) * STRIDE + KERNEL) / 2);
+    if (!STAY) V(distances)(s.x_times, c->x_tap, ((COLUMNS - 1) * STRIDE + KERNEL) / 2);
     V(distances)(s.y_times, c->y_out, COLUMNS / 2);
     UNROLL for (int r = 0; r < ROWS; r++) {
         s.seen[r] = WHOLE || c->in[r] != NULL;
@@ -90,6 +102,7 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
                 offset = dw_spread(c, left >= V(lanes) ? end - left : end - V(lanes), V(lanes), w, &inputs, &spread);
             }
 #endif
+            if (!STAY && !SPREAD && !LIKELY(!ahead)) dw_ask(c, i * x_tile + (channels - left) * size);
             V(tile_vector)(&s, x, offset, step, y, w, spread, inputs, V(lanes), KERNEL, STRIDE, COLUMNS, EDGE, WHOLE,
                            SPREAD, 1, V(lanes));
             if (!PIECE && !SPREAD) offset += step;

@@ -18,7 +18,7 @@ enum { DW_TILE_TIMES = 10 };
 enum { DW_INSIDE, DW_LEFT, DW_RIGHT, DW_TESTED };
 
 /* Whether the weights of two kernel rows fit the registers beside the sums. */
-#define DW_WEIGHTS_STAY(KERNEL, COLUMNS) (DW_TILE_ROWS * ((COLUMNS) + (KERNEL)) + 2 <= DW_REGISTERS)
+#define DW_WEIGHTS_STAY(KERNEL, COLUMNS) (DW_TILE_ROWS * ((COLUMNS) + (KERNEL)) + 2 < DW_REGISTERS)
 
 /* What a run of tiles needs to know once. */
 typedef struct dw_tile_steps {
