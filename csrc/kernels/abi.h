@@ -21,10 +21,11 @@ typedef struct dwc_dw_taps {
     int left, right;                  /* whether there is padding on this side alone */
     int64_t from[DWC_MOST_COLUMNS];   /* [t]: taps that outputs t and on see, before those that all see */
     int64_t to[DWC_MOST_COLUMNS];     /* [t]: taps that outputs before t see, after those that all see */
-    int64_t tested_begin, tested_end; /* taps with padding on both sides: columns are tested against `live` */
+    int64_t tested_begin, tested_end; /* taps with padding on both sides */
     int64_t stride;                   /* columns from output to output */
-    int64_t live_begin, live_end;     /* columns on the image, counted from tap 0 of output 0 */
-    int64_t whole;                    /* taps that all outputs see */
+    int64_t live_begin,
+        live_end;  /* columns on the image, counted from tap 0 of output 0: a test for any tap */
+    int64_t whole; /* taps that all outputs see */
 } dwc_dw_taps;
 
 /* Rows of few channels as vectors: where the first and the last vector of a tile load each tap, when that reaches over the edge
@@ -88,8 +89,8 @@ typedef struct dwc_dw_any {
     int columns;
     dwc_dw_function
         rest[4]; /* by the taps of a kernel row modulo 4, 0 being the last; no padding on either side */
-    /* The same for outputs one tap and two taps apart, whose inputs are loaded once; NULL: there are not enough registers. */
-    dwc_dw_function shared[2][4];
+    /* The same for outputs one tap apart, whose inputs are loaded once; NULL: there are not enough registers. */
+    dwc_dw_function shared[4];
     dwc_dw_function twins; /* the same for two rows that share no input row, none of which is padding */
     dwc_dw_function edge;  /* by dwc_dw_taps */
     dwc_dw_function lanes; /* channels that are less than a vector */

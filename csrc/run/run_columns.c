@@ -76,9 +76,9 @@ static void choose(const dwc_dw_image *m, dwc_dw_columns *c, int inner) {
         return;
     }
     if (m->channels >= lanes) {
-        const int64_t apart = c->run.x_out / c->run.x_tap, rest = c->taps.seen % 4;
-        const int shares = any->shared[0][0] && apart <= 2 && apart * c->run.x_tap == c->run.x_out;
-        c->some = c->whole = !inner ? any->edge : shares ? any->shared[apart - 1][rest] : any->rest[rest];
+        const int64_t rest = c->taps.seen % 4;
+        const int shares = any->shared[0] && c->run.x_tap == c->run.x_out;
+        c->some = c->whole = !inner ? any->edge : shares ? any->shared[rest] : any->rest[rest];
         if (inner && !shares && c->run.row_stride >= m->call->stage->window.kernel_h) c->whole = any->twins;
     }
     if (m->channels % lanes && !m->last) c->lanes = any->lanes;
@@ -119,7 +119,7 @@ static int64_t cut_any(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox, int64
         c->taps.live_end = smaller(c->taps.live_end, seen);
         cut_taps(&c->taps, taps, T, count);
         choose(m, c, inner && (c->run.multiplier == 1 || c->taps.seen == taps));
-        if (sequence && inner && c->run.tiles > 1 && !m->call->table->any.shared[0][0]) double_tiles(m, c);
+        if (sequence && inner && c->run.tiles > 1 && !m->call->table->any.shared[0]) double_tiles(m, c);
         ox += (c->doubled ? 2 : 1) * c->run.tiles * count;
     }
     return ox;
@@ -146,8 +146,9 @@ static int64_t cut_neighbours(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox
         dwc_dw_columns *c = add_run(m, cut, ox, T);
         c->run.columns = count;
         c->run.tiles = outputs < T ? 1 : outputs / T;
-        c->taps.stride = 1;
-        c->taps.first = first;
+        c->taps.stride = taps; /* columns are told apart by outputs alone */
+        c->taps.live_end = count * taps;
+        c->taps.first = c->taps.tested_begin = c->taps.tested_end = first;
         c->taps.seen = last > first ? last - first : 0;
         c->taps.whole = count == T ? c->taps.seen : 0;
         c->taps.right = count < T; /* as if the outputs that are missing saw padding */

@@ -237,8 +237,7 @@ const char *dwc_dw_way_text(const dwc_depthwise_stage *stage, const dwc_kernel_t
                             const dwc_dw_schedule *how) {
     if (how->copied_channels)
         return "on copied rows: lines of these pixels share too few sets of the first-level cache";
-    if (how->columns)
-        return "narrow tiles: lines of wider ones share too few sets of the first-level cache";
+    if (how->columns) return "narrow tiles: lines of wider ones share too few sets of the first-level cache";
     if (how->neighbours) return "tiles of neighbouring columns, which a wide dilation lets see the same taps";
     if (how->way == DWC_BY_FACTOR) return "a multiplication";
     if (how->rows_ahead) return "tiles ask for rows ahead of time: input and output exceed a cache";

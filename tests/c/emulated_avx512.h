@@ -67,6 +67,17 @@ INLINE vec_z spread_z(vec_z v, const float *lanes) {
     return result;
 }
 
+INLINE vec_z spread_inputs_z(const float *p, int n, ivec_z lanes) {
+    float from[lanes_z];
+    memcpy(from, &lanes, sizeof from);
+    return spread_z(load_n_z(p, n), from);
+}
+INLINE vec_z spread_few_z(const float *p, ivec_z lanes) { return spread_inputs_z(p, 4, lanes); }
+INLINE void hold_z(vec_z *v, int n) {
+    (void)v;
+    (void)n;
+}
+
 #undef EACH_HALF
 #pragma GCC pop_options
 

@@ -17,7 +17,7 @@ static int64_t depthwise_bytes(const dwconv_conv_desc *c, const char *isa) {
     const int64_t lanes = lanes_of(isa), taps = c->window.kernel_h * c->window.kernel_w;
     int64_t channels = c->out_channels;
     if (channels <= 2 && c->window.stride_w <= 1) channels *= lanes;
-    const int overlaps = is(isa, "avx2") || is(isa, "baseline");
+    const int overlaps = !is(isa, "avx512");
     const int64_t last = overlaps && channels > lanes && channels % lanes ? lanes : 0;
     const int spreads = c->out_channels > c->in_channels;
     return round_up(4 * (taps + 1 + spreads) * (round_up(channels, lanes) + last), DWCONV_ALIGNMENT);

@@ -3,7 +3,7 @@
  * A tap takes the weights of both rows and T inputs into registers: 2 x 4 outputs take 6 loads for 8 multiply-adds, whatever
  * the stride. Taps come four at a time, and the last 1 to 4 of a kernel row are a compile-time constant. At an edge of the
  * image, where outputs see padding one after another, every tap is a run of outputs instead of a test for each. Included
- * once per suffix; REST, SHARED (the stride of outputs that share inputs, or 0), T, SPREAD and WHOLE are compile-time constants. */
+ * once per suffix; REST, SHARED (whether neighbouring outputs share inputs), T, SPREAD and WHOLE are compile-time constants. */
 
 /* What a run needs to know once: distances, and input rows that are no padding, with the weights that the first output row sees
  * them with. Found for each vector again, they cost as much as some ten taps. */
@@ -62,10 +62,10 @@ INLINE void V(dw_taps)(V(vec) * acc0, V(vec) * acc1, char **x, const char **w, c
     OPAQUE(*w);
 }
 
-/* The same where neighbouring outputs see inputs STRIDE taps apart: each input is loaded once and feeds all outputs that see it,
+/* The same where neighbouring outputs see neighbouring inputs: each input is loaded once and feeds all outputs that see it,
  * while the weights of TAPS taps stay in registers. For many registers. */
 INLINE void V(dw_shared_taps)(V(vec) * acc0, V(vec) * acc1, char **x, const char **w, const dw_any_steps *p,
-                              const int TAPS, const int ROWS, const int T, const int STRIDE) {
+                              const int TAPS, const int ROWS, const int T) {
     char *in = *x;
     const char *weights = *w, *weights2 = *w + p->second;
     V(vec) weight0[DW_SHARED_TAPS], weight1[DW_SHARED_TAPS];
@@ -73,14 +73,12 @@ INLINE void V(dw_shared_taps)(V(vec) * acc0, V(vec) * acc1, char **x, const char
         if (ROWS & 1) weight0[k] = V(load)((const float *)weights + k * V(lanes));
         if (ROWS & 2) weight1[k] = V(load)((const float *)weights2 + k * V(lanes));
     }
-    UNROLL for (int j = 0; j < (T - 1) * STRIDE + TAPS; j++) {
+    UNROLL for (int j = 0; j < T - 1 + TAPS; j++) {
         OPAQUE(in);
-        const char *here = in;
+        const V(vec) v = V(load)((const float *)in);
         in += p->tap;
-        if (j % STRIDE >= TAPS) continue;
-        const V(vec) v = V(load)((const float *)here);
         UNROLL for (int t = 0; t < T; t++) {
-            const int k = j - t * STRIDE;
+            const int k = j - t;
             if (k < 0 || k >= TAPS) continue;
             if (ROWS & 1) acc0[t] = V(fma)(v, weight0[k], acc0[t]);
             if (ROWS & 2) acc1[t] = V(fma)(v, weight1[k], acc1[t]);
@@ -92,12 +90,12 @@ INLINE void V(dw_shared_taps)(V(vec) * acc0, V(vec) * acc1, char **x, const char
     OPAQUE(*w);
 }
 
-/* Taps with padding on both sides, of images narrower than a tile. */
-INLINE void V(dw_tested_taps)(const dwc_dw_run *c, V(vec) * acc0, V(vec) * acc1, char **x, const char **w,
-                              const dw_any_steps *p, int lanes, const float *spread, const int ROWS, const int T,
-                              const int SPREAD, const int WHOLE) {
+/* Taps [begin, end) with padding on any side. */
+INLINE void V(dw_tested_taps)(const dwc_dw_run *c, int64_t begin, int64_t end, V(vec) * acc0, V(vec) * acc1, char **x,
+                              const char **w, const dw_any_steps *p, int lanes, const float *spread,
+                              const int ROWS, const int T, const int SPREAD, const int WHOLE) {
     const dwc_dw_taps *s = c->taps;
-    NO_UNROLL for (int64_t tap = s->tested_begin; tap < s->tested_end; tap++) {
+    NO_UNROLL for (int64_t tap = begin; tap < end; tap++) {
         V(vec) weight0, weight1;
         if (ROWS & 1) weight0 = V(load)((const float *)*w);
         if (ROWS & 2) weight1 = V(load)((const float *)(*w + p->second));
@@ -132,8 +130,8 @@ INLINE void V(dw_any_row)(const dwc_dw_run *c, V(vec) * acc0, V(vec) * acc1, con
     }
     if (REST && SHARED) {
         NO_UNROLL for (int64_t i = p->rounds; i > 0; i--)
-            V(dw_shared_taps)(acc0, acc1, x, w, p, 4, ROWS, T, SHARED);
-        V(dw_shared_taps)(acc0, acc1, x, w, p, REST, ROWS, T, SHARED);
+            V(dw_shared_taps)(acc0, acc1, x, w, p, 4, ROWS, T);
+        V(dw_shared_taps)(acc0, acc1, x, w, p, REST, ROWS, T);
         return;
     }
     if (REST) {
@@ -142,22 +140,29 @@ INLINE void V(dw_any_row)(const dwc_dw_run *c, V(vec) * acc0, V(vec) * acc1, con
         return;
     }
     const dwc_dw_taps *s = c->taps;
+    const int64_t whole = s->tested_end + s->whole;
+#define DW_TESTED_TAPS(BEGIN, END) \
+    V(dw_tested_taps)(c, BEGIN, END, acc0, acc1, x, w, p, lanes, spread, ROWS, T, SPREAD, WHOLE)
+    if (SPREAD || !WHOLE) { /* a third of the code */
+        DW_TESTED_TAPS(s->first, s->tested_end);
+        NO_UNROLL for (int64_t taps = s->whole; taps > 0; taps--) DW_TAPS(1, 0, T);
+        DW_TESTED_TAPS(whole, s->first + s->seen);
+        return;
+    }
     if (s->left) {
         UNROLL for (int t = T - 1; t > 0; t--) {
             NO_UNROLL for (int64_t taps = s->from[t]; taps > 0; taps--) DW_TAPS(1, t, T);
         }
     }
-    if (s->tested_begin < s->tested_end)
-        V(dw_tested_taps)(c, acc0, acc1, x, w, p, lanes, spread, ROWS, T, SPREAD, WHOLE);
-    if (!SPREAD) { /* with multipliers, half the code */
-        NO_UNROLL for (int64_t taps = s->whole >> 2; taps > 0; taps--) DW_TAPS(4, 0, T);
-    }
-    NO_UNROLL for (int64_t taps = SPREAD ? s->whole : s->whole & 3; taps > 0; taps--) DW_TAPS(1, 0, T);
+    DW_TESTED_TAPS(s->tested_begin, s->tested_end);
+    NO_UNROLL for (int64_t taps = s->whole >> 2; taps > 0; taps--) DW_TAPS(4, 0, T);
+    NO_UNROLL for (int64_t taps = s->whole & 3; taps > 0; taps--) DW_TAPS(1, 0, T);
     if (s->right) {
         UNROLL for (int t = T - 1; t > 0; t--) {
             NO_UNROLL for (int64_t taps = s->to[t]; taps > 0; taps--) DW_TAPS(1, 0, t);
         }
     }
+#undef DW_TESTED_TAPS
 #undef DW_TAPS
 }
 

@@ -65,8 +65,10 @@ INLINE void dw_any_run(const dwc_dw_run *c, const int REST, const int SHARED, co
 
 DW_ANY_RESTS(dw_any, 0)
 #if DW_SHARES
-DW_ANY_RESTS(dw_any_s1, 1)
-DW_ANY_RESTS(dw_any_s2, 2)
+DW_ANY_RESTS(dw_any_shared, 1)
+#define DW_SHARED DW_ANY_RESTS_OF(dw_any_shared)
+#else
+#define DW_SHARED {NULL}
 #endif
 DW_ANY(dw_any_twins, DW_TWINS, 0, 1)
 DW_ANY(dw_any_edge, DW_BY_EDGE, 0, 1)
@@ -131,17 +133,15 @@ static void dw_scale(const dwc_dw_run *c) {
     }
 }
 
-static const dwc_dw_any dw_any_window = {
-    .columns = DW_WIDE,
-    .rest = DW_ANY_RESTS_OF(dw_any),
-#if DW_SHARES
-    .shared = {DW_ANY_RESTS_OF(dw_any_s1), DW_ANY_RESTS_OF(dw_any_s2)},
-#endif
-    .twins = dw_any_twins,
-    .edge = dw_any_edge,
-    .lanes = dw_any_lanes,
-    .spread = dw_any_spread,
-    .broadcast = dw_any_broadcast,
-    .broadcast_inner = dw_any_broadcast_inner,
-    .scale = dw_scale,
-};
+/* For the table of an instruction set: Clang takes no struct for a constant. */
+#define DW_ANY_WINDOW                           \
+    {.columns = DW_WIDE,                        \
+     .rest = DW_ANY_RESTS_OF(dw_any),           \
+     .shared = DW_SHARED,                       \
+     .twins = dw_any_twins,                     \
+     .edge = dw_any_edge,                       \
+     .lanes = dw_any_lanes,                     \
+     .spread = dw_any_spread,                   \
+     .broadcast = dw_any_broadcast,             \
+     .broadcast_inner = dw_any_broadcast_inner, \
+     .scale = dw_scale}

@@ -92,4 +92,4 @@ static void dw_flat_activate(float *y, int64_t floats, int64_t rows, int64_t row
     if (rest) V(dw_activate)(y + floats - rest, 1, V(lanes), rows, row_step, (int)rest, activation);
 }
 
-static const dwc_dw_few dw_few = {DW_FLAT, dw_flat_1, dw_flat_3, dw_flat_activate};
+#define DW_FEW_CHANNELS {DW_FLAT, dw_flat_1, dw_flat_3, dw_flat_activate}

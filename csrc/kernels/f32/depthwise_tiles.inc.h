@@ -120,53 +120,48 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
 }
 
 #define DW_TILE(NAME, K, S, T, EDGE, WHOLE, SPREAD) \
-    NOINLINE void NAME(const dwc_dw_run *c) { dw_tile_run(c, K, S, T, EDGE, WHOLE, SPREAD); }
+    NOINLINE void NAME##_##K##_##S##_##T(const dwc_dw_run *c) { dw_tile_run(c, K, S, T, EDGE, WHOLE, SPREAD); }
 
 /* DW_TILES(K, S, T) defines tiles of T columns, of a function for inner ones and for either edge; DW_TILES_OF lists them. */
-#define DW_TILES(K, S, T)                                  \
-    DW_TILE(dw_inner_##K##_##S##_##T, K, S, T, DW_INSIDE, 0, 0) \
-    DW_TILE(dw_left_##K##_##S##_##T, K, S, T, DW_LEFT, 0, 0)    \
-    DW_TILE(dw_right_##K##_##S##_##T, K, S, T, DW_RIGHT, 0, 0)
-#define DW_TILES_OF(K, S, T)                                                                       \
-    {T, {dw_inner_##K##_##S##_##T, dw_inner_##K##_##S##_##T}, {dw_left_##K##_##S##_##T, dw_left_##K##_##S##_##T}, \
-     {dw_right_##K##_##S##_##T, dw_right_##K##_##S##_##T}, NULL}
+#define DW_TILES(K, S, T)                       \
+    DW_TILE(dw_inner, K, S, T, DW_INSIDE, 0, 0) \
+    DW_TILE(dw_left, K, S, T, DW_LEFT, 0, 0)    \
+    DW_TILE(dw_right, K, S, T, DW_RIGHT, 0, 0)
+#define DW_TWICE(NAME) {NAME, NAME}
+#define DW_TILES_OF(K, S, T)                                                                          \
+    {T, DW_TWICE(dw_inner_##K##_##S##_##T), DW_TWICE(dw_left_##K##_##S##_##T), DW_TWICE(dw_right_##K##_##S##_##T), NULL}
 
-/* The same with functions of their own for rows without padding. */
-#define DW_WHOLE_TILES(K, S, T)                                     \
-    DW_TILES(K, S, T)                                               \
-    DW_TILE(dw_whole_##K##_##S##_##T, K, S, T, DW_INSIDE, 1, 0)     \
-    DW_TILE(dw_whole_left_##K##_##S##_##T, K, S, T, DW_LEFT, 1, 0)  \
-    DW_TILE(dw_whole_right_##K##_##S##_##T, K, S, T, DW_RIGHT, 1, 0)
-#define DW_WHOLE_TILES_OF(K, S, T)                                                                  \
-    {T, {dw_inner_##K##_##S##_##T, dw_whole_##K##_##S##_##T}, {dw_left_##K##_##S##_##T, dw_whole_left_##K##_##S##_##T}, \
-     {dw_right_##K##_##S##_##T, dw_whole_right_##K##_##S##_##T}, NULL}
+/* With functions of their own for rows without padding. */
+#define DW_WHOLE_TILES(K, S, T)                       \
+    DW_TILES(K, S, T)                                 \
+    DW_TILE(dw_whole, K, S, T, DW_INSIDE, 1, 0)       \
+    DW_TILE(dw_whole_left, K, S, T, DW_LEFT, 1, 0)    \
+    DW_TILE(dw_whole_right, K, S, T, DW_RIGHT, 1, 0)
+#define DW_WHOLE_TILES_OF(K, S, T)                               \
+    {T,                                                          \
+     {dw_inner_##K##_##S##_##T, dw_whole_##K##_##S##_##T},       \
+     {dw_left_##K##_##S##_##T, dw_whole_left_##K##_##S##_##T},   \
+     {dw_right_##K##_##S##_##T, dw_whole_right_##K##_##S##_##T}, \
+     NULL}
 
-/* The same with tests at edges. */
-#define DW_TESTED_TILES(K, S, T)                                \
-    DW_TILE(dw_inner_##K##_##S##_##T, K, S, T, DW_INSIDE, 0, 0) \
-    DW_TILE(dw_tested_##K##_##S##_##T, K, S, T, DW_TESTED, 0, 0)
+/* With tests at edges: of two functions, or of one where tiles are few. */
+#define DW_TESTED_TILES(K, S, T) DW_TILE(dw_inner, K, S, T, DW_INSIDE, 0, 0) DW_EDGE_TILES(K, S, T)
 #define DW_TESTED_TILES_OF(K, S, T) \
-    {T, {dw_inner_##K##_##S##_##T, dw_inner_##K##_##S##_##T}, {NULL, NULL}, {NULL, NULL}, dw_tested_##K##_##S##_##T}
-
-/* Of both kinds. */
-#define DW_SIDED_TILES(K, S, T) DW_TILES(K, S, T) DW_TILE(dw_tested_##K##_##S##_##T, K, S, T, DW_TESTED, 0, 0)
-#define DW_SIDED_TILES_OF(K, S, T)                                                                                \
-    {T, {dw_inner_##K##_##S##_##T, dw_inner_##K##_##S##_##T}, {dw_left_##K##_##S##_##T, dw_left_##K##_##S##_##T}, \
-     {dw_right_##K##_##S##_##T, dw_right_##K##_##S##_##T}, dw_tested_##K##_##S##_##T}
+    {T, DW_TWICE(dw_inner_##K##_##S##_##T), DW_TWICE(NULL), DW_TWICE(NULL), dw_tested_##K##_##S##_##T}
+#define DW_EDGE_TILES(K, S, T) DW_TILE(dw_tested, K, S, T, DW_TESTED, 0, 0)
+#define DW_EDGE_TILES_OF(K, S, T) \
+    {T, DW_TWICE(dw_tested_##K##_##S##_##T), DW_TWICE(NULL), DW_TWICE(NULL), dw_tested_##K##_##S##_##T}
 
 /* For multipliers. */
-#define DW_SPREADING_TILES(K, S, T)                                  \
-    DW_TILE(dw_spread_##K##_##S##_##T, K, S, T, DW_INSIDE, 0, 1)     \
-    DW_TILE(dw_spread_left_##K##_##S##_##T, K, S, T, DW_LEFT, 0, 1)  \
-    DW_TILE(dw_spread_right_##K##_##S##_##T, K, S, T, DW_RIGHT, 0, 1)
-#define DW_SPREADING_TILES_OF(K, S, T)                                                                 \
-    {T, {dw_spread_##K##_##S##_##T, dw_spread_##K##_##S##_##T}, {dw_spread_left_##K##_##S##_##T, dw_spread_left_##K##_##S##_##T}, \
-     {dw_spread_right_##K##_##S##_##T, dw_spread_right_##K##_##S##_##T}, NULL}
-
-/* The same with tests at edges. */
-#define DW_SPREADING_TESTED(K, S, T)                             \
-    DW_TILE(dw_spread_##K##_##S##_##T, K, S, T, DW_INSIDE, 0, 1) \
-    DW_TILE(dw_spread_tested_##K##_##S##_##T, K, S, T, DW_TESTED, 0, 1)
-#define DW_SPREADING_TESTED_OF(K, S, T)                                                       \
-    {T, {dw_spread_##K##_##S##_##T, dw_spread_##K##_##S##_##T}, {NULL, NULL}, {NULL, NULL}, \
-     dw_spread_tested_##K##_##S##_##T}
+#define DW_SPREADING_TILES(K, S, T)                     \
+    DW_TILE(dw_spread, K, S, T, DW_INSIDE, 0, 1)        \
+    DW_TILE(dw_spread_left, K, S, T, DW_LEFT, 0, 1)     \
+    DW_TILE(dw_spread_right, K, S, T, DW_RIGHT, 0, 1)
+#define DW_SPREADING_TILES_OF(K, S, T)                                                              \
+    {T, DW_TWICE(dw_spread_##K##_##S##_##T), DW_TWICE(dw_spread_left_##K##_##S##_##T),                \
+     DW_TWICE(dw_spread_right_##K##_##S##_##T), NULL}
+#define DW_SPREADING_TESTED(K, S, T)             \
+    DW_TILE(dw_spread, K, S, T, DW_INSIDE, 0, 1) \
+    DW_TILE(dw_spread_tested, K, S, T, DW_TESTED, 0, 1)
+#define DW_SPREADING_TESTED_OF(K, S, T) \
+    {T, DW_TWICE(dw_spread_##K##_##S##_##T), DW_TWICE(NULL), DW_TWICE(NULL), dw_spread_tested_##K##_##S##_##T}

@@ -40,32 +40,26 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/matmul.inc.h"
 #include "../f32/rows.inc.h"
 
-#define DW_EACH_TILE(F) F(5, 1) F(5, 2) F(7, 1) F(7, 2)
-#define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_TESTED_TILES(K, S, 4)
-#define DW_LIST(K, S)                                            \
-    {K,                                                          \
-     S,                                                          \
-     0,                                                          \
-     {DW_TESTED_TILES_OF(K, S, 7), DW_TESTED_TILES_OF(K, S, 4)}, \
+#define DW_EACH_TILE(F) F(3, 1) F(3, 2) F(5, 1) F(5, 2) F(7, 1)
+#define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
+#define DW_LIST(K, S)                                          \
+    {K,                                                        \
+     S,                                                        \
+     0,                                                        \
+     {DW_TESTED_TILES_OF(K, S, 7), DW_EDGE_TILES_OF(K, S, 4)}, \
      "avx512 depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4"},
-#define DW_EACH_SIDED(F) F(3, 1) F(3, 2)
-#define DW_DEFINE_SIDED(K, S) DW_SIDED_TILES(K, S, 7) DW_TESTED_TILES(K, S, 4)
-#define DW_LIST_SIDED(K, S)                                     \
-    {K,                                                         \
-     S,                                                         \
-     0,                                                         \
-     {DW_SIDED_TILES_OF(K, S, 7), DW_TESTED_TILES_OF(K, S, 4)}, \
-     "avx512 depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4"},
+#define DW_EACH_SPREADING(F) F(3, 1) F(3, 2)
+#define DW_DEFINE_SPREADING(K, S) DW_SPREADING_TESTED(K, S, 7)
+#define DW_LIST_SPREADING(K, S)         \
+    {K,                                 \
+     S,                                 \
+     1,                                 \
+     {DW_SPREADING_TESTED_OF(K, S, 7)}, \
+     "avx512 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x7"},
 DW_EACH_TILE(DW_DEFINE)
-DW_EACH_SIDED(DW_DEFINE_SIDED)
-DW_SPREADING_TESTED(3, 1, 7)
-DW_SPREADING_TESTED(3, 2, 7)
+DW_EACH_SPREADING(DW_DEFINE_SPREADING)
 
-static const dwc_dw_kernel tiles[] = {
-    DW_EACH_SIDED(DW_LIST_SIDED) DW_EACH_TILE(DW_LIST){
-        3, 1, 1, {DW_SPREADING_TESTED_OF(3, 1, 7)}, "avx512 depthwise 3x3 s1, multiplied, tile 2x7"},
-    {3, 2, 1, {DW_SPREADING_TESTED_OF(3, 2, 7)}, "avx512 depthwise 3x3 s2, multiplied, tile 2x7"},
-};
+static const dwc_dw_kernel tiles[] = {DW_EACH_TILE(DW_LIST) DW_EACH_SPREADING(DW_LIST_SPREADING)};
 
 /* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, one broadcast. Heights: the largest that fits, and what
  * makes every number of pixels a sum of few tiles that are not thin. */
@@ -106,8 +100,8 @@ const dwc_kernel_table dwc_table_avx512 = {
     .matrix = {"avx512 matrix, tiles 14x32, 9x48, 6x64", mm_f32},
     .tiles = tiles,
     .tile_count = sizeof tiles / sizeof *tiles,
-    .any = dw_any_window,
-    .few = dw_few,
+    .any = DW_ANY_WINDOW,
+    .few = DW_FEW_CHANNELS,
     .any_name = "avx512 depthwise any window, tile 2x7",
     .few_name = "avx512 depthwise few channels s1, rows as vectors",
     .sum_pixels = sum_pixels,

@@ -30,13 +30,13 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/matmul.inc.h"
 #include "../f32/rows.inc.h"
 
-#define DW_EACH_TILE(F) F(3, 1) F(3, 2) F(5, 1) F(5, 2) F(7, 1) F(7, 2)
-#define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_TESTED_TILES(K, S, 4)
-#define DW_LIST(K, S)                                            \
-    {K,                                                          \
-     S,                                                          \
-     0,                                                          \
-     {DW_TESTED_TILES_OF(K, S, 7), DW_TESTED_TILES_OF(K, S, 4)}, \
+#define DW_EACH_TILE(F) F(3, 1) F(3, 2) F(5, 1) F(5, 2) F(7, 1)
+#define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
+#define DW_LIST(K, S)                                          \
+    {K,                                                        \
+     S,                                                        \
+     0,                                                        \
+     {DW_TESTED_TILES_OF(K, S, 7), DW_EDGE_TILES_OF(K, S, 4)}, \
      "neon depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4"},
 DW_EACH_TILE(DW_DEFINE)
 
@@ -74,8 +74,8 @@ const dwc_kernel_table dwc_table_neon = {
     .matrix = {"neon matrix, tiles 12x8, 8x12, 6x16", mm_f32},
     .tiles = tiles,
     .tile_count = sizeof tiles / sizeof *tiles,
-    .any = dw_any_window,
-    .few = dw_few,
+    .any = DW_ANY_WINDOW,
+    .few = DW_FEW_CHANNELS,
     .any_name = "neon depthwise any window, tile 2x7",
     .few_name = "neon depthwise few channels s1, rows as vectors",
     .sum_pixels = sum_pixels,
