@@ -256,7 +256,8 @@ static void cut_vectors(const dwc_dw_image *m, dwc_dw_cut *cut, const dwc_few_co
     dwc_dw_run *before = NULL; /* a run without an edge, which more tiles may go with */
     for (int64_t done = f->begin; done < f->end; done += width) {
         const int64_t ox = smaller(done, f->end - width), x = (ox - m->pad_left) * m->x_pixel;
-        const int edge = x < 0 || x + reach > m->in_w * m->x_pixel;
+        /* Inputs beside the image; or outputs beyond the last, as in a stretch of a sequence whose next one others write. */
+        const int edge = x < 0 || x + reach > m->in_w * m->x_pixel || (ox + inner) * C + lanes > m->out_w * C;
         if (!edge && before && ox == done) {
             before->tiles++;
             continue;
@@ -270,13 +271,13 @@ static void cut_vectors(const dwc_dw_image *m, dwc_dw_cut *cut, const dwc_few_co
     }
 }
 
-/* Rows of vectors, and the columns beside them that are none. */
+/* Rows of vectors, and the columns beside them that are none: all of them in a short stretch of a longer sequence. */
 static int64_t cut_few(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox) {
     enum { MOST_RUNS = 5 }; /* three at edges, two between these */
     const dwc_few_columns f =
         dwc_columns_of_few(m->call->stage, m->call->table, m->in_w, m->out_w, m->pad_left);
     const int64_t end = ox < f.begin ? f.begin : m->out_w;
-    if (ox != f.begin) return (m->dilation_w > 1 ? cut_neighbours : cut_any)(m, cut, ox, end);
+    if (ox != f.begin || f.width == 0) return (m->dilation_w > 1 ? cut_neighbours : cut_any)(m, cut, ox, end);
     if (cut->count + MOST_RUNS > DWC_COLUMN_RUNS) {
         cut->full = 1;
         return ox;

@@ -247,9 +247,42 @@ static const shape large_shapes[] = {
      .activation = {DWCONV_RELU6, 0, 0}, .gate = {DWCONV_SIGMOID, 0, 0}},
 };
 
+/* Sequences of few channels go as rows of vectors, which hold more than whole pixels, in strips, the last of a single pixel: what
+ * a vector has beyond its strip is not stored, or else it would replace what the worker of the next strip has finished. */
+static void check_strips_of_sequences(rng *r) {
+    enum { WORKERS = 63 };
+    const shape rows[] = {{SIZES(DEPTHWISE, 1, 1, 4501, 3, 1, 0), .activation = {DWCONV_TANH, 0, 0}},
+                          {SIZES(DEPTHWISE, 1, 4501, 1, 3, 1, 0), .activation = {DWCONV_TANH, 0, 0}}};
+    for (int i = 0; i < 2; i++) {
+        shape s = rows[i];
+        s.window = (dwconv_window)WINDOW(1, 1, 1);
+        *(i ? &s.window.kernel_h : &s.window.kernel_w) = 31;
+        problem p;
+        if (!problem_create(&p, &s, r)) abort();
+        buffer x, serial;
+        buffer_create(&x, p.input, DENSE);
+        buffer_fill(&x, r);
+        for (int rung = 0; rung < dwconv_isa_count(); rung++) {
+            const char *isa = dwconv_isa_name(rung);
+            if (!dwconv_isa_available(isa)) continue;
+            CONTEXT("%s strips of a sequence", isa);
+            buffer_create(&serial, p.output, DENSE);
+            CHECK_STATUS(DWCONV_OK, problem_run(&p, isa, &x, &serial, NULL));
+            for (int workers = 2; workers <= WORKERS; workers += WORKERS - 2) {
+                const dwconv_threads last = {.count = workers, .run = last_worker_for, .pool = &workers};
+                check_same_bits(&p, isa, &x, &serial, DENSE, &last);
+            }
+            buffer_free(&serial);
+        }
+        buffer_free(&x);
+        problem_free(&p);
+    }
+}
+
 void test_threads(void) {
     rng r = {5};
     const shape *s;
+    check_strips_of_sequences(&r);
     for (int i = 0; (s = grid_shape(i)) != NULL; i++) check_shape(s, &r);
     pool_calls = 0;
     for (size_t i = 0; i < sizeof large_shapes / sizeof large_shapes[0]; i++)
