@@ -41,7 +41,7 @@ typedef struct dwc_dw_run {
     const char *const
         *in; /* input rows: output row r sees in[r * row_stride] to in[r * row_stride + kernel_h - 1] */
     int kernel_h, row_stride;
-    int rows;                /* output rows that are stored */
+    int rows;                /* output rows: one or two, of kernels that roll as many as `in` holds */
     int columns;             /* outputs of a tile that are stored */
     int64_t x, x_tap, x_out; /* from a row to tap 0 of output 0; from tap to tap; from output to output */
     int64_t x_tile, y_tile;  /* from tile to tile */
@@ -82,6 +82,7 @@ typedef struct dwc_dw_kernel {
     int kernel, stride, spreads; /* spreads: for multipliers */
     dwc_dw_tiles tiles[3];       /* the first width is preferred; the third is chosen by the schedule alone */
     const char *name;
+    int rolls; /* tiles take as many output rows as there are pointers for, else two */
 } dwc_dw_kernel;
 
 /* Any window: two output rows x `columns` outputs. */

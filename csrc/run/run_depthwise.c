@@ -53,7 +53,7 @@ static void run_streamed(const dwc_dw_image *m, const dwc_dw_columns *c, dwc_dw_
     }
 }
 
-/* One or two output rows of `count` runs, kernel rows [ky, ky + kernel_h). */
+/* One or two output rows of `count` runs, or more of kernels that roll; kernel rows [ky, ky + kernel_h). */
 static void run_pair(const dwc_dw_image *m, dwc_dw_columns *runs, int count, int64_t oy, int rows, int64_t ky,
                      int64_t kernel_h) {
     const char *in[DWC_MOST_ROWS], *stretches[2];
@@ -110,6 +110,24 @@ static void run_pairs(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t begin, int
                 run_pair(m, &cut->runs[i], 1, oy, 1, ky, smaller(kernel_h - ky, DWC_MOST_ROWS));
 }
 
+static int rolls(const dwc_dw_image *m) {
+    return m->call->how->way == DWC_BY_TILES && m->call->stage->kernel->rolls;
+}
+
+/* The same where tiles go down the image: run by run, as many rows as there is room for pointers. */
+static void run_rolling(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t begin, int64_t end) {
+    const int64_t kernel_h = m->call->stage->window.kernel_h;
+    const int64_t most = (DWC_MOST_ROWS - kernel_h) / m->stride_h + 1;
+    for (int64_t oy = begin, rows; oy < end; oy += rows) {
+        rows = smaller(end - oy, most);
+        for (int i = 0; i < cut->count; i++) {
+            const int64_t at_once = cut->runs[i].tile ? rows : 2;
+            for (int64_t row = 0; row < rows; row += at_once)
+                run_pair(m, &cut->runs[i], 1, oy + row, (int)smaller(at_once, rows - row), 0, kernel_h);
+        }
+    }
+}
+
 /* Some rows of a tile of vectors: three kernel rows at a time, then single ones. What a vector has beyond its pixels is stored
  * over the first ones of the next tile, so that a tile is finished before the next begins. */
 static void run_passes(const dwc_dw_image *m, dwc_dw_run run, int64_t oy) {
@@ -163,7 +181,7 @@ static void run_rows(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t begin, int6
     do {
         if (!cut_before) dwc_cut_columns(m, cut);
         if (cut->vectors) run_vectors(m, cut, begin, end);
-        run_pairs(m, cut, begin, end);
+        (rolls(m) ? run_rolling : run_pairs)(m, cut, begin, end);
     } while (cut->next < m->out_w);
 }
 

@@ -194,6 +194,7 @@ static int64_t rows_ahead(const dwc_depthwise_stage *stage, const dwc_kernel_tab
     const dwconv_window *w = &stage->window;
     const numbers n = numbers_of(table);
     if (s->ring || !n.ask_from) return 0;
+    if (stage->kernel->rolls) return s->rows_ahead; /* which costs them nothing */
     if (table->lanes == DWC_LINE_FLOATS) return s->moved_bytes >= (double)n.ask_from ? s->rows_ahead : 0;
     if (w->stride_h == 1 && (w->kernel_h > 3 || s->channels < 96)) return 0;
     return s->moved_bytes >= (w->stride_h == 1 ? 1.5 : 1.0) * (double)n.ask_from ? 2 * w->stride_h : 0;
@@ -240,7 +241,8 @@ const char *dwc_dw_way_text(const dwc_depthwise_stage *stage, const dwc_kernel_t
     if (how->columns) return "narrow tiles: lines of wider ones share too few sets of the first-level cache";
     if (how->neighbours) return "tiles of neighbouring columns, which a wide dilation lets see the same taps";
     if (how->way == DWC_BY_FACTOR) return "a multiplication";
-    if (how->rows_ahead) return "tiles ask for rows ahead of time: input and output exceed a cache";
+    if (how->rows_ahead && !stage->kernel->rolls)
+        return "tiles ask for rows ahead of time: input and output exceed a cache";
     if (how->way == DWC_BY_WINDOW && (stage->kernel || stage->repeated)) return table->any_name;
     return "";
 }

@@ -165,3 +165,24 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
     DW_TILE(dw_spread_tested, K, S, T, DW_TESTED, 0, 1)
 #define DW_SPREADING_TESTED_OF(K, S, T) \
     {T, DW_TWICE(dw_spread_##K##_##S##_##T), DW_TWICE(NULL), DW_TWICE(NULL), dw_spread_tested_##K##_##S##_##T}
+
+/* Rolling rows: all channels of a tile, each vector down all rows, then the next tile. */
+#ifdef DW_ROLLS
+INLINE void dw_roll_run(const dwc_dw_run *c, const int STRIDE, const int COLUMNS) {
+    enum { size = sizeof(float) };
+    const int64_t tiles = c->tiles, block = c->block;
+    for (int64_t i = 0; i < tiles; i++) {
+        int64_t x = c->x + i * c->x_tile, left = c->channels;
+        char *y = c->y + i * c->y_tile;
+        const float *w = c->weights;
+        for (; left >= V(lanes); left -= V(lanes), w += block, x += V(lanes) * size, y += V(lanes) * size)
+            V(roll_tile)(c, x, y, w, V(lanes), COLUMNS, STRIDE, 1, V(lanes));
+        for (; left > 0; left -= TAIL(lanes), w += TAIL(lanes), x += TAIL(lanes) * size, y += TAIL(lanes) * size)
+            TAIL(roll_tile)(c, x, y, w, left < TAIL(lanes) ? (int)left : TAIL(lanes), COLUMNS, STRIDE, 0, V(lanes));
+    }
+}
+
+#define DW_ROLLING(S, T) \
+    NOINLINE void dw_roll_##S##_##T(const dwc_dw_run *c) { dw_roll_run(c, S, T); }
+#define DW_ROLLING_OF(S, T) {T, DW_TWICE(dw_roll_##S##_##T), DW_TWICE(NULL), DW_TWICE(NULL), dw_roll_##S##_##T}
+#endif

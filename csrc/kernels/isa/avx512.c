@@ -18,17 +18,20 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #define DW_MASKED /* masks are free */
 #define STREAMS   /* stores past the caches */
 
+#define DW_ROLLS
 #define DW_SHARES 1 /* whether weights of several taps fit the registers beside the sums */
 #include "../f32/depthwise_types.h"
 #define SUFFIX _y
 #include "../f32/activation.inc.h"
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
+#include "../f32/depthwise_roll.inc.h"
 #undef SUFFIX
 #define SUFFIX _z
 #include "../f32/activation.inc.h"
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
+#include "../f32/depthwise_roll.inc.h"
 #define TAIL_SUFFIX _y
 #include "../f32/depthwise_tiles.inc.h"
 #include "../f32/depthwise_any.inc.h"
@@ -40,14 +43,14 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/matmul.inc.h"
 #include "../f32/rows.inc.h"
 
-#define DW_EACH_TILE(F) F(3, 1) F(3, 2) F(5, 1) F(5, 2) F(7, 1)
+#define DW_EACH_TILE(F) F(5, 1) F(5, 2) F(7, 1)
 #define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
 #define DW_LIST(K, S)                                          \
     {K,                                                        \
      S,                                                        \
      0,                                                        \
      {DW_TESTED_TILES_OF(K, S, 7), DW_EDGE_TILES_OF(K, S, 4)}, \
-     "avx512 depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4"},
+     "avx512 depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4", 0},
 #define DW_EACH_SPREADING(F) F(3, 1) F(3, 2)
 #define DW_DEFINE_SPREADING(K, S) DW_SPREADING_TESTED(K, S, 7)
 #define DW_LIST_SPREADING(K, S)         \
@@ -55,11 +58,17 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
      S,                                 \
      1,                                 \
      {DW_SPREADING_TESTED_OF(K, S, 7)}, \
-     "avx512 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x7"},
+     "avx512 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x7", 0},
+#define DW_LIST_ROLLING(S) \
+    {3, S, 0, {DW_ROLLING_OF(S, 7), DW_ROLLING_OF(S, 4)}, "avx512 depthwise 3x3 s" #S ", rolling rows", 1},
 DW_EACH_TILE(DW_DEFINE)
+DW_ROLLING(1, 7)
+DW_ROLLING(1, 4)
+DW_ROLLING(2, 7)
+DW_ROLLING(2, 4)
 DW_EACH_SPREADING(DW_DEFINE_SPREADING)
 
-static const dwc_dw_kernel tiles[] = {DW_EACH_TILE(DW_LIST) DW_EACH_SPREADING(DW_LIST_SPREADING)};
+static const dwc_dw_kernel tiles[] = {DW_LIST_ROLLING(1) DW_LIST_ROLLING(2) DW_EACH_TILE(DW_LIST) DW_EACH_SPREADING(DW_LIST_SPREADING)};
 
 /* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, one broadcast. Heights: the largest that fits, and what
  * makes every number of pixels a sum of few tiles that are not thin. */

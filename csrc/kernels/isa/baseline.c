@@ -26,8 +26,8 @@ DW_TILES(3, 1, 4)
 DW_TILES(3, 2, 4)
 
 static const dwc_dw_kernel tiles[] = {
-    {3, 1, 0, {DW_TILES_OF(3, 1, 4)}, "baseline depthwise 3x3 s1, tile 2x4"},
-    {3, 2, 0, {DW_TILES_OF(3, 2, 4)}, "baseline depthwise 3x3 s2, tile 2x4"},
+    {3, 1, 0, {DW_TILES_OF(3, 1, 4)}, "baseline depthwise 3x3 s1, tile 2x4", 0},
+    {3, 2, 0, {DW_TILES_OF(3, 2, 4)}, "baseline depthwise 3x3 s2, tile 2x4", 0},
 };
 
 /* clang-format off */

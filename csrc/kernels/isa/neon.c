@@ -37,7 +37,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
      S,                                                        \
      0,                                                        \
      {DW_TESTED_TILES_OF(K, S, 7), DW_EDGE_TILES_OF(K, S, 4)}, \
-     "neon depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4"},
+     "neon depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4", 0},
 DW_EACH_TILE(DW_DEFINE)
 
 static const dwc_dw_kernel tiles[] = {DW_EACH_TILE(DW_LIST)};
