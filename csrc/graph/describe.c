@@ -9,11 +9,12 @@
 
 enum { MOST_BYTES = 4096 }; /* of a descriptor: more is no size but an accident */
 
-/* A caller's descriptor, which begins with its size, as the `known` bytes of this library's: see Growth in dwconv.h. */
+/* A caller's descriptor, which begins with its size, as the `known` bytes of this library's: see Growth in dwconv.h. No version
+ * ends within a pointer, of which the rest would be taken for 0. */
 static dwconv_status take(const void *desc, size_t least, void *to, size_t known) {
     size_t size;
     memcpy(&size, desc, sizeof size);
-    if (size < least || size > MOST_BYTES) return DWCONV_BAD_SIZE;
+    if (size < least || size > MOST_BYTES || size % sizeof(void *)) return DWCONV_BAD_SIZE;
     for (size_t i = known; i < size; i++)
         if (((const unsigned char *)desc)[i]) return DWCONV_BAD_SIZE;
     memset(to, 0, known);

@@ -444,6 +444,9 @@ static void test_sizes(void) {
     REFUSES(DWCONV_BAD_SIZE, depthwise, part.conv.size = offsetof(dwconv_conv_desc, filter));
     REFUSES(DWCONV_BAD_SIZE, depthwise, part.conv.size = (size_t)1 << 40);
     REFUSES(DWCONV_BAD_SIZE, block, part.excite.size = 0);
+    REFUSES(DWCONV_BAD_SIZE, block, d.size = offsetof(dwconv_desc, expand) + 1); /* within a pointer */
+    REFUSES(DWCONV_BAD_SIZE, block, part.conv.size = offsetof(dwconv_conv_desc, bias) + 4);
+    REFUSES(DWCONV_BAD_SIZE, block, d.size = sizeof d + 1);
 
     CONTEXT("an older caller");
     dwconv_desc d = depthwise();
