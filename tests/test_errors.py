@@ -144,6 +144,8 @@ VALUES: dict[str, Call] = {
     "separable_conv2d: depthwise_activation must be None": lambda: separable(depthwise_activation="clip"),
     "conv2d: activation: 'clip' needs low <= high, not 1.0 and 0.0":
         lambda: conv(activation=("clip", 1, 0)),
+    "conv2d: activation must have numbers after its name that fit a float":
+        lambda: conv(activation=("clip", 0, 10**400)),
     "conv2d: activation: 'clip' needs low <= high, not nan and 1.0":
         lambda: conv(activation=("clip", np.nan, 1)),
     "conv2d: activation: the slope of 'leaky_relu' must not be NaN":

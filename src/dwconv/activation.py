@@ -111,7 +111,10 @@ def _name_instead(value: Any) -> str:
 def _number(where: str, value: Any) -> float:
     if isinstance(value, bool | str | bytes) or not hasattr(value, "__float__"):
         raise TypeError(f"{where} must have numbers after its name, not {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{where} must have numbers after its name that fit a float") from None
 
 
 def apply(x: Array, activation: Activation) -> Array:
