@@ -172,8 +172,10 @@ static const dwc_dw_tiles *next_width(const dwc_dw_kernel *kernel, int64_t only,
         *tiles = divide_up(outputs, a->columns);
         return a;
     }
+    /* What is left over repeats with every b->columns tiles of the first width: only the largest numbers of them are tried. */
+    const int64_t most = divide_up(outputs, a->columns);
     int64_t least = INT64_MAX, best_a = 0, best_b = 0;
-    for (int64_t n = 0; n <= divide_up(outputs, a->columns); n++) {
+    for (int64_t n = clamp(most - b->columns, 0, most); n <= most; n++) {
         const int64_t rest = outputs - n * a->columns, others = rest > 0 ? divide_up(rest, b->columns) : 0;
         const int64_t total = n * a->columns + others * b->columns;
         if (total <= least) least = total, best_a = n, best_b = others;
