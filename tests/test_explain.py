@@ -111,7 +111,7 @@ def test_plan_tells_scratch_and_ring_of_blocks_only(isa: str) -> None:
         ("depthwise 14 14 528 3 1", None),
         ("depthwise 17 17 1024 9 2", "copied rows"),
         ("depthwise 17 17 1040 9 2", None),
-        ("depthwise 56 56 512 3 2", None),
+        ("depthwise 56 56 512 3 2", "narrow tiles"),
         ("depthwise 56 56 32 5 1 1 2", None),
         ("depthwise 56 56 32 3 2 1 2", None),
         ("depthwise 56 56 32 5 2 1 2", None),

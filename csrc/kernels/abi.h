@@ -10,8 +10,8 @@
 
 #include "../dwconv.h"
 
-/* Bounds of arrays on the stack: input rows of a run, of a tile of a square window, which looks at all of them, and outputs of a
- * tile side by side. */
+/* Bounds of arrays on the stack: input rows of a run, of a tile of a square window, which looks at all of them, and
+ * outputs of a tile side by side. */
 enum { DWC_MOST_ROWS = 64, DWC_MOST_TILE_ROWS = 9, DWC_MOST_COLUMNS = 8 };
 
 /* The taps of a kernel row that the outputs of a tile see on the image. All of them see the taps in [first, first + seen),

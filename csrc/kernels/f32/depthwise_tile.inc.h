@@ -61,8 +61,8 @@ INLINE void V(tile_row_weights)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char
 }
 
 /* The same with inputs in registers, as far as these go. Beyond 3x3 some are operands in memory, read once for each output
- * row: with stride 2 those of odd taps, those that are tested, and with five columns the one that only the last taps see. With five columns the compiler
- * is kept from changing the order too. */
+ * row: with stride 2 those of odd taps, those that are tested, and with five columns the one that only the last taps see.
+ * With five columns the compiler is kept from changing the order too. */
 INLINE void V(tile_row_inputs)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char *x, const int64_t *times,
                                const float *w, unsigned live, V(ivec) spread, int lanes, const int R_BEGIN,
                                const int R_END, const int KERNEL, const int STRIDE, const int COLUMNS, const int EDGE,
