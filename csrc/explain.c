@@ -1,8 +1,7 @@
-/* dwconv_explain: what run_layer.c and schedule_block.c tell of a run, after what the plan is. */
+/* dwconv_explain: what a plan is, and the schedule of a run. */
 #include <stdio.h>
 
-#include "graph/graph.h"
-#include "graph/text.h"
+#include "schedule/schedule.h"
 
 /* In text a line each. */
 static void put_node(dwc_text *t, const char *op, int64_t channels, const char *kernel, int64_t panel) {
@@ -39,19 +38,112 @@ static void put_nodes(dwc_text *t, const dwc_graph *g, const dwc_kernel_table *t
     dwc_text_close(t, ']');
 }
 
+static void put_depthwise(dwc_text *t, const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                          const dwc_dw_schedule *s) {
+    const char *how = dwc_dw_way_text(stage, table, s);
+    dwc_text_int(t, "tile_columns", s->columns);
+    dwc_text_int(t, "copied_channels", s->copied_channels);
+    dwc_text_int(t, "copied_columns", s->copied_columns);
+    dwc_text_int(t, "rows_prefetched", s->rows_ahead);
+    dwc_text_int(t, "streams_output", s->streams);
+    if (*how) dwc_text_string(t, "how", how);
+}
+
+static void put_layer(dwc_text *t, const dwconv_plan *plan, const dwc_layer_schedule *s) {
+    const dwc_node *node = plan->graph.nodes;
+    const dwc_view *y = &s->frame.y;
+    dwc_text_int(t, "nanoseconds", (int64_t)s->nanoseconds);
+    dwc_text_int(t, "workers", s->workers);
+    dwc_text_int(t, "items", y->batch * s->strips * s->blocks);
+    dwc_text_int(t, "images", y->batch);
+    dwc_text_int(t, "strips", s->strips);
+    dwc_text_int(t, "strip_rows", s->strip_rows);
+    dwc_text_int(t, "row_pixels", y->width);
+    dwc_text_int(t, "channel_blocks", s->blocks);
+    dwc_text_int(t, "block_channels", s->block_channels);
+    if (node->op == DWC_DEPTHWISE) {
+        put_depthwise(t, &node->depthwise, plan->table, &s->depthwise);
+        return;
+    }
+    dwc_text_int(t, "pixels_at_once", s->matrix.pixels);
+    dwc_text_int(t, "columns_at_once", s->matrix.columns);
+    dwc_text_int(t, "prefetches_output", s->matrix.far_y);
+}
+
+static void put_second_pass(dwc_text *t, const dwc_block_schedule *s) {
+    const dwc_second_pass *second = &s->second;
+    dwc_text_int(t, "kept_bytes", in_bytes(s->hidden_floats));
+    dwc_text_int(t, "second_pass_parts", second->parts);
+    dwc_text_int(t, "part_pixels", second->part_rows * second->row_pixels);
+    dwc_text_int(t, "step_pixels", second->step_rows * second->row_pixels);
+    dwc_text_int(t, "gate_parts", second->gate_parts);
+}
+
+static void put_block(dwc_text *t, const dwconv_plan *plan, const dwc_block_schedule *s,
+                      const dwc_machine *machine) {
+    static const char *const why[] = {
+        [DWC_TWO_FOR_SUMS] = "squeeze-and-excite needs the whole output of depthwise",
+        [DWC_TWO_FOR_SHARES] = "workers share the channels of so low an image",
+        [DWC_TWO_FOR_ROOM] = "one pass would read its weights, or expanded rows, again for few pixels"};
+    const dwc_frame *f = &s->frame;
+    const int passes = s->passes == DWC_ONE_PASS ? 1 : 2;
+    dwc_text_int(t, "nanoseconds", (int64_t)s->nanoseconds);
+    dwc_text_int(t, "workers", s->workers);
+    dwc_text_int(t, "workers_per_image", s->sharing);
+    dwc_text_int(t, "passes", passes);
+    if (passes == 2) dwc_text_string(t, "two_passes_since", why[s->passes]);
+    dwc_text_int(t, "items", f->x.batch * s->bands * s->slices.count);
+    dwc_text_int(t, "images", f->x.batch);
+    dwc_text_int(t, "strips", s->bands);
+    dwc_text_int(t, "strip_rows", s->band_rows);
+    dwc_text_int(t, "row_pixels", f->y.width);
+    dwc_text_int(t, "chunk_rows", s->chunks.rows);
+    dwc_text_int(t, "chunk_columns", s->chunks.columns);
+    dwc_text_int(t, "ring_rows", s->chunks.ring_rows);
+    dwc_text_int(t, "channel_blocks", s->slices.count);
+    dwc_text_int(t, "block_channels", s->slices.most);
+    dwc_text_int(t, "worker_bytes", in_bytes(s->worker_floats));
+    dwc_text_int(t, "image_bytes", in_bytes(s->image_floats));
+    dwc_text_int(t, "cache_bytes", machine->l2_bytes);
+    dwc_text_int(t, "prefetches_output", s->project.far_y);
+    put_depthwise(t, plan->chain.depthwise, plan->table, &s->depthwise);
+    if (passes == 2) put_second_pass(t, s);
+}
+
 static dwconv_status put_run(dwc_text *t, const dwconv_plan *plan, const int64_t input[4],
-                             const dwconv_threads *threads) {
+                             const dwconv_threads *threads, const dwc_machine *machine) {
+    const int is_block = dwc_is_block(plan);
     int64_t output[4];
     dwc_view x, y;
-    size_t scratch;
+    size_t scratch = 0;
     DWC_TRY(dwc_output_shape(&plan->graph, input, output));
     DWC_TRY(dwc_dense_view(input, &x));
     DWC_TRY(dwc_dense_view(output, &y));
-    DWC_TRY(dwconv_scratch_size(plan, input, threads ? threads->count : 1, &scratch));
+    if (is_block && x.batch > 0)
+        DWC_TRY(dwc_block_scratch(plan, &x, &y, threads ? threads->count : 1, machine, &scratch));
     dwc_text_int(t, "scratch_bytes", (int64_t)scratch);
     if (x.batch == 0) return DWCONV_OK;
-    return dwc_is_block(plan) ? dwc_explain_block(t, plan, &x, &y, threads)
-                              : dwc_explain_layer(t, plan, &x, &y, threads);
+    if (is_block) {
+        dwc_block_schedule block;
+        DWC_TRY(dwc_schedule_block(plan, &x, &y, threads, machine, &block));
+        put_block(t, plan, &block, machine);
+    } else {
+        dwc_layer_schedule layer;
+        DWC_TRY(dwc_schedule_layer(plan, &x, &y, threads, machine, &layer));
+        put_layer(t, plan, &layer);
+    }
+    return DWCONV_OK;
+}
+
+dwconv_status dwc_explain(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,
+                          const dwc_machine *machine, dwc_text *t) {
+    dwc_text_open(t, NULL, '{');
+    dwc_text_string(t, "instruction_set", dwc_table_name(plan->table));
+    dwc_text_int(t, "plan_bytes", (int64_t)plan->bytes);
+    put_nodes(t, &plan->graph, plan->table);
+    if (input) DWC_TRY(put_run(t, plan, input, threads, machine));
+    dwc_text_close(t, '}');
+    return DWCONV_OK;
 }
 
 dwconv_status dwconv_explain(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,
@@ -61,12 +153,8 @@ dwconv_status dwconv_explain(const dwconv_plan *plan, const int64_t input[4], co
     if ((threads && threads->count < 0) || (format != DWCONV_TEXT && format != DWCONV_JSON))
         return DWCONV_BAD_VALUE;
     if (size) buffer[0] = 0;
-    dwc_text_open(&t, NULL, '{');
-    dwc_text_string(&t, "instruction_set", dwc_table_name(plan->table));
-    dwc_text_int(&t, "plan_bytes", (int64_t)plan->bytes);
-    put_nodes(&t, &plan->graph, plan->table);
-    if (input) DWC_TRY(put_run(&t, plan, input, threads));
-    dwc_text_close(&t, '}');
+    const dwc_machine machine = dwc_this_machine();
+    DWC_TRY(dwc_explain(plan, input, threads, &machine, &t));
     if (needed) *needed = t.used + 1;
     return size && size <= t.used ? DWCONV_TOO_SMALL : DWCONV_OK;
 }

@@ -1,6 +1,6 @@
 /* What sharing work out costs: parallel regions in which nothing is done, and such calls of dwc_parallel. */
 #include "chain.h"
-#include "internal.h"
+#include "run/parallel.h"
 
 BENCH_API void regions_openmp(int threads, int loops) {
     (void)threads; /* where there is no OpenMP */

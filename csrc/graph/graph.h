@@ -1,9 +1,10 @@
-/* What is computed: values, and nodes that make them. A single operation is a graph of one node, a block one of two to
- * eight. Everything else of a plan (kernels, packed weights) hangs on its nodes. */
+/* What is computed: values, and nodes that make them. A single operation is a graph of one node, a block one of
+ * two to eight. Everything else of a plan (kernels, packed weights) hangs on its nodes. */
 #ifndef DWCONV_GRAPH_H
 #define DWCONV_GRAPH_H
 
 #include "../internal.h"
+#include "integers.h"
 
 #define DWC_TRY(call)                                   \
     do {                                                \
@@ -11,10 +12,65 @@
         if (try_status != DWCONV_OK) return try_status; \
     } while (0)
 
+/* ---- instruction sets ----------------------------------------------------------------------- */
+
+DWC_HIDDEN const dwc_kernel_table *dwc_kernel_table_of(const char *isa); /* NULL if not available */
+DWC_HIDDEN const char *dwc_table_name(const dwc_kernel_table *table);
+
+/* ---- tensors -------------------------------------------------------------------------------- */
+
+typedef struct dwc_extent {
+    int64_t out_h, out_w, pad_top, pad_left;
+} dwc_extent;
+
+/* A tensor with its strides filled in. */
+typedef struct dwc_view {
+    float *data;
+    int64_t batch, height, width, channels;
+    int64_t image, row, pixel; /* strides in elements */
+} dwc_view;
+
+/* ---- stages: operations with packed weights ------------------------------------------------- */
+
+typedef struct dwc_depthwise_stage {
+    dwconv_window window;
+    int64_t in_channels, multiplier, channels; /* channels = in_channels * multiplier */
+    int repeated; /* few channels: the weights of a vector are those of several pixels side by side */
+    int overlaps; /* there is a `last` */
+    dwconv_activation activation;
+    float low, high;             /* the clamp that kernels store with; infinities if the activation is none */
+    const dwc_dw_kernel *kernel; /* tiles for its window, or NULL: those of any window */
+    /* Per vector of channels: bias, lane indices if multiplier > 1, then kernel_h * kernel_w vectors. */
+    const float *weights;
+    int64_t block; /* floats per vector of channels */
+    /* The same of the last `lanes` channels, some of which the vector before has too; where masks are slow, or
+     * NULL. */
+    const float *last;
+} dwc_depthwise_stage;
+
+typedef struct dwc_matmul_stage {
+    dwconv_window window;
+    int64_t groups, group_inputs, group_outputs;
+    int64_t depth;  /* kernel_h * kernel_w * group_inputs */
+    int64_t panel;  /* columns of a full panel */
+    int64_t padded; /* group_outputs rounded up to the panel unit */
+    dwconv_activation activation;
+    const dwc_matrix_kernel *kernel;
+    int64_t first;        /* of the packed output channels: not 0 for a slice, of a stage of one group */
+    const float *weights; /* per group: panels of [depth][columns of the panel] */
+    const float *bias;    /* per group: `padded` floats */
+} dwc_matmul_stage;
+
+/* What tiles or vectors a depthwise stage is computed with where its shape allows it. */
+static inline const char *dwc_depthwise_name(const dwc_depthwise_stage *stage,
+                                             const dwc_kernel_table *table) {
+    return stage->repeated ? table->few_name : stage->kernel ? stage->kernel->name : table->any_name;
+}
+
 /* ---- values and nodes --------------------------------------------------------------------- */
 
-/* An NHWC tensor between nodes; batch, height and width follow from the input of a call. scale and zero_point say what
- * integers stand for: scale * (q - zero_point). */
+/* An NHWC tensor between nodes; batch, height and width follow from the input of a call. scale and zero_point say
+ * what integers stand for: scale * (q - zero_point). */
 typedef struct dwc_value {
     dwconv_dtype dtype;
     int64_t channels;

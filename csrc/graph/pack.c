@@ -7,12 +7,10 @@
 
 static float flushed(float weight, int flush) { return flush && fabsf(weight) < FLT_MIN ? 0.0f : weight; }
 
-static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-
 int dwc_depthwise_bytes(const dwc_depthwise_stage *s, int lanes, int64_t *bytes) {
     const int64_t taps = s->window.kernel_h * s->window.kernel_w; /* below 2^62, as are the channels' lanes */
     if (taps > INT64_MAX / 256) return 0;
-    const int64_t vectors = round_up(s->channels, lanes) / lanes + s->overlaps;
+    const int64_t vectors = divide_up(s->channels, lanes) + s->overlaps;
     const int64_t vector = (int64_t)sizeof(float) * lanes;
     return dwc_multiply((taps + 1 + (s->multiplier > 1)) * vector, vectors, bytes);
 }
@@ -64,8 +62,8 @@ void dwc_pack_matmul(dwc_matmul_stage *s, const float *filter, const float *bias
         for (int64_t n = 0; n < s->padded; n++)
             *biases++ = bias && n < s->group_outputs ? bias[g * s->group_outputs + n] : 0.0f;
         for (int64_t first = 0; first < s->padded; first += s->panel) {
-            const int64_t width = s->padded - first < s->panel ? s->padded - first : s->panel;
-            const int64_t used = s->group_outputs - first < width ? s->group_outputs - first : width;
+            const int64_t width = smaller(s->panel, s->padded - first);
+            const int64_t used = smaller(width, s->group_outputs - first);
             for (int64_t k = 0; k < s->depth; k++, memory += width) {
                 const float *row = source + k * outputs + first;
                 memcpy(memory, row, (size_t)used * sizeof(float));

@@ -5,8 +5,6 @@
 
 #include "graph.h"
 
-static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-
 /* ---- the choice of kernels ---------------------------------------------------------------- */
 
 /* Tiles for dense windows of a size and a stride: the first row that fits, or NULL. */
@@ -24,15 +22,6 @@ static int few_channels(const dwc_depthwise_stage *s, const dwc_kernel_table *ta
     const dwconv_window *w = &s->window;
     return s->channels <= 4 && 2 * s->channels <= table->lanes && s->multiplier == 1 && w->stride_h == 1 &&
            w->stride_w == 1 && w->kernel_w <= DWC_FLAT_TAPS;
-}
-
-static int64_t common_divisor(int64_t a, int64_t b) {
-    while (b) {
-        const int64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
 }
 
 /* With a dilation d, every d-th pixel makes a dense image, whose stride is what they have no divisor in common for. */

@@ -4,11 +4,11 @@
 
 #include "../internal.h"
 
-struct dwc_text {
+typedef struct dwc_text {
     char *buffer;
     size_t size, used;   /* used may be more than size: what was left out counts too */
     int is_json, begins; /* begins: nothing is in the innermost array or object yet */
-};
+} dwc_text;
 
 /* The key of what is in an array is NULL. */
 DWC_HIDDEN void dwc_text_open(dwc_text *t, const char *key, char bracket);

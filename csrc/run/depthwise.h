@@ -2,7 +2,7 @@
 #ifndef DWCONV_RUN_DEPTHWISE_H
 #define DWCONV_RUN_DEPTHWISE_H
 
-#include "../schedule/depthwise.h"
+#include "../schedule/schedule.h"
 
 /* Output rows [row_begin, row_end) of one image, output channels [channel_begin, channel_end): channel_begin is a multiple of
  * the lanes, channel_end too or the end. Strides are in bytes. Input row iy lies at slot iy % ring_rows. */
@@ -20,7 +20,7 @@ typedef struct dwc_dw_call {
 
 DWC_HIDDEN void dwc_run_depthwise(const dwc_dw_call *call);
 
-/* sequence.c: the call for outputs [begin, end) of a column x, padded by `pad` at its top, as a row; `from` is where its pixel
+/* The call for outputs [begin, end) of a column x, padded by `pad` at its top, as a row; `from` is where its pixel
  * `held` lies, and `along` has a window of one row. The caller adds the table, the schedule, y, y_pixel and the channels. */
 DWC_HIDDEN dwc_dw_call dwc_stretch(const dwc_depthwise_stage *along, const dwc_view *x, const float *from,
                                    int64_t held, int64_t pad, int64_t begin, int64_t end);

@@ -3,12 +3,6 @@
 
 #include "depthwise.h"
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-static int64_t clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
-
 /* A run that begins with output column `ox`, of tiles of so many columns. */
 static dwc_dw_columns *add_run(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox, int columns) {
     dwc_dw_columns *c = &cut->runs[cut->count++];
@@ -42,10 +36,10 @@ static dwc_dw_columns *add_run(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t o
  * one more after `stride` taps; where it is on the right, less and less of the first ones. */
 static void cut_taps(dwc_dw_taps *s, int64_t taps, int columns, int count) {
     const int64_t stride = s->stride;
-    const int64_t begin = clamp(s->live_begin - (count - 1) * stride, 0, taps);
-    const int64_t end = clamp(s->live_end, begin, taps);
-    const int64_t left_end = clamp(s->live_begin, begin, end); /* taps with padding on the left */
-    const int64_t right_begin = clamp(s->live_end - (columns - 1) * stride, begin, end); /* on the right */
+    const int64_t begin = within(s->live_begin - (count - 1) * stride, 0, taps);
+    const int64_t end = within(s->live_end, begin, taps);
+    const int64_t left_end = within(s->live_begin, begin, end); /* taps with padding on the left */
+    const int64_t right_begin = within(s->live_end - (columns - 1) * stride, begin, end); /* on the right */
     const int64_t left_alone = smaller(left_end, right_begin);
     const int64_t right_alone = left_end > right_begin ? left_end : right_begin;
     s->first = begin;
@@ -57,11 +51,11 @@ static void cut_taps(dwc_dw_taps *s, int64_t taps, int columns, int count) {
     s->whole = right_alone - left_end;
     for (int t = 1; t < columns; t++) {
         if (s->left)
-            s->from[t] = clamp(s->live_begin - (t - 1) * stride, begin, left_alone) -
-                         clamp(s->live_begin - t * stride, begin, left_alone);
+            s->from[t] = within(s->live_begin - (t - 1) * stride, begin, left_alone) -
+                         within(s->live_begin - t * stride, begin, left_alone);
         if (s->right)
-            s->to[t] = clamp(s->live_end - (t - 1) * stride, right_alone, end) -
-                       clamp(s->live_end - t * stride, right_alone, end);
+            s->to[t] = within(s->live_end - (t - 1) * stride, right_alone, end) -
+                       within(s->live_end - t * stride, right_alone, end);
     }
 }
 
@@ -132,7 +126,7 @@ static int64_t cut_neighbours(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox
     const int64_t taps = m->call->stage->window.kernel_w, dilation = m->dilation_w, stride = m->stride_w;
     while (ox < end && cut->count < DWC_COLUMN_RUNS) {
         const int64_t ix = ox * stride - m->pad_left, right = m->in_w - ix;
-        const int64_t first = ix < 0 ? clamp(divide_up(-ix, dilation), 0, taps) : 0;
+        const int64_t first = ix < 0 ? within(divide_up(-ix, dilation), 0, taps) : 0;
         const int64_t last = right > 0 ? smaller(divide_up(right, dilation), taps) : 0;
         /* Inputs up to where a tap begins or ends to see the image: at multiples of the dilation. */
         int64_t alike = ix < 0 ? (-ix - 1) % dilation : m->in_w;
@@ -141,7 +135,7 @@ static int64_t cut_neighbours(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox
                                                                      : right - 1 - (taps - 1) * dilation;
             alike = smaller(before, alike);
         }
-        const int64_t outputs = clamp(alike / stride + 1, 0, end - ox);
+        const int64_t outputs = within(alike / stride + 1, 0, end - ox);
         const int count = (int)smaller(outputs, T);
         dwc_dw_columns *c = add_run(m, cut, ox, T);
         c->run.columns = count;
@@ -175,7 +169,7 @@ static const dwc_dw_tiles *next_width(const dwc_dw_kernel *kernel, int64_t only,
     /* What is left over repeats with every b->columns tiles of the first width: only the largest numbers of them are tried. */
     const int64_t most = divide_up(outputs, a->columns);
     int64_t least = INT64_MAX, best_a = 0, best_b = 0;
-    for (int64_t n = clamp(most - b->columns, 0, most); n <= most; n++) {
+    for (int64_t n = within(most - b->columns, 0, most); n <= most; n++) {
         const int64_t rest = outputs - n * a->columns, others = rest > 0 ? divide_up(rest, b->columns) : 0;
         const int64_t total = n * a->columns + others * b->columns;
         if (total <= least) least = total, best_a = n, best_b = others;
@@ -206,14 +200,14 @@ static int64_t cut_tiles(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox) {
         const int T = width->columns;
         const int64_t begin = smaller(ox, m->out_w - T); /* the last tile overlaps the one before */
         const int64_t span = (T - 1) * S + K, ix = begin * S - m->pad_left;
-        const int64_t left = ix < 0 ? -ix : 0, right = clamp(ix + span - m->in_w, 0, span);
+        const int64_t left = ix < 0 ? -ix : 0, right = within(ix + span - m->in_w, 0, span);
         if (begin < 0 || !tile_function(width, (K - 1) / 2, left, right, 0)) {
             const int64_t end = begin < 0 ? m->out_w : begin + T;
             ox = cut_any(m, cut, ox, end);
             continue;
         }
         dwc_dw_columns *c = add_run(m, cut, begin, T);
-        if (left == 0 && right == 0) c->run.tiles = clamp((m->in_w - ix - span) / (S * T) + 1, 1, tiles);
+        if (left == 0 && right == 0) c->run.tiles = within((m->in_w - ix - span) / (S * T) + 1, 1, tiles);
         if (begin < ox) c->run.tiles = 1;
         c->run.live = (1u << (span - right)) - (1u << left);
         c->some = tile_function(width, (K - 1) / 2, left, right, 0);
@@ -236,9 +230,9 @@ static void find_edges(const dwc_dw_image *m, dwc_dw_cut *cut, dwc_dw_run *run) 
     for (int side = 0; side < 2; side++) {
         int64_t x = (run->x + side * (m->call->table->few.vectors - 1) * run->x_out) / size;
         for (int64_t k = 0; k < run->kernel_w; k++, x += run->x_tap / size) {
-            const int64_t inside = clamp(x, 0, end);
+            const int64_t inside = within(x, 0, end);
             flat->x[k][side] = inside * size;
-            flat->lanes[k][side] = cut->flat_lanes + lanes + clamp(x - inside, -lanes, lanes);
+            flat->lanes[k][side] = cut->flat_lanes + lanes + within(x - inside, -lanes, lanes);
         }
     }
     run->flat = flat;
@@ -293,8 +287,8 @@ static int64_t cut_few(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox) {
 
 /* Single outputs that see the image; others are padding, and get the bias alone. */
 static int64_t cut_factors(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox) {
-    const int64_t begin = clamp(m->pad_left > 0 ? divide_up(m->pad_left, m->stride_w) : 0, 0, m->out_w);
-    const int64_t end = clamp(divide_up(m->in_w + m->pad_left, m->stride_w), begin, m->out_w);
+    const int64_t begin = within(m->pad_left > 0 ? divide_up(m->pad_left, m->stride_w) : 0, 0, m->out_w);
+    const int64_t end = within(divide_up(m->in_w + m->pad_left, m->stride_w), begin, m->out_w);
     if (ox < begin) return cut_any(m, cut, ox, begin);
     if (ox >= end) return cut_any(m, cut, ox, m->out_w);
     dwc_dw_columns *c = add_run(m, cut, ox, 1);

@@ -11,10 +11,6 @@
 
 #include "depthwise.h"
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 static const char *row_of(const dwc_dw_image *m, int64_t i) {
     if (i < 0 || i >= m->in_h) return NULL;
     const int64_t row = m->row_first + i * m->row_step;
@@ -238,15 +234,6 @@ static void run_copied(const dwc_dw_image *m) {
 
 /* ---- dense images of a call ------------------------------------------------------------------ */
 
-static int64_t common_divisor(int64_t a, int64_t b) {
-    while (b) {
-        const int64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
 /* Outputs first, first + step and so on of an axis, and the inputs that they see: every dilation-th, from `origin` on, as an
  * axis without a dilation. */
 typedef struct axis {
@@ -319,4 +306,19 @@ void dwc_run_depthwise(const dwc_dw_call *c) {
         }
     }
     if (c->how->streams) c->table->end_stream();
+}
+
+dwc_dw_call dwc_stretch(const dwc_depthwise_stage *along, const dwc_view *x, const float *from, int64_t held,
+                        int64_t pad, int64_t begin, int64_t end) {
+    const int64_t first = begin * along->window.stride_w - pad, seen = larger(first, 0);
+    const int64_t skipped = smaller(seen, x->height);
+    return (dwc_dw_call){.stage = along,
+                         .x = (const char *)(from + (skipped - held) * x->row),
+                         .x_pixel = in_bytes(x->row),
+                         .in_h = 1,
+                         .in_w = x->height - skipped,
+                         .ring_rows = 1,
+                         .out_w = end - begin,
+                         .pad_left = seen - first,
+                         .row_end = 1};
 }

@@ -1,18 +1,7 @@
 /* Convolution rows as calls of the matrix kernel: rectangles of outputs that see the same taps. */
-#include "../internal.h"
+#include "run.h"
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-/* Pixels that pass all panels before the next ones do: their inputs (256 KB) stay in the second-level cache
- * beside a panel, and enough of them share each load of the weights. 126 and 42 are multiples of the heights of
- * most tiles (14, 9, 6; 7, 3). */
-static int64_t pixel_block(int64_t depth) {
-    const int64_t fit = smaller(65536 / depth, 252), unit = fit < 126 ? 42 : 126;
-    return fit < unit ? 28 : fit / unit * unit;
-}
-
-static void call_in_blocks(const dwc_matmul_stage *stage, dwc_mm_call *call) {
-    const int64_t block = pixel_block(stage->depth);
+static void call_in_blocks(const dwc_matmul_stage *stage, int64_t block, dwc_mm_call *call) {
     for (int64_t left = call->pixels; left > 0; left -= call->pixels) {
         call->pixels = left < block + block / 2 ? left : block;
         stage->kernel->run(call);
@@ -29,8 +18,8 @@ typedef struct tap_range {
 
 static tap_range valid_taps(int64_t origin, int64_t kernel, int64_t dilation, int64_t size) {
     tap_range taps = {0, 0};
-    if (origin < 0) taps.begin = (-origin + dilation - 1) / dilation;
-    if (origin < size) taps.end = smaller(kernel, (size - origin + dilation - 1) / dilation);
+    if (origin < 0) taps.begin = divide_up(-origin, dilation);
+    if (origin < size) taps.end = smaller(kernel, divide_up(size - origin, dilation));
     if (taps.begin > taps.end) taps.begin = taps.end;
     return taps;
 }
@@ -49,9 +38,6 @@ static int64_t run_length(int64_t o, int64_t end, int64_t pad, int64_t kernel, i
     while (next < end && same_taps(first, valid_taps(next * stride - pad, kernel, dilation, size))) next++;
     return next - o;
 }
-
-/* How far ahead far inputs are asked for: two to four tiles. One tile and six were no better. */
-#define PREFETCH_PIXELS 24
 
 /* Output rows [oy, oy + rows) x columns [ox, ox + columns), all of which see the same taps. */
 static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, int64_t rows, int64_t ox,
@@ -83,7 +69,7 @@ static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, i
                         .first = s->first + r->column_begin,
                         .columns = r->column_end - r->column_begin,
                         .residual = residual,
-                        .prefetch = r->prefetch_rows * r->x_row,
+                        .prefetch = r->how->rows_ahead * r->x_row,
                         .activation = s->activation};
     if (call.taps_y == 0 || call.taps_x == 0) { /* nothing but the bias: an empty tap, which reads nothing */
         call.taps_y = call.taps_x = 1;
@@ -115,15 +101,15 @@ static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, i
         columns *= rows;
         rows = 1;
     }
-    call.far_y = r->far_y && columns > 1; /* one pixel may have any step */
-    if (r->far_x) call.prefetch = PREFETCH_PIXELS * call.a_pixel;
+    call.far_y = r->how->far_y && columns > 1; /* one pixel may have any step */
+    if (r->how->pixels_ahead) call.prefetch = r->how->pixels_ahead * call.a_pixel;
     if (columns == 1) call.prefetch = 0;
     for (int64_t row = 0; row < rows; row++) {
         call.a = a + row * a_row;
         call.y = y + row * r->y_row;
         call.residual = residual ? residual + row * r->residual_row : NULL;
         call.pixels = columns;
-        call_in_blocks(s, &call);
+        call_in_blocks(s, r->how->pixels, &call);
     }
 }
 
@@ -145,17 +131,9 @@ static void run_columns(dwc_matmul_rows r, int64_t group, int64_t begin, int64_t
     }
 }
 
-/* Weights (512 KB) that rows may pass through again and again; more than that are read panel by panel, each for
- * all rows, from the same cache. */
-#define RESIDENT_FLOATS (512 * 1024 / (int64_t)sizeof(float))
-
 void dwc_run_matmul_rows(const dwc_matmul_rows *r) {
-    const dwc_matmul_stage *s = r->stage;
-    const int pointwise =
-        s->depth == s->group_inputs; /* one rectangle: it is cut into blocks of pixels instead */
-    const int64_t total = r->column_end - r->column_begin;
-    const int64_t step = pointwise || s->depth * total <= RESIDENT_FLOATS ? total : s->panel;
-    for (int64_t group = 0; group < s->groups; group++)
+    const int64_t step = r->how->columns;
+    for (int64_t group = 0; group < r->stage->groups; group++)
         for (int64_t begin = r->column_begin; begin < r->column_end; begin += step)
             run_columns(*r, group, begin, smaller(begin + step, r->column_end));
 }

@@ -10,7 +10,7 @@
 #if !defined _GNU_SOURCE && !defined __APPLE__
 #define _GNU_SOURCE /* sigset_t, for -std=c11; processors */
 #endif
-#include "../internal.h"
+#include "parallel.h"
 
 #if DWC_MOST_WORKERS > 1
 #include <pthread.h>

@@ -2,7 +2,8 @@
 #ifndef DWCONV_SCHEDULE_DEPTHWISE_H
 #define DWCONV_SCHEDULE_DEPTHWISE_H
 
-#include "../internal.h"
+#include "../graph/graph.h"
+#include "machine.h"
 
 typedef enum dwc_dw_way {
     DWC_BY_TILES = 0, /* of a square window; columns that fit none of them as below */
@@ -14,8 +15,8 @@ typedef enum dwc_dw_way {
 typedef struct dwc_dw_schedule {
     dwc_dw_way way;
     int neighbours; /* outputs of a tile are neighbours although a dilation is between their taps */
-    /* Input rows are copied, so many channels and output columns at a time, to where their pixels are an odd number of cache
-     * lines apart; 0: they are not. */
+    /* Input rows are copied, so many channels and output columns at a time, to where their pixels are an odd
+     * number of cache lines apart; 0: they are not. */
     int64_t copied_channels, copied_columns;
     int64_t rows_ahead; /* of input, that tiles ask for before they are used; 0: none */
     int streams;        /* outputs go past the caches */
@@ -25,6 +26,9 @@ typedef struct dwc_dw_schedule {
 
 /* What a call of the depthwise walk looks like, for the decision. Strides in bytes. */
 typedef struct dwc_dw_shape {
+    const dwc_machine *machine;
+    int sequence;         /* a column, of which stretches go as rows */
+    dwconv_window window; /* of a sequence */
     int64_t in_h, in_w, out_h, out_w, pad_top, pad_left;
     int64_t x_pixel, y_pixel, channels; /* channels: of a call */
     int ring;                           /* the input is a ring of rows in scratch */
@@ -36,8 +40,8 @@ typedef struct dwc_dw_shape {
 DWC_HIDDEN dwc_dw_schedule dwc_schedule_depthwise(const dwc_depthwise_stage *stage,
                                                   const dwc_kernel_table *table, const dwc_dw_shape *shape);
 
-/* Columns [begin, end) of few channels in tiles of `width` output columns, whose vectors begin `apart` pixels from each other; width
- * 0: there are none. */
+/* Columns [begin, end) of few channels in tiles of `width` output columns, whose vectors begin `apart` pixels from
+ * each other; width 0: there are none. */
 typedef struct dwc_few_columns {
     int64_t begin, end, width, apart;
 } dwc_few_columns;

@@ -1,98 +1,22 @@
-/* What this CPU can do, and the kernel table that follows from it. Compiled with baseline flags only.
- *
- * Detection asks the CPU itself (cpuid, and xgetbv for what the operating system saves; Arm64 always has NEON): it
- * needs no file system and cannot fail. The answer is kept: in virtual machines every cpuid traps, for about 20 us. */
+/* The caches of this machine. Detection asks the CPU itself: it needs no file system and cannot fail. */
 #include <stdatomic.h>
-#include <string.h>
 
-#include "../internal.h"
+#include "schedule.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include <cpuid.h>
 #define DWC_X86 1
 #endif
 
-extern DWC_HIDDEN const dwc_kernel_table dwc_table_baseline, dwc_table_neon, dwc_table_avx2, dwc_table_avx512;
+#define KB ((int64_t)1024)
+#define MB (1024 * KB)
 
-typedef enum rung { BASELINE, NEON, AVX2, AVX512, RUNGS } rung;
+typedef struct cache {
+    int64_t sets, ways, line;
+} cache;
 
-/* From slow to fast. */
-static const char *const names[RUNGS] = {"baseline", "neon", "avx2", "avx512"};
-
-/* NULL where this build does not hold the kernels. */
-static const dwc_kernel_table *const tables[RUNGS] = {
-    [BASELINE] = &dwc_table_baseline,
-#ifdef DWCONV_HAVE_NEON
-    [NEON] = &dwc_table_neon,
-#endif
-#ifdef DWCONV_HAVE_AVX2
-    [AVX2] = &dwc_table_avx2,
-#endif
-#ifdef DWCONV_HAVE_AVX512
-    [AVX512] = &dwc_table_avx512,
-#endif
-};
-
-/* RUNGS: there is none of this name. */
-static rung rung_named(const char *name) {
-    int i = 0;
-    while (i < RUNGS && !(name && strcmp(name, names[i]) == 0)) i++;
-    return (rung)i;
-}
-
-#ifdef DWC_X86
-static int has_bits(unsigned value, unsigned bits) { return (value & bits) == bits; }
-
-/* Register state that the operating system saves: bits 1, 2 for SSE and AVX, 5 to 7 for AVX-512. */
-static unsigned saved_state(void) {
-    unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !has_bits(c, bit_OSXSAVE)) return 0;
-    unsigned low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return low;
-}
-
-static int detect(rung isa) {
-    unsigned a, b, c, d, b7, c7, d7;
-    if (isa == BASELINE) return 1;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return 0;
-    const unsigned state = saved_state();
-    const int avx2 = has_bits(c, bit_FMA | bit_AVX) && has_bits(b7, bit_AVX2) && has_bits(state, 0x06);
-    if (isa == AVX2) return avx2;
-#ifdef DWC_EMULATED_AVX512 /* tests/c/emulated_avx512.h */
-    return avx2;
-#endif
-    return isa == AVX512 && avx2 && has_bits(state, 0xe6) &&
-           has_bits(b7, bit_AVX512F | bit_AVX512VL | bit_AVX512BW | bit_AVX512DQ);
-}
-#else
-static int detect(rung isa) {
-#ifdef __aarch64__
-    if (isa == NEON) return 1; /* part of the architecture */
-#endif
-    return isa == BASELINE;
-}
-#endif
-
-/* Threads that come here first at the same time find the same answer and store the same bits. */
-static int cpu_has(rung isa) {
-    static atomic_uint known; /* bit i: rung i; bit RUNGS: the others are valid */
-    unsigned bits = atomic_load_explicit(&known, memory_order_relaxed);
-    if (!bits) {
-        bits = 1u << RUNGS;
-        for (int i = 0; i < RUNGS; i++)
-            if (detect((rung)i)) bits |= 1u << i;
-        atomic_store_explicit(&known, bits, memory_order_relaxed);
-    }
-    return bits >> isa & 1;
-}
-
-static int is_available(rung isa) { return isa < RUNGS && tables[isa] && cpu_has(isa); }
-
-/* ---- caches ------------------------------------------------------------------------------- */
-
-/* The data cache of a level, 0 if it is not told: Intel's leaf 4, or AMD's of the same form. */
-static int64_t told_bytes(unsigned level) {
+/* The data cache of a level; no sets if it is not told: Intel's leaf 4, or AMD's of the same form. */
+static cache told(unsigned level) {
 #ifdef DWC_X86
     static const unsigned leaves[] = {4, 0x8000001d};
     for (int i = 0; i < 2; i++)
@@ -100,73 +24,42 @@ static int64_t told_bytes(unsigned level) {
             if (!__get_cpuid_count(leaves[i], index, &a, &b, &c, &d) || (a & 31) == 0) break;
             const int instructions = (a & 31) == 2;
             if (instructions || (a >> 5 & 7) != level) continue;
-            return ((int64_t)(b >> 22) + 1) * ((b >> 12 & 1023) + 1) * ((b & 4095) + 1) * ((int64_t)c + 1);
+            return (cache){(int64_t)c + 1, ((int64_t)(b >> 22) + 1) * ((b >> 12 & 1023) + 1), (b & 4095) + 1};
         }
 #else
     (void)level;
 #endif
-    return 0;
+    return (cache){0};
 }
 
-/* Told once, kept in `known`. */
-static int64_t cache_bytes(atomic_llong *known, unsigned level, int64_t usual, int64_t least, int64_t most) {
-    int64_t bytes = atomic_load_explicit(known, memory_order_relaxed);
-    if (!bytes) {
-        bytes = told_bytes(level);
-        bytes = bytes == 0 ? usual : bytes < least ? least : bytes > most ? most : bytes;
-        atomic_store_explicit(known, bytes, memory_order_relaxed);
+static int64_t told_bytes(unsigned level, int64_t usual, int64_t least, int64_t most) {
+    const cache c = told(level);
+    return c.sets ? within(c.sets * c.ways * c.line, least, most) : usual;
+}
+
+/* What a hypervisor or a simulator makes up is kept within bounds. */
+static dwc_machine detect(void) {
+    const cache l1 = told(1);
+    const int plausible = l1.line == 64 && l1.sets >= 16 && l1.sets <= 1024 && l1.ways >= 2 && l1.ways <= 32;
+    return (dwc_machine){.l1_sets = plausible ? l1.sets : 64,
+                         .l1_ways = plausible ? l1.ways : 8,
+                         .l2_bytes = told_bytes(2, MB, 256 * KB, 2 * MB),
+                         .last_bytes = told_bytes(3, 32 * MB, 2 * MB, 1024 * MB)};
+}
+
+/* Asked once: in virtual machines every cpuid traps, for about 20 us. Threads that come here first at the same
+ * time find the same answer; the last number says that all are there. */
+dwc_machine dwc_this_machine(void) {
+    static atomic_llong sets, ways, l2, last;
+    if (!atomic_load_explicit(&last, memory_order_acquire)) {
+        const dwc_machine m = detect();
+        atomic_store_explicit(&sets, m.l1_sets, memory_order_relaxed);
+        atomic_store_explicit(&ways, m.l1_ways, memory_order_relaxed);
+        atomic_store_explicit(&l2, m.l2_bytes, memory_order_relaxed);
+        atomic_store_explicit(&last, m.last_bytes, memory_order_release);
     }
-    return bytes;
+    return (dwc_machine){.l1_sets = atomic_load_explicit(&sets, memory_order_relaxed),
+                         .l1_ways = atomic_load_explicit(&ways, memory_order_relaxed),
+                         .l2_bytes = atomic_load_explicit(&l2, memory_order_relaxed),
+                         .last_bytes = atomic_load_explicit(&last, memory_order_relaxed)};
 }
-
-#define KB ((int64_t)1024)
-#define MB (1024 * KB)
-
-int64_t dwc_cache_bytes(void) {
-    static atomic_llong known;
-    return cache_bytes(&known, 2, MB, 256 * KB, 2 * MB);
-}
-
-/* Three eighths of the last-level cache, which others use too. Of 32 MB, pointwise layers whose input and output have 9.6 MB
- * gain nothing by being fetched ahead, with 13 MB 5 % (80x80 256 -> 256), with 30 MB 30 % (200x200 128 -> 64). And what
- * is stored past the caches is read sooner by the next operation from 16 MB on, and later with 8 MB. */
-int64_t dwc_far_bytes(void) {
-    static atomic_llong known;
-    return cache_bytes(&known, 3, 32 * MB, 2 * MB, 1024 * MB) / 8 * 3;
-}
-
-/* ---- tables and names --------------------------------------------------------------------- */
-
-static rung best(void) {
-    int isa = RUNGS - 1;
-    while (isa > BASELINE && !is_available((rung)isa)) isa--;
-    return (rung)isa;
-}
-
-const dwc_kernel_table *dwc_kernel_table_of(const char *name) {
-    const rung isa = name ? rung_named(name) : best();
-    return is_available(isa) ? tables[isa] : NULL;
-}
-
-const char *dwc_table_name(const dwc_kernel_table *table) {
-    int isa = 0;
-    while (tables[isa] != table) isa++;
-    return names[isa];
-}
-
-int dwconv_isa_count(void) { return RUNGS; }
-
-const char *dwconv_isa_name(int index) { return index >= 0 && index < RUNGS ? names[index] : NULL; }
-
-int dwconv_isa_compiled(const char *name) {
-    const rung isa = rung_named(name);
-    return isa < RUNGS && tables[isa];
-}
-
-int dwconv_isa_available(const char *name) { return is_available(rung_named(name)); }
-
-const char *dwconv_isa_best(void) { return names[best()]; }
-
-const char *dwconv_version(void) { return DWCONV_VERSION; }
-
-int dwconv_has_threads(void) { return DWC_MOST_WORKERS > 1; }

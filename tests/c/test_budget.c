@@ -53,7 +53,7 @@ static int64_t scratch_pixel(int64_t channels) {
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* The block as it is cut: a row under a window of one row is a column (see sequence.c). */
+/* The block as it is cut: a row under a window of one row is a column (see frame.c). */
 static problem turned(problem p) {
     shape *s = &p.shape;
     dwconv_window *w = &s->window, old = *w;

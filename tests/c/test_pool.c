@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../csrc/internal.h"
+#include "../../csrc/run/parallel.h"
 #include "check.h"
 #include "problem.h"
 #include "suites.h"
