@@ -107,7 +107,7 @@ INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int
                            const float *weights, V(ivec) spread, int in_lanes, int lanes, const int KERNEL,
                            const int STRIDE, const int COLUMNS, const int EDGE, const int WHOLE, const int SPREAD,
                            const int FULL, const int BLOCK) {
-    const int ROWS = STRIDE + KERNEL, STAY = DW_WEIGHTS_STAY(KERNEL, COLUMNS);
+    const int ROWS = STRIDE + KERNEL, STAY = DW_WEIGHTS_STAY(KERNEL, STRIDE, COLUMNS);
     const int PIECE = KERNEL == 3 && !SPREAD; /* whether all rows are one piece of code */
     V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS];
     const V(vec) bias = V(load)(weights);

@@ -48,7 +48,8 @@ NOINLINE void dw_ask(const dwc_dw_run *c, int64_t from) {
 INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE, const int COLUMNS,
                         const int EDGE, const int WHOLE, const int SPREAD) {
     enum { size = sizeof(float) };
-    const int ROWS = STRIDE + KERNEL, PIECE = KERNEL == 3 && !SPREAD, STAY = DW_WEIGHTS_STAY(KERNEL, COLUMNS);
+    const int ROWS = STRIDE + KERNEL, PIECE = KERNEL == 3 && !SPREAD,
+              STAY = DW_WEIGHTS_STAY(KERNEL, STRIDE, COLUMNS);
     const int64_t step = V(lanes) * size, channels = c->channels, block = c->block, tiles = c->tiles;
     const int64_t x_tile = c->x_tile, y_tile = c->y_tile, ahead = c->ahead;
     const float *const weights = c->weights;

@@ -17,8 +17,10 @@ enum { DW_TILE_TIMES = 10 };
 /* What a tile knows of padding in its columns. */
 enum { DW_INSIDE, DW_LEFT, DW_RIGHT, DW_TESTED };
 
-/* Whether the weights of two kernel rows fit the registers beside the sums. */
-#define DW_WEIGHTS_STAY(KERNEL, COLUMNS) (DW_TILE_ROWS * ((COLUMNS) + (KERNEL)) + 2 < DW_REGISTERS)
+/* Whether the weights of two kernel rows fit the registers beside the sums. With stride 1, where inputs feed more outputs, one
+ * register more is wanted. */
+#define DW_WEIGHTS_STAY(KERNEL, STRIDE, COLUMNS) \
+    (DW_TILE_ROWS * ((COLUMNS) + (KERNEL)) + 2 + ((STRIDE) == 1) <= DW_REGISTERS)
 
 /* What a run of tiles needs to know once. */
 typedef struct dw_tile_steps {
