@@ -1,13 +1,15 @@
-"""What the documents promise exists: paths, links, make targets, commands; and their Python runs."""
+"""What the documents promise exists: paths, links, names, commands. Their Python runs, their C compiles."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dwconv import cli
@@ -19,6 +21,12 @@ pytestmark = pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="this 
 SUFFIXES = ("c", "h", "md", "py", "pyx", "sh", "toml")
 # What the documents name without the source tree holding it: results of commands, parts of the machine.
 MADE_OR_FOREIGN = ("/", "~", ".inc.h", "build/", "dist/", ".venv", "results", "*")
+
+# A file may go by its name alone in these; names of files in C are unique.
+FOLDERS = [*ROOT.glob("csrc/**/"), ROOT / "src" / "dwconv"]
+LONGEST_LINE = 119  # but of tables
+MOST_LINES = {"README.md": 100, "docs/design.md": 250, "docs/limits.md": 80, "docs/performance.md": 300}
+GENERATED = re.compile(r"^<!-- Generated: ", re.MULTILINE)
 
 document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -45,6 +53,12 @@ def fenced_paths(path: Path) -> list[str]:
     return [line[0] for line in words if line and is_path(line[0])]
 
 
+def headings(path: Path) -> set[str]:
+    """As links name them."""
+    found = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
 def is_path(code: str) -> bool:
     """`docs/design.md`, `csrc/kernels/`, `setup.py`; not `x / y`, `n/m`, `.inc.h` or `module.attribute`."""
     if not re.fullmatch(r"[\w.{},/-]+", code) or code.startswith(MADE_OR_FOREIGN):
@@ -53,17 +67,68 @@ def is_path(code: str) -> bool:
 
 
 @document
+def test_lines_are_short_and_documents_too(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    if not GENERATED.search(text):
+        assert not [line for line in lines if len(line) > LONGEST_LINE and not line.startswith("|")]
+    assert len(lines) <= MOST_LINES.get(path.relative_to(ROOT).as_posix(), len(lines))
+
+
+@document
 def test_links_lead_somewhere(path: Path) -> None:
-    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
-    missing = [t for t in targets if "://" not in t and not (path.parent / t).exists()]
-    assert not missing
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", path.read_text(encoding="utf-8"))
+    places = {
+        (path.parent / target if target else path, heading)
+        for target, heading in links
+        if "://" not in target
+    }
+    assert not [place for place, _ in places if not place.exists()]
+    assert not [(place, heading) for place, heading in places if heading and heading not in headings(place)]
 
 
 @document
 def test_paths_exist(path: Path) -> None:
     paths = [code for code in inline_code(path) if is_path(code)] + fenced_paths(path)
-    places = (ROOT, path.parent, ROOT / "csrc", ROOT / "csrc" / "kernels", ROOT / "src" / "dwconv")
+    places = (ROOT, path.parent, *FOLDERS)
     missing = [p for p in paths if not any((place / p).exists() for place in places)]
+    assert not missing
+
+
+@document
+def test_names_of_the_core_exist(path: Path) -> None:
+    """Functions, types and constants of C, whole words in code and in diagrams; but what a how-to invents."""
+    if path.name == "adding-a-kernel.md":
+        pytest.skip("it names what there is to be made")
+    text = "\n".join(
+        [*inline_code(path), *(block for word in ("", "text", "c") for block in blocks(path, word))]
+    )
+    named = set(re.findall(r"\b(?:dwc|dwconv|DWC|DWCONV)_\w+\b", text))
+    sources = [
+        *ROOT.glob("csrc/**/*"),
+        *ROOT.glob("src/**/*.py"),
+        *ROOT.glob("examples/c/*"),
+        ROOT / "setup.py",
+    ]
+    known = " ".join(source.read_text(encoding="utf-8") for source in sources if source.is_file())
+    assert named <= set(re.findall(r"\w+", known))
+
+
+def test_the_trip_of_strides_passes_where_the_design_says() -> None:
+    """Lines of `caller -> name    path: what happens there`."""
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    trip = re.search(r"^## The trip of `strides`$.*?^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert trip is not None
+    files = []
+    for line in trip[1].splitlines():
+        stop, there = re.split(r" {2,}", line.strip(), maxsplit=1)
+        name = stop.split(" -> ")[-1].split("(")[0].split(".")[-1]
+        if place := re.match(r"(?:csrc|src)/[\w/]+\.\w+", there):
+            files.append((name, place[0]))
+    assert len(files) > 8
+    missing = [
+        (name, file) for name, file in files if not re.search(rf"\b{name}\b", (ROOT / file).read_text())
+    ]
     assert not missing
 
 
@@ -102,3 +167,71 @@ def test_python_examples_run(path: Path, tmp_path: Path) -> None:
             check=False,
         )
         assert result.returncode == 0, f"example {number + 1}:\n{result.stderr}"
+
+
+# What the snippets of C talk about.
+PRELUDE = """
+#include "dwconv.h"
+enum { HEIGHT = 112, WIDTH = 112, CHANNELS = 32 };
+static float filter[9 * CHANNELS], in[HEIGHT * WIDTH * CHANNELS], out[HEIGHT * WIDTH * CHANNELS];
+dwconv_plan *plan;
+dwconv_status status;
+dwconv_tensor x, y;
+dwconv_threads threads;
+void *scratch, *my_pool;
+size_t scratch_bytes;
+int three, omp_get_thread_num(void);
+"""
+WARNINGS = (
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unknown-pragmas",
+    "-Wno-unused",
+    "-Wno-missing-field-initializers",
+)
+
+
+@document
+def test_c_examples_compile(path: Path, tmp_path: Path) -> None:
+    if path.name == "adding-a-kernel.md":
+        pytest.skip("its lines are for files of csrc/")
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    for number, code in enumerate(blocks(path, "c")):
+        functions = "".join(re.findall(r"^static .*?^}\n", code, re.MULTILINE | re.DOTALL))
+        statements = code.replace(functions, "", 1)
+        source = tmp_path / f"{number}.c"
+        source.write_text(f"{PRELUDE}{functions}void example(void);\nvoid example(void) {{\n{statements}}}\n")
+        command = [compiler, "-std=c11", *WARNINGS, f"-I{ROOT / 'csrc'}", "-fsyntax-only", str(source)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, f"example {number + 1}:\n{result.stderr}"
+
+
+def test_the_readme_converts_weights_of_pytorch() -> None:
+    row = re.search(
+        r"^\| PyTorch, ONNX \| `(.+)` \| `(.+)` \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert row is not None
+    channels, multiplier, kh, kw = 3, 2, 4, 5
+    w = np.arange(channels * multiplier * kh * kw).reshape(channels * multiplier, 1, kh, kw)
+    depthwise = eval(row[1], {"w": w, "channels": channels, "kh": kh, "kw": kw})
+    assert depthwise.shape == (kh, kw, channels, multiplier)
+    assert all((depthwise[:, :, o // multiplier, o % multiplier] == w[o, 0]).all() for o in range(len(w)))
+    w = w.reshape(2, channels, kh, kw)
+    dense = eval(row[2], {"w": w})
+    assert all((dense[:, :, i, o] == w[o, i]).all() for o in range(2) for i in range(channels))
+
+
+def test_the_figure_of_the_readme_is_in_the_report() -> None:
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    figure = re.search(
+        r"On (\d+) inverted-residual blocks .* it is ([\d.]+) times as fast .* commit (\w+)\.", readme
+    )
+    assert figure is not None
+    report = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    row = re.search(r"^\| inverted residual \| 1 +\| ([\d.]+) +\| \d+ of (\d+) ", report, re.MULTILINE)
+    assert row is not None
+    assert (row[2], row[1]) == (figure[1], figure[2])
+    assert f"commit {figure[3]}," in report

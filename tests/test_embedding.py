@@ -172,7 +172,8 @@ enum { SIZE = 64, CHANNELS = 32 };
 static float filter[9 * CHANNELS], in[SIZE * SIZE * CHANNELS], out[2][SIZE * SIZE * CHANNELS];
 int main(void) {
     const dwconv_conv_desc conv = {.size = sizeof conv, .in_channels = CHANNELS, .out_channels = CHANNELS,
-        .groups = CHANNELS, .filter = filter, .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME}};
+        .groups = CHANNELS, .filter = filter,
+        .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME}};
     const dwconv_desc desc = {.size = sizeof desc, .conv = &conv};
     for (int i = 0; i < 9 * CHANNELS; i++) filter[i] = (float)(i %% 7) / 7;
     for (int i = 0; i < SIZE * SIZE * CHANNELS; i++) in[i] = (float)(i %% 11) / 11;

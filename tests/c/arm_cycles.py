@@ -63,13 +63,12 @@ class Kernel(NamedTuple):
 
 
 KERNELS = [
-    Kernel("depthwise 3x3, with clamps and stores", "dw_inner_3_1", "2x7", 9, whole=True),
-    Kernel("depthwise 3x3 s2, with clamps and stores", "dw_inner_3_2", "2x7", 9, whole=True),
-    Kernel("depthwise 5x5", "dw_inner_5_1", "2x7", 25),
-    Kernel("depthwise 5x5 s2", "dw_inner_5_2", "2x7", 25),
-    Kernel("depthwise 7x7", "dw_inner_7_1", "2x7", 49),
-    Kernel("depthwise 7x7 s2", "dw_inner_7_2", "2x7", 49),
-    Kernel("any window, segments of 5 taps", "dw_wide_1_5", "2x7", 5),
+    Kernel("depthwise 3x3, with clamps and stores", "dw_inner_3_1_7", "2x7", 9, whole=True),
+    Kernel("depthwise 3x3 s2, with clamps and stores", "dw_inner_3_2_7", "2x7", 9, whole=True),
+    Kernel("depthwise 5x5", "dw_inner_5_1_7", "2x7", 25),
+    Kernel("depthwise 5x5 s2", "dw_inner_5_2_7", "2x7", 25),
+    Kernel("depthwise 7x7", "dw_inner_7_1_7", "2x7", 49),
+    Kernel("any window, four taps at a time", "dw_any_shared_4", "2x7", 4),
     Kernel("matrix, 4 columns", "mm_tiles_14_1_0", "14x4", 1),
     Kernel("matrix, 8 columns", "mm_tiles_12_2_0", "12x8", 1),
     Kernel("matrix, 12 columns", "mm_tiles_8_3_0", "8x12", 1),
