@@ -34,16 +34,23 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 
 #define DW_EACH_TILE(F) F(5, 1) F(7, 1)
 #define DW_DEFINE(K, S) DW_TILES(K, S, 4) DW_TILES(K, S, 5)
-#define DW_LIST(K, S)                              \
-    {K,                                            \
-     S,                                            \
-     0,                                            \
-     {DW_TILES_OF(K, S, 4), DW_TILES_OF(K, S, 5)}, \
-     "avx2 depthwise " #K "x" #K " s" #S ", tiles 2x4 and 2x5", 0},
+#define DW_LIST(K, S)                                           \
+    {K,                                                         \
+     S,                                                         \
+     0,                                                         \
+     {DW_TILES_OF(K, S, 4), DW_TILES_OF(K, S, 5)},              \
+     "avx2 depthwise " #K "x" #K " s" #S ", tiles 2x4 and 2x5", \
+     0},
 #define DW_EACH_SPREADING(F) F(3, 1) F(3, 2) F(5, 1) F(7, 1)
 #define DW_DEFINE_SPREADING(K, S) DW_SPREADING_TILES(K, S, 4)
-#define DW_LIST_SPREADING(K, S) \
-    {K, S, 1, {DW_SPREADING_TILES_OF(K, S, 4)}, "avx2 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x4", 0},
+#define DW_LIST_SPREADING(K, S)                                       \
+    {                                                                 \
+        K,                                                            \
+        S,                                                            \
+        1,                                                            \
+        {DW_SPREADING_TILES_OF(K, S, 4)},                             \
+        "avx2 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x4", \
+        0},
 DW_TILES(3, 2, 2)
 DW_DEFINE(3, 2)
 DW_TESTED_TILES(5, 2, 4)
@@ -57,12 +64,14 @@ static const dwc_dw_kernel tiles[] = {
      1,
      0,
      {DW_WHOLE_TILES_OF(3, 1, 4), DW_WHOLE_TILES_OF(3, 1, 5)},
-     "avx2 depthwise 3x3 s1, tiles 2x4 and 2x5", 0},
+     "avx2 depthwise 3x3 s1, tiles 2x4 and 2x5",
+     0},
     {3,
      2,
      0,
      {DW_TILES_OF(3, 2, 4), DW_TILES_OF(3, 2, 5), DW_TILES_OF(3, 2, 2)},
-     "avx2 depthwise 3x3 s2, tiles 2x4 and 2x5", 0},
+     "avx2 depthwise 3x3 s2, tiles 2x4 and 2x5",
+     0},
     {5, 2, 0, {DW_TESTED_TILES_OF(5, 2, 4)}, "avx2 depthwise 5x5 s2, tile 2x4", 0},
     DW_EACH_TILE(DW_LIST) DW_EACH_SPREADING(DW_LIST_SPREADING)};
 

@@ -45,20 +45,22 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 
 #define DW_EACH_TILE(F) F(5, 1) F(5, 2) F(7, 1)
 #define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
-#define DW_LIST(K, S)                                          \
-    {K,                                                        \
-     S,                                                        \
-     0,                                                        \
-     {DW_TESTED_TILES_OF(K, S, 7), DW_EDGE_TILES_OF(K, S, 4)}, \
-     "avx512 depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4", 0},
+#define DW_LIST(K, S)                                             \
+    {K,                                                           \
+     S,                                                           \
+     0,                                                           \
+     {DW_TESTED_TILES_OF(K, S, 7), DW_EDGE_TILES_OF(K, S, 4)},    \
+     "avx512 depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4", \
+     0},
 #define DW_EACH_SPREADING(F) F(3, 1) F(3, 2)
 #define DW_DEFINE_SPREADING(K, S) DW_SPREADING_TESTED(K, S, 7)
-#define DW_LIST_SPREADING(K, S)         \
-    {K,                                 \
-     S,                                 \
-     1,                                 \
-     {DW_SPREADING_TESTED_OF(K, S, 7)}, \
-     "avx512 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x7", 0},
+#define DW_LIST_SPREADING(K, S)                                      \
+    {K,                                                              \
+     S,                                                              \
+     1,                                                              \
+     {DW_SPREADING_TESTED_OF(K, S, 7)},                              \
+     "avx512 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x7", \
+     0},
 #define DW_LIST_ROLLING(S) \
     {3, S, 0, {DW_ROLLING_OF(S, 7), DW_ROLLING_OF(S, 4)}, "avx512 depthwise 3x3 s" #S ", rolling rows", 1},
 DW_EACH_TILE(DW_DEFINE)
@@ -68,7 +70,8 @@ DW_ROLLING(2, 7)
 DW_ROLLING(2, 4)
 DW_EACH_SPREADING(DW_DEFINE_SPREADING)
 
-static const dwc_dw_kernel tiles[] = {DW_LIST_ROLLING(1) DW_LIST_ROLLING(2) DW_EACH_TILE(DW_LIST) DW_EACH_SPREADING(DW_LIST_SPREADING)};
+static const dwc_dw_kernel tiles[] = {DW_LIST_ROLLING(1) DW_LIST_ROLLING(2) DW_EACH_TILE(DW_LIST)
+                                          DW_EACH_SPREADING(DW_LIST_SPREADING)};
 
 /* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, one broadcast. Heights: the largest that fits, and what
  * makes every number of pixels a sum of few tiles that are not thin. */

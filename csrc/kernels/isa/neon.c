@@ -32,12 +32,13 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 
 #define DW_EACH_TILE(F) F(3, 1) F(3, 2) F(5, 1) F(5, 2) F(7, 1)
 #define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
-#define DW_LIST(K, S)                                          \
-    {K,                                                        \
-     S,                                                        \
-     0,                                                        \
-     {DW_TESTED_TILES_OF(K, S, 7), DW_EDGE_TILES_OF(K, S, 4)}, \
-     "neon depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4", 0},
+#define DW_LIST(K, S)                                           \
+    {K,                                                         \
+     S,                                                         \
+     0,                                                         \
+     {DW_TESTED_TILES_OF(K, S, 7), DW_EDGE_TILES_OF(K, S, 4)},  \
+     "neon depthwise " #K "x" #K " s" #S ", tiles 2x7 and 2x4", \
+     0},
 DW_EACH_TILE(DW_DEFINE)
 
 static const dwc_dw_kernel tiles[] = {DW_EACH_TILE(DW_LIST)};
