@@ -93,8 +93,9 @@ typedef struct dwc_dw_any {
     /* The same for outputs one tap apart, whose inputs are loaded once; NULL: there are not enough registers. */
     dwc_dw_function shared[4];
     dwc_dw_function twins; /* the same for two rows that share no input row, none of which is padding */
-    dwc_dw_function edge;  /* by dwc_dw_taps */
-    dwc_dw_function lanes; /* channels that are less than a vector */
+    dwc_dw_function shared_twins; /* for outputs one tap apart, where there are few registers, or NULL */
+    dwc_dw_function edge;         /* by dwc_dw_taps */
+    dwc_dw_function lanes;        /* channels that are less than a vector */
     dwc_dw_function spread, broadcast, broadcast_inner; /* multipliers; if a vector has one input */
     dwc_dw_function scale;                              /* 1x1: a multiplication */
 } dwc_dw_any;

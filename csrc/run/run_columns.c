@@ -87,7 +87,9 @@ static void double_tiles(const dwc_dw_image *m, dwc_dw_columns *c) {
     run->y_row = run->columns * m->y_pixel;
     run->x_tile *= 2;
     run->y_tile *= 2;
-    if (m->channels >= m->call->table->lanes) c->whole = m->call->table->any.twins;
+    const dwc_dw_any *any = &m->call->table->any;
+    const int shares = any->shared_twins && run->x_out == run->x_tap && c->taps.seen > 3;
+    if (m->channels >= m->call->table->lanes) c->whole = shares ? any->shared_twins : any->twins;
 }
 
 /* Columns [ox, end) without a dilation; returns the first one that there was no room for, or end. */

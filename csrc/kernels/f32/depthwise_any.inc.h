@@ -124,6 +124,20 @@ INLINE void V(dw_any_row)(const dwc_dw_run *c, V(vec) * acc0, V(vec) * acc1, con
     const char **w = &weights;
 #define DW_TAPS(TAPS, FROM, TO) \
     V(dw_taps)(acc0, acc1, x, w, p, apart, lanes, spread, TAPS, ROWS, FROM, TO, SPREAD, WHOLE)
+    if (REST == DW_TWINS && SHARED) { /* row after row: with few registers there is room for the weights of one */
+        char *second = at + apart;
+#define DW_BOTH(TAPS)                                                \
+    {                                                                \
+        const char *same = *w;                                       \
+        V(dw_shared_taps)(acc0, acc0, x, &same, p, TAPS, 1, T);      \
+        V(dw_shared_taps)(acc1, acc1, &second, w, p, TAPS, 1, T);    \
+    }
+        NO_UNROLL for (int64_t i = p->rounds >> 2; i > 0; i--) DW_BOTH(4)
+        if (p->rounds & 2) DW_BOTH(2)
+        if (p->rounds & 1) DW_TAPS(1, 0, T);
+#undef DW_BOTH
+        return;
+    }
     if (REST == DW_TWINS || REST == DW_EACH) {
         NO_UNROLL for (int64_t i = p->rounds; i > 0; i--) DW_TAPS(1, 0, T);
         return;

@@ -67,8 +67,11 @@ DW_ANY_RESTS(dw_any, 0)
 #if DW_SHARES
 DW_ANY_RESTS(dw_any_shared, 1)
 #define DW_SHARED DW_ANY_RESTS_OF(dw_any_shared)
+#define DW_SHARED_TWINS NULL
 #else
+DW_ANY(dw_any_shared_twins, DW_TWINS, 1, 1)
 #define DW_SHARED {NULL}
+#define DW_SHARED_TWINS dw_any_shared_twins
 #endif
 DW_ANY(dw_any_twins, DW_TWINS, 0, 1)
 DW_ANY(dw_any_edge, DW_BY_EDGE, 0, 1)
@@ -139,6 +142,7 @@ static void dw_scale(const dwc_dw_run *c) {
      .rest = DW_ANY_RESTS_OF(dw_any),           \
      .shared = DW_SHARED,                       \
      .twins = dw_any_twins,                     \
+     .shared_twins = DW_SHARED_TWINS,           \
      .edge = dw_any_edge,                       \
      .lanes = dw_any_lanes,                     \
      .spread = dw_any_spread,                   \
