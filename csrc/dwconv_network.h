@@ -1,0 +1,216 @@
+/*
+ * dwconv_network - whole networks: values, and nodes that compute them one after another.
+ *
+ * ABOUT
+ *
+ * A network is described by two arrays, values and nodes, with every shape known. It is created once: weights are packed,
+ * and every value gets its place in one workspace. Then it runs as often as you like, with no allocation; a network never
+ * changes, so that any number of threads may run it, each with a workspace of its own.
+ *
+ * SYNOPSIS
+ *
+ *     describe           dwconv_value for each tensor, dwconv_node for each step, dwconv_network_desc for the whole
+ *     create             dwconv_network_create, or dwconv_network_size and dwconv_network_create_in
+ *     ask for memory     dwconv_network_workspace
+ *     run                dwconv_network_run
+ *     ask how it runs    dwconv_network_explain
+ *     end                dwconv_network_destroy
+ *
+ * The conventions of dwconv.h hold. An array of descriptors has the element size that the network's descriptor names.
+ */
+#ifndef DWCONV_NETWORK_H
+#define DWCONV_NETWORK_H
+
+#include "dwconv.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- values ------------------------------------------------------------------------------- */
+
+enum { DWCONV_MAX_RANK = 6, DWCONV_NODE_INPUTS = 4 };
+
+typedef enum dwconv_storage {
+    DWCONV_WORKSPACE = 0, /* the network finds a place, for as long as the value is needed */
+    DWCONV_CONSTANT,      /* `data`, which must outlive the network: it is not copied */
+    DWCONV_INPUT,         /* the caller's, in the order of the values: inputs[0] is the first of them */
+    DWCONV_OUTPUT,        /* likewise; it may be read by nodes after it was written */
+    DWCONV_VIEW,          /* part of the memory of value `base`, from `offset` on, with strides of its own */
+    DWCONV_STORAGE_COUNT
+} dwconv_storage;
+
+/* A tensor of 0 to DWCONV_MAX_RANK axes, outermost first. Images are [batch, height, width, channels]. */
+typedef struct dwconv_value {
+    dwconv_storage storage;
+    dwconv_dtype dtype;
+    int32_t rank;
+    int32_t base;                     /* VIEW: index of a value that is no view */
+    int64_t shape[DWCONV_MAX_RANK];   /* at least 1 each */
+    int64_t strides[DWCONV_MAX_RANK]; /* VIEW: in elements, may be 0 or negative; all others are contiguous */
+    int64_t offset;   /* VIEW: elements from the first element of base to its own first element */
+    const void *data; /* CONSTANT */
+    float scale;      /* what integers stand for: scale * (q - zero_point); 0: nothing */
+    int32_t zero_point;
+} dwconv_value;
+
+/* ---- nodes -------------------------------------------------------------------------------- */
+
+typedef enum dwconv_node_kind {
+    DWCONV_CONVOLUTION =
+        0,          /* y = operation(x): all that dwconv_desc describes; images with contiguous channels */
+    DWCONV_COPY,    /* y = x, of the same shape, whatever the strides: transpositions, slices, parts of a
+                               concatenation, broadcasts */
+    DWCONV_FILL,    /* y = parameters[0] */
+    DWCONV_UNARY,   /* y = activation(function(x)) */
+    DWCONV_BINARY,  /* y = activation(x0 function x1); axes of size 1 are broadcast, missing ones are outer */
+    DWCONV_REDUCE,  /* y = function over the axes where y has size 1 and x more; ranks are equal */
+    DWCONV_POOL,    /* images; maximum or mean over `window`, whose output size is y's */
+    DWCONV_RESIZE,  /* images, to the size of y */
+    DWCONV_SOFTMAX, /* over the last axis, which is contiguous; function: 1 is its logarithm */
+    DWCONV_LAYER_NORM, /* over the last axis: (x - mean) / sqrt(variance + parameters[0]) * x1 + x2 */
+    DWCONV_MATMUL,     /* y[..., m, n] = x0[..., m, k] x1[..., k, n]; outer axes as BINARY; any strides */
+    DWCONV_GATHER,     /* y = x at `indices` of `axis` */
+    DWCONV_NODE_KIND_COUNT
+} dwconv_node_kind;
+
+typedef enum dwconv_function {
+    /* UNARY: */
+    DWCONV_SAME_VALUE = 0, /* x itself: the activation is all */
+    DWCONV_ABS,
+    DWCONV_NEGATE,
+    DWCONV_EXP,
+    DWCONV_LOG,
+    DWCONV_SQRT,
+    DWCONV_RECIPROCAL,
+    DWCONV_SQUARE,
+    DWCONV_ERF,
+    DWCONV_FLOOR,
+    DWCONV_CEIL,
+    DWCONV_ROUND, /* ties to even */
+    DWCONV_SIGN,
+    DWCONV_SOFTPLUS, /* log(1 + exp(x)) */
+    DWCONV_ELU,      /* x < 0 ? parameters[0] * (exp(x) - 1) : x * parameters[1] */
+    DWCONV_SIN,
+    DWCONV_COS,
+    DWCONV_LINEAR, /* parameters[0] * x + parameters[1] */
+    DWCONV_UNARY_COUNT,
+    /* BINARY: */
+    DWCONV_PLUS = 32,
+    DWCONV_MINUS,
+    DWCONV_TIMES,
+    DWCONV_DIVIDE,
+    DWCONV_MAXIMUM, /* NaN if either is */
+    DWCONV_MINIMUM,
+    DWCONV_POWER,
+    DWCONV_PRELU, /* x0 < 0 ? x0 * x1 : x0 */
+    DWCONV_BINARY_END,
+    /* REDUCE; POOL has the first and the third: */
+    DWCONV_MEAN = 64,
+    DWCONV_SUM,
+    DWCONV_LARGEST,
+    DWCONV_SMALLEST,
+    DWCONV_PRODUCT,
+    DWCONV_REDUCTION_END,
+    /* RESIZE: */
+    DWCONV_NEAREST = 96,
+    DWCONV_BILINEAR,
+    DWCONV_RESIZE_END
+} dwconv_function;
+
+/* How RESIZE finds the input coordinate of output index i, for `scale` = output size / input size, or the model's own. */
+typedef enum dwconv_coordinates {
+    DWCONV_ASYMMETRIC = 0,       /* i / scale */
+    DWCONV_HALF_PIXEL,           /* (i + 0.5) / scale - 0.5 */
+    DWCONV_ALIGN_CORNERS,        /* i * (input size - 1) / (output size - 1); 0 if the output size is 1 */
+    DWCONV_PYTORCH_HALF_PIXEL,   /* half pixel, but 0 if the output size is 1 */
+    DWCONV_HALF_PIXEL_SYMMETRIC, /* half pixel, the image centred where scale * input size is no integer */
+    DWCONV_COORDINATES_COUNT
+} dwconv_coordinates;
+
+/* What NEAREST makes of a coordinate between two pixels. */
+typedef enum dwconv_rounding {
+    DWCONV_ROUND_FLOOR = 0,
+    DWCONV_ROUND_CEIL,
+    DWCONV_ROUND_PREFER_FLOOR, /* to the nearest, halves down */
+    DWCONV_ROUND_PREFER_CEIL,  /* halves up */
+    DWCONV_ROUNDING_COUNT
+} dwconv_rounding;
+
+typedef struct dwconv_node {
+    dwconv_node_kind kind;
+    dwconv_function function;           /* of UNARY, BINARY, REDUCE, POOL, RESIZE; SOFTMAX: 0 or 1 */
+    int32_t inputs[DWCONV_NODE_INPUTS]; /* indices of values; what is not used is not looked at */
+    int32_t output;
+    const dwconv_desc *operation; /* CONVOLUTION; `isa` is the network's */
+    dwconv_activation activation; /* of UNARY, BINARY, POOL */
+    dwconv_window window; /* POOL: EXPLICIT, sizes as they are; rows and columns beyond the padding are cut */
+    int32_t counts_padding;         /* POOL, mean: padding counts among the elements */
+    dwconv_coordinates coordinates; /* RESIZE */
+    dwconv_rounding rounding;       /* RESIZE, nearest */
+    float parameters[4];            /* RESIZE: scale of height and width, 0: that of the shapes */
+    int32_t axis, index_count;      /* GATHER */
+    const int32_t *indices; /* GATHER: index_count of them, 0 <= index < size; must outlive the network */
+} dwconv_node;
+
+typedef struct dwconv_network_desc {
+    size_t size;                  /* sizeof(dwconv_network_desc) */
+    size_t value_size, node_size; /* sizeof(dwconv_value), sizeof(dwconv_node) */
+    int32_t value_count, node_count;
+    const dwconv_value *values;
+    const dwconv_node *nodes; /* in the order of execution: a value is written before it is read */
+    const char *isa;          /* NULL: dwconv_isa_best() */
+    int32_t threads;          /* the most that a run may use; 0 means 1 */
+} dwconv_network_desc;
+
+/* ---- networks ----------------------------------------------------------------------------- */
+
+typedef struct dwconv_network dwconv_network;
+
+/* Checks everything: indices, shapes, that views stay inside their base, that no node reads what was not written, and
+ * that a node's output shares no memory with its inputs, unless UNARY or BINARY works in place. *bad_node, unless NULL,
+ * becomes the node that a status is about, -1 if it is none. Statuses are those of dwconv_plan_create, and
+ *
+ * DWCONV_BAD_VALUE    an index, kind, function or storage that does not exist
+ * DWCONV_BAD_SHAPE    shapes that do not fit the node
+ * DWCONV_BAD_LAYOUT   a view that leaves its base, or strides that the node cannot take
+ * DWCONV_OVERLAP */
+DWCONV_API dwconv_status dwconv_network_create(const dwconv_network_desc *desc, dwconv_network **network,
+                                               int *bad_node);
+/* In memory of the caller, aligned to DWCONV_ALIGNMENT, which must outlive the network and not be moved. */
+DWCONV_API dwconv_status dwconv_network_size(const dwconv_network_desc *desc, size_t *bytes, int *bad_node);
+DWCONV_API dwconv_status dwconv_network_create_in(const dwconv_network_desc *desc, void *memory, size_t bytes,
+                                                  dwconv_network **network, int *bad_node);
+DWCONV_API void dwconv_network_destroy(dwconv_network *network); /* NULL is allowed */
+
+/* Bytes of workspace of a run, aligned to DWCONV_ALIGNMENT; and bytes of the network itself, weights included. */
+DWCONV_API size_t dwconv_network_workspace(const dwconv_network *network);
+DWCONV_API size_t dwconv_network_bytes(const dwconv_network *network);
+/* Where a value lies in the workspace: bytes from its begin; -1 if it is elsewhere. */
+DWCONV_API int64_t dwconv_network_offset(const dwconv_network *network, int32_t value);
+/* The most bytes that are alive during one node: no placement needs less. */
+DWCONV_API size_t dwconv_network_lower_bound(const dwconv_network *network);
+
+/* Called after every node, from the calling thread. */
+typedef void (*dwconv_node_done)(void *context, int32_t node);
+
+/* Inputs and outputs are contiguous, in the order of the values. Outputs overlap neither inputs nor each other nor the
+ * workspace. `done` may be NULL.
+ *
+ * DWCONV_NULL_POINTER, DWCONV_MISALIGNED, DWCONV_TOO_SMALL, DWCONV_OVERLAP
+ * DWCONV_BAD_VALUE   more threads than the network was made for */
+DWCONV_API dwconv_status dwconv_network_run(const dwconv_network *network, const void *const inputs[],
+                                            void *const outputs[], void *workspace, size_t workspace_bytes,
+                                            const dwconv_threads *threads, dwconv_node_done done,
+                                            void *context);
+
+/* One node as dwconv_explain: what runs it, with how many threads. */
+DWCONV_API dwconv_status dwconv_network_explain(const dwconv_network *network, int32_t node,
+                                                dwconv_format format, char *buffer, size_t size,
+                                                size_t *needed);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

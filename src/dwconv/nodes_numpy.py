@@ -1,0 +1,241 @@
+"""What nodes of a network compute, with NumPy: the oracle, and the fallback. See `dwconv.graph`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import fallback
+from .activation import Array, apply, parse
+from .graph import Node, Value
+from .nodes import axes_of, pool_geometry, reshape_shape, resize_shape, slices_of, stage_of
+from .operation import Operation
+
+
+def compute(node: Node, inputs: Sequence[Any]) -> Array:
+    """The node's result with NumPy."""
+    with np.errstate(all="ignore"):
+        return np.asarray(NUMPY[node.op](node, *inputs))
+
+
+# ---- results of each op ------------------------------------------------------------------------
+
+UNARY: dict[str, Callable[[Array, float, float], Array]] = {
+    "abs": lambda x, a, b: np.abs(x),
+    "neg": lambda x, a, b: -x,
+    "exp": lambda x, a, b: np.exp(x),
+    "log": lambda x, a, b: np.log(x),
+    "sqrt": lambda x, a, b: np.sqrt(x),
+    "reciprocal": lambda x, a, b: x.dtype.type(1) / x,
+    "square": lambda x, a, b: x * x,
+    "erf": lambda x, a, b: _erf(x),
+    "floor": lambda x, a, b: np.floor(x),
+    "ceil": lambda x, a, b: np.ceil(x),
+    "round": lambda x, a, b: np.round(x),
+    "sign": lambda x, a, b: np.sign(x),
+    "softplus": lambda x, a, b: np.logaddexp(x, x.dtype.type(0)),
+    "elu": lambda x, a, b: np.where(x < 0, a * np.expm1(np.minimum(x, 0)), x * b).astype(x.dtype),
+    "sin": lambda x, a, b: np.sin(x),
+    "cos": lambda x, a, b: np.cos(x),
+    "linear": lambda x, a, b: x * x.dtype.type(a) + x.dtype.type(b),
+}
+BINARY: dict[str, Callable[..., Array]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+    "pow": np.power,
+}
+REDUCE: dict[str, Callable[..., Array]] = {
+    "mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod,
+}  # fmt: skip
+
+
+def _erf(x: Array) -> Array:
+    return np.vectorize(math.erf, otypes=[x.dtype])(x) if x.size else x
+
+
+def activated(x: Array, activation: Any) -> Array:
+    return apply(np.array(x), parse("network", "activation", activation))
+
+
+def _unary(node: Node, x: Array) -> Array:
+    kind, a, b = node["kind"], node["a"], node["b"]
+    if kind in UNARY:
+        return UNARY[kind](x, a, b)
+    return activated(x, {"clip": ("clip", a, b), "leaky_relu": ("leaky_relu", a)}.get(kind, kind))
+
+
+def _binary(node: Node, a: Array, b: Array) -> Array:
+    return activated(BINARY[node["kind"]](a, b), node["activation"])
+
+
+def _conv(node: Node, x: Array, filters: Array, bias: Array | None = None) -> Array:
+    stage = stage_of(node, x.shape, filters, bias)
+    return fallback.run(Operation("network", stage.kind, (stage,)), x)
+
+
+def _transpose_conv(node: Node, x: Array, filters: Array, bias: Array | None = None) -> Array:
+    batch, in_h, in_w, _ = x.shape
+    kh, kw, inputs, outputs = filters.shape
+    groups, (sh, sw), (dh, dw) = node["groups"], node["strides"], node["dilations"]
+    (top, bottom), (left, right) = node["padding"]
+    full_h = (in_h - 1) * sh + (kh - 1) * dh + 1 + node["output_padding"][0]
+    full_w = (in_w - 1) * sw + (kw - 1) * dw + 1 + node["output_padding"][1]
+    y = np.zeros((batch, full_h, full_w, outputs), x.dtype)
+    grouped = x.reshape(batch, in_h, in_w, groups, inputs)
+    weights = filters.reshape(kh, kw, inputs, groups, outputs // groups)
+    for ky in range(kh):
+        for kx in range(kw):
+            part = np.einsum("nhwgi,igo->nhwgo", grouped, weights[ky, kx]).reshape(batch, in_h, in_w, outputs)
+            rows = slice(ky * dh, ky * dh + (in_h - 1) * sh + 1, sh)
+            columns = slice(kx * dw, kx * dw + (in_w - 1) * sw + 1, sw)
+            y[:, rows, columns] += part
+    y = y[:, top : full_h - bottom, left : full_w - right]
+    return activated(y if bias is None else y + bias, node["activation"])
+
+
+def _pool(node: Node, x: Array) -> Array:
+    geometry = pool_geometry(node, x.shape[1:3])  # type: ignore[arg-type]
+    (out_h, top, bottom), (out_w, left, right) = geometry
+    most = node.op == "max_pool"
+    (kh, kw), (sh, sw), (dh, dw) = node["kernel"], node["strides"], node["dilations"]
+    total = np.full((len(x), out_h, out_w, x.shape[3]), -np.inf if most else 0, x.dtype)
+    count = np.zeros((1, out_h, out_w, 1), x.dtype)
+    rows, columns = np.arange(out_h) * sh - top, np.arange(out_w) * sw - left
+    padded = not most and node["count_include_pad"]
+    for ky in range(kh):
+        for kx in range(kw):
+            iy, ix = rows + ky * dh, columns + kx * dw
+            live_y, live_x = (iy >= 0) & (iy < x.shape[1]), (ix >= 0) & (ix < x.shape[2])
+            where = np.ix_(range(len(x)), live_y.nonzero()[0], live_x.nonzero()[0])
+            part = x[:, iy[live_y]][:, :, ix[live_x]]
+            total[where] = np.maximum(total[where], part) if most else total[where] + part
+            if padded:  # not what ceil_mode adds beyond
+                live_y, live_x = iy < x.shape[1] + bottom, ix < x.shape[2] + right
+            count += (live_y[:, None] & live_x[None, :])[None, :, :, None]
+    return total if most else total / np.maximum(count, 1)
+
+
+def _reduce(node: Node, x: Array) -> Array:
+    return REDUCE[node["kind"]](x, axis=axes_of(node, x.ndim), keepdims=node["keepdims"]).astype(x.dtype)
+
+
+def _pad(node: Node, x: Array) -> Array:
+    more = {"constant_values": node["value"]} if node["mode"] == "constant" else {}
+    return np.pad(x, node["pads"], mode=node["mode"], **more)
+
+
+def coordinates(node: Node, axis: int, size: int, out: int) -> Array:
+    """Where output rows (axis 0) or columns (1) lie in the input."""
+    scale = out / size if node["scales"] is None else node["scales"][axis]
+    i = np.arange(out, dtype=np.float64)
+    kind = node["coordinates"]
+    if kind == "asymmetric":
+        return i / scale
+    if kind == "align_corners":
+        return i * (size - 1) / (out - 1) if out > 1 else i * 0
+    if kind == "pytorch_half_pixel" and out == 1:
+        return i * 0
+    offset = 0.0
+    if kind == "half_pixel_symmetric":
+        offset = size / 2 * (1 - out / (scale * size))
+    return (i + 0.5) / scale - 0.5 + offset
+
+
+def nearest_index(node: Node, axis: int, size: int, out: int) -> Array:
+    at = coordinates(node, axis, size, out)
+    kind = node["rounding"]
+    if kind == "floor":
+        found = np.floor(at)
+    elif kind == "ceil":
+        found = np.ceil(at)
+    else:
+        found = np.ceil(at - 0.5) if kind == "round_prefer_floor" else np.floor(at + 0.5)
+    return np.clip(found, 0, size - 1).astype(np.int64)
+
+
+def linear_weights(node: Node, axis: int, size: int, out: int) -> tuple[Array, Array, Array]:
+    """Lower index, upper index, and the weight of the upper one."""
+    at = coordinates(node, axis, size, out)
+    low = np.floor(at)
+    weight = (at - low).astype(np.float32)
+    clipped = [np.clip(low + more, 0, size - 1).astype(np.int64) for more in (0, 1)]
+    return clipped[0], clipped[1], weight
+
+
+def _resize(node: Node, x: Array) -> Array:
+    _, out_h, out_w, _ = resize_shape(node, Value("", x.shape, x.dtype))
+    if node["kind"] == "nearest":
+        rows = nearest_index(node, 0, x.shape[1], out_h)
+        return x[:, rows][:, :, nearest_index(node, 1, x.shape[2], out_w)]
+    top, bottom, wy = linear_weights(node, 0, x.shape[1], out_h)
+    left, right, wx = linear_weights(node, 1, x.shape[2], out_w)
+    wy, wx = wy[None, :, None, None], wx[None, None, :, None]
+    rows = x[:, top] * (1 - wy) + x[:, bottom] * wy
+    return (rows[:, :, left] * (1 - wx) + rows[:, :, right] * wx).astype(x.dtype)
+
+
+def _depth_to_space(node: Node, x: Array) -> Array:
+    n, h, w, c = x.shape
+    b = node["block"]
+    if node["mode"] == "dcr":
+        parts = x.reshape(n, h, w, b, b, c // b**2).transpose(0, 1, 3, 2, 4, 5)
+    else:
+        parts = x.reshape(n, h, w, c // b**2, b, b).transpose(0, 1, 4, 2, 5, 3)
+    return parts.reshape(n, h * b, w * b, c // b**2)
+
+
+def _space_to_depth(node: Node, x: Array) -> Array:
+    n, h, w, c = x.shape
+    b = node["block"]
+    return (
+        x.reshape(n, h // b, b, w // b, b, c)
+        .transpose(0, 1, 3, 2, 4, 5)
+        .reshape(n, h // b, w // b, c * b * b)
+    )
+
+
+def _softmax(node: Node, x: Array) -> Array:
+    shifted = x - x.max(axis=node["axis"], keepdims=True)
+    powers = np.exp(shifted)
+    total = powers.sum(axis=node["axis"], keepdims=True)
+    return shifted - np.log(total) if node["log"] else powers / total
+
+
+def _layer_norm(node: Node, x: Array, scale: Array, bias: Array) -> Array:
+    wide = x.astype(np.float64)
+    centred = wide - wide.mean(-1, keepdims=True)
+    variance = (centred**2).mean(-1, keepdims=True)
+    return (centred / np.sqrt(variance + node["epsilon"]) * scale + bias).astype(x.dtype)
+
+
+NUMPY: dict[str, Callable[..., Array]] = {
+    "conv": _conv,
+    "transpose_conv": _transpose_conv,
+    "max_pool": _pool,
+    "average_pool": _pool,
+    "reduce": _reduce,
+    "unary": _unary,
+    "binary": _binary,
+    "prelu": lambda node, x, slope: np.where(x < 0, x * slope, x),
+    "concat": lambda node, *inputs: np.concatenate(inputs, node["axis"]),
+    "slice": lambda node, x: x[slices_of(node)],
+    "pad": _pad,
+    "transpose": lambda node, x: x.transpose(node["perm"]),
+    "reshape": lambda node, x: x.reshape(reshape_shape(node, Value("", x.shape, x.dtype))),
+    "expand": lambda node, x: np.broadcast_to(x, node["shape"]),
+    "resize": _resize,
+    "depth_to_space": _depth_to_space,
+    "space_to_depth": _space_to_depth,
+    "softmax": _softmax,
+    "layer_norm": _layer_norm,
+    "matmul": lambda node, a, b: np.matmul(a, b),
+    "gather": lambda node, x, indices: np.take(x, indices, node["axis"]),
+    "block": lambda node, x: fallback.run(node["operation"], x),
+}
