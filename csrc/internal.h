@@ -70,7 +70,7 @@ typedef struct dwc_kernel_table {
     int tile_count;
     dwc_dw_any any;
     dwc_dw_few few;
-    const char *any_name, *few_name;
+    const char *any_name, *few_name, *factor_name;
     /* Rows of pixels. sums[c] = x[0][c] + x[1][c] + ... in this order; y[p][c] = x[p][c] * factors[c], where y may
      * be x. */
     void (*sum_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels, float *sums);

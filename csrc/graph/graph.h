@@ -64,6 +64,8 @@ typedef struct dwc_matmul_stage {
 /* What tiles or vectors a depthwise stage is computed with where its shape allows it. */
 static inline const char *dwc_depthwise_name(const dwc_depthwise_stage *stage,
                                              const dwc_kernel_table *table) {
+    const int factor = stage->window.kernel_h == 1 && stage->window.kernel_w == 1 && stage->multiplier == 1;
+    if (factor) return table->factor_name;
     return stage->repeated ? table->few_name : stage->kernel ? stage->kernel->name : table->any_name;
 }
 

@@ -113,6 +113,7 @@ const dwc_kernel_table dwc_table_avx2 = {
     .any = DW_ANY_WINDOW,
     .few = DW_FEW_CHANNELS,
     .any_name = "avx2 depthwise any window, tile 2x4",
+    .factor_name = "avx2 depthwise 1x1, a multiplication",
     .few_name = "avx2 depthwise few channels s1, rows as vectors",
     .sum_pixels = sum_pixels,
     .scale_pixels = scale_pixels,

@@ -115,6 +115,7 @@ const dwc_kernel_table dwc_table_avx512 = {
     .any = DW_ANY_WINDOW,
     .few = DW_FEW_CHANNELS,
     .any_name = "avx512 depthwise any window, tile 2x7",
+    .factor_name = "avx512 depthwise 1x1, a multiplication",
     .few_name = "avx512 depthwise few channels s1, rows as vectors",
     .sum_pixels = sum_pixels,
     .scale_pixels = scale_pixels,

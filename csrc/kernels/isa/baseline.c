@@ -57,6 +57,7 @@ const dwc_kernel_table dwc_table_baseline = {
     .any = DW_ANY_WINDOW,
     .few = DW_FEW_CHANNELS,
     .any_name = "baseline depthwise any window, tile 2x4",
+    .factor_name = "baseline depthwise 1x1, a multiplication",
     .few_name = "baseline depthwise few channels s1, rows as vectors",
     .sum_pixels = sum_pixels,
     .scale_pixels = scale_pixels,

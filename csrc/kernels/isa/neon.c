@@ -78,6 +78,7 @@ const dwc_kernel_table dwc_table_neon = {
     .any = DW_ANY_WINDOW,
     .few = DW_FEW_CHANNELS,
     .any_name = "neon depthwise any window, tile 2x7",
+    .factor_name = "neon depthwise 1x1, a multiplication",
     .few_name = "neon depthwise few channels s1, rows as vectors",
     .sum_pixels = sum_pixels,
     .scale_pixels = scale_pixels,
