@@ -9,6 +9,7 @@
 #include "dwconv.h"
 #include "kernels/abi.h"
 #include "kernels/isa/which.h"
+#include "kernels/rows.h"
 
 #if defined(__GNUC__) || defined(__clang__)
 #define DWC_HIDDEN __attribute__((visibility("hidden")))
@@ -83,6 +84,7 @@ typedef struct dwc_kernel_table {
     void (*stream_pixels)(const char *x, int64_t x_pixel, int64_t pixels, int64_t bytes, char *to,
                           int64_t to_pixel);
     void (*end_stream)(void);
+    dwc_row_kernels rows; /* of a network's nodes */
 } dwc_kernel_table;
 
 #endif

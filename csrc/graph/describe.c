@@ -42,7 +42,7 @@ static dwconv_status check_pad(int64_t pad, int is_explicit) {
     return pad > DWC_MAX_SIZE ? DWCONV_OVERFLOW : DWCONV_OK;
 }
 
-static dwconv_status check_window(dwconv_window *w) {
+dwconv_status dwc_check_window(dwconv_window *w) {
     w->kernel_h = or_one(w->kernel_h);
     w->kernel_w = or_one(w->kernel_w);
     DWC_TRY(dwc_check_size(w->kernel_h));
@@ -60,7 +60,7 @@ static dwconv_status check_window(dwconv_window *w) {
     return check_pad(w->pad_right, is_explicit);
 }
 
-static dwconv_status check_activation(dwconv_activation *act) {
+dwconv_status dwc_check_activation(dwconv_activation *act) {
     switch (act->kind) {
         case DWCONV_IDENTITY: *act = (dwconv_activation){DWCONV_CLIP, -INFINITY, INFINITY}; return DWCONV_OK;
         case DWCONV_RELU: *act = (dwconv_activation){DWCONV_CLIP, 0.0f, INFINITY}; return DWCONV_OK;
@@ -118,10 +118,10 @@ static dwconv_status append_conv(dwc_graph *g, const dwconv_conv_desc *desc) {
                      .activation = c.activation,
                      .filter = c.filter,
                      .bias = c.bias};
-    DWC_TRY(check_window(&node.window));
+    DWC_TRY(dwc_check_window(&node.window));
     if (!node.filter) return DWCONV_NULL_POINTER;
     if (!is_countable(&node, c.in_channels / c.groups, c.out_channels)) return DWCONV_OVERFLOW;
-    DWC_TRY(check_activation(&node.activation));
+    DWC_TRY(dwc_check_activation(&node.activation));
     append(g, node, c.out_channels);
     return DWCONV_OK;
 }

@@ -122,6 +122,9 @@ typedef struct dwc_built {
 /* describe.c: checks every field and replaces defaults: zeros become ones, SAME and VALID keep their padding at zero.
  * `known` becomes desc as this library knows it. */
 DWC_HIDDEN dwconv_status dwc_describe(const dwconv_desc *desc, dwconv_desc *known, dwc_built *built);
+/* Fields of a descriptor, with defaults filled in; identity, relu and relu6 become clips. */
+DWC_HIDDEN dwconv_status dwc_check_window(dwconv_window *window);
+DWC_HIDDEN dwconv_status dwc_check_activation(dwconv_activation *activation);
 
 /* A chain of stages that is run as one: row after row, its tensors stay in the caches. */
 typedef struct dwc_chain {
@@ -146,6 +149,9 @@ struct dwconv_plan {
 };
 
 static inline int dwc_is_block(const dwconv_plan *plan) { return plan->chain.project != NULL; }
+
+/* plan.c: kernel and panels of a stage whose window, inputs and outputs are known. */
+DWC_HIDDEN void dwc_choose_matmul(dwc_matmul_stage *stage, const dwc_kernel_table *table);
 
 /* pack.c: bytes, then the packing itself. flush: denormal weights become zero. */
 DWC_HIDDEN int dwc_depthwise_bytes(const dwc_depthwise_stage *stage, int lanes, int64_t *bytes);

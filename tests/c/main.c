@@ -26,6 +26,8 @@ static const struct {
     {"statuses", test_statuses},
     {"lifecycle", test_lifecycle},
     {"budget", test_budget},
+    {"nodes", test_nodes},
+    {"node_numbers", test_node_numbers},
 };
 
 /* A touched guard page: say in which case, then fail. A sanitizer's own report is better where there is one.
