@@ -10,6 +10,7 @@
 #include "dwconv_network.h"
 #include "kernels/abi.h"
 #include "kernels/isa/which.h"
+#include "kernels/rows.h"
 
 #if defined(__GNUC__) || defined(__clang__)
 #define DWC_HIDDEN __attribute__((visibility("hidden")))
@@ -108,6 +109,7 @@ typedef struct dwc_kernel_table {
                           int64_t to_pixel);
     void (*end_stream)(void);
     dwc_each_kernels each;
+    dwc_row_kernels rows; /* of a network's nodes */
 } dwc_kernel_table;
 
 #endif

@@ -160,6 +160,9 @@ DWC_HIDDEN void dwc_fill_plan(const dwconv_plan *prepared, dwconv_plan *plan);
 
 static inline int dwc_is_block(const dwconv_plan *plan) { return plan->chain.project != NULL; }
 
+/* plan.c: kernel and panels of a stage whose window, inputs and outputs are known. */
+DWC_HIDDEN void dwc_choose_matmul(dwc_matmul_stage *stage, const dwc_kernel_table *table);
+
 /* pack.c: bytes, then the packing itself. flush: denormal weights become zero. */
 DWC_HIDDEN int dwc_depthwise_bytes(const dwc_depthwise_stage *stage, int lanes, int64_t *bytes);
 DWC_HIDDEN void dwc_pack_depthwise(dwc_depthwise_stage *stage, const float *filter, const float *bias,

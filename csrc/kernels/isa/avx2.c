@@ -32,6 +32,8 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #include "../f32/matmul.inc.h"
 #include "../f32/rows.inc.h"
 #include "../f32/elementwise.inc.h"
+#include "../f32/image_rows.inc.h"
+#include "../f32/number_rows.inc.h"
 
 #define DW_EACH_TILE(F) F(5, 1) F(7, 1)
 #define DW_DEFINE(K, S) DW_TILES(K, S, 4) DW_TILES(K, S, 5)
@@ -122,6 +124,7 @@ const dwc_kernel_table dwc_table_avx2 = {
     .stream_pixels = stream_pixels,
     .end_stream = end_stream,
     .each = EACH_KERNELS,
+    .rows = ROW_KERNELS,
 };
 
 #ifdef __clang__

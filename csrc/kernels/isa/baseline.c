@@ -22,6 +22,8 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 0 };
 #include "../f32/matmul.inc.h"
 #include "../f32/rows.inc.h"
 #include "../f32/elementwise.inc.h"
+#include "../f32/image_rows.inc.h"
+#include "../f32/number_rows.inc.h"
 
 DW_TILES(3, 1, 4)
 DW_TILES(3, 2, 4)
@@ -64,4 +66,5 @@ const dwc_kernel_table dwc_table_baseline = {
     .scale_pixels = scale_pixels,
     .copy_pixels = copy_pixels,
     .each = EACH_KERNELS,
+    .rows = ROW_KERNELS,
 };
