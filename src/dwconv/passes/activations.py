@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..activation import LEAKY_SLOPE, PLAIN
 from ..graph import Graph, Node
 from .editor import Editor
@@ -17,13 +19,22 @@ def fuse_activations(graph: Graph) -> None:
 
 def fuse_activation(edit: Editor, node: Node) -> bool:
     maker = edit.maker(node.inputs[0]) if node.op == "unary" else None
-    if maker is None or maker.op not in ("conv", "transpose_conv", "binary"):
+    if maker is None or edit.reader(maker.output) is not node:
         return False
-    activation = _activation(node, maker["activation"])
-    if activation is None or edit.reader(maker.output) is not node:
+    activation = _activation(node, maker.attributes.get("activation"))
+    if activation is None:
         return False
-    attributes = {**maker.attributes, "activation": activation}
-    return edit.rewrite(node, maker.op, *maker.inputs, inner=[maker], **attributes)
+    if maker.op in ("conv", "transpose_conv", "binary"):
+        attributes = {**maker.attributes, "activation": activation}
+        return edit.rewrite(node, maker.op, *maker.inputs, inner=[maker], **attributes)
+    if maker.op != "unary" or maker["kind"] != "linear" or (maker["a"] != 1 and maker["b"] != 0):
+        return False
+    # x + 3 is again an operation of two operands, which can have an activation.
+    kind, number = ("add", maker["b"]) if maker["a"] == 1 else ("mul", maker["a"])
+    constant = np.array(number, edit.dtype(node.output))
+    return edit.rewrite(
+        node, "binary", maker.inputs[0], constant, inner=[maker], kind=kind, activation=activation
+    )
 
 
 def _activation(node: Node, before: Any) -> Any:

@@ -99,9 +99,9 @@ def combine(edit: Editor, node: Node) -> bool:
     scale, offset = rounded(chain.scale, like), rounded(chain.offset, like)
     if scale is None or offset is None:
         return False
-    if scale.ndim == offset.ndim == 0:
-        numbers = {"a": float(chain.scale), "b": float(chain.offset)}
-        return edit.rewrite(node, "unary", chain.source, inner=chain.nodes, kind="linear", **numbers)
+    if bool((scale == scale.flat[0]).all() and (offset == offset.flat[0]).all()):
+        a, b = (float(part.flat[0]) for part in (scale, offset))
+        return edit.rewrite(node, "unary", chain.source, inner=chain.nodes, kind="linear", a=a, b=b)
     if not offset.any():
         return edit.rewrite(node, "binary", chain.source, scale, inner=chain.nodes, kind="mul")
     if bool((scale == 1).all()):
