@@ -22,7 +22,7 @@ def compute(node: Node, inputs: Sequence[Any]) -> Array:
 
 
 def interpret(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, Array]:
-    """What a network gives for these inputs, by name: arrays of the shapes and dtypes of `graph`, node by node."""
+    """What a network gives for these inputs, by name; they have the shapes that `graph` says."""
     values = {name: value.data for name, value in graph.values.items() if value.data is not None}
     for name in graph.inputs:
         value = graph.values[name]
