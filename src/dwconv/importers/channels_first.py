@@ -269,7 +269,7 @@ class ChannelsFirst(Logical):
     # ---- products -------------------------------------------------------------------------------
 
     def linear(self, x: T, w: T | Array, bias: T | Array | None = None) -> T:
-        """x @ w + bias over the last axis: a 1x1 convolution. w constant [inputs, outputs], bias [outputs]."""
+        """x @ w + bias over the last axis: a 1x1 convolution. w constant [inputs, outputs]."""
         weights, sizes = self._known(w, "weights"), self.shape(x)
         if not sizes or weights.ndim != 2 or sizes[-1] != weights.shape[0]:
             raise ValueError(f"weights {weights.shape} do not fit x {sizes}")
