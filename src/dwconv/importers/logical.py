@@ -152,17 +152,22 @@ class Logical:
         return T(self._node("prelu", *values), x.perm)
 
     def where(self, mask: Array, a: T | Array, b: T | Array) -> T:
-        """a where the constant mask is true, b elsewhere."""
-        if self.data(self._tensor(a)) is not None:
-            mask, a, b = ~mask, b, a
-        a, fixed = self._tensor(a), self.data(self._tensor(b))
-        if fixed is not None:  # exact for infinities too
-            high = np.where(mask, fixed.dtype.type(np.inf), fixed)
-            low = np.where(mask, fixed.dtype.type(-np.inf), fixed)
-            return self.binary("max", self.binary("min", a, high), low)
-        dtype = self.dtype(a)
-        kept = self.binary("mul", a, mask.astype(dtype))
-        return self.binary("add", kept, self.binary("mul", b, (~mask).astype(dtype)))
+        """a where the constant mask is true, b elsewhere: a selection, so that NaN is not spread."""
+        a, b = self._tensor(a), self._tensor(b)
+        full = np.broadcast_shapes(mask.shape, self.shape(a), self.shape(b))
+        if mask.all() or not mask.any():
+            return self.expand(a if mask.all() else b, full)
+        sizes = (*(1,) * (len(full) - mask.ndim), *mask.shape)
+        over = [axis for axis, size in enumerate(sizes) if size != 1]
+        order = [axis for axis in range(len(full)) if axis not in over] + over
+        flat = [
+            self.flatten(self.transpose(self.expand(x, full), order), len(full) - len(over), -1)
+            for x in (a, b)
+        ]
+        at = np.arange(mask.size)
+        picked = self.gather(self.concat(flat, -1), np.where(mask.reshape(-1), at, at + mask.size), -1)
+        y = self.reshape(picked, [full[axis] for axis in order])
+        return self.transpose(y, [order.index(axis) for axis in range(len(full))])
 
     def _broadcast(self, make: Callable[..., str], *inputs: T | Array) -> T:
         tensors = [self._tensor(x) for x in inputs]

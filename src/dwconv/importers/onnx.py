@@ -18,7 +18,7 @@ def read(
     input_shapes: Mapping[str, Sequence[int | None]] | None = None,
     name: str = "",
 ) -> OnnxSource:
-    """The model of a file, by path or as bytes, or of a `ModelProto`, opset 6 to 27.
+    """The model of a file, by path or as bytes, or of a `ModelProto`, opset 6 to 28.
 
     input_shapes: by input, other shapes than those of the file; None for a size that calls decide.
     Raises FileNotFoundError; ValueError for what is no model or a damaged one; `UnsupportedModel`, which

@@ -12,6 +12,11 @@ from ..activation import Array
 from .channels_first import ChannelsFirst, T, UnsupportedError
 from .onnx_model import OnnxNode, Opaque
 
+# Attributes that change nothing of what is supported.
+WITHOUT_EFFECT = {
+    "broadcast", "consumed_inputs", "cubic_coeff_a", "exclude_outside", "extrapolation_value", "momentum",
+    "noop_with_empty_axes", "ratio", "round_mode", "saturate", "seed", "storage_order", "value",
+}  # fmt: skip
 MOST_BYTES = 2**30  # of all that is computed of constants
 
 
@@ -40,6 +45,7 @@ class Call:
     ) -> None:
         self.net, self.budget, self.node, self.opset = net, budget, node, opset
         self.values = list(values)
+        self.seen: set[str] = set()
         for value in self.values:
             if isinstance(value, Opaque):
                 raise UnsupportedError(value.what)
@@ -98,7 +104,14 @@ class Call:
     # ---- attributes -----------------------------------------------------------------------------
 
     def attribute(self, name: str, default: Any = None) -> Any:
+        self.seen.add(name)
         return self.node.attributes.get(name, default)
+
+    def refuse_unread(self) -> None:
+        """Raises UnsupportedError for an attribute that nothing has looked at: it might change the result."""
+        unread = self.node.attributes.keys() - self.seen - WITHOUT_EFFECT
+        if unread:
+            raise UnsupportedError(f"{', '.join(sorted(unread))}: not supported")
 
     def integer(self, name: str, default: int = 0) -> int:
         value = self.attribute(name, default)

@@ -86,6 +86,7 @@ def flat_shape(call: Call, shape: tuple[int, ...]) -> tuple[int, int]:
 def value_of(call: Call) -> Array:
     """Of a Constant node."""
     for name, value in call.node.attributes.items():
+        call.seen.add(name)
         if name == "value" and isinstance(value, np.ndarray):
             return value
         if name in ("value_float", "value_floats"):
@@ -169,6 +170,8 @@ def _reduce(function: Callable[..., Any]) -> Callable[[Call], Array]:
             if call.integer("noop_with_empty_axes"):
                 return x
             axes = list(range(x.ndim))
+        if not x.size:
+            raise UnsupportedError(f"an empty tensor {x.shape}; at least 1 element is supported")
         keepdims = bool(call.integer("keepdims", 1))
         return np.asarray(function(x, axis=tuple(axes), keepdims=keepdims)).astype(x.dtype)
 

@@ -18,7 +18,7 @@ from .onnx_ops import OPS
 from .onnx_windows import WINDOWS
 
 HANDLERS = OPS | WINDOWS
-OPSETS = (6, 27)  # whose operations are known; of 6 and 7 what the later ones have too
+OPSETS = (6, 28)  # whose operations are known; of 6 and 7 what the later ones have too
 # What a handler meets in a file whose attributes or inputs are not those of the operation.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
 # Operations that nothing comes near.
@@ -102,7 +102,8 @@ class OnnxSource:
         computed = {info.name for info in self.model.inputs}
         for node in self.model.nodes:
             at_run_time = any(name in computed for name in node.inputs)
-            computed |= set(node.outputs) if at_run_time and node.op not in ("Shape", "Size") else set()
+            if at_run_time and node.op not in ("Shape", "Size"):
+                computed.update(node.outputs)
             if not known(node) and (at_run_time or not folds(node)):
                 problems.append(self._refusal(node, missing(node)))
         if problems:
@@ -184,6 +185,7 @@ class OnnxSource:
                 raise UnsupportedError(missing(node))
             else:
                 results = HANDLERS[node.op](call)
+            call.refuse_unread()
         except UnsupportedError:
             raise
         except ValueError as error:

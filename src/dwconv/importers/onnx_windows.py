@@ -12,6 +12,7 @@ from .channels_first import T, UnsupportedError
 from .onnx_call import Call
 
 MOST = 2**31 - 1
+MOST_LRN = 1024  # channels: its convolution has their square
 
 
 def _spatial(call: Call, x: T) -> int:
@@ -147,6 +148,8 @@ def _global_pool(kind: str) -> Callable[[Call], T]:
 
 def _resize(call: Call) -> T:
     x, net, rank = call.tensor(0), call.net, len(call.shape(0))
+    call.seen |= {"mode", "coordinate_transformation_mode", "nearest_mode", "antialias", "scales"}
+    call.seen |= {"keep_aspect_ratio_policy"}
     axes = [net.axis(x, axis) for axis in call.ints("axes") or range(rank)]
     old = [net.shape(x)[axis] for axis in axes]
     scales, sizes = _targets(call, axes, old)
@@ -230,7 +233,16 @@ def _depth_to_space(call: Call) -> T:
 
 
 def _space_to_depth(call: Call) -> T:
-    return call.net.space_to_depth(call.tensor(0), call.integer("blocksize"))
+    call.refuse("mode", "DCR", "CRD", default="DCR")
+    net, x, block = call.net, call.tensor(0), call.integer("blocksize")
+    if call.text("mode", "DCR") == "DCR":
+        return net.space_to_depth(x, block)
+    batch, channels, height, width = net.shape(x)
+    if block < 1 or height % block or width % block:
+        raise ValueError(f"a block of {block} does not divide {height} x {width} pixels")
+    y = net.reshape(x, (batch, channels, height // block, block, width // block, block))
+    y = net.transpose(y, (0, 1, 3, 5, 2, 4))
+    return net.reshape(y, (batch, channels * block**2, height // block, width // block))
 
 
 # ---- norms --------------------------------------------------------------------------------------
@@ -294,7 +306,21 @@ def _lp_norm(call: Call) -> T:
     call.refuse("p", 1, 2, default=2)
     before, after = ("abs", "") if call.integer("p", 2) == 1 else ("square", "sqrt")
     total = net.reduce("sum", net.unary(before, x), [axis])
-    return net.binary("div", x, net.unary(after, total) if after else total)
+    norm = net.unary(after, total) if after else total
+    return net.binary("div", x, net.binary("max", norm, np.finfo(np.float32).tiny))  # 0 / 0 is 0
+
+
+def _lrn(call: Call) -> T:
+    """The sum over neighbouring channels is a 1x1 convolution with a band of ones."""
+    net, x, size = call.net, call.tensor(0), call.integer("size", 1)
+    channels = net.shape(x)[1]
+    if channels > MOST_LRN:
+        raise UnsupportedError(f"{channels} channels; at most {MOST_LRN} are supported")
+    offset = np.arange(channels) - np.arange(channels)[:, None]
+    band = ((offset >= -((size - 1) // 2)) & (offset <= size // 2)).astype(np.float32)
+    total = net.conv(net.unary("square", x), band.reshape(channels, channels, *(1,) * _spatial(call, x)))
+    scale = net.unary("linear", total, call.number("alpha", 1e-4) / max(size, 1), call.number("bias", 1.0))
+    return net.binary("div", x, net.binary("pow", scale, np.float32(call.number("beta", 0.75))))
 
 
 # ---- products -----------------------------------------------------------------------------------
@@ -336,6 +362,7 @@ WINDOWS: dict[str, Callable[[Call], Any]] = {
     "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
+    "LRN": _lrn,
     "LpNormalization": _lp_norm,
     "MatMul": _matmul,
     "MaxPool": _pool("max"),
