@@ -7,49 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwconv.graph import Graph, UnsupportedModel
+from dwconv.graph import UnsupportedModel
 from dwconv.importers import tflite
-from dwconv.nodes_numpy import compute
 from tflite_cases import CASES, SAME, Make, conv, dilated, i32, numbers, plain, rng, x
-from tflite_models import Writer
+from tflite_models import Writer, agree, litert, ran
 
 MODELS = Path(__file__).parents[2] / "shared" / "models"
-
-
-def ran(graph: Graph, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-    known = {name: value.data for name, value in graph.values.items() if value.data is not None} | inputs
-    for node in graph.nodes:
-        known[node.output] = compute(node, [known[name] for name in node.inputs])
-        assert known[node.output].shape == graph.values[node.output].shape, node
-    return [known[name] for name in graph.outputs]
-
-
-def litert(content: bytes, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """LiteRT's reference kernels, or the plain ones for operators that have no reference."""
-    package = pytest.importorskip("ai_edge_litert.interpreter")
-    kinds = package.OpResolverType
-    try:
-        interpreter = package.Interpreter(
-            model_content=content, experimental_op_resolver_type=kinds.BUILTIN_REF
-        )
-    except ValueError:
-        plain = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        interpreter = package.Interpreter(model_content=content, experimental_op_resolver_type=plain)
-    for detail in interpreter.get_input_details():
-        interpreter.resize_tensor_input(detail["index"], inputs[detail["name"]].shape)
-    interpreter.allocate_tensors()
-    for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], inputs[detail["name"]])
-    interpreter.invoke()
-    return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
-
-
-def agree(got: list[np.ndarray], expected: list[np.ndarray], tolerance: float = 1e-4) -> None:
-    assert len(got) == len(expected)
-    for a, b in zip(got, expected, strict=True):
-        assert a.shape == b.shape
-        assert a.dtype == b.dtype
-        assert np.abs(a.astype(float) - b).max() <= tolerance * np.abs(b).max()
 
 
 # ---- real models --------------------------------------------------------------------------------

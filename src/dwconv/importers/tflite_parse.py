@@ -269,5 +269,5 @@ def _array(data: Any, tensor: Tensor) -> Array | None:
     elif len(data) % dtype.itemsize:
         raise ValueError(f"sparse tensor {tensor.name!r} of {tensor.kind} has {len(data)} bytes")
     flat = np.frombuffer(data, dtype)
-    flat = flat.astype(dtype.newbyteorder("="), copy=False)
+    flat = flat.astype(dtype.newbyteorder("="), copy=not flat.flags.aligned)
     return flat if tensor.sparsity is not None else flat.reshape(tensor.shape)
