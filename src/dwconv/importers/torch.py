@@ -133,11 +133,15 @@ def _functional(program: Any) -> Any:
 
 
 def _unknown(program: Any) -> set[Any]:
-    return {
-        node.target
-        for node in program.graph.nodes
-        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload) and not handler(node.target)
-    }
+    """Operations that dwconv lacks; constants are computed by PyTorch."""
+    inputs, found = set(program.graph_signature.user_inputs), set()
+    flowing: set[Any] = set()
+    for node in program.graph.nodes:
+        if node.name in inputs or not flowing.isdisjoint(node.all_input_nodes):
+            flowing.add(node)
+            if isinstance(node.target, torch._ops.OpOverload) and not handler(node.target):
+                found.add(node.target)
+    return found
 
 
 @contextlib.contextmanager

@@ -127,11 +127,6 @@ def log_sigmoid_forward(net: ChannelsFirst, x: T) -> Any:
     return log_sigmoid(net, x), None
 
 
-@op("softshrink")
-def softshrink(net: ChannelsFirst, x: T, lambd: float) -> T:
-    return net.binary("sub", x, net.unary("clip", x, -lambd, lambd))
-
-
 @op("threshold")
 def threshold(net: ChannelsFirst, x: T, threshold: float, value: float) -> T:
     if threshold != value:

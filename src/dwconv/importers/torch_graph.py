@@ -98,6 +98,8 @@ class Reader:
         if any(isinstance(item, Missing) for item in flat(inputs)):
             return Missing()
         _check_dtype(node)
+        if packet(node.target) == "as_strided" and not _same_place(node):
+            raise UnsupportedError("other elements than those of its input in their order")
         self.net.label = place(node)[0] or node.name
         given = bound(node.target, args, kwargs)
         try:
@@ -180,6 +182,15 @@ def _check_dtype(node: fx.Node) -> None:
         raise UnsupportedError(f"a result of {str(first.dtype).removeprefix('torch.')}; float32 is supported")
 
 
+def _same_place(node: fx.Node) -> bool:
+    """Whether as_strided changes no more than strides of axes of size 1, as after pooling channels_last images."""
+    source, size, strides, *offset = node.args
+    value = source.meta["val"]
+    pairs = zip(size, strides, value.stride(), strict=False)
+    same = all(length == 1 or wanted == stride for length, wanted, stride in pairs)
+    return same and list(value.shape) == list(size) and not any(offset)
+
+
 def nearest(name: str) -> str:
     known = [other for other in OPS if min(len(name), len(other)) > 3 and "." not in other]
     close = NEAREST.get(name) or next(iter(difflib.get_close_matches(name, known, 1)), None)
@@ -190,7 +201,8 @@ def place(node: fx.Node) -> tuple[str, str, str]:
     """The module that a node comes from, its class, and the line of code outside PyTorch."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     path, kind = stack[-1] if stack else ("", "")
-    path = re.sub(r"\[['\"]?(\w+)['\"]?\]", r".\1", str(path)).removeprefix("L.self").strip(".")
+    path = re.sub(r"\[['\"]?(\w+)['\"]?\]", r".\1", str(path))
+    path = re.sub(r"^L\.\w+\.?", "", path)
     frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
     own = [f"{file}:{line}" for file, line in frames if "/torch/" not in file.replace("\\", "/")]
     return path, (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2], own[-1] if own else ""
