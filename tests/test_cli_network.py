@@ -156,7 +156,7 @@ def test_the_layout_follows_from_the_channels(shape: tuple[int | None, ...], exp
     if expected is not None:
         assert pictures.layout_of(info, None) == expected
         return
-    with pytest.raises(ValueError, match="is not clear: --layout|is no image"):
+    with pytest.raises(ValueError, match=r"is not clear: --layout|is no image"):
         pictures.layout_of(info, None)
 
 

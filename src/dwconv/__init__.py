@@ -1,8 +1,8 @@
 """Depthwise, pointwise, dense, separable and inverted-residual convolution on CPUs.
 
 Functions take filters with every call; layers pack them once and are the fast way. Tensors are NHWC. What all
-functions share is told in `dwconv.ops`; `show_config()` tells what runs them. Whole networks come from model files
-with `load`, or from modules of other frameworks: `dwconv.network`.
+functions share is told in `dwconv.ops`; `show_config()` tells what runs them. Whole networks come from model
+files with `load`, or from modules of other frameworks: `dwconv.network`.
 """
 
 from typing import Any

@@ -27,7 +27,7 @@ INPUTS = {
 
 
 def check(op: str, inputs: int, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """All attributes of a node of so many inputs in their normal form. Raises ValueError, which names the attribute."""
+    """All attributes of a node with so many inputs, in their normal form. Raises ValueError where one is wrong."""
     if op not in RULES:
         raise ValueError(f"there is no op {op!r}; there are {', '.join(RULES)}")
     least, most = INPUTS.get(op, (1, 1))
@@ -121,7 +121,8 @@ SLIDING: dict[str, Rule] = {"strides": _steps, "padding": _padding, "dilations":
 RULES: dict[str, dict[str, Rule]] = {
     "conv": {**SLIDING, "groups": _integer(1), "activation": _activation},
     "transpose_conv": {
-        **SLIDING, "padding": _sides, "output_padding": _pair, "groups": _integer(1), "activation": _activation,
+        **SLIDING, "padding": _sides, "output_padding": _pair, "groups": _integer(1),
+        "activation": _activation,
     },
     "max_pool": {"kernel": _steps, **SLIDING, "ceil_mode": _boolean},
     "average_pool": {"kernel": _steps, **SLIDING, "ceil_mode": _boolean, "count_include_pad": _boolean},

@@ -1,4 +1,4 @@
-"""A network for inputs of one shape each: its graph, what runs it, and how long that takes. A few are kept."""
+"""A network for inputs of one shape each: its graph, what runs it, how long that takes. A few are kept."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _runner(graph: Graph, name: str, threads: int) -> Runner:
 
 
 class Cache:
-    """The bound forms of one source by the shapes of its inputs; the one that was used least recently makes room.
+    """The bound forms of one source by the shapes of its inputs; the least recently used one makes room.
 
     Making one is serial: threads that wait for the same shapes find it made. Looking one up takes no lock.
     """

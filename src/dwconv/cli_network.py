@@ -32,8 +32,8 @@ def add(commands: Any, threads: Callable[[str], int], rate: Callable[[str], floa
         nargs="*",
         type=Path,
         metavar="INPUT",
-        help="arrays (.npy; .npz by name) or images (they need Pillow), one call each; a network of several inputs "
-        "takes one .npz a call, or as many .npy as it has; none: random values",
+        help="arrays (.npy; .npz by name) or images (they need Pillow), one call each; a network of several "
+        "inputs takes one .npz a call, or as many .npy as it has; none: random values",
     )
     run.add_argument("--threads", type=threads, metavar="N", help="at most so many threads")
     run.add_argument("--out", type=Path, metavar="FILE", help="write the results: .npy, or .npz by name")

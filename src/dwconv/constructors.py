@@ -1,4 +1,4 @@
-"""Networks from model files and from modules of other frameworks. Each needs its own optional package, when it is used."""
+"""Networks from model files and from modules of other frameworks, each with an optional package of its own."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Constructors:
     ) -> N:
         """Of an ONNX file, opset 9 and later, by path or as bytes. Needs `pip install 'dwconv[onnx]'`.
 
-        `input_shapes`: by input, other shapes than those of the file; None in a shape: calls decide that size.
-        Raises `dwconv.UnsupportedModel`, which lists every node that dwconv has no operation for, and ValueError for a
-        file that is broken. External data must lie in the folder of the file.
+        `input_shapes`: by input, other shapes than those of the file; None in a shape: calls decide that
+        size. Raises `dwconv.UnsupportedModel`, which lists every node that dwconv has no operation for, and
+        ValueError for a file that is broken. External data must lie in the folder of the file.
         """
         return cls._made(_imported("onnx", model, input_shapes=input_shapes), _stem(model))
 
@@ -50,8 +50,8 @@ class Constructors:
     ) -> N:
         """Of a TensorFlow Lite file, by path or as bytes. Needs `pip install 'dwconv[tflite]'`.
 
-        `rounding`: of quantised values half way between two; "even" is all there is. `input_shapes`: by input,
-        other shapes than those of the file. Raises the errors of `from_onnx`.
+        `rounding`: of quantised values half way between two; "even" is all there is. `input_shapes`: by
+        input, other shapes than those of the file. Raises the errors of `from_onnx`.
         """
         found = _imported("tflite", model, rounding=rounding, input_shapes=input_shapes)
         return cls._made(found, _stem(model))
@@ -60,8 +60,8 @@ class Constructors:
     def from_torch(cls: type[N], module: Any, example_input: Any) -> N:
         """Of a `torch.nn.Module` in evaluation mode. Needs `pip install 'dwconv[torch]'`.
 
-        `example_input`: a tensor, or a tuple of them, of the shapes that the network is made for; inputs and outputs
-        are those of the module, NCHW for images. Raises the errors of `from_onnx`.
+        `example_input`: a tensor, or a tuple of them, of the shapes that the network is made for; inputs and
+        outputs are those of the module, NCHW for images. Raises the errors of `from_onnx`.
         """
         return cls._made(_imported("torch", module, example_input), type(module).__name__)
 
@@ -80,8 +80,8 @@ class Constructors:
 def load(path: str | os.PathLike[str]) -> Network:
     """The network of a model file: .onnx, .tflite, or .npz of `Network.save`, which needs NumPy alone.
 
-    Raises FileNotFoundError; ValueError for a file that is broken or of another kind; `dwconv.UnsupportedModel`;
-    ImportError where a package is missing, which names it.
+    Raises FileNotFoundError; ValueError for a file that is broken or of another kind;
+    `dwconv.UnsupportedModel`; ImportError where a package is missing, which names it.
 
     >>> import dwconv
     >>> dwconv.load("model.h5")
@@ -114,7 +114,7 @@ def load(path: str | os.PathLike[str]) -> Network:
 
 
 def _imported(package: str, *arguments: Any, **options: Any) -> Source:
-    """What the importer makes of the model. Raises ImportError, with the remedy, where its package is missing."""
+    """What the importer makes of the model. Raises ImportError where its package is missing."""
     try:
         module = import_module(f".importers.{package}", __package__)
     except ModuleNotFoundError as error:

@@ -42,7 +42,7 @@ class NHWCSource:
 
 
 def images(graph: Graph) -> tuple[list[str], list[str]]:
-    """Inputs that are turned from NCHW into NHWC before anything but arithmetic by elements, and outputs likewise."""
+    """Inputs that are turned into NHWC before anything but arithmetic by elements, and outputs likewise."""
     readers, makers = graph.consumers(), graph.producers()
     inputs = [name for name in graph.inputs if _meets(graph, name, readers)]
     outputs = []
@@ -94,7 +94,7 @@ def _turn_input(graph: Graph, name: str) -> None:
 
 
 def _turn_output(graph: Graph, name: str) -> None:
-    """The output becomes NHWC: what was turned, if a transposition made it, else what a new node at the end gives."""
+    """The output becomes NHWC: what was turned into NCHW before, or what a new node turns back."""
     value = graph.values[name]
     turned = _permuted(value.shape, TO_NHWC)
     maker = graph.producers()[name]

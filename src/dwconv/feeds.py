@@ -40,9 +40,8 @@ def read_input(name: str, info: TensorInfo, value: Any) -> Array:
     else:
         array = _read(f"{name}: input {info.name!r}", "x", value, info.dtype)
     if array.dtype != info.dtype:
-        raise TypeError(
-            f"{name}: input {info.name!r} is {info.dtype}, not {array.dtype}{_conversion(array.dtype, info.dtype)}"
-        )
+        remedy = _conversion(array.dtype, info.dtype)
+        raise TypeError(f"{name}: input {info.name!r} is {info.dtype}, not {array.dtype}{remedy}")
     return array
 
 
@@ -85,7 +84,8 @@ def _mistake(info: TensorInfo, shape: Sizes) -> str:
         return f": it has {rank} axes, not {len(shape)}"
     axes = [axis for axis, (a, b) in enumerate(zip(info.shape, shape, strict=True)) if a not in (None, b)]
     what = "the batch" if axes == [0] else f"axis {axes[0]}" if len(axes) == 1 else f"axes {axes}"
-    return f": {what} differ{'s' if len(axes) == 1 else ''}; net.bind(shapes) allows other sizes, if the graph does"
+    verb = "differs" if len(axes) == 1 else "differ"
+    return f": {what} {verb}; net.bind(shapes) allows other sizes, if the graph does"
 
 
 def shown(info: TensorInfo) -> str:

@@ -33,9 +33,9 @@ class Network(Constructors):
     """A network of convolutions and what stands between them, made of a graph, or by one of the constructors
     `from_onnx`, `from_tflite`, `from_torch`, `from_keras` and `dwconv.load`.
 
-    `graph`: a `dwconv.graph.Builder`, or its graph; constants are copied. `input_shapes`: for inputs by name, their
-    shapes with None for sizes that calls decide. `name`: begins every message. Raises ValueError for a graph that is
-    none.
+    `graph`: a `dwconv.graph.Builder`, or its graph; constants are copied. `input_shapes`: for inputs by name,
+    their shapes with None for sizes that calls decide. `name`: begins every message. Raises ValueError for a
+    graph that is none.
 
     >>> import numpy as np
     >>> from dwconv.graph import Builder
@@ -76,13 +76,14 @@ class Network(Constructors):
     def __call__(self, *inputs: Any, out: Any = None, num_threads: int | None = None) -> Any:
         """The result, or a dict of the results in the order of `outputs` where there are several.
 
-        `inputs`: arrays in the order of `inputs`, or one dict by name; of exactly the dtypes and shapes of the model
-        file, layout included. What NumPy's protocols read is read; an array that is not contiguous is copied once.
-        `out`: an array, or a dict or list of arrays where there are several outputs, contiguous ones written in place;
-        they must not overlap the inputs. `num_threads`: at most so many threads; None: `dwconv.get_num_threads()`.
+        `inputs`: arrays in the order of `inputs`, or one dict by name; of exactly the dtypes and shapes of
+        the model file, layout included. What NumPy's protocols read is read; an array that is not contiguous
+        is copied once. `out`: an array, or a dict or list of arrays where there are several outputs,
+        contiguous ones written in place; they must not overlap the inputs. `num_threads`: at most so many
+        threads; None: `dwconv.get_num_threads()`.
 
-        Raises TypeError for a wrong number, name or dtype, ValueError for a wrong shape. The first call with shapes
-        makes what runs them; see `bind`.
+        Raises TypeError for a wrong number, name or dtype, ValueError for a wrong shape. The first call with
+        shapes makes what runs them; see `bind`.
         """
         infos = self._inputs
         threads = get_num_threads() if num_threads is None else self._threads(num_threads)
@@ -108,9 +109,10 @@ class Network(Constructors):
     def bind(self, shapes: Mapping[str, Sequence[int]] | Sequence[Any]) -> Network:
         """Makes what runs inputs of these shapes now, and gives the network itself.
 
-        `shapes`: by name, or in the order of `inputs`; one shape where there is one input. They may differ from those
-        of the model file, as in the batch or the size of the image: calls with them are allowed from then on.
-        Raises ValueError where the network has no form for them. The forms of 8 shapes are kept.
+        `shapes`: by name, or in the order of `inputs`; one shape where there is one input. They may differ
+        from those of the model file, as in the batch or the size of the image: calls with them are allowed
+        from then on. Raises ValueError where the network has no form for them. The forms of 8 shapes are
+        kept.
         """
         infos = self._inputs
         key = tuple(
@@ -191,7 +193,7 @@ class Network(Constructors):
 
     @property
     def input_shapes(self) -> tuple[Sizes, ...]:
-        """The shapes that were bound last, or those of the file; ValueError if sizes are open and nothing is bound."""
+        """The shapes that were bound last, or those of the file; like `macs`, ValueError if there are none."""
         return self._latest().input_shapes
 
     @property
@@ -224,12 +226,12 @@ class Network(Constructors):
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of convolutions and products of matrices, padding left out, for the shapes bound last."""
+        """Multiply-adds of convolutions and products of matrices, padding left out; of the shapes bound last."""
         return self._latest().macs
 
     def summary(self) -> str:
-        """A table of what runs for the shapes bound last: node, operation, shape, kernel, millions of multiply-adds,
-        place in the workspace, bytes; and what was fused into what."""
+        """A table of what runs for the shapes bound last: node, operation, shape, kernel, millions of
+        multiply-adds, place in the workspace, bytes; and what was fused into what."""
         return table.summary(self.name, self.inputs, self.outputs, self._latest())
 
     def profile(
@@ -237,8 +239,9 @@ class Network(Constructors):
     ) -> str:
         """The same with microseconds of every node: the median of runs within about so many seconds.
 
-        `inputs` as for a call; none: random ones of the shapes bound last. `gflops`: what these threads reach at most,
-        two to a multiply-add; with it the table has each node's share of that limit, without it of the whole time.
+        `inputs` as for a call; none: random ones of the shapes bound last. `gflops`: what these threads reach
+        at most, two to a multiply-add; with it the table has each node's share of that limit, without it of
+        the whole time.
         """
         threads = get_num_threads() if num_threads is None else self._threads(num_threads)
         if inputs:
@@ -280,7 +283,7 @@ class Network(Constructors):
     # ---- files and copies -----------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes one .npz that `dwconv.load` makes the network of again with NumPy alone, weights included."""
+        """Writes one .npz, weights included, that `dwconv.load` reads with NumPy alone."""
         from .saved import save
 
         save(self._source, self.name, Path(path))

@@ -16,7 +16,7 @@ COLOURS = {1: "L", 3: "RGB", 4: "RGBA"}  # channels, and what Pillow calls them
 
 
 class Scaling(NamedTuple):
-    """A pixel from 0 to 255 becomes low to high, then (value - mean) / std, one of these or one per channel."""
+    """A pixel from 0 to 255 becomes low to high, then (value - mean) / std, one or one per channel."""
 
     low: float = 0.0
     high: float = 1.0
@@ -41,8 +41,8 @@ def layout_of(info: TensorInfo, asked: str | None) -> str:
 def read(path: Path, info: TensorInfo, layout: str, scaling: Scaling, size: Sizes | None = None) -> Array:
     """One image [1, ...] of the dtype and layout of the input.
 
-    It is resized to `size` (height, width), else to that of the input, else it keeps its own where that is open.
-    Raises ImportError without Pillow, OSError and ValueError for what is no image.
+    It is resized to `size` (height, width), else to that of the input, else it keeps its own where that is
+    open. Raises ImportError without Pillow, OSError and ValueError for what is no image.
     """
     try:
         from PIL import Image, UnidentifiedImageError

@@ -1,6 +1,6 @@
 """Networks as files: one .npz that NumPy alone reads and writes.
 
-    network               uint8, JSON: {"format": 1, "name": ..., "kind": of the source, "state": its own words,
+    network               uint8, JSON: {"format": 1, "name": ..., "kind": of the source, "state": its own,
                           "arrays": what the state calls the arrays}
     array_0, array_1 ...  these arrays, in that order
 
@@ -25,7 +25,7 @@ from .edges import NHWCSource
 from .sources import DTYPES, ODD, GraphSource, Source
 
 FORMAT = 1
-# Compressed files may grow by this much when they are read; without compression a file has the size of its arrays.
+# Compressed files may grow to this when they are read; others have the size of their arrays.
 MOST_BYTES = 2**30
 MOST_MEMBERS = 2**16
 
@@ -87,7 +87,7 @@ def _source(kind: Any, state: Mapping[str, Any], arrays: Mapping[str, Array]) ->
 
 
 def _arrays(path: Path) -> dict[str, Array]:
-    """Read-only. Nothing is allocated for what a header promises: every array is a view of the bytes of its member."""
+    """Read-only views of the bytes of the members: nothing is allocated for what a header promises."""
     with zipfile.ZipFile(path) as file:
         members = file.infolist()
         total = sum(member.file_size for member in members)

@@ -1,6 +1,6 @@
 """What a network is made from: something that gives its graph for inputs of any shapes, and can be saved.
 
-A source never changes. `lower` gives a graph that is the caller's to rewrite, but for the arrays of its constants.
+A source never changes. `lower` gives a graph that is the caller's, but for the arrays of its constants.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Source(Protocol):
 class GraphSource:
     """A graph with the shapes that it was made for; other shapes are inferred anew.
 
-    The constants become read-only. `inputs` and `outputs`: what a file says of them, where that is more than the graph
-    says: names and their order are the graph's, a size may be None.
+    The constants become read-only. `inputs` and `outputs`: what a file says of them, where that is more than
+    the graph says: names and their order are the graph's, a size may be None.
     """
 
     kind: ClassVar[str] = "graph"
@@ -147,9 +147,9 @@ def with_open_sizes(
 
 
 def checked(graph: Graph) -> Graph:
-    """A copy, every attribute in its normal form, every shape inferred, constants read-only and those in use alone.
+    """A copy: attributes in their normal form, shapes inferred, constants read-only and those in use alone.
 
-    Raises ValueError for a graph that is none: names without a value, nodes out of order, shapes that do not fit.
+    Raises ValueError for what is no graph: names without a value, nodes out of order, shapes that do not fit.
     """
     values: dict[str, Value] = {}
     used = {*graph.outputs, *(name for node in graph.nodes for name in node.inputs)}
@@ -180,15 +180,13 @@ def _checked_node(node: Node, values: dict[str, Value], graph: Graph) -> Node:
     """The node, whose value joins `values`."""
     where = f"network: node {node.name or node.output!r}"
     missing = [name for name in node.inputs if name not in values]
-    if missing or node.output in values or not node.inputs:
-        problem = (
-            f"reads {missing[0]!r} before it is there"
-            if missing
-            else "has no inputs, or no output of its own"
-        )
-        raise ValueError(f"{where} {problem}")
+    if missing:
+        raise ValueError(f"{where} reads {missing[0]!r} before it is there")
+    if node.output in values:
+        raise ValueError(f"{where} gives {node.output!r}, which is there already")
     try:
-        made = Node(node.op, tuple(node.inputs), node.output, check(node.op, len(node.inputs), node.attributes), node.name)
+        attributes = check(node.op, len(node.inputs), node.attributes)
+        made = Node(node.op, tuple(node.inputs), node.output, attributes, node.name)
         inputs = [values[name] for name in made.inputs]
         dtypes = {str(value.dtype) for value in (inputs[:1] if node.op == "gather" else inputs)}
         if len(dtypes) > 1:

@@ -34,32 +34,30 @@ def profile(
     gflops: float | None,
 ) -> str:
     """`gflops`: the limit; None: shares are of the time of all nodes."""
-    nodes = bound.graph.nodes
-    macs = [of_node(bound.graph, node) for node in nodes]
-    total = sum(measured.nodes) or math.inf
-    times = ["us", *(f"{1e6 * t:.1f}" for t in measured.nodes)]
-    rates = [
-        "GMAC/s",
-        *(f"{m / t / 1e9:.1f}" if m and t else "" for m, t in zip(macs, measured.nodes, strict=True)),
+    macs = [of_node(bound.graph, node) for node in bound.graph.nodes]
+    timed = list(zip(macs, measured.nodes, strict=True))
+    total = sum(measured.nodes)
+    columns = [
+        *_node_columns(bound),
+        (["us", *(f"{1e6 * t:.1f}" for t in measured.nodes)], ">"),
+        (["time", *(f"{t / total:.1%}" if total else "" for t in measured.nodes)], ">"),
+        (["GMAC/s", *(f"{m / t / 1e9:.1f}" if m and t else "" for m, t in timed)], ">"),
     ]
-    shares = ["time", *(f"{t / total:.1%}" for t in measured.nodes)]
-    timed = [(times, ">"), (shares, ">"), (rates, ">")]
     lines = [
-        f"{1e6 * measured.whole:.1f} us a call, median of {measured.runs}; nodes one by one: {1e6 * total:.1f} us"
+        "",
+        f"{1e6 * measured.whole:.1f} us a call, median of {measured.runs}; "
+        f"the nodes, timed one by one, {1e6 * total:.1f} us",
     ]
     if gflops is not None:
-        pairs = zip(macs, measured.nodes, strict=True)
-        timed.append(
-            (["limit", *(f"{_share(2 * m, t, gflops):.0%}" if m and t else "" for m, t in pairs)], ">")
-        )
-        share = _share(2 * bound.macs, measured.whole, gflops)
+        shares = (f"{_share(m, t, gflops):.0%}" if m and t else "" for m, t in timed)
+        columns.append((["limit", *shares], ">"))
+        share = _share(bound.macs, measured.whole, gflops)
         lines.append(f"{share:.0%} of the limit, multiply-adds at {gflops:g} GFLOP/s")
-    columns = [*_node_columns(bound), *timed]
     return "\n".join([*_heading(name, inputs, outputs), *_lines(columns), *lines, *_footing(bound)])
 
 
-def _share(flops: int, seconds: float, gflops: float) -> float:
-    return flops / seconds / gflops / 1e9
+def _share(macs: int, seconds: float, gflops: float) -> float:
+    return 2 * macs / seconds / gflops / 1e9
 
 
 # ---- columns ------------------------------------------------------------------------------------

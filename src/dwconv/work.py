@@ -14,7 +14,7 @@ def multiply_adds(graph: Graph) -> int:
 
 
 def of_node(graph: Graph, node: Node) -> int:
-    """Of convolutions and products of matrices, on real taps: padding is left out. Everything else has none."""
+    """Of convolutions and products of matrices, on real taps: padding is left out. Other nodes have none."""
     shapes = [graph.values[name].shape for name in node.inputs]
     y = graph.values[node.output].shape
     if node.op == "conv":
