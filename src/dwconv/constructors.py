@@ -1,4 +1,4 @@
-"""Networks from model files and from modules of other frameworks, each with an optional package of its own."""
+"""Networks from model files and from modules of other frameworks, each with an optional package."""
 
 from __future__ import annotations
 

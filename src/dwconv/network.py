@@ -193,7 +193,7 @@ class Network(Constructors):
 
     @property
     def input_shapes(self) -> tuple[Sizes, ...]:
-        """The shapes that were bound last, or those of the file; like `macs`, ValueError if there are none."""
+        """The shapes bound last, or those of the file; ValueError, as for `macs`, if there are none."""
         return self._latest().input_shapes
 
     @property
@@ -226,7 +226,7 @@ class Network(Constructors):
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of convolutions and products of matrices, padding left out; of the shapes bound last."""
+        """Multiply-adds of convolutions and matrix products, padding left out; of the shapes bound last."""
         return self._latest().macs
 
     def summary(self) -> str:
