@@ -27,7 +27,7 @@ INPUTS = {
 
 
 def check(op: str, inputs: int, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """All attributes of a node with so many inputs, in their normal form. Raises ValueError for wrong ones."""
+    """All attributes of a node of so many inputs, in their normal form. Raises ValueError for wrong ones."""
     if op not in RULES:
         raise ValueError(f"there is no op {op!r}; there are {', '.join(RULES)}")
     least, most = INPUTS.get(op, (1, 1))

@@ -71,7 +71,7 @@ def _runner(graph: Graph, name: str, threads: int) -> Runner:
     from .passes import run_passes
 
     try:
-        return NativeRunner(run_passes(graph.copy()), name, isa, threads)
+        return NativeRunner(run_passes(graph), name, isa, threads)
     except UnsupportedModel as error:
         return NumpyRunner(graph, "; ".join(error.problems))
 

@@ -68,7 +68,7 @@ def restore(path: Path) -> tuple[Source, str]:
 
 def _source(kind: Any, state: Mapping[str, Any], arrays: Mapping[str, Array]) -> Source:
     if kind == GraphSource.kind:
-        return GraphSource.from_state(state, arrays)
+        return GraphSource.restored(state, arrays)
     if kind == NHWCSource.kind:
         inner = _source(state["kind"], state["source"], arrays)
         inputs, outputs = state["inputs"], state["outputs"]
@@ -78,7 +78,7 @@ def _source(kind: Any, state: Mapping[str, Any], arrays: Mapping[str, Array]) ->
         return NHWCSource(inner, inputs, outputs)
     if kind == "onnx":
         module = import_module(".importers.onnx_source", __package__)
-        found: Source = module.OnnxSource.from_state(state, arrays)
+        found: Source = module.OnnxSource.restored(state, arrays)
         return found
     raise ValueError(f"there is no kind {str(kind)[:20]!r} of network")
 

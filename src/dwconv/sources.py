@@ -55,7 +55,7 @@ class Source(Protocol):
         """The graph for inputs of these shapes, all of them given. Raises ValueError where there is none."""
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """What `from_state` makes it of again: a dict for JSON, and arrays."""
+        """What `restored` makes it of again: a dict for JSON, and arrays."""
 
 
 class GraphSource:
@@ -110,7 +110,7 @@ class GraphSource:
         }, arrays
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], arrays: Mapping[str, Array]) -> GraphSource:
+    def restored(cls, state: Mapping[str, Any], arrays: Mapping[str, Array]) -> GraphSource:
         """Raises ValueError or one of `ODD` where the state is no graph."""
         inputs = [read_info(item) for item in state["inputs"]]
         outputs = [read_info(item) for item in state["outputs"]]
