@@ -40,7 +40,8 @@ class Bound:
         self.input_shapes = _shapes(graph, graph.inputs)
         self.output_shapes = _shapes(graph, graph.outputs)
         self.output_dtypes = [graph.values[name].dtype for name in graph.outputs]
-        self.runner = _runner(graph, name, threads)
+        self.notes: list[tuple[str, str]] = []  # nodes, and why passes left them alone
+        self.runner = _runner(graph, name, threads, self.notes)
         self.graph: Graph = self.runner.graph
         self.used = 0
 
@@ -62,7 +63,7 @@ def _shapes(graph: Graph, names: Sequence[str]) -> Key:
     return tuple(graph.values[name].shape for name in names)
 
 
-def _runner(graph: Graph, name: str, threads: int) -> Runner:
+def _runner(graph: Graph, name: str, threads: int, notes: list[tuple[str, str]]) -> Runner:
     isa = native_isa()
     if isa is None:
         return NumpyRunner(graph, config()["reason"] or "")
@@ -71,7 +72,7 @@ def _runner(graph: Graph, name: str, threads: int) -> Runner:
     from .passes import run_passes
 
     try:
-        return NativeRunner(run_passes(graph), name, isa, threads)
+        return NativeRunner(run_passes(graph, log=notes), name, isa, threads)
     except UnsupportedModel as error:
         return NumpyRunner(graph, "; ".join(error.problems))
 

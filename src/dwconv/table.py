@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .activation import parse
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
     from .bound import Bound, Measured
 
 WIDEST = 36  # of a node's name; its end tells more than its begin
+WIDTH = 110  # of lines below the table
+MOST_NOTES = 20
 
 
 def summary(name: str, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], bound: Bound) -> str:
     columns = [*_node_columns(bound), *_memory_columns(bound)]
-    return "\n".join([*_heading(name, inputs, outputs), *_lines(columns), *_footing(bound)])
+    told = [*_fused(bound), *_unfused(bound)]
+    return "\n".join([*_heading(name, inputs, outputs), *_lines(columns), *told, *_footing(bound)])
 
 
 def profile(
@@ -69,7 +73,8 @@ def _node_columns(bound: Bound) -> list[tuple[list[str], str]]:
     shapes = ("x".join(map(str, graph.values[node.output].shape)) or "1" for node in graph.nodes)
     macs = (of_node(graph, node) for node in graph.nodes)
     return [
-        (["node", *(_short(node.name or node.output) for node in graph.nodes)], "<"),
+        (["", *map(str, range(len(graph.nodes)))], ">"),
+        (["node", *(_short(_parts(node)) for node in graph.nodes)], "<"),
         (["operation", *(operation(graph, node) for node in graph.nodes)], "<"),
         (["shape", *shapes], "<"),
         (["kernel", *bound.runner.kernels()], "<"),
@@ -84,8 +89,45 @@ def _memory_columns(bound: Bound) -> list[tuple[list[str], str]]:
     return [(["offset", *offsets], ">"), (["bytes", *sizes], ">")]
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= WIDEST else f"...{name[3 - WIDEST :]}"
+def _parts(node: Node) -> list[str]:
+    """The names of the nodes of the model file that it stands for. A converter joins what it fused with ";"."""
+    return [part.split(";")[-1] for part in (node.name or node.output).split(" + ")]
+
+
+def _short(parts: Sequence[str]) -> str:
+    name, more = parts[0], f" +{len(parts) - 1}" if len(parts) > 1 else ""
+    room = WIDEST - len(more)
+    return (name if len(name) <= room else f"...{name[3 - room :]}") + more
+
+
+def _fused(bound: Bound) -> Iterator[str]:
+    """Of every node that stands for several of the model file, which."""
+    found = [(index, _parts(node)) for index, node in enumerate(bound.graph.nodes)]
+    fused = [(index, parts) for index, parts in found if len(parts) > 1]
+    if fused:
+        yield from ("", "fused into one node:")
+    for index, parts in fused:
+        yield from _wrapped(f"{index:4}  ", ", ".join(parts))
+
+
+def _unfused(bound: Bound) -> Iterator[str]:
+    """Why passes left nodes alone, and which."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in bound.notes:
+        reasons.setdefault(reason, []).append(name.split(";")[-1])
+    if reasons:
+        yield from ("", "not fused:")
+    for reason, names in list(reasons.items())[:MOST_NOTES]:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield from _wrapped("  ", f"{', '.join(names[:3])}{more}: {reason}")
+    if len(reasons) > MOST_NOTES:
+        yield f"  and {len(reasons) - MOST_NOTES} more reasons"
+
+
+def _wrapped(begin: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=begin, subsequent_indent=" " * len(begin), break_on_hyphens=False
+    )
 
 
 def operation(graph: Graph, node: Node) -> str:
@@ -134,22 +176,21 @@ def _activation(value: Any) -> list[str]:
 
 
 def _block(operation: Operation) -> str:
-    """Its stages, one after another, as they were fused."""
+    """Its stages in order, as they were fused: "1x1 relu6 > dw 3x3/2 relu6 > 1x1 + add"."""
     parts = [_stage(stage) for stage in operation.stages]
     if operation.squeeze_excite:
         gate = " ".join(_activation(operation.squeeze_excite[1].activation.normal))
-        parts.insert(-1, f"squeeze-excite {gate}".strip())
-    if operation.residual:
-        parts.append("add")
-    return " + ".join(parts)
+        parts.insert(-1, f"se {gate}".strip())
+    return " > ".join(parts) + (" + add" if operation.residual else "")
 
 
 def _stage(stage: Stage) -> str:
-    window = stage.window
-    words = [
-        stage.kind,
-        *_sliding(window.kernel, window.strides, window.dilations, stage.kind == "pointwise"),
-    ]
+    (height, width), strides = stage.window.kernel, stage.window.strides
+    words = [f"dw {height}x{width}" if stage.kind == "depthwise" else f"{height}x{width}"]
+    if strides != (1, 1):
+        words[0] += f"/{strides[0]}" if strides[0] == strides[1] else f"/{strides[0]}x{strides[1]}"
+    if stage.window.dilations != (1, 1):
+        words.append(f"dilation {stage.window.dilations[0]}x{stage.window.dilations[1]}")
     return " ".join([*words, *_activation(stage.activation.normal)])
 
 
