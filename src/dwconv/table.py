@@ -90,7 +90,7 @@ def _memory_columns(bound: Bound) -> list[tuple[list[str], str]]:
 
 
 def _parts(node: Node) -> list[str]:
-    """The names of the nodes of the model file that it stands for. A converter joins what it fused with ";"."""
+    """The nodes of the model file that it stands for, by name. A converter joins what it fused with ";"."""
     return [part.split(";")[-1] for part in (node.name or node.output).split(" + ")]
 
 
