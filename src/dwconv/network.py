@@ -288,6 +288,18 @@ class Network(Constructors):
 
         save(self._source, self.name, Path(path))
 
+    def to_c(self, directory: str | os.PathLike[str], name: str | None = None) -> list[Path]:
+        """Writes C source, header and weights for libdwconv, for the shapes bound last: NAME.h, NAME.c and
+        NAME_weights.c, whose paths it gives. They run it in static memory, with no parser and no allocation.
+
+        `name`: an identifier of C; None: made of the network's name. Raises ValueError for another name or
+        without the compiled core, `dwconv.UnsupportedModel` for what runs through NumPy alone, and OSError.
+        """
+        from .ccode import export
+
+        shapes = dict(zip(self.input_names, self.input_shapes, strict=True))
+        return export(self._name, self._source.lower(shapes), Path(directory), name)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """What was bound is made anew where it is loaded."""
         return _restore, (type(self), self._source, self.name, self._allowed)
