@@ -1,0 +1,59 @@
+"""From a graph to a program: what the C core computes, and where every value lies.
+
+Values that are parts or other forms of a value are views of its memory (reshape, transpose, slice, expand).
+Values that become parts of another are written there at once (`placing`). Unary and binary work in place if
+nobody reads their input later. What remains to be moved is a step of kind "copy".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .emit_nodes import NODES
+from .emitter import Emitter
+from .graph import Graph, Node, UnsupportedModel
+from .program import Program
+
+
+def emit(graph: Graph, name: str = "network") -> Program:
+    """The program of a graph of float32 values, before or after passes.
+
+    `name` begins messages. Raises UnsupportedModel with all values that are not float32, and all filters that
+    are computed by other nodes.
+
+    >>> b = Builder()
+    >>> x = b.input("x", (1, 8, 8, 4))
+    >>> b.output("y", b.node("concat", x, b.node("unary", x, kind="relu"), axis=3))
+    >>> [step.kind for step in emit(b.graph).steps]
+    ['unary', 'copy']
+    """
+    problems = list(_problems(graph))
+    if problems:
+        raise UnsupportedModel(name, problems)
+    emitter = Emitter(graph)
+    computed = {node.output for node in graph.nodes}
+    for output in graph.outputs:
+        if output not in computed:  # an input or a constant
+            emitter.begin(-1, Node("reshape", (output,), output))
+            emitter.give(output)
+    for position, node in enumerate(graph.nodes):
+        emitter.begin(position, node)
+        NODES[node.op](emitter, node)
+    return emitter.finish()
+
+
+def _problems(graph: Graph) -> dict[str, None]:
+    """Without repetition, in order."""
+    found: dict[str, None] = {}
+    for name in (*graph.inputs, *graph.outputs):
+        if graph.values[name].dtype != np.float32:
+            found[f"{name!r} is {graph.values[name].dtype}: only float32 is supported"] = None
+    for node in graph.nodes:
+        label = f"{node.op} {node.name or node.output!r}"
+        for position, name in enumerate(node.inputs):
+            value = graph.values[name]
+            if value.dtype != np.float32 and not (node.op == "gather" and position == 1):
+                found[f"{label}: {name!r} is {value.dtype}: only float32 is supported"] = None
+            if node.op in ("conv", "transpose_conv") and position and value.data is None:
+                found[f"{label}: {name!r} is computed: only constant filters and biases are supported"] = None
+    return found
