@@ -122,6 +122,11 @@ typedef struct dwc_built {
 /* describe.c: checks every field and replaces defaults: zeros become ones, SAME and VALID keep their padding at zero.
  * `known` becomes desc as this library knows it. */
 DWC_HIDDEN dwconv_status dwc_describe(const dwconv_desc *desc, dwconv_desc *known, dwc_built *built);
+/* A caller's `size` bytes, at least `least`, as the `known` bytes of this library's: see Growth in dwconv.h. */
+DWC_HIDDEN dwconv_status dwc_take(const void *desc, size_t size, size_t least, void *to, size_t known);
+/* Fields of a descriptor, with defaults filled in; identity, relu and relu6 become clips. */
+DWC_HIDDEN dwconv_status dwc_check_window(dwconv_window *window);
+DWC_HIDDEN dwconv_status dwc_check_activation(dwconv_activation *activation);
 
 /* A chain of stages that is run as one: row after row, its tensors stay in the caches. */
 typedef struct dwc_chain {
@@ -144,6 +149,12 @@ struct dwconv_plan {
     size_t bytes;
     int owns_memory, flush;
 };
+
+/* plan.c: all of a plan but its weights; its graph and chain are those of `built`. `table` NULL: that of desc->isa.
+ * Then the plan in memory of prepared->bytes. */
+DWC_HIDDEN dwconv_status dwc_prepare_plan(const dwconv_desc *desc, const dwc_kernel_table *table,
+                                          dwc_built *built, dwconv_plan *prepared);
+DWC_HIDDEN void dwc_fill_plan(const dwconv_plan *prepared, dwconv_plan *plan);
 
 static inline int dwc_is_block(const dwconv_plan *plan) { return plan->chain.project != NULL; }
 

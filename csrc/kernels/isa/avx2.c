@@ -31,6 +31,7 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #define MM_CHAINS 8
 #include "../f32/matmul.inc.h"
 #include "../f32/rows.inc.h"
+#include "../f32/elementwise.inc.h"
 
 #define DW_EACH_TILE(F) F(5, 1) F(7, 1)
 #define DW_DEFINE(K, S) DW_TILES(K, S, 4) DW_TILES(K, S, 5)
@@ -119,6 +120,7 @@ const dwc_kernel_table dwc_table_avx2 = {
     .copy_pixels = copy_pixels,
     .stream_pixels = stream_pixels,
     .end_stream = end_stream,
+    .each = EACH_KERNELS,
 };
 
 #ifdef __clang__

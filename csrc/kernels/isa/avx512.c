@@ -42,6 +42,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #define MM_CHAINS 4
 #include "../f32/matmul.inc.h"
 #include "../f32/rows.inc.h"
+#include "../f32/elementwise.inc.h"
 
 #define DW_EACH_TILE(F) F(5, 1) F(5, 2) F(7, 1)
 #define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
@@ -121,6 +122,7 @@ const dwc_kernel_table dwc_table_avx512 = {
     .copy_pixels = copy_pixels,
     .stream_pixels = stream_pixels,
     .end_stream = end_stream,
+    .each = EACH_KERNELS,
 };
 
 #ifdef __clang__

@@ -21,6 +21,7 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 0 };
 #define MM_CHAINS 4
 #include "../f32/matmul.inc.h"
 #include "../f32/rows.inc.h"
+#include "../f32/elementwise.inc.h"
 
 DW_TILES(3, 1, 4)
 DW_TILES(3, 2, 4)
@@ -61,4 +62,5 @@ const dwc_kernel_table dwc_table_baseline = {
     .sum_pixels = sum_pixels,
     .scale_pixels = scale_pixels,
     .copy_pixels = copy_pixels,
+    .each = EACH_KERNELS,
 };
