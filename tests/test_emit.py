@@ -71,12 +71,36 @@ def test_convolutions_write_into_their_part_of_a_concatenation() -> None:
     assert [program.tensors[step.output].view.offset for step in program.steps] == [2, 5, 0, 0]
 
 
-def test_what_others_read_too_is_copied_into_a_concatenation() -> None:
+@pytest.mark.parametrize("nested", [False, True])
+def test_dense_blocks_copy_nothing(nested: bool) -> None:
     b = Builder()
-    x = image(b)
-    shared = conv(b, x)
-    b.output("y", b.node("concat", shared, conv(b, shared), axis=3))
-    assert kinds(emit(b.graph)) == ["convolution", "convolution", "copy"]
+    parts = [conv(b, image(b), 8)]
+    for _ in range(4):
+        whole = b.node("concat", *parts, axis=3) if len(parts) > 1 else parts[0]
+        parts = [whole, conv(b, whole)] if nested else [*parts, conv(b, whole)]
+    b.output("y", conv(b, b.node("concat", *parts, axis=3)))
+    program = emit(b.graph)
+    assert kinds(program) == ["convolution"] * 6
+    assert len({program.memory(step.output) for step in program.steps[:-1]}) == 1
+    check_interpreted(b.graph, {"x": Drawn(1).array(1, 6, 6, 4)})
+
+
+def test_what_is_read_long_before_a_large_concatenation_is_copied_into_it() -> None:
+    b = Builder()
+    early = conv(b, image(b))
+    late = conv(b, early, 32)
+    for _ in range(3):
+        late = conv(b, late, 32)
+    b.output("y", conv(b, b.node("concat", early, conv(b, late, 60), axis=3)))
+    assert kinds(emit(b.graph)).count("copy") == 1
+
+
+def test_parts_that_lie_side_by_side_are_a_view() -> None:
+    b = Builder()
+    x = image(b, channels=8)
+    parts = [b.node("slice", x, slices=(None, None, None, part)) for part in ((1, 4, 1), (4, 6, 1))]
+    b.output("y", conv(b, b.node("concat", *parts, axis=3)))
+    assert kinds(emit(b.graph)) == ["convolution"]
 
 
 def test_heads_write_through_a_reshape_into_a_concatenation() -> None:

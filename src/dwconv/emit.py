@@ -12,7 +12,11 @@ import numpy as np
 from .emit_nodes import NODES
 from .emitter import Emitter
 from .graph import Graph, Node, UnsupportedModel
+from .placing import Home, find_homes
 from .program import Program
+
+# How much more workspace may be, so that what several nodes read is not copied into a concatenation.
+MEMORY_FOR_COPIES = 1.25
 
 
 def emit(graph: Graph, name: str = "network") -> Program:
@@ -30,7 +34,18 @@ def emit(graph: Graph, name: str = "network") -> Program:
     problems = list(_problems(graph))
     if problems:
         raise UnsupportedModel(name, problems)
-    emitter = Emitter(graph)
+    own, shared = (find_homes(graph, shared) for shared in (False, True))
+    program = _emitted(graph, own)
+    if shared != own:
+        # Less is copied, and the whole of a concatenation may be alive for longer.
+        other = _emitted(graph, shared)
+        if other.peak() <= program.peak() * MEMORY_FOR_COPIES:
+            return other
+    return program
+
+
+def _emitted(graph: Graph, homes: dict[str, Home]) -> Program:
+    emitter = Emitter(graph, homes)
     computed = {node.output for node in graph.nodes}
     for output in graph.outputs:
         if output not in computed:  # an input or a constant

@@ -202,9 +202,27 @@ def _expand(e: Emitter, node: Node) -> None:
 
 
 def _concat(e: Emitter, node: Node) -> None:
+    inputs = [e.place(name) for name in node.inputs]
+    together = _side_by_side(inputs, e.value(node.output).shape, node["axis"])
+    if together and not e.is_placed(node.output):
+        e.alias(node.output, together)
+        return
     y = e.target(node.output)
     for name, part in zip(node.inputs, parts_of_concat(e.graph, node, y.view), strict=True):
         e.move(e.place(name), Place(y.memory, part))
+
+
+def _side_by_side(parts: list[Place], shape: tuple[int, ...], axis: int) -> Place | None:
+    """The place of the whole, if its parts lie as they would in it."""
+    memory, first = parts[0]
+    start = 0
+    whole = View.of(zip(shape, first.strides, strict=True), first.offset)
+    for part in parts:
+        stop = start + part.view.shape[axis]
+        if part != Place(memory, whole.part(axis % len(shape), start, stop)):
+            return None
+        start = stop
+    return Place(memory, whole)
 
 
 def _pad(e: Emitter, node: Node) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from .activation import Array
 from .graph import Graph, Node, Value
 from .operation import Operation, Stage
-from .placing import find_homes
+from .placing import Home
 from .program import Program, Step, Storage
 from .views import Sizes, View
 
@@ -25,10 +25,10 @@ class Place(NamedTuple):
 class Emitter:
     """The state of `emit`: the functions of `emit_nodes` add the steps of one node after another."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, homes: dict[str, Home]) -> None:
         self.graph = graph
         self.program = Program(inputs=list(graph.inputs), outputs=list(graph.outputs))
-        self.homes = find_homes(graph)
+        self.homes = homes
         self._node = Node("", (), "")  # the one whose steps are added
         self._position = -1
         self._places: dict[str, Place] = {}

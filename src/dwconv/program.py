@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -76,6 +77,22 @@ class Program:
         """The tensor that owns the memory of this one."""
         found = self.tensors[tensor]
         return found.base if found.storage == "view" else tensor
+
+    def peak(self) -> int:
+        """The most elements of workspace that are alive during one step: no placement needs fewer."""
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for position, step in enumerate(self.steps):
+            for index in (*step.inputs, step.output):
+                memory = self.memory(index)
+                if self.tensors[memory].storage == "workspace":
+                    first.setdefault(memory, position)
+                    last[memory] = position
+        changes = [0] * (len(self.steps) + 1)
+        for memory, position in first.items():
+            changes[position] += self.tensors[memory].view.size
+            changes[last[memory] + 1] -= self.tensors[memory].view.size
+        return max(accumulate(changes))
 
 
 def as_indices(values: Array) -> Array:
