@@ -13,7 +13,8 @@ from .views import View
 
 # Their result may have any strides; all others write contiguous channels.
 ANY_STRIDES = {
-    "reduce", "unary", "binary", "prelu", "concat", "pad", "depth_to_space", "space_to_depth", "matmul", "gather",
+    "reduce", "unary", "binary", "prelu", "concat", "pad", "depth_to_space", "space_to_depth", "matmul",
+    "gather",
 }  # fmt: skip
 
 
@@ -27,8 +28,7 @@ class Home(NamedTuple):
 def find_homes(graph: Graph, shared: bool = True) -> dict[str, Home]:
     """The values that have a place in another one's memory, before anything is computed.
 
-    `shared`: those too that other nodes read, so that memory of the whole is taken from when its first part is
-    computed.
+    `shared`: those too that other nodes read, so that memory of the whole is taken from its first part on.
     """
     homes: dict[str, Home] = {}
     consumers, producers = graph.consumers(), graph.producers()
