@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dwconv import build
 from dwconv.graph import Builder, Graph
 from oracles import ACTIVATIONS
 
@@ -91,6 +92,25 @@ def _dense(*shape: int) -> Case:
     return lambda d: d.b.node("matmul", d.input(*shape), d.array(shape[-1], 7))
 
 
+def _block(shape: Sizes, operation: Callable[[Drawn], Any]) -> Case:
+    return lambda d: d.b.node("block", d.input(*shape), operation=operation(d))
+
+
+def _separable(d: Drawn) -> Any:
+    return build.separable(
+        "network", d.array(3, 3, 9, 1), d.array(9, 21), build.Sliding(2, "same"), d.array(9), "relu6",
+        d.array(21), None,
+    )  # fmt: skip
+
+
+def _inverted_residual(d: Drawn) -> Any:
+    gate = (d.array(20, 5), d.array(5), d.array(5, 20), d.array(20))
+    return build.inverted_residual(
+        "network", d.array(6, 20), d.array(3, 3, 20, 1), d.array(20, 6), build.Sliding(1, "same"),
+        d.array(20), d.array(20), d.array(6), "hard_swish", None, gate,
+    )  # fmt: skip
+
+
 def _cases() -> Iterator[tuple[str, Case]]:
     yield "conv 3x3", _conv((2, 9, 8, 3), (3, 3, 3, 5), padding="same", activation="relu6")
     yield "conv strided", _conv((1, 9, 8, 17), (3, 2, 17, 9), strides=(2, 1), dilations=(1, 2))
@@ -99,6 +119,8 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "conv depthwise", _conv((1, 11, 9, 13), (5, 5, 1, 13), padding="same", groups=13)
     yield "conv multiplier", _conv((1, 6, 9, 5), (3, 3, 1, 10), bias=False, groups=5)
     yield "conv one channel", _conv((1, 6, 9, 1), (3, 3, 1, 1), activation=("clip", -0.5, 0.5))
+    yield "block separable", _block((2, 8, 7, 9), _separable)
+    yield "block inverted residual", _block((1, 8, 7, 6), _inverted_residual)
     for op in ("max_pool", "average_pool"):
         yield op, _one(op, (2, 9, 8, 17), kernel=(3, 2), strides=(2, 1), padding=((1, 1), (0, 1)))
         yield f"{op} same", _one(op, (1, 8, 9, 5), kernel=(3, 3), strides=(2, 2), padding="same")

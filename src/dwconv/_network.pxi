@@ -173,8 +173,10 @@ cdef class NetworkDescription:
 # ---- memory -----------------------------------------------------------------------------------
 
 cdef class Workspaces:
-    """Memory of runs: as many pieces as there were runs at the same time, each as large as the largest of them
-    needed. Networks may share one; what nobody uses is freed with it."""
+    """Memory of runs: as many pieces as there were runs at the same time, each as large as the largest of them.
+
+    Networks may share one. It frees its memory when the last of them ends.
+    """
 
     cdef list idle
 
