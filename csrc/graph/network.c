@@ -176,16 +176,16 @@ static int are_apart(const lattice *a, const lattice *b) {
     return 0;
 }
 
-static int are_the_same(const dwconv_value *a, const dwconv_value *b) {
-    return a->rank == b->rank && a->offset == b->offset && !memcmp(a->shape, b->shape, sizeof a->shape) &&
-           !memcmp(a->strides, b->strides, sizeof a->strides);
+int dwc_is_same_memory(const dwconv_value *a, const dwconv_value *b) {
+    return a->base == b->base && a->rank == b->rank && a->offset == b->offset &&
+           !memcmp(a->shape, b->shape, sizeof a->shape) && !memcmp(a->strides, b->strides, sizeof a->strides);
 }
 
 dwconv_status dwc_check_memory(const dwconv_value *out, const dwconv_value *in, int inputs, int in_place) {
     const lattice to = lattice_of(out);
     if (!is_distinct(to)) return DWCONV_BAD_LAYOUT;
     for (int i = 0; i < inputs; i++) {
-        if (in[i].base != out->base || (in_place && are_the_same(&in[i], out))) continue;
+        if (in[i].base != out->base || (in_place && dwc_is_same_memory(&in[i], out))) continue;
         const lattice from = lattice_of(&in[i]);
         if (!are_apart(&from, &to)) return DWCONV_OVERLAP;
     }

@@ -167,14 +167,15 @@ static int is_written(const temporary *t, const dwconv_network *n, const dwconv_
 
 static dwconv_status follow(temporary *t, const dwconv_network *n, int32_t i) {
     const dwc_step *step = &n->steps[i];
+    const dwconv_value *out = &n->values[step->node.output].value;
+    int64_t *written = &t->written[out->base], more = dwc_elements(out);
     for (int k = 0; k < step->class->inputs; k++) {
         const dwconv_value *in = &n->values[step->node.inputs[k]].value;
         if (!is_written(t, n, in)) return DWCONV_BAD_VALUE;
+        if (dwc_is_same_memory(in, out)) more = 0;
         use(t, in->base, i);
     }
-    const dwconv_value *out = &n->values[step->node.output].value;
-    int64_t *written = &t->written[out->base];
-    *written = *written > INT64_MAX / 2 ? *written : *written + dwc_elements(out);
+    *written = *written > INT64_MAX / 2 ? *written : *written + more;
     use(t, out->base, i);
     if (step->scratch_bytes) {
         t->owners[t->count] = -1 - i;
