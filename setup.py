@@ -113,7 +113,11 @@ class build_ext(_build_ext):
 core = Extension(
     "dwconv._core",
     sources=["src/dwconv/_core.pyx"],
-    depends=["setup.py", "src/dwconv/__init__.pxd", *map(str, sorted(CSRC.glob("**/*.[ch]")))],
+    depends=[
+        "setup.py",
+        *map(str, sorted(Path("src/dwconv").glob("*.px[di]"))),
+        *map(str, sorted(CSRC.glob("**/*.[ch]"))),
+    ],
     include_dirs=[str(CSRC)],
     libraries=["m", "pthread"],
     extra_compile_args=COMMON_FLAGS,

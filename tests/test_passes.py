@@ -15,7 +15,7 @@ from dwconv.passes import (
     run_passes,
     text,
 )
-from graphs import (
+from pass_graphs import (
     SHAPE,
     Make,
     array,

@@ -11,7 +11,7 @@ from dwconv.passes import (
     form_blocks,
     fuse_activations,
 )
-from graphs import (
+from pass_graphs import (
     Make,
     array,
     assert_same,

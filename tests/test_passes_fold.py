@@ -12,7 +12,7 @@ from dwconv.passes import (
     fold,
     run_passes,
 )
-from graphs import (
+from pass_graphs import (
     SHAPE,
     Make,
     array,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dwconv.graph import Builder
 from dwconv.nodes_numpy import interpret
 from dwconv.passes import run_passes, text
-from graphs import assert_consistent
+from pass_graphs import assert_consistent
 
 # Those that spellings are made of, and others.
 NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, 3.0, 6.0, 1 / 6, 0.2, 0.7071067811865476, 0.044715, 0.7978845608028654)

@@ -13,7 +13,7 @@ from dwconv.passes import (
     normalise,
     run_passes,
 )
-from graphs import (
+from pass_graphs import (
     SHAPE,
     Make,
     array,
