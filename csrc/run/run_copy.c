@@ -39,18 +39,9 @@ static void copy_strided(const void *context, const dwc_walk *w, float *const da
     }
 }
 
-static void swap(int64_t *a, int64_t *b) {
-    const int64_t kept = *a;
-    *a = *b;
-    *b = kept;
-}
-
 /* Makes axis `axis` the last but one. */
 static void bring_inwards(dwc_walk *w, int axis) {
-    for (int i = axis; i < w->rank - 2; i++) {
-        swap(&w->shape[i], &w->shape[i + 1]);
-        for (int k = 0; k < w->arrays; k++) swap(&w->strides[k][i], &w->strides[k][i + 1]);
-    }
+    for (int i = axis; i < w->rank - 2; i++) dwc_swap_axes(w, i, i + 1);
 }
 
 /* An axis along which the input is contiguous where the output is along the last one; -1: there is none. */
