@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,12 @@ def test_arrays_that_are_not_contiguous_give_the_same(backend: str) -> None:
     wide[:, ::2, :, ::2] = x
     out = np.zeros((1, 10), np.float32)[:, ::2]
     np.testing.assert_array_equal(net(wide[:, ::2, :, ::2], out=out), net(x))
+
+
+def test_a_dtype_that_names_the_byte_order_of_the_machine_is_read(backend: str) -> None:
+    net, x = dwconv.Network(classifier()), image(1, 16, 16, 3)
+    named = x.view(x.dtype.newbyteorder("<" if sys.byteorder == "little" else ">"))
+    np.testing.assert_array_equal(net(named), net(x))
 
 
 def test_lists_and_arrays_of_other_libraries_are_read() -> None:

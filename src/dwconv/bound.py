@@ -36,6 +36,7 @@ class Bound:
     """
 
     def __init__(self, graph: Graph, name: str, threads: int) -> None:
+        _spell_native_order(graph)
         self.macs = multiply_adds(graph)
         self.input_shapes = _shapes(graph, graph.inputs)
         self.output_shapes = _shapes(graph, graph.outputs)
@@ -57,6 +58,13 @@ class Bound:
             whole.append(time.perf_counter() - before)
             parts.append(self.runner.times(inputs, outputs, threads))
         return Measured([float(t) for t in np.median(parts, axis=0)], float(np.median(whole)), len(whole))
+
+
+def _spell_native_order(graph: Graph) -> None:
+    """A dtype that names the machine's own byte order, as readers of files make it, has another buffer format."""
+    for value in graph.values.values():
+        if value.data is not None and value.data.dtype.byteorder not in "=|":
+            value.data = value.data.view(value.data.dtype.newbyteorder("="))
 
 
 def _shapes(graph: Graph, names: Sequence[str]) -> Key:

@@ -42,7 +42,7 @@ def read_input(name: str, info: TensorInfo, value: Any) -> Array:
     if array.dtype != info.dtype:
         remedy = _conversion(array.dtype, info.dtype)
         raise TypeError(f"{name}: input {info.name!r} is {info.dtype}, not {array.dtype}{remedy}")
-    return array
+    return array if array.dtype.byteorder in "=|" else array.view(info.dtype)
 
 
 def _conversion(dtype: np.dtype[Any], expected: np.dtype[Any]) -> str:

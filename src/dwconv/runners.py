@@ -84,7 +84,7 @@ class NativeRunner:
         self.lower_bound: int = self._network.lower_bound
         self.weight_bytes: int = self._network.nbytes
         index = {id(node): position for position, node in enumerate(graph.nodes)}
-        self._nodes = [-1 if step.source is None else index[id(step.source)] for step in program.steps]
+        self._nodes = [index.get(id(step.source), -1) for step in program.steps]
         self._places = program.places
         for step in program.steps:
             step.operation = None
@@ -118,8 +118,10 @@ class NativeRunner:
 
 
 def _kernel(told: dict[str, Any]) -> str:
-    parts = [str(part["kernel"]) for part in told.get("nodes", [told]) if "kernel" in part]
-    return " + ".join(parts) or str(told.get("kind", ""))
+    """Without the instruction set, which is one for all, and the tiles, which `dwconv info --plan` tells."""
+    parts = [str(part["kernel"]) for part in told.get("nodes", []) if "kernel" in part]
+    names = (part.removeprefix(f"{told.get('instruction_set')} ").split(", tiles")[0] for part in parts)
+    return " + ".join(names) or str(told.get("op", ""))
 
 
 def _constant_bytes(graph: Graph) -> int:
