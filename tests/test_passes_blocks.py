@@ -52,7 +52,7 @@ def test_clips_behind_clips_are_one() -> None:
     def make(b: Builder, x: str) -> str:
         return unary(b, conv(b, x, 5, activation="relu6"), "clip", -1, 2)
 
-    after = check(fuse_activations, make, ["conv clip"])
+    after = check(run, make, ["conv clip"])
     assert after.nodes[0]["activation"] == ("clip", 0, 2)
 
 

@@ -85,6 +85,37 @@ BEFORE: dict[str, tuple[Make, list[str]]] = {
         lambda b, x: transposed(b, binary(b, "add", x, array(4)), 6),
         ["binary add", "transpose_conv"],
     ),
+    # Nor are numbers, but what they make zero can be around it.
+    "numbers, padded": (
+        lambda b, x: conv(b, unary(b, x, "linear", 2, 3), 6, padding="same"),
+        ["pad", "conv"],
+    ),
+    "numbers, padded and strided": (
+        lambda b, x: depthwise(b, unary(b, x, "linear", -2, 3), strides=(2, 2)),
+        ["pad", "conv"],
+    ),
+    "numbers, read twice": (
+        lambda b, x: binary(
+            b, "mul", depthwise(b, y := unary(b, x, "linear", 2, 3)), conv(b, y, 4, 1, padding="same")
+        ),
+        ["pad", "conv", "conv", "binary mul"],
+    ),
+    "numbers, padded twice": (
+        lambda b, x: binary(b, "mul", depthwise(b, y := unary(b, x, "linear", 2, 3)), depthwise(b, y)),
+        ["unary linear", "conv", "conv", "binary mul"],
+    ),
+    "numbers, read by others": (
+        lambda b, x: binary(b, "mul", depthwise(b, y := unary(b, x, "linear", 2, 3)), y),
+        ["unary linear", "conv", "binary mul"],
+    ),
+    "numbers behind relu": (
+        lambda b, x: conv(b, unary(b, conv(b, x, 5, activation="relu"), "linear", 2, 3), 6, padding="same"),
+        ["conv", "unary clip", "conv"],
+    ),
+    "negative numbers behind relu6": (
+        lambda b, x: unary(b, conv(b, x, 5, activation="relu6"), "linear", -2, 3),
+        ["conv", "unary clip"],
+    ),
     "a constant per pixel": (
         lambda b, x: conv(b, binary(b, "add", x, array(6, 5, 4)), 6),
         ["binary add", "conv"],

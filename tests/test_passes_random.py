@@ -57,7 +57,8 @@ class Drawn:
         images = (self.conv, self.conv, self.depthwise, self.pointwise, self.pointwise, self.transposed)
         moves = (self.reshape, self.transpose, self.slice, self.pad, self.pool, self.concat, self.mean)
         others = (self.dense, self.gate, self.prelu, self.norm, self.chain, self.chain)
-        return self.one((*steps, *images, *moves, *others))()
+        more = (self.gate_sum, self.parts, self.affine)
+        return self.one((*steps, *images, *moves, *others, *more))()
 
     def unary(self) -> str:
         kind = self.one((*KINDS, "clip", "leaky_relu"))
@@ -213,6 +214,27 @@ class Drawn:
         return self.b.node(
             "binary", *((x, y), (y, x))[self.whole(0, 1)], kind="add", activation=self.activation()
         )
+
+    def gate_sum(self) -> str:
+        x = self.value(4)
+        mean = self.b.node("reduce", x, kind="mean", axes=(1, 2))
+        product = self.b.node("binary", *((x, mean), (mean, x))[self.whole(0, 1)], kind="mul")
+        return self.b.node("binary", *((x, product), (product, x))[self.whole(0, 1)], kind="add")
+
+    def parts(self) -> str:
+        x = self.value()
+        above, minus = self.b.node("unary", x, kind="relu"), self.b.node("unary", x, kind="neg")
+        below = self.b.node("unary", minus, kind="relu")
+        below = self.b.node("binary", below, self.array(self.one((1, self.b.shape(x)[-1]))), kind="mul")
+        return self.b.node("binary", above, below, kind=self.one(("add", "sub")))
+
+    def affine(self) -> str:
+        """Numbers between an activation and a convolution with padding."""
+        x = self.b.node("unary", self.value(4), kind=self.one(("relu", "relu6", "hard_swish")))
+        x = self.b.node("unary", x, kind="linear", a=self.one((2.0, -0.5)), b=self.one((1.0, -3.0)))
+        if self.whole(0, 3) == 0:
+            self.values.append(x)
+        return self.b.node("conv", x, *self.filters(3, 3, self.b.shape(x)[3], 3), padding="same")
 
     def prelu(self) -> str:
         x = self.value()

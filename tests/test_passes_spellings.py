@@ -141,6 +141,16 @@ SPELLINGS: dict[str, tuple[Make, str]] = {
     "leaky relu": (lambda b, x: binary(b, "max", x, binary(b, "mul", x, scalar(0.1))), "leaky_relu"),
     "leaky relu, min": (lambda b, x: binary(b, "min", binary(b, "mul", x, scalar(2)), x), "leaky_relu"),
     "prelu": (lambda b, x: b.node("prelu", x, np.full(4, 0.25, np.float32)), "leaky_relu"),
+    "leaky relu of parts": (
+        lambda b, x: binary(
+            b,
+            "add",
+            unary(b, x, "relu"),
+            binary(b, "mul", unary(b, unary(b, x, "neg"), "relu"), scalar(-0.3)),
+        ),
+        "leaky_relu",
+    ),
+    "swish": (lambda b, x: unary(b, x, "Swish"), "silu"),
     "numbers": (
         lambda b, x: binary(b, "sub", scalar(3), binary(b, "div", binary(b, "add", x, scalar(1)), scalar(4))),
         "linear",
@@ -174,6 +184,53 @@ def test_a_spelled_out_layer_normalisation_becomes_one_node(division: str, squar
         fold(graph)
 
     check(both, layer_norm(division, square, twice), ["layer_norm"], (2, 3, 16))
+
+
+def moments(form: str) -> Make:
+    """Layer normalisation as TensorFlow and Keras compute it."""
+
+    def make(b: Builder, x: str) -> str:
+        mean = b.node("reduce", x, kind="mean", axes=(2,))
+        square = unary(b, binary(b, "sub", x, mean), "square")
+        shifted = binary(b, "add", b.node("reduce", square, kind="mean", axes=(2,)), scalar(1e-3))
+        inverse = unary(b, unary(b, shifted, "sqrt"), "reciprocal")
+        if form != "plain":
+            inverse = binary(b, "mul", inverse, array(16, low=0.5, high=2))
+        product = binary(b, "mul", x, inverse)
+        if form == "plain":
+            return binary(b, "sub", product, binary(b, "mul", inverse, mean))
+        if form == "keras":
+            rest = binary(b, "mul", unary(b, mean, "neg"), inverse)
+            return binary(b, "add", product, binary(b, "add", rest, array(16)))
+        return binary(b, "add", product, binary(b, "sub", array(16), binary(b, "mul", mean, inverse)))
+
+    return make
+
+
+@pytest.mark.parametrize("form", ["plain", "keras", "tensorflow"])
+def test_a_layer_normalisation_from_moments_becomes_one_node(form: str) -> None:
+    check(normalise, moments(form), ["layer_norm"], (2, 3, 16))
+
+
+def test_parts_with_a_slope_per_channel_are_prelu() -> None:
+    def make(b: Builder, x: str) -> str:
+        below = unary(b, unary(b, x, "neg"), "relu")
+        return binary(b, "sub", unary(b, x, "relu"), binary(b, "mul", array(4), below))
+
+    check(normalise, make, ["prelu"])
+
+
+def test_the_sum_of_a_value_and_its_gated_self_is_one_product() -> None:
+    def make(b: Builder, x: str) -> str:
+        gate = unary(b, b.node("reduce", x, kind="mean", axes=(1, 2)), "sigmoid")
+        return binary(b, "add", binary(b, "mul", gate, x), x)
+
+    check(normalise, make, ["reduce mean", "unary sigmoid", "unary linear", "binary mul"])
+
+    def large(b: Builder, x: str) -> str:
+        return binary(b, "add", binary(b, "mul", unary(b, x, "sin"), x), x)
+
+    check(normalise, large, ["unary sin", "binary mul", "binary add"])
 
 
 def test_numbers_rounded_to_half_precision_are_recognised() -> None:

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..activation import LEAKY_SLOPE, PLAIN
+from ..activation import PLAIN, parse
 from ..graph import Graph, Node
 from .editor import Editor
 from .identities import IDENTITIES
-from .scalars import clip_kind, clip_of
 
 
 def fuse_activations(graph: Graph) -> None:
@@ -21,8 +20,8 @@ def fuse_activation(edit: Editor, node: Node) -> bool:
     maker = edit.maker(node.inputs[0]) if node.op == "unary" else None
     if maker is None or edit.reader(maker.output) is not node:
         return False
-    activation = _activation(node, maker.attributes.get("activation"))
-    if activation is None:
+    activation = activation_of(node)
+    if activation is None or maker.attributes.get("activation") is not None:
         return False
     if maker.op in ("conv", "transpose_conv", "binary"):
         attributes = {**maker.attributes, "activation": activation}
@@ -37,17 +36,6 @@ def fuse_activation(edit: Editor, node: Node) -> bool:
     )
 
 
-def _activation(node: Node, before: Any) -> Any:
-    """Both as one; None where there is none."""
-    if before is None:
-        return activation_of(node)
-    bounds, earlier = clip_of(node), _bounds(before)
-    if bounds is None or earlier is None:
-        return None
-    low, high = (float(min(max(bound, bounds[0]), bounds[1])) for bound in earlier)
-    return activation_of(Node("unary", (), "", {"a": 0.0, "b": 0.0, **clip_kind(low, high)}))
-
-
 def activation_of(node: Node) -> Any:
     """What a unary node applies, as the attribute of another; None where that has no name."""
     kind = node["kind"]
@@ -60,11 +48,4 @@ def activation_of(node: Node) -> Any:
 
 def unary_of(activation: Any) -> dict[str, Any]:
     """The attributes of the unary node that applies an activation."""
-    name, *numbers = activation if isinstance(activation, tuple | list) else (activation,)
-    if name == "leaky_relu" and not numbers:
-        numbers = [LEAKY_SLOPE]
-    return dict(zip(("kind", "a", "b"), (name, *map(float, numbers)), strict=False))
-
-
-def _bounds(activation: Any) -> tuple[float, float] | None:
-    return clip_of(Node("unary", (), "", {"a": 0.0, "b": 0.0, **unary_of(activation)}))
+    return parse("network", "activation", activation)._asdict()

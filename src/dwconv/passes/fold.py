@@ -3,7 +3,7 @@ around its input part of its padding. Layer normalisations take scale and bias l
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,13 +14,18 @@ from .affine import Affine, affine, chain_to, ends_chain, rounded
 from .dense import DENSE
 from .editor import Editor
 from .identities import IDENTITIES
+from .scalars import clip_kind, clip_of, scaled
 
+Pads: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 CONVOLUTIONS = ("conv", "transpose_conv")
+NONE: Pads = ((0, 0), (0, 0))
 
 
 def fold(graph: Graph) -> None:
     edit = Editor(graph)
-    edit.sweep(*IDENTITIES, *DENSE, merge_pads, pad_convolution, pad_pool, fold_after, fold_before)
+    edit.sweep(
+        *IDENTITIES, *DENSE, merge_pads, pad_convolution, pad_pool, under_clip, fold_after, fold_before
+    )
     edit.sweep(combine)
 
 
@@ -64,17 +69,36 @@ def _into_layer_norm(edit: Editor, node: Node, maker: Node, chain: Affine) -> bo
     )
 
 
-def fold_before(edit: Editor, node: Node) -> bool:
-    """conv(scale * x + offset). An offset is no part of zeros around x: with padding it stays."""
-    if node.op not in CONVOLUTIONS:
+def under_clip(edit: Editor, node: Node) -> bool:
+    """a * clip(conv(x), low, high) + b clips a * conv(x) + b at a * low + b and a * high + b."""
+    line = scaled(edit, node.output)
+    clip = edit.maker(line.source) if line.nodes else None
+    bounds = clip_of(clip)
+    if bounds is None or clip is None or line.a == 0 or edit.reader(clip.output) is not node:
         return False
+    maker = edit.maker(clip.inputs[0])
+    if maker is None or maker.op not in CONVOLUTIONS or edit.reader(maker.output) is not clip:
+        return False
+    if maker["activation"] is not None or _parameters(edit, maker) is None:
+        return False
+    edit.take_name(node, [clip])
+    value = edit.insert("unary", maker.output, name=node.name, kind="linear", a=line.a, b=line.b)
+    low, high = sorted(line.a * bound + line.b for bound in bounds)
+    return edit.rewrite(node, "unary", value, **clip_kind(low, high))
+
+
+def fold_before(edit: Editor, node: Node) -> bool:
+    """conv(scale * x + offset).
+
+    An offset is no part of the zeros around x: with padding, numbers alone can be folded. x is then padded
+    with what they make zero, which costs the borders, if what makes x can write between them.
+    """
     chain = chain_to(edit, node.inputs[0])
-    parts = _parameters(edit, node)
-    if parts is None or not chain.nodes or edit.reader(node.inputs[0]) is not node:
+    pads = _takes(edit, node, node.inputs[0], chain) if chain.nodes else None
+    parts = _parameters(edit, node) if pads is not None else None
+    if pads is None or parts is None or not _all_take(edit, node.inputs[0], chain):
         return False
     filters, bias = parts
-    if chain.offset.any() and (node.op != "conv" or _explicit(edit, node) != ((0, 0), (0, 0))):
-        return False
     groups = node["groups"]
     split = filters.reshape(*filters.shape[:3], groups, -1).astype(np.float64)
     channels = edit.shape(node.inputs[0])[3]
@@ -87,7 +111,39 @@ def fold_before(edit: Editor, node: Node) -> bool:
     if scaled is None or moved is None:
         return False
     biased = moved if len(node.inputs) > 2 or moved.any() else None
-    return edit.rewrite(node, node.op, chain.source, scaled, biased, inner=chain.nodes, **node.attributes)
+    source, attributes = chain.source, dict(node.attributes)
+    if pads != NONE:
+        zero = float(-chain.offset.flat[0] / chain.scale.flat[0])
+        name = " + ".join(n.name or n.output for n in chain.nodes)
+        source = edit.insert("pad", source, name=name, pads=((0, 0), *pads, (0, 0)), value=zero)
+        attributes["padding"] = "valid"
+    return edit.rewrite(node, node.op, source, scaled, biased, inner=chain.nodes, **attributes)
+
+
+def _takes(edit: Editor, node: Node, value: str, chain: Affine) -> Pads | None:
+    """The pads that a reader of a chain's value needs, to compute the chain itself; None if it cannot."""
+    if node.op not in CONVOLUTIONS or node.inputs[0] != value or _parameters(edit, node) is None:
+        return None
+    if not chain.offset.any():
+        return NONE
+    if node.op != "conv":
+        return None
+    pads = _explicit(edit, node)
+    uniform = all(bool((part == part.flat[0]).all()) for part in (chain.scale, chain.offset))
+    if pads == NONE:
+        return pads
+    return pads if uniform and chain.scale.flat[0] != 0 and _small(edit, chain) else None
+
+
+def _small(edit: Editor, chain: Affine) -> bool:
+    """Whether what the chain makes zero is a number that loses nothing."""
+    return bool(abs(chain.offset.flat[0] / chain.scale.flat[0]) < 1e6)
+
+
+def _all_take(edit: Editor, value: str, chain: Affine) -> bool:
+    """Whether the chain goes, and at most one padded copy comes."""
+    wanted = [_takes(edit, node, value, chain) for node in edit.readers(value)]
+    return not edit.is_output(value) and None not in wanted and sum(p != NONE for p in wanted) <= 1
 
 
 def combine(edit: Editor, node: Node) -> bool:
@@ -181,7 +237,7 @@ def _parameters(edit: Editor, node: Node) -> tuple[Array, Any] | None:
     return filters, bias
 
 
-def _explicit(edit: Editor, node: Node) -> tuple[tuple[int, int], tuple[int, int]]:
+def _explicit(edit: Editor, node: Node) -> Pads:
     """The padding of a conv node in numbers."""
     window = conv_window(node, edit.shape(node.inputs[1]))
     pairs = []

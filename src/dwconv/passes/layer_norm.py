@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..activation import Array
 from ..graph import Node
 from ..nodes import axes_of
+from .affine import chain_to
 from .editor import Editor
 from .scalars import scaled
 
@@ -26,27 +28,82 @@ def _normalise(edit: Editor, node: Node, above: str, below: str) -> bool:
             return False
         inner.append(inverse)
         below = inverse.inputs[0]
-    root = edit.maker(below, "unary", "sqrt")
-    if root is None:
+    x, found = _centred(edit, above, inner), _root(edit, below, inner)
+    if x is None or found is None or found[0] != x:
         return False
-    shifted = scaled(edit, root.inputs[0])
-    variance = _mean(edit, shifted.source)
-    if variance is None or shifted.a != 1 or shifted.b < 0:
-        return False
-    square = edit.maker(variance.inputs[0])
-    deviation = None if square is None else _squared(square)
-    if square is None or deviation is None:
-        return False
-    x = _centred(edit, above, inner)
-    if x is None or _centred(edit, deviation, inner) != x:
-        return False
-    inner += [root, *shifted.nodes, variance, square]
     if edit.shape(x) != edit.shape(node.output) or not edit.private(inner, node):
         return False
     size, dtype = edit.shape(x)[-1], edit.dtype(x)
     ones, zeros = np.ones(size, dtype), np.zeros(size, dtype)
     unique = list({id(n): n for n in inner}.values())
-    return edit.rewrite(node, "layer_norm", x, ones, zeros, inner=unique, epsilon=shifted.b)
+    return edit.rewrite(node, "layer_norm", x, ones, zeros, inner=unique, epsilon=found[1])
+
+
+def _root(edit: Editor, value: str, inner: list[Node]) -> tuple[str, float, list[Node]] | None:
+    """x, epsilon and the nodes, which `inner` gets, of sqrt(variance(x) + epsilon)."""
+    root = edit.maker(value, "unary", "sqrt")
+    if root is None:
+        return None
+    shifted = scaled(edit, root.inputs[0])
+    variance = _mean(edit, shifted.source)
+    square = None if variance is None else edit.maker(variance.inputs[0])
+    deviation = None if square is None else _squared(square)
+    if variance is None or square is None or deviation is None or shifted.a != 1 or shifted.b < 0:
+        return None
+    x = _centred(edit, deviation, inner)
+    inner += [root, *shifted.nodes, variance, square]
+    return None if x is None else (x, shifted.b, inner)
+
+
+def layer_norm_of_moments(edit: Editor, node: Node) -> bool:
+    """x * inverse + (bias - mean * inverse), inverse = scale / sqrt(variance + epsilon): TensorFlow's way."""
+    if node.op != "binary" or node["kind"] not in ("add", "sub") or node["activation"] is not None:
+        return False
+    pairs = (node.inputs, node.inputs[::-1])[: 2 if node["kind"] == "add" else 1]
+    return any(_of_moments(edit, node, first, second) for first, second in pairs)
+
+
+def _of_moments(edit: Editor, node: Node, first: str, second: str) -> bool:
+    above, rest = edit.maker(first, "binary", "mul"), chain_to(edit, second)
+    below = edit.maker(rest.source, "binary", "mul")
+    if above is None or below is None or (rest.nodes and not edit.private(rest.nodes, node)):
+        return False
+    sign = -1.0 if node["kind"] == "sub" else 1.0
+    for x, inverse in (above.inputs, above.inputs[::-1]):
+        if inverse not in below.inputs:
+            continue
+        moved = scaled(edit, below.inputs[below.inputs.index(inverse) - 1])
+        mean = _mean(edit, moved.source)
+        if mean is None or mean.inputs[0] != x or moved.b:
+            continue
+        found = _inverse(edit, inverse, edit.shape(x)[-1])
+        if found is None or not bool((sign * rest.scale * moved.a == -1).all()):
+            continue
+        centre, epsilon, scale, inner = found
+        nodes = [above, below, *rest.nodes, *moved.nodes, mean, *inner]
+        nodes = list({id(n): n for n in nodes}.values())
+        if centre != x or edit.shape(x) != edit.shape(node.output) or not edit.private(nodes, node):
+            continue
+        gamma = scale.astype(edit.dtype(x))
+        beta = np.broadcast_to(sign * rest.offset, gamma.shape).astype(edit.dtype(x))
+        return edit.rewrite(node, "layer_norm", x, gamma, beta, inner=nodes, epsilon=epsilon)
+    return False
+
+
+def _inverse(edit: Editor, value: str, size: int) -> tuple[str, float, Array, list[Node]] | None:
+    """x, epsilon, scale and the nodes of scale / sqrt(variance(x) + epsilon)."""
+    scale: Array = np.ones(size)
+    inner: list[Node] = []
+    product = edit.maker(value, "binary", "mul")
+    if product is not None:
+        inner.append(product)
+        for position in (0, 1):
+            data = edit.constant(product.inputs[position])
+            if data is not None and data.ndim and data.size == data.shape[-1] == size:
+                scale, value = data.reshape(-1), product.inputs[1 - position]
+    inverse = edit.maker(value, "unary", "reciprocal")
+    found = None if inverse is None else _root(edit, inverse.inputs[0], [*inner, inverse])
+    return None if found is None else (found[0], found[1], scale, found[2])
 
 
 def _mean(edit: Editor, value: str) -> Node | None:

@@ -10,13 +10,15 @@ import math
 
 import numpy as np
 
+from ..activation import SYNONYMS
 from ..graph import Graph, Node
 from ..nodes import axes_of, pool_geometry
 from .activations import unary_of
+from .affine import chain_to, rounded
 from .editor import Editor, Rule
 from .gates import gated_product
 from .identities import IDENTITIES
-from .layer_norm import layer_norm
+from .layer_norm import layer_norm, layer_norm_of_moments
 from .scalars import EXACT, clip_kind, clip_of, close, scaled
 
 
@@ -28,13 +30,21 @@ def normalise(graph: Graph) -> None:
 
 
 def split_activation(edit: Editor, node: Node) -> bool:
-    """x + 3 with an activation: two nodes, so that constants can be folded."""
-    if node.op != "binary" or node["activation"] is None:
+    """A node and its activation are two, until constants are folded."""
+    activation = node.attributes.get("activation")
+    if activation is None:
         return False
-    if all(edit.constant(name) is None for name in node.inputs):
+    plain = {**node.attributes, "activation": None}
+    value = edit.insert(node.op, *node.inputs, name=node.name or node.output, **plain)
+    return edit.rewrite(node, "unary", value, **unary_of(activation))
+
+
+def usual_name(edit: Editor, node: Node) -> bool:
+    """Keras's and PyTorch's words for an activation."""
+    kind = SYNONYMS.get(node["kind"].lower(), node["kind"].lower()) if node.op == "unary" else ""
+    if node.op != "unary" or kind == node["kind"] or node["kind"] == "linear":
         return False
-    value = edit.insert("binary", *node.inputs, name=node.name, kind=node["kind"])
-    return edit.rewrite(node, "unary", value, **unary_of(node["activation"]))
+    return edit.rewrite(node, "unary", node.inputs[0], kind=kind, a=node["a"], b=node["b"])
 
 
 def number_operation(edit: Editor, node: Node) -> bool:
@@ -184,6 +194,43 @@ def leaky_relu(edit: Editor, node: Node) -> bool:
     return False
 
 
+def rectified_parts(edit: Editor, node: Node) -> bool:
+    """relu(x) + c * relu(-x), or minus: PReLU."""
+    if node.op != "binary" or node["kind"] not in ("add", "sub") or node["activation"] is not None:
+        return False
+    for positive, other in (node.inputs, node.inputs[::-1])[: 2 if node["kind"] == "add" else 1]:
+        above, chain = edit.maker(positive, "unary", "relu"), chain_to(edit, other)
+        below = edit.maker(chain.source, "unary", "relu")
+        if above is None or below is None or chain.offset.any():
+            continue
+        x, mirrored = above.inputs[0], scaled(edit, below.inputs[0])
+        inner = [above, *mirrored.nodes, below, *chain.nodes]
+        if (mirrored.source, mirrored.a, mirrored.b) != (x, -1, 0) or not edit.private(inner, node):
+            continue
+        slope = rounded(chain.scale if node["kind"] == "sub" else -chain.scale, np.empty(0, edit.dtype(x)))
+        if slope is not None:
+            return edit.rewrite(node, "prelu", x, slope, inner=inner)
+    return False
+
+
+def gated_sum(edit: Editor, node: Node) -> bool:
+    """x + x * gate is x * (1 + gate), where the gate is smaller."""
+    if node.op != "binary" or node["kind"] != "add" or node["activation"] is not None:
+        return False
+    for x, other in (node.inputs, node.inputs[::-1]):
+        product = edit.maker(other, "binary", "mul")
+        if product is None or x not in product.inputs or not edit.private([product], node):
+            continue
+        gate = product.inputs[product.inputs.index(x) - 1]
+        small = math.prod(edit.shape(gate)) < math.prod(edit.shape(x))
+        if not small or edit.constant(gate) is not None or edit.shape(x) != edit.shape(node.output):
+            continue
+        edit.take_name(node, [product])
+        factor = edit.insert("unary", gate, name=node.name, kind="linear", a=1.0, b=1.0)
+        return edit.rewrite(node, "binary", x, factor, kind="mul")
+    return False
+
+
 # ---- means --------------------------------------------------------------------------------------
 
 
@@ -217,6 +264,7 @@ RULES = tuple(
     _of_floats(rule)
     for rule in (
         split_activation,
+        usual_name,
         number_operation,
         negation,
         merge_linear,
@@ -225,8 +273,11 @@ RULES = tuple(
         sigmoid,
         softplus,
         leaky_relu,
+        rectified_parts,
         gated_product,
+        gated_sum,
         layer_norm,
+        layer_norm_of_moments,
         global_pool,
         keep_axes,
     )
