@@ -98,7 +98,7 @@ def value_of(call: Call) -> Array:
 
 def _constant_of_shape(call: Call) -> Array:
     value = call.attribute("value", np.zeros(1, np.float32))
-    return np.full(call.budget.take(call.integers(0) or []), value.reshape(-1)[0])
+    return np.full(call.budget.take(call.integers(0) or [], value.itemsize), value.reshape(-1)[0])
 
 
 def _range(call: Call) -> Array:

@@ -153,10 +153,7 @@ def _resize(call: Call) -> T:
     axes = [net.axis(x, axis) for axis in call.ints("axes") or range(rank)]
     old = [net.shape(x)[axis] for axis in axes]
     scales, sizes = _targets(call, axes, old)
-    changed = [
-        i for i in range(len(axes)) if (sizes[i] if sizes else math.floor(old[i] * scales[i])) != old[i]
-        or (scales and scales[i] != 1)
-    ]  # fmt: skip
+    changed = [i for i, size in enumerate(old) if sizes[i] != size or (scales and scales[i] != 1)]
     if not changed:
         return x
     call.refuse("mode", "nearest", "linear", default="nearest")
@@ -169,38 +166,40 @@ def _resize(call: Call) -> T:
     how = call.text("coordinate_transformation_mode", how)
     if how == "align_corners" and scales and any(old[i] * scales[i] % 1 for i in changed):
         raise UnsupportedError("align_corners with scales that give no whole size; sizes are supported")
-    if call.integer("antialias") and any((sizes[i] / old[i] if sizes else scales[i]) < 1 for i in changed):
+    if call.integer("antialias") and any(sizes[i] < old[i] for i in changed):
         raise UnsupportedError("antialias of a smaller image; it is supported where images grow")
     rounding = call.text("nearest_mode", "round_prefer_floor") if call.opset > 10 else "floor"
-    to: dict[str, Any] = {"coordinates": how, "rounding": rounding}
-    if sizes:
-        to["sizes"] = [sizes[i] for i in changed]
+    to: dict[str, Any] = {"coordinates": how, "rounding": rounding, "sizes": [sizes[i] for i in changed]}
     if scales:
         to["scales"] = [scales[i] for i in changed]
     return _resized(call, x, [axes[i] for i in changed], kind, to)
 
 
 def _targets(call: Call, axes: list[int], old: list[int]) -> tuple[list[float], list[int]]:
-    """(scales, sizes) of axes; the one that is not given is empty, unless their ratio is to be kept."""
-    if call.opset <= 10:
-        scales = (
-            call.array(1, "scales") if call.has(1) else np.array(call.attribute("scales", []), np.float32)
+    """(scales, sizes) of axes; no scales where they are those of the sizes, which are exact."""
+    empty = np.zeros(0, np.float32)
+    if call.opset > 10:
+        scales, wanted = (
+            call.array(i, what) if call.has(i) else empty for i, what in ((2, "scales"), (3, "sizes"))
         )
-        sizes = np.zeros(0)
+    elif call.has(1):
+        scales, wanted = call.array(1, "scales"), empty
     else:
-        scales = call.array(2, "scales") if call.has(2) else np.zeros(0)
-        sizes = call.array(3, "sizes") if call.has(3) else np.zeros(0)
-    if bool(scales.size) == bool(sizes.size) or scales.size + sizes.size != len(axes):
-        raise ValueError(f"scales {scales.tolist()} or sizes {sizes.tolist()} do not fit {len(axes)} axes")
+        scales, wanted = np.array(call.attribute("scales", []), np.float32), empty
+    if bool(scales.size) == bool(wanted.size) or scales.size + wanted.size != len(axes):
+        raise ValueError(f"scales {scales.tolist()} or sizes {wanted.tolist()} do not fit {len(axes)} axes")
     if scales.size:
         if not all(0 < scale < MOST for scale in scales.tolist()):
             raise ValueError(f"scales {scales.tolist()}")
-        return [float(scale) for scale in scales], []
-    wanted = [int(size) for size in sizes]
+        factors = scales.astype(np.float32)
+        whole = np.floor(factors * np.array(old, np.float32))  # in float32 5 * 1.8 is 9
+        exact = np.array_equal((whole / np.array(old)).astype(np.float32), factors)
+        return ([] if exact else factors.tolist()), [int(size) for size in whole]
+    sizes = [int(size) for size in wanted]
     policy = call.text("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
-        return [], wanted
-    ratios = [new / size for new, size in zip(wanted, old, strict=True)]
+        return [], sizes
+    ratios = [new / size for new, size in zip(sizes, old, strict=True)]
     ratio = min(ratios) if policy == "not_larger" else max(ratios)
     return [ratio] * len(axes), [math.floor(size * ratio + 0.5) for size in old]
 
@@ -210,11 +209,13 @@ def _resized(call: Call, x: T, changed: list[int], kind: str, to: dict[str, Any]
     net, rank = call.net, len(x.perm)
     if len(changed) > 2:
         raise UnsupportedError(f"{len(changed)} axes at once; 1 and 2 are supported")
-    if len(changed) == 1:  # one that stays beside it, so that images remain images
-        for name, same in (("sizes", net.shape(x)[changed[0] - 1]), ("scales", 1.0)):
-            if name in to and changed[0] > 1 and rank == 4:
-                to[name] = [same, *to[name]]
-        changed = [changed[0] - 1, *changed] if changed[0] > 1 and rank == 4 else changed
+    if len(changed) == 1 and rank == 4 and changed[0] > 1:  # with the other axis of an image
+        other = 5 - changed[0]
+        order = sorted((other, changed[0]))
+        for name, same in (("sizes", net.shape(x)[other]), ("scales", 1.0)):
+            if name in to:
+                to[name] = [same if axis == other else to[name][0] for axis in order]
+        changed = order
     rest = [axis for axis in range(rank) if axis not in changed]
     y = net.transpose(x, [*rest, *changed])
     sizes = net.shape(y)
