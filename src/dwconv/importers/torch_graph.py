@@ -65,7 +65,7 @@ class Reader:
                 return self._values(node.args[0])
             if node.op == "get_attr":
                 self.found[node] = operator.attrgetter(node.target)(attributes)
-            elif node.op == "call_function" and packet(node.target) not in CHECKS:
+            elif node.op == "call_function" and node.users and packet(node.target) not in CHECKS:
                 self.found[node] = self._checked(node)
         raise ValueError("from_torch: a graph without an output")
 
