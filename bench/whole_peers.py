@@ -1,4 +1,4 @@
-"""Libraries that run whole networks, each in its best form: one stream, weights packed, inputs and outputs bound once.
+"""Libraries that run whole networks, each in its best form: one stream, inputs and outputs bound once.
 
 Each gives a `Runner`: `run(loops)`, and `output()` in the order and layout of the model file.
 """
