@@ -201,6 +201,20 @@ def test_inputs_and_constants_may_be_outputs() -> None:
     assert kinds(emit(b.graph)) == ["copy"] * 4
 
 
+def test_constants_need_not_be_aligned() -> None:
+    b = Builder()
+    content = np.arange(4 * 37 + 1, dtype=np.uint8)
+    odd = content[1:].view(np.float32)
+    assert not odd.flags.aligned
+    x = b.input("x", (1, 2, 2, 4))
+    y = b.node("conv", x, odd[:32].reshape(1, 1, 4, 8), odd[:8])
+    b.output("y", b.node("binary", y, odd[:8], kind="add"))
+    program = emit(b.graph)
+    stage = program.steps[0].operation.stages[0]  # type: ignore[union-attr]
+    given = [stage.filters, stage.bias, *(t.data for t in program.tensors if t.data is not None)]
+    assert all(array is not None and array.flags.aligned for array in given)
+
+
 def test_an_output_may_be_read_later() -> None:
     b = Builder()
     a = conv(b, image(b))
