@@ -188,8 +188,8 @@ class Emitter:
 
 
 def _array(data: Array) -> Array:
-    """As C reads it. What lies in the bytes of a model file need not be aligned."""
-    return np.require(data, np.float32, ("C", "ALIGNED"))
+    """As C reads it. What lies in the bytes of a model file need not be aligned, and may name its byte order."""
+    return np.require(data, np.float32, ("C", "ALIGNED")).view(np.float32)
 
 
 def _plain(stage: Stage) -> Stage:
