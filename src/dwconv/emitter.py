@@ -188,7 +188,7 @@ class Emitter:
 
 
 def _array(data: Array) -> Array:
-    """As C reads it. What lies in the bytes of a model file need not be aligned, and may name its byte order."""
+    """As C reads it: what lies in the bytes of a model file need not be aligned, and names its byte order."""
     return np.require(data, np.float32, ("C", "ALIGNED")).view(np.float32)
 
 
