@@ -10,6 +10,7 @@
 #include "dwconv_network.h"
 #include "kernels/abi.h"
 #include "kernels/isa/which.h"
+#include "kernels/rows.h"
 
 #if defined(__GNUC__) || defined(__clang__)
 #define DWC_HIDDEN __attribute__((visibility("hidden")))
@@ -94,7 +95,7 @@ typedef struct dwc_kernel_table {
     int tile_count;
     dwc_dw_any any;
     dwc_dw_few few;
-    const char *any_name, *few_name;
+    const char *any_name, *few_name, *factor_name;
     /* Rows of pixels. sums[c] = x[0][c] + x[1][c] + ... in this order; y[p][c] = x[p][c] * factors[c], where y may
      * be x. */
     void (*sum_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels, float *sums);
@@ -108,6 +109,7 @@ typedef struct dwc_kernel_table {
                           int64_t to_pixel);
     void (*end_stream)(void);
     dwc_each_kernels each;
+    dwc_row_kernels rows; /* of a network's nodes */
 } dwc_kernel_table;
 
 #endif

@@ -64,6 +64,8 @@ typedef struct dwc_matmul_stage {
 /* What tiles or vectors a depthwise stage is computed with where its shape allows it. */
 static inline const char *dwc_depthwise_name(const dwc_depthwise_stage *stage,
                                              const dwc_kernel_table *table) {
+    const int factor = stage->window.kernel_h == 1 && stage->window.kernel_w == 1 && stage->multiplier == 1;
+    if (factor) return table->factor_name;
     return stage->repeated ? table->few_name : stage->kernel ? stage->kernel->name : table->any_name;
 }
 
@@ -157,6 +159,9 @@ DWC_HIDDEN dwconv_status dwc_prepare_plan(const dwconv_desc *desc, const dwc_ker
 DWC_HIDDEN void dwc_fill_plan(const dwconv_plan *prepared, dwconv_plan *plan);
 
 static inline int dwc_is_block(const dwconv_plan *plan) { return plan->chain.project != NULL; }
+
+/* plan.c: kernel and panels of a stage whose window, inputs and outputs are known. */
+DWC_HIDDEN void dwc_choose_matmul(dwc_matmul_stage *stage, const dwc_kernel_table *table);
 
 /* pack.c: bytes, then the packing itself. flush: denormal weights become zero. */
 DWC_HIDDEN int dwc_depthwise_bytes(const dwc_depthwise_stage *stage, int lanes, int64_t *bytes);

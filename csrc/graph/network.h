@@ -21,7 +21,8 @@ DWC_HIDDEN int64_t dwc_elements_of_base(const dwconv_value *v, int64_t base_elem
 
 /* Whether both are the same elements in the same order. */
 DWC_HIDDEN int dwc_is_same_memory(const dwconv_value *a, const dwconv_value *b);
-/* Whether a node may write `out`, given what it reads: `in_place` allows inputs that are the very memory of the output. */
+/* Whether a node may write `out`, given what it reads: `in_place` allows inputs that are the very memory of the
+ * output. */
 DWC_HIDDEN dwconv_status dwc_check_memory(const dwconv_value *out, const dwconv_value *in, int inputs,
                                           int in_place);
 

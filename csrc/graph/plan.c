@@ -57,7 +57,7 @@ static int64_t panel_width(const dwc_kernel_table *table, int64_t padded) {
     return table->panel_width;
 }
 
-static void choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table) {
+void dwc_choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table) {
     s->kernel = &table->matrix;
     s->depth = s->window.kernel_h * s->window.kernel_w * s->group_inputs;
     s->padded = round_up(s->group_outputs, table->panel_unit);
@@ -105,7 +105,7 @@ static void make_stages(const dwc_graph *g, const dwc_kernel_table *table) {
             choose_depthwise(&n->depthwise, table);
         } else if (n->op == DWC_MATRIX) {
             n->matrix = matmul_stage(n, inputs, output->channels);
-            choose_matmul(&n->matrix, table);
+            dwc_choose_matmul(&n->matrix, table);
         }
     }
 }

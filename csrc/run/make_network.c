@@ -13,6 +13,12 @@ static const dwc_node_class *const classes[DWCONV_NODE_KIND_COUNT] = {
     [DWCONV_UNARY] = &dwc_class_unary,
     [DWCONV_BINARY] = &dwc_class_binary,
     [DWCONV_GATHER] = &dwc_class_gather,
+    [DWCONV_REDUCE] = &dwc_class_reduce,
+    [DWCONV_POOL] = &dwc_class_pool,
+    [DWCONV_RESIZE] = &dwc_class_resize,
+    [DWCONV_SOFTMAX] = &dwc_class_softmax,
+    [DWCONV_LAYER_NORM] = &dwc_class_layer_norm,
+    [DWCONV_MATMUL] = &dwc_class_matmul,
 };
 
 const dwc_node_class *dwc_node_class_of(dwconv_node_kind kind) { return classes[kind]; }

@@ -41,13 +41,7 @@ static void copy_strided(const void *context, const dwc_walk *w, float *const da
 
 /* Makes axis `axis` the last but one. */
 static void bring_inwards(dwc_walk *w, int axis) {
-    const dwc_walk kept = *w;
-    for (int i = axis; i < w->rank - 2; i++) {
-        w->shape[i] = kept.shape[i + 1];
-        for (int k = 0; k < w->arrays; k++) w->strides[k][i] = kept.strides[k][i + 1];
-    }
-    w->shape[w->rank - 2] = kept.shape[axis];
-    for (int k = 0; k < w->arrays; k++) w->strides[k][w->rank - 2] = kept.strides[k][axis];
+    for (int i = axis; i < w->rank - 2; i++) dwc_swap_axes(w, i, i + 1);
 }
 
 /* An axis along which the input is contiguous where the output is along the last one; -1: there is none. */

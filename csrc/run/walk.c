@@ -35,16 +35,22 @@ static void move_axis(dwc_walk *w, int from, int to) {
     for (int k = 0; k < w->arrays; k++) w->strides[k][to] = w->strides[k][from];
 }
 
+static void swap(int64_t *a, int64_t *b) {
+    const int64_t kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+void dwc_swap_axes(dwc_walk *w, int a, int b) {
+    swap(&w->shape[a], &w->shape[b]);
+    for (int k = 0; k < w->arrays; k++) swap(&w->strides[k][a], &w->strides[k][b]);
+}
+
 /* Stable, so that a contiguous output keeps its order. */
 static void sort_axes(dwc_walk *w) {
-    for (int i = 1; i < w->rank; i++) {
-        dwc_walk kept = *w;
-        int at = i;
-        for (; at > 0 && llabs(w->strides[0][at - 1]) < llabs(kept.strides[0][i]); at--)
-            move_axis(w, at - 1, at);
-        w->shape[at] = kept.shape[i];
-        for (int k = 0; k < w->arrays; k++) w->strides[k][at] = kept.strides[k][i];
-    }
+    for (int i = 1; i < w->rank; i++)
+        for (int at = i; at > 0 && llabs(w->strides[0][at - 1]) < llabs(w->strides[0][at]); at--)
+            dwc_swap_axes(w, at - 1, at);
 }
 
 /* Whether axes i and i + 1 are one. */

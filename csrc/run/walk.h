@@ -6,8 +6,9 @@
 
 enum { DWC_WALK_ARRAYS = 3 };
 
-/* As few axes as describe all of the arrays, at least two: those of size 1 are dropped, neighbours that are one axis in
- * every array are merged. Array 0 is the output, whose strides decide about the order: the longest is outermost. */
+/* As few axes as describe all of the arrays, at least two: those of size 1 are dropped, neighbours that are one axis
+ * in every array are merged. Array 0 is the output, whose strides decide about the order: the longest is outermost.
+ * */
 typedef struct dwc_walk {
     int rank, arrays;
     int64_t shape[DWCONV_MAX_RANK], strides[DWC_WALK_ARRAYS][DWCONV_MAX_RANK];
@@ -16,6 +17,7 @@ typedef struct dwc_walk {
 
 /* Inputs are broadcast to the shape of the output: axes of size 1 are repeated, missing ones are outer. */
 DWC_HIDDEN dwc_walk dwc_walk_of(const dwc_array *out, const dwc_array *in, int inputs);
+DWC_HIDDEN void dwc_swap_axes(dwc_walk *walk, int a, int b);
 
 DWC_HIDDEN int64_t dwc_array_elements(const dwc_array *a);
 DWC_HIDDEN int dwc_same_shape(const dwc_array *a, const dwc_array *b);

@@ -19,7 +19,8 @@ typedef struct dwc_arena {
 /* Bytes of memory that dwc_place_tenants works in. */
 DWC_HIDDEN int64_t dwc_arena_scratch(int32_t tenants);
 
-/* Places every tenant at a multiple of DWCONV_ALIGNMENT: the smaller of greedy best fit by size and by execution order.
+/* Places every tenant at a multiple of DWCONV_ALIGNMENT: the smaller of greedy best fit by size and by execution
+ * order.
  * DWCONV_OVERFLOW if all of them together do not fit the address space. */
 DWC_HIDDEN dwconv_status dwc_place_tenants(dwc_tenant *tenants, int32_t count, void *scratch,
                                            dwc_arena *arena);

@@ -1,8 +1,11 @@
 """Depthwise, pointwise, dense, separable and inverted-residual convolution on CPUs.
 
 Functions take filters with every call; layers pack them once and are the fast way. Tensors are NHWC. What all
-functions share is told in `dwconv.ops`; `show_config()` tells what runs them.
+functions share is told in `dwconv.ops`; `show_config()` tells what runs them. Whole networks come from model
+files with `load`, or from modules of other frameworks: `dwconv.network`.
 """
+
+from typing import Any
 
 from .config import (
     PerformanceWarning,
@@ -13,25 +16,48 @@ from .config import (
     show_config,
     version,
 )
+from .constructors import load
+from .graph import UnsupportedModel
 from .layers import Conv2D, DepthwiseConv2D, InvertedResidual, PointwiseConv2D, SeparableConv2D
+from .network import Network
 from .ops import conv2d, depthwise_conv2d, inverted_residual, pointwise_conv2d, separable_conv2d
 
 __version__ = version()
+
+
+def from_torch(module: Any, example_input: Any = None, **options: Any) -> Any:
+    """A layer or a network of a PyTorch module: see `dwconv.importers.torch.from_torch`."""
+    from .importers import torch
+
+    return torch.from_torch(module, example_input, **options)
+
+
+def from_keras(model: Any, **options: Any) -> Any:
+    """A layer or a network of a Keras 3 layer or model: see `dwconv.importers.keras.from_keras`."""
+    from .importers import keras
+
+    return keras.from_keras(model, **options)
+
 
 __all__ = [
     "Conv2D",
     "DepthwiseConv2D",
     "InvertedResidual",
+    "Network",
     "PerformanceWarning",
     "PointwiseConv2D",
     "SeparableConv2D",
+    "UnsupportedModel",
     "__version__",
     "config",
     "conv2d",
     "depthwise_conv2d",
+    "from_keras",
+    "from_torch",
     "get_include",
     "get_num_threads",
     "inverted_residual",
+    "load",
     "pointwise_conv2d",
     "separable_conv2d",
     "set_num_threads",

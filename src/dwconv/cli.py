@@ -1,4 +1,4 @@
-"""The command line: `dwconv info | verify | demo | bench`."""
+"""The command line: `dwconv info | run | summary | profile | compile | verify | demo | bench`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dwconv import demo, explain, verify
+from dwconv import cli_network, demo, explain, verify
 from dwconv.config import Config, config
 from dwconv.geometry import MAX_THREADS
 
@@ -50,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--gflops", type=_rate, metavar="X", help="with --plan: peak of these threads, GFLOP/s")
     info.add_argument("--gbs", type=_rate, metavar="X", help="with --plan: their memory bandwidth, GB/s")
     info.set_defaults(run=_info)
+
+    cli_network.add(commands, _threads, _rate)
 
     check = commands.add_parser("verify", help="check every kernel that this machine can run")
     check.add_argument("--quick", action="store_true", help="fewer shapes: a few seconds")

@@ -14,5 +14,7 @@ void test_budget(void);
 void test_network(void);
 void test_network_statuses(void);
 void test_arena(void);
+void test_nodes(void);
+void test_node_numbers(void);
 
 #endif

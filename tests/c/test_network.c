@@ -1,4 +1,6 @@
 /* Networks: every node gives what plain loops do, wherever values lie, whoever does the work. */
+#include <float.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -216,7 +218,91 @@ static void test_concurrent_runs(void) {
     net_free(&n);
 }
 
+/* ---- functions ----------------------------------------------------------------------------- */
+
+enum { SWEEP = 4099 };
+
+/* One node of a function, from `in` to an output of the same shape. */
+static void run_function(const char *isa, dwconv_node_kind kind, dwconv_function function, const float *in,
+                         const float *second, const float *parameters, float *out) {
+    static const int64_t shape[] = {SWEEP};
+    net n = {0};
+    const int x0 = net_value(&n, DWCONV_INPUT, 1, shape), x1 = net_value(&n, DWCONV_INPUT, 1, shape);
+    dwconv_node *node = net_node(&n, kind, net_value(&n, DWCONV_OUTPUT, 1, shape), x0, x1);
+    node->function = function;
+    memcpy(node->parameters, parameters, 2 * sizeof *parameters);
+    const dwconv_network_desc desc = net_desc(&n, isa, 1);
+    const void *inputs[] = {in, second};
+    void *outputs[] = {out};
+    dwconv_network *network;
+    CHECK_STATUS(DWCONV_OK, dwconv_network_create(&desc, &network, NULL));
+    CHECK_STATUS(DWCONV_OK, dwconv_network_run(network, inputs, outputs, NULL, 0, NULL, NULL, NULL));
+    dwconv_network_destroy(network);
+}
+
+static int is_within(float found, double expected, double relative, double least) {
+    if (isnan(expected)) return isnan(found);
+    if (fabs(expected) > FLT_MAX) return found == (float)expected || (double)found == expected;
+    return fabs(found - expected) <= relative * fabs(expected) + least;
+}
+
+/* exp and what is made of it are written out: 2 ULP, 0 where the result is denormal. */
+static void test_exponentials(const char *isa) {
+    static float x[SWEEP], y[SWEEP];
+    static const float parameters[2] = {1.5f, 2.0f};
+    for (int i = 0; i < SWEEP; i++) x[i] = (float)(i - SWEEP / 2) * 0.05f;
+    for (int i = 0; i < 200; i++) x[i] = (float)(i - 100) * 1e-3f;
+    const float edges[] = {NAN,     INFINITY, -INFINITY, 0.0f,   -0.0f,   88.7228f, 88.73f,  -87.3f,
+                           -104.0f, 1e30f,    -1e30f,    1e-30f, -1e-30f, FLT_MAX,  -FLT_MAX};
+    memcpy(x + 200, edges, sizeof edges);
+    CONTEXT("exp on %s", isa);
+    run_function(isa, DWCONV_UNARY, DWCONV_EXP, x, x, parameters, y);
+    for (int i = 0; i < SWEEP; i++) CHECK(is_within(y[i], (float)exp(x[i]), 2.4e-7, 2 * (double)FLT_MIN));
+    CONTEXT("elu on %s", isa);
+    run_function(isa, DWCONV_UNARY, DWCONV_ELU, x, x, parameters, y);
+    for (int i = 0; i < SWEEP; i++)
+        CHECK(is_within(y[i], x[i] < 0 ? 1.5 * expm1(x[i]) : (float)(x[i] * 2.0), 4e-7, (double)FLT_MIN));
+}
+
+/* NaN comes out where it goes in, whatever the other operand is; infinities and signs are those of IEEE. */
+static void test_special_values(const char *isa) {
+    static const float values[] = {NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 1.5f, -2.5f, 1e-40f};
+    static float a[SWEEP], b[SWEEP], y[SWEEP];
+    static const float parameters[2] = {2.0f, -1.0f};
+    for (int i = 0; i < SWEEP; i++) {
+        a[i] = values[i % 8];
+        b[i] = values[i / 8 % 8];
+    }
+    CONTEXT("maximum on %s", isa);
+    run_function(isa, DWCONV_BINARY, DWCONV_MAXIMUM, a, b, parameters, y);
+    for (int i = 0; i < SWEEP; i++)
+        CHECK(isnan(a[i]) || isnan(b[i]) ? isnan(y[i]) : y[i] == (a[i] > b[i] ? a[i] : b[i]));
+    CONTEXT("minimum on %s", isa);
+    run_function(isa, DWCONV_BINARY, DWCONV_MINIMUM, a, b, parameters, y);
+    for (int i = 0; i < SWEEP; i++)
+        CHECK(isnan(a[i]) || isnan(b[i]) ? isnan(y[i]) : y[i] == (a[i] < b[i] ? a[i] : b[i]));
+    CONTEXT("sign on %s", isa);
+    run_function(isa, DWCONV_UNARY, DWCONV_SIGN, a, b, parameters, y);
+    for (int i = 0; i < SWEEP; i++)
+        CHECK(isnan(a[i]) ? isnan(y[i]) : y[i] == (float)((a[i] > 0) - (a[i] < 0)));
+    for (int f = DWCONV_SAME_VALUE; f < DWCONV_UNARY_COUNT; f++) {
+        CONTEXT("function %d of NaN on %s", f, isa);
+        run_function(isa, DWCONV_UNARY, (dwconv_function)f, a, b, parameters, y);
+        for (int i = 0; i < SWEEP; i++) CHECK(!isnan(a[i]) || isnan(y[i]));
+    }
+}
+
+static void test_functions(void) {
+    for (int rung = 0; rung < dwconv_isa_count(); rung++) {
+        const char *isa = dwconv_isa_name(rung);
+        if (!dwconv_isa_available(isa)) continue;
+        test_exponentials(isa);
+        test_special_values(isa);
+    }
+}
+
 void test_network(void) {
+    test_functions();
     test_random_networks();
     test_guarded_networks();
     test_concurrent_runs();

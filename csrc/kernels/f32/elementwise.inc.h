@@ -6,26 +6,40 @@
 
 /* ---- functions on vectors ------------------------------------------------------------------ */
 
-/* exp(x) - 1 for -88 < x <= 0, by the polynomial of exp: near 0 nothing cancels. */
-INLINE V(vec) V(expm1)(V(vec) x) {
-    const V(vec) magic = V(set1)(12582912.0f);
+/* exp(x) = (1 + part) * 2^n, for -88 < x < 89. As a function of its own it is more exact than activations need: n ln(2)
+ * is taken off in two steps, and near 0 nothing cancels. */
+typedef struct V(whole_exp_parts) {
+    V(vec) part;
+    V(ivec) n;
+} V(whole_exp_parts);
+
+INLINE V(whole_exp_parts) V(whole_exp)(V(vec) x) {
+    const V(vec) magic = V(set1)(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
     const V(vec) shifted = V(fma)(x, V(set1)(1.44269504f), magic);
     const V(vec) n = shifted - magic;
-    V(vec) r = V(fma)(n, V(set1)(V(fused) ? -0.693147182f : -0.693359375f), x);
-    if (!V(fused)) r = V(fma)(n, V(set1)(2.12194440e-4f), r);
-    V(vec) q = V(fma)(V(set1)(0.00828945867f), r, V(set1)(0.0419025573f));
-    q = V(fma)(q, r, V(set1)(0.166676754f));
-    q = V(fma)(q, r, V(set1)(0.499991153f));
-    q = V(fma)(q, r, V(set1)(0.999999689f));
-    const int32_t bias = 127 - 0x4b400000;
-    const V(vec) scale = (V(vec))(((V(ivec))shifted + bias) << 23);
-    return V(fma)(scale, q * r, scale - V(set1)(1.0f)); /* exp(r) = 1 + r q */
+    const V(vec) r = V(fma)(n, V(set1)(2.12194440e-4f), V(fma)(n, V(set1)(-0.693359375f), x));
+    V(vec) q = V(fma)(V(set1)(0.000198459583f), r, V(set1)(0.00139416525f));
+    q = V(fma)(q, r, V(set1)(0.00833339164f));
+    q = V(fma)(q, r, V(set1)(0.0416663487f));
+    q = V(fma)(q, r, V(set1)(0.166666664f));
+    q = V(fma)(q, r, V(set1)(0.5f));
+    return (V(whole_exp_parts)){V(fma)(q, r * r, r), (V(ivec))shifted - 0x4b400000};
 }
 
-/* 0 below 2^-126, infinity from 2^128 on: half of it, doubled, does not overflow too early. */
-INLINE V(vec) V(whole_exp)(V(vec) x) {
-    const V(exp_parts) e = V(exp)(V(clamp)(x, -87.3f, 89.0f), -1);
-    return (e.mantissa + e.mantissa) * e.scale;
+INLINE V(vec) V(two_to)(V(ivec) n) { return (V(vec))((n + 127) << 23); }
+
+/* 0 where it would be less than 2^-125; half of it, doubled, does not overflow too early. */
+INLINE V(vec) V(exp_of)(V(vec) x) {
+    const V(whole_exp_parts) e = V(whole_exp)(V(clamp)(x, -87.6f, 89.0f));
+    const V(vec) twice = V(fma)(e.part, V(set1)(2.0f), V(set1)(2.0f));
+    return twice * V(two_to)(e.n - 1);
+}
+
+/* Of x <= 0. */
+INLINE V(vec) V(expm1_of)(V(vec) x) {
+    const V(whole_exp_parts) e = V(whole_exp)(V(clamp)(x, -87.0f, 0.0f));
+    const V(vec) scale = V(two_to)(e.n);
+    return V(fma)(scale, e.part, scale - V(set1)(1.0f));
 }
 
 INLINE V(vec) V(sign)(V(vec) x) {
@@ -39,14 +53,11 @@ INLINE V(vec) V(unary)(const dwconv_function f, V(vec) x, V(vec) a, V(vec) b) {
     switch (f) {
         case DWCONV_ABS: return V(abs)(x);
         case DWCONV_NEGATE: return -x;
-        case DWCONV_EXP: return V(whole_exp)(x);
+        case DWCONV_EXP: return V(exp_of)(x);
         case DWCONV_RECIPROCAL: return V(set1)(1.0f) / x;
         case DWCONV_SQUARE: return x * x;
         case DWCONV_SIGN: return V(sign)(x);
-        case DWCONV_ELU: {
-            const V(vec) below = a * V(expm1)(V(clamp)(x, -87.0f, 0.0f));
-            return V(select)(x < V(set1)(0.0f), below, x * b);
-        }
+        case DWCONV_ELU: return V(select)(x < V(set1)(0.0f), a * V(expm1_of)(x), x * b);
         case DWCONV_LINEAR: return V(fma)(a, x, b);
         default: return x;
     }

@@ -1,0 +1,88 @@
+"""Whole networks to measure: model files, and networks written as PyTorch modules (bench/modules.py).
+
+A model is given by a name: a path, or that of a module. A path may be of ONNX or TFLite; a module is handed to PyTorch as it
+is, to dwconv by `Network.from_torch`, to ONNX Runtime and OpenVINO as the ONNX file that PyTorch's exporter makes of it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.compiling import ROOT
+from bench.problem import Array
+
+FILES = ROOT.parent / "shared" / "models"  # not part of the project: `python -m bench whole PATH` takes any
+
+# Model files, with the shapes of their dynamic inputs.
+KNOWN: dict[str, dict[str, tuple[int, ...]]] = {
+    "ch_PP-OCRv4_det_infer.onnx": {"x": (1, 3, 640, 640)},
+    "ch_ppocr_mobile_v2.0_cls_infer.onnx": {"x": (1, 3, 48, 192)},
+    "palm_detection_lite.tflite": {},
+    "vww_96_float.tflite": {},
+}
+# Modules, with the sizes of their square images.
+MODULES = {
+    "mobilenet_v1": 224,
+    "mobilenet_v2": 224,
+    "mobilenet_v3_large": 224,
+    "efficientnet_b0": 224,
+    "xception": 299,
+    "convnext_tiny": 224,
+    "mobilenet_yolo": 416,
+}
+
+
+@dataclass
+class Model:
+    name: str
+    path: Path | None = None  # of a file
+    module: Any = None  # in eval mode, channels_last
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def suffix(self) -> str:
+        return self.path.suffix if self.path else ""
+
+    def image(self) -> Array:
+        """The input of a module, NCHW."""
+        size = MODULES[self.name]
+        return random(1, 3, size, size)
+
+    def onnx(self) -> Path:
+        """The file, or what PyTorch exports of the module."""
+        if self.path:
+            return self.path
+        import torch
+
+        path = Path(tempfile.mkdtemp(prefix="dwconv-")) / f"{self.name}.onnx"
+        example = torch.from_numpy(self.image())
+        torch.onnx.export(self.module, (example,), str(path), dynamo=False, opset_version=17)
+        return path
+
+
+def names(given: list[str]) -> list[str]:
+    """What was asked for, or all that are there."""
+    return given or [str(FILES / name) for name in KNOWN if (FILES / name).is_file()] + list(MODULES)
+
+
+def load(name: str) -> Model:
+    if name not in MODULES:
+        path = Path(name)
+        return Model(path.name, path, shapes=KNOWN.get(path.name, {}))
+    import torch
+
+    from bench import modules
+
+    torch.manual_seed(0)
+    module = getattr(modules, name)().eval().to(memory_format=torch.channels_last)
+    return Model(name, module=module)
+
+
+def random(*shape: int) -> Array:
+    """The same for every peer."""
+    return np.random.default_rng(0).standard_normal(shape, np.float32)

@@ -1,0 +1,128 @@
+"""A network for inputs of one shape each: its graph, what runs it, how long that takes. A few are kept."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from .activation import Array
+from .config import config, core, native_isa
+from .graph import Graph, UnsupportedModel
+from .runners import NativeRunner, NumpyRunner, Runner
+from .sources import Sizes, Source
+from .work import multiply_adds
+
+Key: TypeAlias = tuple[Sizes, ...]
+MOST_KEPT = 8  # bound networks: each has packed weights of its own
+
+
+class Measured(NamedTuple):
+    """Seconds of every node, timed one by one, and of the whole, as a call takes; of so many runs."""
+
+    nodes: list[float]
+    whole: float
+    runs: int
+
+
+class Bound:
+    """Immutable, but for `used`, by which the oldest is told.
+
+    The core runs the graph after all passes. NumPy runs it as it is: that is what the core is compared with.
+    """
+
+    def __init__(self, graph: Graph, name: str, threads: int) -> None:
+        _spell_native_order(graph)
+        self.macs = multiply_adds(graph)
+        self.input_shapes = _shapes(graph, graph.inputs)
+        self.output_shapes = _shapes(graph, graph.outputs)
+        self.output_dtypes = [graph.values[name].dtype for name in graph.outputs]
+        self.notes: list[tuple[str, str]] = []  # nodes, and why passes left them alone
+        self.runner = _runner(graph, name, threads, self.notes)
+        self.graph: Graph = self.runner.graph
+        self.used = 0
+
+    def profile(self, inputs: Sequence[Array], threads: int, seconds: float) -> Measured:
+        """The median of each node, and of the whole, of runs within about so many seconds; at least three."""
+        pairs = zip(self.output_shapes, self.output_dtypes, strict=True)
+        outputs = [np.empty(shape, dtype) for shape, dtype in pairs]
+        self.runner.run(inputs, outputs, threads)
+        begin, whole, parts = time.perf_counter(), list[float](), list[list[float]]()
+        while len(whole) < 3 or time.perf_counter() - begin < seconds:
+            before = time.perf_counter()
+            self.runner.run(inputs, outputs, threads)
+            whole.append(time.perf_counter() - before)
+            parts.append(self.runner.times(inputs, outputs, threads))
+        return Measured([float(t) for t in np.median(parts, axis=0)], float(np.median(whole)), len(whole))
+
+
+def _spell_native_order(graph: Graph) -> None:
+    """A dtype that names the machine's own byte order, as readers of files make it, has another buffer format."""
+    for value in graph.values.values():
+        if value.data is not None and value.data.dtype.byteorder not in "=|":
+            value.data = value.data.view(value.data.dtype.newbyteorder("="))
+
+
+def _shapes(graph: Graph, names: Sequence[str]) -> Key:
+    return tuple(graph.values[name].shape for name in names)
+
+
+def _runner(graph: Graph, name: str, threads: int, notes: list[tuple[str, str]]) -> Runner:
+    isa = native_isa()
+    if isa is None:
+        return NumpyRunner(graph, config()["reason"] or "")
+    if not hasattr(core, "Network"):
+        return NumpyRunner(graph, "the compiled core has no networks")
+    from .passes import run_passes
+
+    try:
+        return NativeRunner(run_passes(graph, log=notes), name, isa, threads)
+    except UnsupportedModel as error:
+        return NumpyRunner(graph, "; ".join(error.problems))
+
+
+class Cache:
+    """The bound forms of one source by the shapes of its inputs; the least recently used one makes room.
+
+    Making one is serial: threads that wait for the same shapes find it made. Looking one up takes no lock.
+    """
+
+    def __init__(self, source: Source, name: str) -> None:
+        self._source, self._name = source, name
+        self._lock = threading.Lock()
+        self._bound: dict[tuple[Key, str | None], Bound] = {}
+        self._clock = itertools.count(1)
+        self.latest: Bound | None = None
+
+    def get(self, key: Key, threads: int) -> Bound:
+        """Raises ValueError where the network has no form for these shapes."""
+        full = key, native_isa()
+        bound = self._bound.get(full)
+        if bound is None or bound.runner.threads < threads:
+            with self._lock:
+                bound = self._bound.get(full)
+                if bound is None or bound.runner.threads < threads:
+                    bound = self._made(key, threads)
+                    self._keep(full, bound)
+        bound.used = next(self._clock)
+        return bound
+
+    def __len__(self) -> int:
+        return len(self._bound)
+
+    def _made(self, key: Key, threads: int) -> Bound:
+        names = [info.name for info in self._source.inputs]
+        return Bound(self._source.lower(dict(zip(names, key, strict=True))), self._name, threads)
+
+    def _keep(self, full: tuple[Key, str | None], bound: Bound) -> None:
+        kept = dict(self._bound)
+        kept[full] = bound
+        while len(kept) > MOST_KEPT:
+            others = (item for item in kept.items() if item[0] != full)
+            del kept[min(others, key=lambda item: item[1].used)[0]]
+        self._bound = kept  # replaced, never changed: readers need no lock
+        self.latest = bound

@@ -1,0 +1,238 @@
+"""A network as C for libdwconv: `Network.to_c`. Three files, static memory, no parser, no allocation.
+
+NAME.h           sizes, NAME_init, NAME_run
+NAME.c           the descriptors of dwconv_network.h
+NAME_weights.c   constants, as the bits of floats
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .ccode_descriptors import Descriptors
+from .config import core, version
+from .emit import emit
+from .graph import Graph
+from .passes import run_passes
+from .program import Program, Tensor
+
+# Of C and C++, and of the file itself.
+TAKEN = """
+    auto break case char const continue default do double else enum extern float for goto if inline int
+    long register restrict return short signed sizeof static struct switch typedef union unsigned void
+    volatile while and bool catch class delete explicit export false friend mutable namespace new not
+    operator or private protected public template this throw true try typename using virtual xor desc
+    inputs memory network nodes outputs values workspace
+"""
+
+
+def export(name: str, graph: Graph, directory: Path, function: str | None) -> list[Path]:
+    """Writes the files of a graph, for its shapes. `function`: NAME; None: made of `name`.
+
+    Raises ValueError where NAME is none in C, or the compiled core is missing, which tells the sizes;
+    UnsupportedModel; OSError.
+    """
+    if function is not None and (
+        identifier(function, set()) != function.lower() or not function.isidentifier()
+    ):
+        raise ValueError(f"{name}: to_c: name must be an identifier of C, not {function!r}")
+    if core is None:
+        raise ValueError(f"{name}: to_c needs the compiled core, which is not there: see dwconv.config()")
+    program = emit(run_passes(graph), name)
+    sizes = {}
+    for isa in core.isas_available():
+        made = core.Network(program, isa, 1)
+        sizes[isa] = (made.nbytes, made.workspace_bytes)
+    return write(directory, function or identifier(name, set()), program, sizes, version())
+
+
+def write(
+    directory: Path, name: str, program: Program, sizes: Mapping[str, tuple[int, int]], made_by: str
+) -> list[Path]:
+    """`sizes`: bytes of the network and of its workspace, by instruction set."""
+    directory.mkdir(parents=True, exist_ok=True)
+    told = Descriptors(name, program)
+    files = {
+        f"{name}.h": _header(name, program, sizes, made_by),
+        f"{name}.c": _source(name, program, told, made_by),
+        f"{name}_weights.c": _weights(name, told),
+    }
+    paths = []
+    for file, text in files.items():
+        paths.append(directory / file)
+        paths[-1].write_text(text, encoding="utf-8")
+    return paths
+
+
+def identifier(word: str, taken: set[str]) -> str:
+    """A name in C that is not taken yet, and now is."""
+    name = re.sub(r"\W+", "_", word, flags=re.ASCII).strip("_").lower() or "value"
+    name = f"x_{name}" if name[0].isdigit() else name
+    name = f"{name}_" if name in TAKEN.split() else name
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+# ---- the header ---------------------------------------------------------------------------------
+
+
+def _parameters(program: Program) -> list[tuple[str, str, Tensor]]:
+    """("const float *" or "float *", name, tensor) of inputs, then of outputs."""
+    taken: set[str] = set()
+    found = []
+    for storage, kind in (("input", "const float *"), ("output", "float *")):
+        for tensor in program.tensors:
+            if tensor.storage == storage:
+                found.append((kind, identifier(tensor.name, taken), tensor))
+    return found
+
+
+def _signature(name: str, program: Program) -> str:
+    return f"dwconv_status {name}_run({', '.join(f'{kind}{word}' for kind, word, _ in _parameters(program))})"
+
+
+def _header(name: str, program: Program, sizes: Mapping[str, tuple[int, int]], made_by: str) -> str:
+    upper = name.upper()
+    network, workspace = (max(64, *(size[which] for size in sizes.values())) for which in (0, 1))
+    lines = [
+        f"/* {name}: a network for libdwconv {made_by}. Written by dwconv; not to be edited.",
+        " *",
+        f" *     status = {name}_init();   once: packs the weights for this machine",
+        f" *     status = {name}_run(...);  as often as you like",
+        " *",
+        " * All memory is static. A run uses the one workspace: one thread at a time. Threads that have workspaces",
+        f" * of their own call dwconv_network_run on {name}_network().",
+        " *",
+        *(f" *     {kind}{word}: {_shape_text(t)}" for kind, word, t in _parameters(program)),
+        " */",
+        f"#ifndef {upper}_H",
+        f"#define {upper}_H",
+        "",
+        '#include "dwconv_network.h"',
+        "",
+        "#ifdef __cplusplus",
+        'extern "C" {',
+        "#endif",
+        "",
+        "/* Bytes, the most that any of these instruction sets needs; init gives DWCONV_TOO_SMALL for others that",
+        " * need more. " + "; ".join(f"{isa}: {a} and {b}" for isa, (a, b) in sizes.items()) + ". */",
+        f"#ifndef {upper}_NETWORK_BYTES",
+        f"#define {upper}_NETWORK_BYTES {network}",
+        "#endif",
+        f"#ifndef {upper}_WORKSPACE_BYTES",
+        f"#define {upper}_WORKSPACE_BYTES {workspace}",
+        "#endif",
+        "",
+        "/* Elements of inputs and outputs. */",
+        *(f"#define {upper}_{word.upper()} {math.prod(t.shape)}" for _, word, t in _parameters(program)),
+        "",
+        f"dwconv_status {name}_init(void);",
+        "/* DWCONV_NULL_POINTER before init; what dwconv_network_run tells. */",
+        f"{_signature(name, program)};",
+        f"const dwconv_network *{name}_network(void); /* NULL before init */",
+        "",
+        "#ifdef __cplusplus",
+        "}",
+        "#endif",
+        "",
+        "#endif",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _shape_text(tensor: Tensor) -> str:
+    return f"[{', '.join(map(str, tensor.shape))}]"
+
+
+# ---- the source ---------------------------------------------------------------------------------
+
+
+def _source(name: str, program: Program, told: Descriptors, made_by: str) -> str:
+    lines = [
+        f"/* Written by dwconv {made_by}; not to be edited. */",
+        f'#include "{name}.h"',
+        "",
+        "#include <math.h>",
+        "",
+        *_weights_type(name, told),
+        "",
+        *told.before,
+        "static const dwconv_value values[] = {",
+        *told.values,
+        "};",
+        "",
+        "static const dwconv_node nodes[] = {",
+        *told.nodes,
+        "};",
+        "",
+        "static const dwconv_network_desc desc = {",
+        "    .size = sizeof(dwconv_network_desc),",
+        "    .value_size = sizeof(dwconv_value),",
+        "    .node_size = sizeof(dwconv_node),",
+        f"    .value_count = {len(told.values)},",
+        f"    .node_count = {len(told.nodes)},",
+        "    .values = values,",
+        "    .nodes = nodes,",
+        "};",
+        "",
+        *_functions(name, program),
+    ]
+    return "\n".join(lines)
+
+
+def _functions(name: str, program: Program) -> Iterator[str]:
+    upper = name.upper()
+    words: dict[str, list[str]] = {}
+    for kind, word, _ in _parameters(program):
+        words.setdefault(kind, []).append(word)
+    inputs, outputs = words.get("const float *", ["NULL"]), words["float *"]
+    yield f"static _Alignas(DWCONV_ALIGNMENT) unsigned char memory[{upper}_NETWORK_BYTES];"
+    yield f"static _Alignas(DWCONV_ALIGNMENT) unsigned char workspace[{upper}_WORKSPACE_BYTES];"
+    yield "static dwconv_network *network;"
+    yield ""
+    yield f"dwconv_status {name}_init(void) {{"
+    yield "    int bad_node;"
+    yield "    return dwconv_network_create_in(&desc, memory, sizeof memory, &network, &bad_node);"
+    yield "}"
+    yield ""
+    yield f"{_signature(name, program)} {{"
+    yield f"    const void *const inputs[] = {{{', '.join(inputs)}}};"
+    yield f"    void *const outputs[] = {{{', '.join(outputs)}}};"
+    yield "    return dwconv_network_run(network, inputs, outputs, workspace, sizeof workspace, NULL, NULL,"
+    yield "                              NULL);"
+    yield "}"
+    yield ""
+    yield f"const dwconv_network *{name}_network(void) {{"
+    yield "    return network;"
+    yield "}"
+    yield ""
+
+
+# ---- weights ------------------------------------------------------------------------------------
+
+
+def _weights_type(name: str, told: Descriptors) -> list[str]:
+    """Bits, so that every float is exactly what it was, NaN included; a union may be read as either."""
+    count = max(1, told.count)
+    return [
+        f"extern const union {name}_weights {{",
+        f"    uint32_t bits[{count}];",
+        f"    float values[{count}];",
+        f"}} {name}_weights;",
+    ]
+
+
+def _weights(name: str, told: Descriptors) -> str:
+    lines = ["#include <stdint.h>", "", f"/* The constants of {name}. */", *_weights_type(name, told)]
+    lines.append(f"const union {name}_weights {name}_weights = {{{{")
+    for array in told.constants or [np.zeros(1, np.float32)]:
+        words = [f"0x{bits:08x}" for bits in array.reshape(-1).view(np.uint32).tolist()]
+        lines += [f"    {', '.join(words[i : i + 8])}," for i in range(0, len(words), 8)]
+    return "\n".join([*lines, "}};", ""])

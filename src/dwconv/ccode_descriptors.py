@@ -1,0 +1,176 @@
+"""The descriptors of a program in C: what `dwconv.ccode` writes between braces."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .activation import Activation, Array
+from .geometry import Window
+from .operation import Operation, Stage
+from .program import Program, Step, Tensor
+
+SPECIAL = {"gelu": "GELU_ERF"}
+ROUNDING = {"floor": "ROUND_FLOOR", "ceil": "ROUND_CEIL"}
+
+
+class Descriptors:
+    """`values` and `nodes`: elements of the two arrays; `before`: what these refer to; `constants`: float32 arrays,
+    one after another in the array NAME_weights.values, `count` elements in all."""
+
+    def __init__(self, name: str, program: Program) -> None:
+        self.name = name
+        self.constants: list[Array] = []
+        self.count = 0
+        self.before: list[str] = []
+        self._offsets: dict[int, int] = {}
+        self.values = [self._value(tensor) for tensor in program.tensors]
+        self.nodes = [self._node(index, step) for index, step in enumerate(program.steps)]
+
+    def _constant(self, array: Array) -> str:
+        """Its address. Arrays that several refer to are written once."""
+        offset = self._offsets.get(id(array))
+        if offset is None:
+            offset = self._offsets[id(array)] = self.count
+            self.constants.append(np.ascontiguousarray(array, np.float32))
+            self.count += array.size
+        return f"{self.name}_weights.values + {offset}"
+
+    def _value(self, tensor: Tensor) -> str:
+        fields = {
+            "storage": f"DWCONV_{tensor.storage.upper()}",
+            "dtype": "DWCONV_F32",
+            "rank": len(tensor.shape),
+            "base": tensor.base if tensor.storage == "view" else 0,
+            "shape": list(tensor.shape),
+        }
+        if tensor.storage == "view":
+            fields |= {"strides": list(tensor.view.strides), "offset": tensor.view.offset}
+        if tensor.data is not None:
+            fields["data"] = self._constant(tensor.data)
+        return f"    {_struct(fields)},"
+
+    def _node(self, index: int, step: Step) -> str:
+        fields: dict[str, Any] = {"kind": f"DWCONV_{step.kind.upper()}"}
+        if step.function is not None:
+            word = f"DWCONV_{step.function.upper()}"
+            fields["function"] = "(dwconv_function)1" if step.function == "logarithm" else word
+        fields |= {"inputs": list(step.inputs), "output": step.output}
+        if step.operation is not None:
+            fields["operation"] = f"&{self._operation(index, step.operation)}"
+        if step.activation.kind != "identity":
+            fields["activation"] = _activation(step.activation)
+        if step.window is not None:
+            fields["window"] = _window(step.window)
+        if step.counts_padding:
+            fields["counts_padding"] = 1
+        if step.coordinates is not None:
+            fields["coordinates"] = f"DWCONV_{step.coordinates.upper()}"
+        if step.rounding is not None:
+            fields["rounding"] = f"DWCONV_{ROUNDING.get(step.rounding, step.rounding.upper())}"
+        if step.parameters:
+            fields["parameters"] = [_float(value) for value in step.parameters]
+        if step.indices is not None:
+            fields |= {"axis": step.axis, "index_count": len(step.indices)}
+            fields["indices"] = self._indices(index, step.indices)
+        label = "" if step.source is None else _comment(step.source.name or step.source.output)
+        return f"{label}    {_struct(fields)},"
+
+    def _indices(self, index: int, indices: Array) -> str:
+        name = f"indices_{index}"
+        text = ", ".join(map(str, indices.tolist()))
+        self.before += [f"static const int32_t {name}[] = {{{text}}};", ""]
+        return name
+
+    def _operation(self, index: int, operation: Operation) -> str:
+        """The name of its descriptor."""
+        stages = list(operation.stages)
+        roles = ["expand"] if operation.kind == "inverted_residual" and len(stages) == 3 else []
+        roles += ["conv", "project"][: len(stages) - len(roles)]
+        parts = dict(zip(roles, stages, strict=True))
+        if operation.squeeze_excite:
+            parts |= dict(zip(("squeeze", "excite"), operation.squeeze_excite, strict=True))
+        fields: dict[str, Any] = {"size": "sizeof(dwconv_desc)"}
+        if operation.flush_denormals:
+            fields["flags"] = "DWCONV_FLUSH_DENORMAL_WEIGHTS"
+        for role, stage in parts.items():
+            name = f"{role}_{index}"
+            self.before.append(f"static const dwconv_conv_desc {name} = {_struct(self._stage(stage))};")
+            fields[role] = f"&{name}"
+        residuals = {None: "AUTO", False: "OFF", True: "ON"}
+        if operation.kind == "inverted_residual":
+            fields["residual"] = f"DWCONV_RESIDUAL_{residuals[operation.residual]}"
+        self.before += [f"static const dwconv_desc operation_{index} = {_struct(fields)};", ""]
+        return f"operation_{index}"
+
+    def _stage(self, stage: Stage) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "size": "sizeof(dwconv_conv_desc)",
+            "in_channels": stage.in_channels,
+            "out_channels": stage.out_channels,
+            "groups": stage.in_channels if stage.kind == "depthwise" else stage.groups,
+            "window": _window(stage.window),
+            "filter": self._constant(stage.filters),
+        }
+        if stage.bias is not None:
+            fields["bias"] = self._constant(stage.bias)
+        if stage.activation.kind != "identity":
+            fields["activation"] = _activation(stage.activation)
+        return fields
+
+
+# ---- words --------------------------------------------------------------------------------------
+
+
+def _struct(fields: Mapping[str, Any]) -> str:
+    return f"{{{', '.join(f'.{name} = {_word(value)}' for name, value in fields.items())}}}"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, dict):
+        return _struct(value)
+    if isinstance(value, list):
+        return f"{{{', '.join(map(_word, value)) or '0'}}}"
+    return str(value)
+
+
+def _window(window: Window) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for word, values in (
+        ("kernel", window.kernel),
+        ("stride", window.strides),
+        ("dilation", window.dilations),
+    ):
+        fields |= {f"{word}_h": values[0], f"{word}_w": values[1]}
+    if window.padding in ("valid", "same"):
+        fields["padding"] = f"DWCONV_{str(window.padding).upper()}"
+    else:
+        (top, bottom), (left, right) = window.padding  # type: ignore[misc]
+        fields["padding"] = "DWCONV_EXPLICIT"
+        fields |= {"pad_top": top, "pad_bottom": bottom, "pad_left": left, "pad_right": right}
+    return fields
+
+
+def _activation(activation: Activation) -> dict[str, Any]:
+    kind = SPECIAL.get(activation.kind, activation.kind.upper())
+    return {"kind": f"DWCONV_{kind}", "a": _float(activation.a), "b": _float(activation.b)}
+
+
+def _float(value: float) -> str:
+    """Exactly this number, rounded to float."""
+    number = float(np.float32(value))
+    if math.isnan(number):
+        return "NAN"
+    if math.isinf(number):
+        return "INFINITY" if number > 0 else "-INFINITY"
+    return f"{number.hex()}f"
+
+
+def _comment(name: str) -> str:
+    """A name of a model file, which may hold anything, as a comment of one line."""
+    shown = re.sub(r"[^ -~]|\*/|/\*|\?\?|\\", "_", name)
+    return f"    /* {shown if len(shown) <= 90 else shown[:43] + ' ... ' + shown[-42:]} */\n"

@@ -1,0 +1,137 @@
+"""Networks from model files and from modules of other frameworks, each with an optional package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .graph import Graph
+from .sources import GraphSource, Source
+
+if TYPE_CHECKING:
+    from .network import Network
+
+N = TypeVar("N", bound="Constructors")
+
+
+class Constructors:
+    """What `dwconv.Network` has of ways to make one."""
+
+    __slots__ = ()
+
+    def _start(self, source: Source, name: str, allowed: frozenset[Any]) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def from_onnx(
+        cls: type[N],
+        model: str | os.PathLike[str] | bytes,
+        *,
+        input_shapes: Mapping[str, Sequence[int | None]] | None = None,
+    ) -> N:
+        """Of an ONNX file, opset 9 and later, by path or as bytes. Needs `pip install 'dwconv[onnx]'`.
+
+        `input_shapes`: by input, other shapes than those of the file; None in a shape: calls decide that
+        size. Raises `dwconv.UnsupportedModel`, which lists every node that dwconv has no operation for, and
+        ValueError for a file that is broken. External data must lie in the folder of the file.
+        """
+        return cls._made(_imported("onnx", model, input_shapes=input_shapes), _stem(model))
+
+    @classmethod
+    def from_tflite(
+        cls: type[N],
+        model: str | os.PathLike[str] | bytes,
+        *,
+        rounding: str = "even",
+        input_shapes: Mapping[str, Sequence[int]] | None = None,
+    ) -> N:
+        """Of a TensorFlow Lite file, by path or as bytes. Needs `pip install 'dwconv[tflite]'`.
+
+        `rounding`: of quantised values half way between two; "even" is all there is. `input_shapes`: by
+        input, other shapes than those of the file. Raises the errors of `from_onnx`.
+        """
+        found = _imported("tflite", model, rounding=rounding, input_shapes=input_shapes)
+        return cls._made(found, _stem(model))
+
+    @classmethod
+    def from_torch(cls: type[N], module: Any, example_input: Any) -> N:
+        """Of a `torch.nn.Module` in evaluation mode. Needs `pip install 'dwconv[torch]'`.
+
+        `example_input`: a tensor, or a tuple of them, of the shapes that the network is made for; inputs and
+        outputs are those of the module, NCHW for images. Raises the errors of `from_onnx`.
+        """
+        return cls._made(_imported("torch", module, example_input), type(module).__name__)
+
+    @classmethod
+    def from_keras(cls: type[N], model: Any) -> N:
+        """Of a Keras 3 model. Needs `pip install 'dwconv[keras]'`. Raises the errors of `from_onnx`."""
+        return cls._made(_imported("keras", model), str(getattr(model, "name", "network")))
+
+    @classmethod
+    def _made(cls: type[N], source: Source, name: str) -> N:
+        made = cls.__new__(cls)
+        made._start(source, name, frozenset())
+        return made
+
+
+def load(path: str | os.PathLike[str]) -> Network:
+    """The network of a model file: .onnx, .tflite, or .npz of `Network.save`, which needs NumPy alone.
+
+    Raises FileNotFoundError; ValueError for a file that is broken or of another kind;
+    `dwconv.UnsupportedModel`; ImportError where a package is missing, which names it.
+
+    >>> import dwconv
+    >>> dwconv.load("model.h5")
+    Traceback (most recent call last):
+    ...
+    ValueError: model.h5: not a model file ...
+    """
+    from .network import Network
+    from .saved import restore
+
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind == ".onnx":
+        return Network.from_onnx(path)
+    if kind == ".tflite":
+        return Network.from_tflite(path)
+    if kind == ".npz":
+        source, name = restore(path)
+        return Network(source, name=name)
+    remedy = {
+        ".h5": "Network.from_keras(keras.models.load_model(path))",
+        ".keras": "Network.from_keras(keras.models.load_model(path))",
+        ".pt": "Network.from_torch(module, example_input), with the module that the weights belong to",
+        ".pth": "Network.from_torch(module, example_input), with the module that the weights belong to",
+        ".pt2": "Network.from_torch(torch.export.load(path).module(), example_input)",
+    }.get(kind, "rename it if it is one of them")
+    raise ValueError(
+        f"{path.name}: not a model file by its name, which must end in .onnx, .tflite or .npz: {remedy}"
+    )
+
+
+def _imported(package: str, *arguments: Any, **options: Any) -> Source:
+    """What the importer makes of the model. Raises ImportError where its package is missing."""
+    try:
+        module = import_module(f".importers.{package}", __package__)
+    except ModuleNotFoundError as error:
+        if str(error.name).split(".")[0] != package:
+            raise
+        raise ImportError(
+            f"dwconv.Network.from_{package} needs the package {package}: pip install 'dwconv[{package}]'",
+            name=package,
+        ) from error
+    found = module.read(*arguments, **options)
+    if isinstance(found, Graph):
+        return GraphSource(found)
+    if isinstance(found, tuple):
+        return GraphSource(*found)
+    source: Source = found
+    return source
+
+
+def _stem(model: Any) -> str:
+    return "network" if isinstance(model, bytes | bytearray | memoryview) else Path(model).stem
