@@ -40,8 +40,7 @@ def _conv(e: Emitter, node: Node) -> None:
 
 
 def _block(e: Emitter, node: Node) -> None:
-    x = e.dense(node.inputs[0])
-    e.step("convolution", [x], e.target(node.output), operation=node["operation"])
+    e.convolution(e.dense(node.inputs[0]), e.target(node.output), node["operation"])
 
 
 def _pool(e: Emitter, node: Node) -> None:
