@@ -96,7 +96,7 @@ class Cache:
         self._lock = threading.Lock()
         self._bound: dict[tuple[Key, str | None], Bound] = {}
         self._clock = itertools.count(1)
-        self.latest: Bound | None = None
+        self.latest: Key | None = None  # the shapes of the form that was made last
 
     def get(self, key: Key, threads: int) -> Bound:
         """Raises ValueError where the network has no form for these shapes."""
@@ -125,4 +125,4 @@ class Cache:
             others = (item for item in kept.items() if item[0] != full)
             del kept[min(others, key=lambda item: item[1].used)[0]]
         self._bound = kept  # replaced, never changed: readers need no lock
-        self.latest = bound
+        self.latest = full[0]

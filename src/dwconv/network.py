@@ -166,9 +166,9 @@ class Network(Constructors):
             raise ValueError(f"{self.name}: cannot take {', '.join(names)}: {error}") from error
 
     def _latest(self) -> Bound:
-        """The form that was made last, or that of the shapes of the file."""
+        """The form of the shapes that were bound last, or of those of the file."""
         if self._cache.latest is not None:
-            return self._cache.latest
+            return self._make(self._cache.latest, get_num_threads())
         key = []
         for info in self._inputs:
             sizes = tuple(size for size in info.shape if size is not None)
