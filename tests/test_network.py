@@ -250,7 +250,7 @@ def test_multiply_adds_leave_padding_out() -> None:
 def test_the_summary_has_a_line_for_every_node() -> None:
     with using("numpy"):
         net = dwconv.Network(classifier(), name="small")
-        text = net.summary()
+        text, bytes_told = net.summary(), f"workspace {net.workspace_bytes:,} bytes"
     lines = text.splitlines()
     assert lines[0] == "small"
     for word in (
@@ -263,7 +263,7 @@ def test_the_summary_has_a_line_for_every_node() -> None:
     ):
         assert word in text
     assert "7 nodes" in text
-    assert f"workspace {net.workspace_bytes:,} bytes" in text
+    assert bytes_told in text
     assert all(len(line) < 120 for line in lines)
 
 

@@ -63,8 +63,9 @@ class Bound:
 def _spell_native_order(graph: Graph) -> None:
     """A dtype that names the machine's own byte order, as readers of files make it, has another buffer format."""
     for value in graph.values.values():
+        value.dtype = value.dtype.newbyteorder("=")
         if value.data is not None and value.data.dtype.byteorder not in "=|":
-            value.data = value.data.view(value.data.dtype.newbyteorder("="))
+            value.data = value.data.view(value.dtype)
 
 
 def _shapes(graph: Graph, names: Sequence[str]) -> Key:
