@@ -82,9 +82,9 @@ def compiled(net: dwconv.Network, library: list[Path], folder: Path, xs: list[An
     header, *sources = net.to_c(folder, "net_under_test")
     name = header.stem
     text = header.read_text(encoding="utf-8")
-    (signature,) = re.findall(rf"{name}_run\((.*)\);", text)
+    (signature,) = re.findall(rf"dwconv_status {name}_run\((.*)\);", text)
     words = [word.rpartition("*")[2] for word in signature.split(", ")]
-    sizes = {word: f"{name.upper()}_{word.upper()}" for word in words}
+    sizes = {word: f"{name.upper()}_{word.upper()}_ELEMENTS" for word in words}
     takes = words[: len(xs)]
     declarations = [f"static float {word}[{size}];" for word, size in sizes.items()]
     declarations.append(f"static float *const inputs[] = {{{', '.join(takes)}}};")
@@ -162,7 +162,9 @@ def test_a_model_file_becomes_c_with_the_same_bits(library: list[Path], tmp_path
     agrees(dwconv.load(path), library, tmp_path)
 
 
+@pytest.mark.usefixtures("thread_setting")
 def test_the_header_tells_sizes_that_suffice_for_every_instruction_set(tmp_path: Path) -> None:
+    dwconv.set_num_threads(1)
     net = dwconv.Network(classifier(), name="small-net")
     header = net.to_c(tmp_path)[0]
     assert header.name == "small_net.h"
