@@ -14,7 +14,7 @@ EXTRAS ?= test
 
 BIN = $(VENV)/bin
 CSRC = csrc/*.[ch] csrc/*/*.[ch] csrc/kernels/*/*.[ch]
-SOURCES = pyproject.toml setup.py $(wildcard src/dwconv/*.pyx src/dwconv/*.pxd $(CSRC))
+SOURCES = pyproject.toml setup.py $(wildcard src/dwconv/*.px[di] src/dwconv/*.pyx $(CSRC))
 C_FILES = $(wildcard $(CSRC) tests/c/*.[ch] tests/c/*/*.[ch] examples/c/*.[ch])
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 # Where pip is configured to install for the user, it would refuse a private environment.

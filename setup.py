@@ -25,6 +25,7 @@ from setuptools.modified import newer_group
 # setuptools wants paths relative to this file, which it makes the working directory.
 CSRC = Path("csrc")
 HEADER = CSRC / "dwconv.h"
+HEADERS = [HEADER, CSRC / "dwconv_network.h"]
 
 # These follow CFLAGS and LDFLAGS. -ffast-math in there would change results, and link code that makes every
 # process that imports dwconv flush denormals: -Ofast is undone by another -O, the others by their opposites.
@@ -52,10 +53,11 @@ def version() -> str:
 class build_py(_build_py):
     def run(self) -> None:
         super().run()
-        if not self.editable_mode:  # dwconv.get_include() finds the header of the source tree
+        if not self.editable_mode:  # dwconv.get_include() finds the headers of the source tree
             include = Path(self.build_lib, "dwconv", "include")
             self.mkpath(str(include))
-            self.copy_file(str(HEADER), str(include / HEADER.name))
+            for header in HEADERS:
+                self.copy_file(str(header), str(include / header.name))
 
 
 class build_ext(_build_ext):
@@ -113,7 +115,11 @@ class build_ext(_build_ext):
 core = Extension(
     "dwconv._core",
     sources=["src/dwconv/_core.pyx"],
-    depends=["setup.py", "src/dwconv/__init__.pxd", *map(str, sorted(CSRC.glob("**/*.[ch]")))],
+    depends=[
+        "setup.py",
+        *map(str, sorted(Path("src/dwconv").glob("*.px[di]"))),
+        *map(str, sorted(CSRC.glob("**/*.[ch]"))),
+    ],
     include_dirs=[str(CSRC)],
     libraries=["m", "pthread"],
     extra_compile_args=COMMON_FLAGS,

@@ -28,7 +28,15 @@ class WorkerError(Exception):
 class WorkerProcess:
     """A worker that is stopped (SIGSTOP) whenever it is not being asked: an idle thread pool cannot spin."""
 
-    def __init__(self, peer: str, threads: int, cpus: list[int], start_timeout: float = 600) -> None:
+    def __init__(
+        self,
+        peer: str,
+        threads: int,
+        cpus: list[int],
+        start_timeout: float = 600,
+        module: str = "bench.worker",
+    ) -> None:
+        """`module`: what serves, with the same protocol; a peer's variant follows an @."""
         self.peer, self.threads = peer, threads
         kind, _ = peer_class(peer)
         environment = {**os.environ, **kind.environment(threads)}
@@ -36,7 +44,7 @@ class WorkerProcess:
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (`close` closes it)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", peer, str(threads), ",".join(map(str, cpus))],
+            [sys.executable, "-m", module, peer, str(threads), ",".join(map(str, cpus))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

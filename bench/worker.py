@@ -36,12 +36,12 @@ class Worker:
         """Prepares, runs once, and compares with the reference; a wrong result is dropped and never timed."""
         problem, expected = problems.load(Path(folder))
         placement.restart()
-        before = _memory_peak(reset=True)
+        before = memory_peak(reset=True)
         start = time.perf_counter()
         runner = self.peer.prepare(problem)
         runner.run(1)
         seconds = time.perf_counter() - start
-        peak = max(0, _memory_peak() - before)
+        peak = max(0, memory_peak() - before)
         error = 0.0 if expected is None else problems.error(runner.output(), expected)
         correct = error <= problems.TOLERANCE
         if correct:
@@ -98,7 +98,7 @@ class Worker:
         """The calls that fill a sample, some of them made."""
         runner = self.runners[key]
         if key not in self.loops:
-            self.loops[key] = _calibrate(runner, seconds)
+            self.loops[key] = calibrate(runner, seconds)
         loops = self.loops[key]
         if loops:
             runner.run(max(1, loops // 4))
@@ -123,7 +123,7 @@ class Worker:
         os.sched_setaffinity(0, cpus)
 
 
-def _calibrate(runner: Runner, seconds: float) -> int:
+def calibrate(runner: Runner, seconds: float) -> int:
     """Calls that fill a sample; 0 if a single one is so long that it needs no other before it to warm up.
 
     A few doublings also bring the core up to speed.
@@ -140,7 +140,7 @@ def _calibrate(runner: Runner, seconds: float) -> int:
         loops = min(loops * 8, max(loops + 1, int(loops * seconds / max(taken, 1e-7))))
 
 
-def _memory_peak(reset: bool = False) -> int:
+def memory_peak(reset: bool = False) -> int:
     """The largest resident size in bytes; `reset` starts a new peak at the present size. 0: unknown."""
     try:
         if reset:

@@ -3,9 +3,9 @@
  *
  * ABOUT
  *
- * A network is described by two arrays, values and nodes, with every shape known. It is created once: weights are packed,
- * and every value gets its place in one workspace. Then it runs as often as you like, with no allocation; a network never
- * changes, so that any number of threads may run it, each with a workspace of its own.
+ * A network is described by two arrays, values and nodes, with every shape known. It is created once: weights are
+ * packed, and every value gets its place in one workspace. Then it runs as often as you like, with no allocation; a
+ * network never changes, so that any number of threads may run it, each with a workspace of its own.
  *
  * SYNOPSIS
  *
@@ -16,7 +16,9 @@
  *     ask how it runs    dwconv_network_explain
  *     end                dwconv_network_destroy
  *
- * The conventions of dwconv.h hold. An array of descriptors has the element size that the network's descriptor names.
+ * The conventions of dwconv.h hold. The elements of both arrays grow as descriptors do: value_size and node_size are
+ * their sizes where the caller was compiled. What is kept of a description is the data of constants and the indices
+ * of gathers, which are read in every run; everything else is copied.
  */
 #ifndef DWCONV_NETWORK_H
 #define DWCONV_NETWORK_H
@@ -118,7 +120,8 @@ typedef enum dwconv_function {
     DWCONV_RESIZE_END
 } dwconv_function;
 
-/* How RESIZE finds the input coordinate of output index i, for `scale` = output size / input size, or the model's own. */
+/* How RESIZE finds the input coordinate of output index i, for `scale` = output size / input size, or the model's
+ * own. */
 typedef enum dwconv_coordinates {
     DWCONV_ASYMMETRIC = 0,       /* i / scale */
     DWCONV_HALF_PIXEL,           /* (i + 0.5) / scale - 0.5 */
@@ -167,23 +170,39 @@ typedef struct dwconv_network_desc {
 
 typedef struct dwconv_network dwconv_network;
 
-/* Checks everything: indices, shapes, that views stay inside their base, that no node reads what was not written, and
- * that a node's output shares no memory with its inputs, unless UNARY or BINARY works in place. *bad_node, unless NULL,
- * becomes the node that a status is about, -1 if it is none. Statuses are those of dwconv_plan_create, and
+/* Checks everything: indices, shapes, that views stay inside their base, that no node reads what was not written,
+ * and that a node's output shares no memory with its inputs, unless UNARY or BINARY works in place: its output is
+ * then the very elements of an input. On failure *network is NULL. *bad_node, unless NULL, becomes the node that a
+ * status is about, -1 if it is none.
  *
- * DWCONV_BAD_VALUE    an index, kind, function or storage that does not exist
- * DWCONV_BAD_SHAPE    shapes that do not fit the node
- * DWCONV_BAD_LAYOUT   a view that leaves its base, or strides that the node cannot take
- * DWCONV_OVERLAP */
+ * The statuses of dwconv_plan_create, and
+ * DWCONV_NULL_POINTER   an array, the data of a constant or the indices of a gather are NULL
+ * DWCONV_BAD_SIZE       value_size or node_size, as for size
+ * DWCONV_BAD_VALUE      an index, kind, function or storage that does not exist, a negative count; a node that writes
+ *                       an input or a constant, or reads a value of which too few elements were written before; an
+ *                       output of which too few are written at all
+ * DWCONV_BAD_DTYPE      a value that is not float32, or a view of another type than its base
+ * DWCONV_BAD_SHAPE      a rank or size that does not exist, or shapes that do not fit the node
+ * DWCONV_BAD_LAYOUT     a view that leaves its base, strides by which elements of an output share memory, or that the
+ *                       node cannot take
+ * DWCONV_KERNEL_TOO_LARGE
+ * DWCONV_OVERLAP        an output that shares elements with an input of its node, or may
+ * DWCONV_MISALIGNED     the data of a constant */
 DWCONV_API dwconv_status dwconv_network_create(const dwconv_network_desc *desc, dwconv_network **network,
                                                int *bad_node);
-/* In memory of the caller, aligned to DWCONV_ALIGNMENT, which must outlive the network and not be moved. */
+/* The same in memory of the caller, aligned to DWCONV_ALIGNMENT, of at least dwconv_network_size bytes, which must
+ * outlive the network and not be moved; nothing is allocated. dwconv_network_size reads no weight, and leaves it to
+ * creation to check what was written before it is read.
+ *
+ * The statuses of dwconv_network_create but DWCONV_NO_MEMORY, and DWCONV_NULL_POINTER, DWCONV_MISALIGNED,
+ * DWCONV_TOO_SMALL of the memory. */
 DWCONV_API dwconv_status dwconv_network_size(const dwconv_network_desc *desc, size_t *bytes, int *bad_node);
 DWCONV_API dwconv_status dwconv_network_create_in(const dwconv_network_desc *desc, void *memory, size_t bytes,
                                                   dwconv_network **network, int *bad_node);
 DWCONV_API void dwconv_network_destroy(dwconv_network *network); /* NULL is allowed */
 
-/* Bytes of workspace of a run, aligned to DWCONV_ALIGNMENT; and bytes of the network itself, weights included. */
+/* Bytes of workspace of a run, aligned to DWCONV_ALIGNMENT; and bytes of the network itself, weights included. NULL
+ * gives 0. */
 DWCONV_API size_t dwconv_network_workspace(const dwconv_network *network);
 DWCONV_API size_t dwconv_network_bytes(const dwconv_network *network);
 /* Where a value lies in the workspace: bytes from its begin; -1 if it is elsewhere. */
@@ -194,17 +213,22 @@ DWCONV_API size_t dwconv_network_lower_bound(const dwconv_network *network);
 /* Called after every node, from the calling thread. */
 typedef void (*dwconv_node_done)(void *context, int32_t node);
 
-/* Inputs and outputs are contiguous, in the order of the values. Outputs overlap neither inputs nor each other nor the
- * workspace. `done` may be NULL.
+/* Inputs and outputs are contiguous, in the order of the values. Outputs overlap neither inputs nor each other, and
+ * nothing the workspace. `done` may be NULL; so may the workspace where none is needed. Results are the same bits
+ * for every thread count and whatever the workspace held.
  *
- * DWCONV_NULL_POINTER, DWCONV_MISALIGNED, DWCONV_TOO_SMALL, DWCONV_OVERLAP
- * DWCONV_BAD_VALUE   more threads than the network was made for */
+ * DWCONV_NULL_POINTER   network, an input, an output or needed workspace is NULL
+ * DWCONV_MISALIGNED     an input or output not aligned to its elements, the workspace not to DWCONV_ALIGNMENT
+ * DWCONV_TOO_SMALL      workspace_bytes is less than needed
+ * DWCONV_OVERLAP
+ * DWCONV_BAD_VALUE      a negative thread count, or more threads than the network was made for */
 DWCONV_API dwconv_status dwconv_network_run(const dwconv_network *network, const void *const inputs[],
                                             void *const outputs[], void *workspace, size_t workspace_bytes,
                                             const dwconv_threads *threads, dwconv_node_done done,
                                             void *context);
 
-/* One node as dwconv_explain: what runs it, with how many threads. */
+/* One node as dwconv_explain: what runs it, with as many threads as the network was made for. The statuses of
+ * dwconv_explain, and DWCONV_BAD_VALUE for a node that does not exist. */
 DWCONV_API dwconv_status dwconv_network_explain(const dwconv_network *network, int32_t node,
                                                 dwconv_format format, char *buffer, size_t size,
                                                 size_t *needed);

@@ -47,6 +47,7 @@ static void put_depthwise(dwc_text *t, const dwc_depthwise_stage *stage, const d
     dwc_text_int(t, "rows_prefetched", s->rows_ahead);
     dwc_text_int(t, "streams_output", s->streams);
     if (*how) dwc_text_string(t, "how", how);
+    if (*dwc_dw_body_text(s)) dwc_text_string(t, "body", dwc_dw_body_text(s));
 }
 
 static void put_layer(dwc_text *t, const dwconv_plan *plan, const dwc_layer_schedule *s) {

@@ -7,8 +7,10 @@
 #endif
 
 #include "dwconv.h"
+#include "dwconv_network.h"
 #include "kernels/abi.h"
 #include "kernels/isa/which.h"
+#include "kernels/rows.h"
 
 #if defined(__GNUC__) || defined(__clang__)
 #define DWC_HIDDEN __attribute__((visibility("hidden")))
@@ -57,6 +59,29 @@ typedef struct dwc_matrix_kernel {
     void (*run)(const dwc_mm_call *);
 } dwc_matrix_kernel;
 
+/* ---- elementwise ---------------------------------------------------------------------------- */
+
+/* `rows` rows of `count` outputs next to each other: y = activation(function(x[0], x[1])). A step is that of an input
+ * from element to element, 0 or 1. Inputs may be y, with its steps. */
+typedef struct dwc_each_call {
+    dwconv_function function;
+    dwconv_activation activation;
+    float parameters[2];
+    int64_t rows, count;
+    float *y;
+    int64_t y_row; /* floats from row to row */
+    const float *x[2];
+    int64_t x_row[2];
+    int x_step[2];
+} dwc_each_call;
+
+typedef struct dwc_each_kernels {
+    void (*unary)(const dwc_each_call *);
+    void (*binary)(const dwc_each_call *);
+    /* y[r][c] = x[c][r] of `rows` rows of `count` elements next to each other; of x columns are. */
+    void (*transpose)(const float *x, int64_t x_column, int64_t rows, int64_t count, float *y, int64_t y_row);
+} dwc_each_kernels;
+
 /* What an instruction set has. */
 typedef struct dwc_kernel_table {
     dwconv_isa isa;
@@ -70,7 +95,7 @@ typedef struct dwc_kernel_table {
     int tile_count;
     dwc_dw_any any;
     dwc_dw_few few;
-    const char *any_name, *few_name;
+    const char *any_name, *few_name, *factor_name;
     /* Rows of pixels. sums[c] = x[0][c] + x[1][c] + ... in this order; y[p][c] = x[p][c] * factors[c], where y may
      * be x. */
     void (*sum_pixels)(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels, float *sums);
@@ -83,6 +108,8 @@ typedef struct dwc_kernel_table {
     void (*stream_pixels)(const char *x, int64_t x_pixel, int64_t pixels, int64_t bytes, char *to,
                           int64_t to_pixel);
     void (*end_stream)(void);
+    dwc_each_kernels each;
+    dwc_row_kernels rows; /* of a network's nodes */
 } dwc_kernel_table;
 
 #endif

@@ -1,4 +1,4 @@
-"""What dwconv.h and dwconv/__init__.pxd declare, and the layout that a compiler gives it.
+"""What dwconv.h, dwconv_network.h and dwconv/__init__.pxd declare, and the layout that a compiler gives it.
 
 `python tests/abi.py` prints the ABI of this version; `tests/abi/MAJOR.MINOR.txt` keeps it.
 """
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "csrc" / "dwconv.h"
+NETWORK = ROOT / "csrc" / "dwconv_network.h"
 PXD = ROOT / "src" / "dwconv" / "__init__.pxd"
 
 
@@ -34,9 +35,9 @@ def _type(text: str) -> str:
 
 
 def _fields(declaration: str) -> list[str]:
-    """`int64_t a, b` as ["int64_t a", "int64_t b"]; the same for pointers."""
+    """`int64_t a, b[2]` as ["int64_t a", "int64_t b[2]"]; the same for pointers."""
     first, *others = declaration.split(",")
-    kind = re.sub(r"\W*\w+\s*$", "", first)
+    kind = re.sub(r"\W*\w+\s*(\[\w+\])?\s*$", "", first)
     return [
         f"{kind.strip()} {'* ' if '*' in name else ''}{name.strip(' *')}"
         for name in (first.removeprefix(kind), *others)
@@ -48,8 +49,10 @@ def _signature(result: str, arguments: str) -> str:
     return f"{_type(result + ' name')} ({', '.join(types)})"
 
 
-def header() -> Declarations:
-    text = re.sub(r"/\*.*?\*/", "", HEADER.read_text(encoding="utf-8"), flags=re.DOTALL)
+def header(*paths: Path) -> Declarations:
+    """Of both headers, or of those given."""
+    text = "".join(path.read_text(encoding="utf-8") for path in paths or (HEADER, NETWORK))
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     text = " ".join(re.sub(r"^\s*#(\\\n|.)*$", "", text, flags=re.MULTILINE).split())
     enums = {
         name: [word.split("=")[0].strip() for word in body.split(",") if word.strip()]
@@ -95,14 +98,14 @@ def layout() -> str:
     for name, fields in found.structs.items():
         prints.append(f'printf("{name}: %zu bytes\\n", sizeof({name}));')
         for field in fields:
-            member = field.split()[-1]
+            member = field.split()[-1].partition("[")[0]
             prints.append(f'printf("    %zu {field}\\n", offsetof({name}, {member}));')
     compiler = shutil.which("cc")
     assert compiler is not None
     with tempfile.TemporaryDirectory() as directory:
         source, program = Path(directory, "layout.c"), Path(directory, "layout")
         body = "\n".join(prints)
-        source.write_text(f'#include <stdio.h>\n#include "{HEADER}"\nint main(void) {{\n{body}\n}}\n')
+        source.write_text(f'#include <stdio.h>\n#include "{NETWORK}"\nint main(void) {{\n{body}\n}}\n')
         subprocess.run([compiler, "-std=c11", str(source), "-o", str(program)], check=True)
         lines = subprocess.run([program], capture_output=True, text=True, check=True).stdout
     return lines + "".join(f"{name}: {signature}\n" for name, signature in sorted(found.functions.items()))

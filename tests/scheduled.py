@@ -193,7 +193,7 @@ def _text(told: dict[str, Any]) -> str:
     for node in told.pop("nodes"):
         if node["op"] == "depthwise":
             told["tiles"] = node["kernel"].partition(" depthwise ")[2].partition(",")[0]
-    for key in ("two_passes_since", "how"):
+    for key in ("two_passes_since", "how", "body"):
         told[key] = " ".join(told.get(key, "").split()[:2])
     for key, value in USUAL.items():
         if told.get(key) == (told.get(value) if isinstance(value, str) else value):

@@ -49,7 +49,8 @@ def probe():
 """
 
 
-def test_the_header_is_in_the_package() -> None:
+def test_the_headers_are_in_the_package() -> None:
+    assert (Path(dwconv.get_include()) / "dwconv_network.h").exists()
     header = Path(dwconv.get_include()) / "dwconv.h"
     assert f'#define DWCONV_VERSION "{dwconv.__version__}"' in header.read_text(encoding="utf-8")
 

@@ -9,17 +9,21 @@
 
 enum { MOST_BYTES = 4096 }; /* of a descriptor: more is no size but an accident */
 
-/* A caller's descriptor, which begins with its size, as the `known` bytes of this library's: see Growth in dwconv.h. No version
- * ends within a pointer, of which the rest would be taken for 0. */
-static dwconv_status take(const void *desc, size_t least, void *to, size_t known) {
-    size_t size;
-    memcpy(&size, desc, sizeof size);
+/* No version ends within a pointer, of which the rest would be taken for 0. */
+dwconv_status dwc_take(const void *desc, size_t size, size_t least, void *to, size_t known) {
     if (size < least || size > MOST_BYTES || size % sizeof(void *)) return DWCONV_BAD_SIZE;
     for (size_t i = known; i < size; i++)
         if (((const unsigned char *)desc)[i]) return DWCONV_BAD_SIZE;
     memset(to, 0, known);
     memcpy(to, desc, size < known ? size : known);
     return DWCONV_OK;
+}
+
+/* A descriptor that begins with its size. */
+static dwconv_status take(const void *desc, size_t least, void *to, size_t known) {
+    size_t size;
+    memcpy(&size, desc, sizeof size);
+    return dwc_take(desc, size, least, to, known);
 }
 
 /* ---- fields ------------------------------------------------------------------------------- */
@@ -42,7 +46,7 @@ static dwconv_status check_pad(int64_t pad, int is_explicit) {
     return pad > DWC_MAX_SIZE ? DWCONV_OVERFLOW : DWCONV_OK;
 }
 
-static dwconv_status check_window(dwconv_window *w) {
+dwconv_status dwc_check_window(dwconv_window *w) {
     w->kernel_h = or_one(w->kernel_h);
     w->kernel_w = or_one(w->kernel_w);
     DWC_TRY(dwc_check_size(w->kernel_h));
@@ -60,7 +64,7 @@ static dwconv_status check_window(dwconv_window *w) {
     return check_pad(w->pad_right, is_explicit);
 }
 
-static dwconv_status check_activation(dwconv_activation *act) {
+dwconv_status dwc_check_activation(dwconv_activation *act) {
     switch (act->kind) {
         case DWCONV_IDENTITY: *act = (dwconv_activation){DWCONV_CLIP, -INFINITY, INFINITY}; return DWCONV_OK;
         case DWCONV_RELU: *act = (dwconv_activation){DWCONV_CLIP, 0.0f, INFINITY}; return DWCONV_OK;
@@ -118,10 +122,10 @@ static dwconv_status append_conv(dwc_graph *g, const dwconv_conv_desc *desc) {
                      .activation = c.activation,
                      .filter = c.filter,
                      .bias = c.bias};
-    DWC_TRY(check_window(&node.window));
+    DWC_TRY(dwc_check_window(&node.window));
     if (!node.filter) return DWCONV_NULL_POINTER;
     if (!is_countable(&node, c.in_channels / c.groups, c.out_channels)) return DWCONV_OVERFLOW;
-    DWC_TRY(check_activation(&node.activation));
+    DWC_TRY(dwc_check_activation(&node.activation));
     append(g, node, c.out_channels);
     return DWCONV_OK;
 }

@@ -64,6 +64,8 @@ typedef struct dwc_matmul_stage {
 /* What tiles or vectors a depthwise stage is computed with where its shape allows it. */
 static inline const char *dwc_depthwise_name(const dwc_depthwise_stage *stage,
                                              const dwc_kernel_table *table) {
+    const int factor = stage->window.kernel_h == 1 && stage->window.kernel_w == 1 && stage->multiplier == 1;
+    if (factor) return table->factor_name;
     return stage->repeated ? table->few_name : stage->kernel ? stage->kernel->name : table->any_name;
 }
 
@@ -122,6 +124,11 @@ typedef struct dwc_built {
 /* describe.c: checks every field and replaces defaults: zeros become ones, SAME and VALID keep their padding at zero.
  * `known` becomes desc as this library knows it. */
 DWC_HIDDEN dwconv_status dwc_describe(const dwconv_desc *desc, dwconv_desc *known, dwc_built *built);
+/* A caller's `size` bytes, at least `least`, as the `known` bytes of this library's: see Growth in dwconv.h. */
+DWC_HIDDEN dwconv_status dwc_take(const void *desc, size_t size, size_t least, void *to, size_t known);
+/* Fields of a descriptor, with defaults filled in; identity, relu and relu6 become clips. */
+DWC_HIDDEN dwconv_status dwc_check_window(dwconv_window *window);
+DWC_HIDDEN dwconv_status dwc_check_activation(dwconv_activation *activation);
 
 /* A chain of stages that is run as one: row after row, its tensors stay in the caches. */
 typedef struct dwc_chain {
@@ -145,7 +152,16 @@ struct dwconv_plan {
     int owns_memory, flush;
 };
 
+/* plan.c: all of a plan but its weights; its graph and chain are those of `built`. `table` NULL: that of desc->isa.
+ * Then the plan in memory of prepared->bytes. */
+DWC_HIDDEN dwconv_status dwc_prepare_plan(const dwconv_desc *desc, const dwc_kernel_table *table,
+                                          dwc_built *built, dwconv_plan *prepared);
+DWC_HIDDEN void dwc_fill_plan(const dwconv_plan *prepared, dwconv_plan *plan);
+
 static inline int dwc_is_block(const dwconv_plan *plan) { return plan->chain.project != NULL; }
+
+/* plan.c: kernel and panels of a stage whose window, inputs and outputs are known. */
+DWC_HIDDEN void dwc_choose_matmul(dwc_matmul_stage *stage, const dwc_kernel_table *table);
 
 /* pack.c: bytes, then the packing itself. flush: denormal weights become zero. */
 DWC_HIDDEN int dwc_depthwise_bytes(const dwc_depthwise_stage *stage, int lanes, int64_t *bytes);

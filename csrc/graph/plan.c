@@ -57,7 +57,7 @@ static int64_t panel_width(const dwc_kernel_table *table, int64_t padded) {
     return table->panel_width;
 }
 
-static void choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table) {
+void dwc_choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table) {
     s->kernel = &table->matrix;
     s->depth = s->window.kernel_h * s->window.kernel_w * s->group_inputs;
     s->padded = round_up(s->group_outputs, table->panel_unit);
@@ -105,7 +105,7 @@ static void make_stages(const dwc_graph *g, const dwc_kernel_table *table) {
             choose_depthwise(&n->depthwise, table);
         } else if (n->op == DWC_MATRIX) {
             n->matrix = matmul_stage(n, inputs, output->channels);
-            choose_matmul(&n->matrix, table);
+            dwc_choose_matmul(&n->matrix, table);
         }
     }
 }
@@ -130,6 +130,10 @@ static int packed_bytes(const dwc_node *n, int lanes, int64_t *bytes) {
     return n->op != DWC_MATRIX || dwc_matmul_bytes(&n->matrix, bytes);
 }
 
+static void find_chain(dwconv_plan *plan) {
+    if (!dwc_find_chain(&plan->graph, &plan->chain)) plan->chain = (dwc_chain){0};
+}
+
 /* Decides where weights lie, and the size of the plan. */
 static dwconv_status lay_out(dwconv_plan *plan) {
     const dwc_graph *g = &plan->graph;
@@ -145,16 +149,17 @@ static dwconv_status lay_out(dwconv_plan *plan) {
     return DWCONV_OK;
 }
 
-/* All of a plan but its weights, in memory of the caller's. */
-static dwconv_status prepare(const dwconv_desc *desc, dwc_built *built, dwconv_plan *plan) {
+dwconv_status dwc_prepare_plan(const dwconv_desc *desc, const dwc_kernel_table *table, dwc_built *built,
+                               dwconv_plan *plan) {
     dwconv_desc known;
     *plan = (dwconv_plan){0};
     DWC_TRY(dwc_describe(desc, &known, built));
     plan->graph = built->graph;
     plan->flush = (known.flags & DWCONV_FLUSH_DENORMAL_WEIGHTS) != 0;
-    plan->table = dwc_kernel_table_of(known.isa);
+    plan->table = table ? table : dwc_kernel_table_of(known.isa);
     if (!plan->table) return DWCONV_NO_ISA;
     make_stages(&plan->graph, plan->table);
+    find_chain(plan);
     return lay_out(plan);
 }
 
@@ -167,7 +172,7 @@ static void pack(dwconv_plan *plan, dwc_node *n) {
     n->filter = n->bias = NULL;
 }
 
-static void fill(const dwconv_plan *prepared, dwconv_plan *plan) {
+void dwc_fill_plan(const dwconv_plan *prepared, dwconv_plan *plan) {
     const dwc_graph *from = &prepared->graph;
     dwc_graph *g = &plan->graph;
     *plan = *prepared;
@@ -176,14 +181,14 @@ static void fill(const dwconv_plan *prepared, dwconv_plan *plan) {
     memcpy(g->nodes, from->nodes, (size_t)g->node_count * sizeof *g->nodes);
     memcpy(g->values, from->values, (size_t)g->value_count * sizeof *g->values);
     for (int i = 0; i < g->node_count; i++) pack(plan, &g->nodes[i]);
-    if (!dwc_find_chain(g, &plan->chain)) plan->chain = (dwc_chain){0};
+    find_chain(plan);
 }
 
 dwconv_status dwconv_plan_size(const dwconv_desc *desc, size_t *bytes) {
     dwc_built built;
     dwconv_plan prepared;
     if (!bytes) return DWCONV_NULL_POINTER;
-    DWC_TRY(prepare(desc, &built, &prepared));
+    DWC_TRY(dwc_prepare_plan(desc, NULL, &built, &prepared));
     *bytes = prepared.bytes;
     return DWCONV_OK;
 }
@@ -194,10 +199,10 @@ dwconv_status dwconv_plan_create_in(const dwconv_desc *desc, void *memory, size_
     if (!plan) return DWCONV_NULL_POINTER;
     *plan = NULL;
     if (!memory) return DWCONV_NULL_POINTER;
-    DWC_TRY(prepare(desc, &built, &prepared));
+    DWC_TRY(dwc_prepare_plan(desc, NULL, &built, &prepared));
     if ((uintptr_t)memory % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
     if (bytes < prepared.bytes) return DWCONV_TOO_SMALL;
-    fill(&prepared, memory);
+    dwc_fill_plan(&prepared, memory);
     *plan = memory;
     return DWCONV_OK;
 }
@@ -207,11 +212,11 @@ dwconv_status dwconv_plan_create(const dwconv_desc *desc, dwconv_plan **plan) {
     dwconv_plan prepared;
     if (!plan) return DWCONV_NULL_POINTER;
     *plan = NULL;
-    DWC_TRY(prepare(desc, &built, &prepared));
+    DWC_TRY(dwc_prepare_plan(desc, NULL, &built, &prepared));
     void *memory = aligned_alloc(DWCONV_ALIGNMENT, prepared.bytes);
     if (!memory) return DWCONV_NO_MEMORY;
     prepared.owns_memory = 1;
-    fill(&prepared, memory);
+    dwc_fill_plan(&prepared, memory);
     *plan = memory;
     return DWCONV_OK;
 }

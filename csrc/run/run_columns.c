@@ -59,21 +59,19 @@ static void cut_taps(dwc_dw_taps *s, int64_t taps, int columns, int count) {
     }
 }
 
-/* The functions for a run; `inner`: all outputs of a tile see the taps that any of them sees. */
-static void choose(const dwc_dw_image *m, dwc_dw_columns *c, int inner) {
+/* The functions of the scheduled body; `inner`: all outputs of a tile see the taps that any of them sees. */
+static void take_body(const dwc_dw_image *m, dwc_dw_columns *c, int inner) {
     const dwc_dw_any *any = &m->call->table->any;
-    const int64_t lanes = m->call->table->lanes;
-    if (c->run.multiplier > 1) {
-        c->some = c->whole = c->run.multiplier % lanes ? any->spread
-                             : inner                   ? any->broadcast_inner
-                                                       : any->broadcast;
+    const dwc_dw_schedule *how = m->call->how;
+    const int64_t lanes = m->call->table->lanes, rest = c->taps.seen % 4;
+    if (how->body == DWC_SPREAD || how->body == DWC_BROADCAST) {
+        c->some = c->whole = how->body == DWC_SPREAD ? any->spread : inner ? any->broadcast_inner : any->broadcast;
         return;
     }
     if (m->channels >= lanes) {
-        const int64_t rest = c->taps.seen % 4;
-        const int shares = any->shared[0] && c->run.x_tap == c->run.x_out;
-        c->some = c->whole = !inner ? any->edge : shares ? any->shared[rest] : any->rest[rest];
-        if (inner && !shares && c->run.row_stride >= m->call->stage->window.kernel_h) c->whole = any->twins;
+        const int shared = how->body == DWC_SHARED && any->shared[0];
+        c->some = c->whole = !inner ? any->edge : shared ? any->shared[rest] : any->rest[rest];
+        if (inner && how->twins) c->whole = any->twins;
     }
     if (m->channels % lanes && !m->last) c->lanes = any->lanes;
 }
@@ -88,16 +86,14 @@ static void double_tiles(const dwc_dw_image *m, dwc_dw_columns *c) {
     run->x_tile *= 2;
     run->y_tile *= 2;
     const dwc_dw_any *any = &m->call->table->any;
-    const int shares = any->shared_twins && run->x_out == run->x_tap && c->taps.seen > 3;
-    if (m->channels >= m->call->table->lanes) c->whole = shares ? any->shared_twins : any->twins;
+    const int shared = m->call->how->body == DWC_SHARED && c->taps.seen > 3; /* which loads four taps' inputs */
+    if (m->channels >= m->call->table->lanes) c->whole = shared ? any->shared_twins : any->twins;
 }
 
 /* Columns [ox, end) without a dilation; returns the first one that there was no room for, or end. */
 static int64_t cut_any(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox, int64_t end) {
     const int T = m->call->table->any.columns;
     const int64_t taps = m->call->stage->window.kernel_w, begin = ox;
-    const int sequence =
-        m->out_h == 1 && m->call->stage->window.kernel_h == 1 && m->call->stage->multiplier == 1;
     const int64_t last_seen =
         (end - 1) * m->stride_w - m->pad_left + taps; /* one past what the last output sees */
     while (ox < end && cut->count < DWC_COLUMN_RUNS) {
@@ -114,8 +110,8 @@ static int64_t cut_any(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox, int64
         if (inner) c->run.tiles = smaller((c->taps.live_end - seen) / (T * m->stride_w) + 1, (end - ox) / T);
         c->taps.live_end = smaller(c->taps.live_end, seen);
         cut_taps(&c->taps, taps, T, count);
-        choose(m, c, inner && (c->run.multiplier == 1 || c->taps.seen == taps));
-        if (sequence && inner && c->run.tiles > 1 && !m->call->table->any.shared[0]) double_tiles(m, c);
+        take_body(m, c, inner && (c->run.multiplier == 1 || c->taps.seen == taps));
+        if (m->call->how->doubled && m->out_h == 1 && inner && c->run.tiles > 1) double_tiles(m, c);
         ox += (c->doubled ? 2 : 1) * c->run.tiles * count;
     }
     return ox;
@@ -150,7 +146,7 @@ static int64_t cut_neighbours(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox
         c->taps.right = count < T; /* as if the outputs that are missing saw padding */
         for (int t = 1; t < T; t++) c->taps.to[t] = t == count ? c->taps.seen : 0;
         const int64_t least = c->run.multiplier > 1 ? taps : 1; /* of a tile without an edge */
-        choose(m, c, count == T && c->taps.seen >= least);
+        take_body(m, c, count == T && c->taps.seen >= least);
         ox += c->run.tiles * count;
     }
     return ox;

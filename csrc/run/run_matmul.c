@@ -1,5 +1,6 @@
 /* Convolution rows as calls of the matrix kernel: rectangles of outputs that see the same taps. */
 #include "run.h"
+#include "taps.h"
 
 static void call_in_blocks(const dwc_matmul_stage *stage, int64_t block, dwc_mm_call *call) {
     for (int64_t left = call->pixels; left > 0; left -= call->pixels) {
@@ -9,34 +10,6 @@ static void call_in_blocks(const dwc_matmul_stage *stage, int64_t block, dwc_mm_
         call->y += call->pixels * call->y_pixel;
         if (call->residual) call->residual += call->pixels * call->residual_pixel;
     }
-}
-
-/* Valid kernel positions of an output whose first tap lies at `origin`. */
-typedef struct tap_range {
-    int64_t begin, end;
-} tap_range;
-
-static tap_range valid_taps(int64_t origin, int64_t kernel, int64_t dilation, int64_t size) {
-    tap_range taps = {0, 0};
-    if (origin < 0) taps.begin = divide_up(-origin, dilation);
-    if (origin < size) taps.end = smaller(kernel, divide_up(size - origin, dilation));
-    if (taps.begin > taps.end) taps.begin = taps.end;
-    return taps;
-}
-
-static int same_taps(tap_range a, tap_range b) { return a.begin == b.begin && a.end == b.end; }
-
-/* Outputs that the axis sees with the taps of output `o`, up to `end`. */
-static int64_t run_length(int64_t o, int64_t end, int64_t pad, int64_t kernel, int64_t stride,
-                          int64_t dilation, int64_t size) {
-    const tap_range first = valid_taps(o * stride - pad, kernel, dilation, size);
-    if (first.begin == 0 && first.end == kernel) { /* the interior: as far as the last tap stays inside */
-        const int64_t last = (size - 1 - (kernel - 1) * dilation + pad) / stride;
-        return smaller(last + 1, end) - o;
-    }
-    int64_t next = o + 1;
-    while (next < end && same_taps(first, valid_taps(next * stride - pad, kernel, dilation, size))) next++;
-    return next - o;
 }
 
 /* Output rows [oy, oy + rows) x columns [ox, ox + columns), all of which see the same taps. */

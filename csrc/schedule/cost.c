@@ -35,6 +35,32 @@ double dwc_nanoseconds(double work, double floats_moved) {
     return compute > move ? compute : move;
 }
 
+/* Of the C library's functions, which take a value at a time. */
+enum { LIBRARY_WORK = 500, EXP_WORK = 24, DIVISION_WORK = 8 };
+
+static double function_work(dwconv_function function) {
+    switch (function) {
+        case DWCONV_LOG:
+        case DWCONV_ERF:
+        case DWCONV_SOFTPLUS:
+        case DWCONV_SIN:
+        case DWCONV_COS:
+        case DWCONV_POWER: return LIBRARY_WORK;
+        case DWCONV_EXP:
+        case DWCONV_ELU: return EXP_WORK;
+        case DWCONV_SQRT:
+        case DWCONV_RECIPROCAL:
+        case DWCONV_DIVIDE: return DIVISION_WORK;
+        default: return 1;
+    }
+}
+
+double dwc_each_nanoseconds(dwconv_function function, dwconv_activation_kind activation, double elements,
+                            int reads) {
+    return dwc_nanoseconds(elements * (function_work(function) + value_work(activation)),
+                           elements * (1 + reads));
+}
+
 int dwc_worker_count(const dwconv_threads *threads, double nanoseconds) {
     if (!threads || threads->count <= 1 || nanoseconds < DWC_SERIAL_NANOSECONDS) return 1;
     if (threads->run) return nanoseconds < DWC_SERIAL_NANOSECONDS_IN_POOL ? 1 : threads->count;

@@ -12,8 +12,19 @@ typedef enum dwc_dw_way {
     DWC_BY_FACTOR     /* 1x1: a multiplication */
 } dwc_dw_way;
 
+/* Which body of "any window" outputs are computed with that no tile of a square window has. */
+typedef enum dwc_dw_body {
+    DWC_APART = 0, /* every output loads its inputs */
+    DWC_SHARED,    /* neighbouring outputs are one tap apart: an input is loaded once for all of them */
+    DWC_SPREAD,    /* multipliers: inputs spread over the lanes of a vector */
+    DWC_BROADCAST  /* multipliers of whole vectors: one input for all lanes */
+} dwc_dw_body;
+
 typedef struct dwc_dw_schedule {
     dwc_dw_way way;
+    dwc_dw_body body;
+    int twins;   /* two output rows that share no input row: the body that takes one kernel row of both at a time */
+    int doubled; /* a single row: two stretches of it go as two rows */
     int neighbours; /* outputs of a tile are neighbours although a dilation is between their taps */
     /* Input rows are copied, so many channels and output columns at a time, to where their pixels are an odd
      * number of cache lines apart; 0: they are not. */
@@ -49,8 +60,9 @@ typedef struct dwc_few_columns {
 DWC_HIDDEN dwc_few_columns dwc_columns_of_few(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
                                               int64_t in_w, int64_t out_w, int64_t pad_left);
 
-/* What a schedule is called in explanations. */
+/* What a schedule is called in explanations, and its body. */
 DWC_HIDDEN const char *dwc_dw_way_text(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
                                        const dwc_dw_schedule *schedule);
+DWC_HIDDEN const char *dwc_dw_body_text(const dwc_dw_schedule *schedule);
 
 #endif

@@ -27,6 +27,15 @@
 /* ... and for what the others' depthwise gave, which comes from their caches. */
 #define DWC_FLOATS_FROM_OTHERS 3.0
 
+/* Multiply-adds that take as long, for each value: */
+enum {
+    DWC_MAXIMUM_WORK = 3,  /* a maximum that keeps NaN */
+    DWC_BLEND_WORK = 12,   /* four pixels to one */
+    DWC_SOFTMAX_WORK = 32, /* a maximum, an exponential, two more passes */
+    DWC_NORM_WORK = 10,    /* three passes */
+    DWC_PACK_WORK = 8      /* moving a value into a panel */
+};
+
 /* The most workers of a call on the library's threads, the caller one of them: they are the bits of a word. A
  * layer for which more would pay takes a second on one of them. 1 where there are no threads of POSIX. */
 #if defined(__unix__) || defined(__APPLE__)
@@ -62,6 +71,15 @@ enum {
     DWC_LEAST_PASSING = 28,  /* of 14 and 7, for deeper ones */
     DWC_PREFETCH_DEPTH = 64, /* inputs of an output: fewer take no longer than prefetching it does */
     DWC_PREFETCH_PIXELS = 24 /* ahead of use, of far inputs: two to four tiles */
+};
+
+/* ---- nodes of networks -------------------------------------------------------------------------- */
+
+enum {
+    DWC_DIRECT_TAPS = 9,       /* larger windows join columns first, once for all outputs that see them */
+    DWC_REDUCE_CHANNELS = 128, /* of an item: fewer are short pieces of memory */
+    DWC_PRODUCT_ROWS = 28,     /* of an item: fewer share no load of the second factor */
+    DWC_COPIED_ROWS = 56       /* of a product, where they are no rows in memory */
 };
 
 /* ---- blocks: chunks, rings, slices -------------------------------------------------------------- */

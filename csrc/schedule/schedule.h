@@ -14,6 +14,9 @@ DWC_HIDDEN double dwc_nanoseconds(double work, double floats_moved);
 /* The work of so many output pixels in multiply-adds, values and activations counted as some. */
 DWC_HIDDEN double dwc_depthwise_work(const dwc_depthwise_stage *stage, double pixels);
 DWC_HIDDEN double dwc_matmul_work(const dwc_matmul_stage *stage, double pixels);
+/* Of a unary or binary function, which reads so many arrays, with its activation. */
+DWC_HIDDEN double dwc_each_nanoseconds(dwconv_function function, dwconv_activation_kind activation,
+                                       double elements, int reads);
 /* How many workers are worth waking for work of so many nanoseconds on one: 1 means serial. */
 DWC_HIDDEN int dwc_worker_count(const dwconv_threads *threads, double nanoseconds);
 

@@ -187,6 +187,23 @@ static int streams(const dwc_depthwise_stage *stage, const dwc_kernel_table *tab
            s->moved_bytes - s->in_bytes >= (double)dwc_far_bytes(s->machine);
 }
 
+/* The body of any window. Where each output loads its own inputs, two rows without a common one are twins; where there are
+ * not the registers to share inputs, a single row is worth two stretches of it. */
+static void choose_body(const dwc_depthwise_stage *stage, const dwc_kernel_table *table, const dwc_dw_shape *s,
+                        dwc_dw_schedule *how) {
+    const dwconv_window *w = &stage->window;
+    if (stage->multiplier > 1) {
+        how->body = stage->multiplier % table->lanes ? DWC_SPREAD : DWC_BROADCAST;
+        return;
+    }
+    const int adjacent = how->neighbours ? w->stride_w == w->dilation_w : w->dilation_w % w->stride_w == 0;
+    how->doubled = s->out_h == 1 && w->kernel_h == 1 && !how->neighbours && !table->any.shared[0];
+    if (adjacent && (how->doubled ? table->any.shared_twins != NULL : table->any.shared[0] != NULL))
+        how->body = DWC_SHARED;
+    else
+        how->twins = !how->doubled && w->kernel_h <= w->stride_h / common_divisor(w->stride_h, w->dilation_h);
+}
+
 static dwc_dw_schedule choose(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
                               const dwc_dw_shape *s) {
     dwc_dw_schedule how = {.way = DWC_BY_WINDOW};
@@ -210,6 +227,7 @@ static dwc_dw_schedule choose(const dwc_depthwise_stage *stage, const dwc_kernel
             if (window_gains(stage, &d, s->in_h)) share(stage, table, s, &d, 0, &how);
         }
     }
+    choose_body(stage, table, s, &how);
     return how;
 }
 
@@ -234,9 +252,17 @@ const char *dwc_dw_way_text(const dwc_depthwise_stage *stage, const dwc_kernel_t
         return "on copied rows: lines of these pixels share too few sets of the first-level cache";
     if (how->columns) return "narrow tiles: lines of wider ones share too few sets of the first-level cache";
     if (how->neighbours) return "tiles of neighbouring columns, which a wide dilation lets see the same taps";
-    if (how->way == DWC_BY_FACTOR) return "a multiplication";
     if (how->rows_ahead && !stage->kernel->rolls)
         return "tiles ask for rows ahead of time: input and output exceed a cache";
     if (how->way == DWC_BY_WINDOW && (stage->kernel || stage->repeated)) return table->any_name;
     return "";
+}
+
+const char *dwc_dw_body_text(const dwc_dw_schedule *how) {
+    if (how->way != DWC_BY_WINDOW) return "";
+    if (how->body == DWC_SPREAD) return "inputs spread over the lanes of a vector";
+    if (how->body == DWC_BROADCAST) return "each input for a whole vector";
+    if (how->doubled) return "two stretches of the row at a time";
+    if (how->body == DWC_SHARED) return "each input loaded once for neighbouring outputs";
+    return how->twins ? "two rows at a time, one kernel row of both" : "";
 }

@@ -22,11 +22,13 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from libc.stdint cimport int64_t, uintptr_t
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
+from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from dwconv cimport *
+from dwconv._network cimport *
 
 from numpy import empty, float32, ndarray
 
@@ -105,10 +107,10 @@ cdef class Floats:
 
     cdef Py_buffer view
 
-    def __cinit__(self, array):
-        PyObject_GetBuffer(array, &self.view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    def __cinit__(self, array, int flags=0):
+        PyObject_GetBuffer(array, &self.view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags)
         if not is_float32(&self.view):
-            raise TypeError("filters and biases must be float32")
+            raise TypeError("arrays must be float32")
 
     def __dealloc__(self):
         PyBuffer_Release(&self.view)
@@ -421,3 +423,6 @@ cdef class Plan:
                 self.sized_threads = threads if status == DWCONV_OK else -1
             bytes[0] = self.sized_bytes
         return status
+
+
+include "_network.pxi"

@@ -147,7 +147,7 @@ class Builder:
         return name
 
     def constant(self, data: Any, quantization: Quantization | None = None) -> str:
-        array = np.asarray(data)
+        array = np.require(data, requirements="A")  # pieces of a file may lie anywhere
         name = self._new("constant")
         self.graph.values[name] = Value(name, array.shape, array.dtype, array, quantization)
         return name

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import fallback
 from .activation import Array, apply, parse
-from .graph import Node, Value
+from .graph import Graph, Node, Value
 from .nodes import axes_of, pool_geometry, reshape_shape, resize_shape, slices_of, stage_of
 from .operation import Operation
 
@@ -19,6 +19,21 @@ def compute(node: Node, inputs: Sequence[Any]) -> Array:
     """The node's result with NumPy."""
     with np.errstate(all="ignore"):
         return np.asarray(NUMPY[node.op](node, *inputs))
+
+
+def interpret(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, Array]:
+    """What a network gives for these inputs, by name; they have the shapes that `graph` says."""
+    values = {name: value.data for name, value in graph.values.items() if value.data is not None}
+    for name in graph.inputs:
+        value = graph.values[name]
+        if name not in feeds:
+            raise ValueError(f"network: input {name!r} is missing; there are {sorted(feeds)}")
+        values[name] = np.asarray(feeds[name], value.dtype)
+        if values[name].shape != value.shape:
+            raise ValueError(f"network: input {name!r} must be {value.shape}, not {values[name].shape}")
+    for node in graph.nodes:
+        values[node.output] = compute(node, [values[name] for name in node.inputs])
+    return {name: values[name] for name in graph.outputs}
 
 
 # ---- results of each op ------------------------------------------------------------------------

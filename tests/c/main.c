@@ -26,6 +26,11 @@ static const struct {
     {"statuses", test_statuses},
     {"lifecycle", test_lifecycle},
     {"budget", test_budget},
+    {"network", test_network},
+    {"network_statuses", test_network_statuses},
+    {"arena", test_arena},
+    {"nodes", test_nodes},
+    {"node_numbers", test_node_numbers},
 };
 
 /* A touched guard page: say in which case, then fail. A sanitizer's own report is better where there is one.

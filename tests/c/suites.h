@@ -11,5 +11,10 @@ void test_pool(void);
 void test_statuses(void);
 void test_lifecycle(void);
 void test_budget(void);
+void test_network(void);
+void test_network_statuses(void);
+void test_arena(void);
+void test_nodes(void);
+void test_node_numbers(void);
 
 #endif

@@ -1,7 +1,6 @@
 /* No byte outside tensors, plan memory and scratch is touched, and running allocates nothing. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #ifdef __linux__
@@ -12,45 +11,11 @@
 
 #include "allocator.h"
 #include "check.h"
+#include "guarded.h"
 #include "problem.h"
 #include "suites.h"
 
 /* ---- guard pages --------------------------------------------------------------------------- */
-
-typedef struct guarded {
-    unsigned char *pages;
-    size_t total, bytes, slack;
-    void *data;
-} guarded;
-
-/* `bytes` between two inaccessible pages, flush against the second one or against the first one, up to the
- * alignment: what alignment leaves between them is filled with 0x5a. */
-static guarded guarded_create(size_t bytes, int at_end, size_t alignment) {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const size_t inner = (bytes + page - 1) / page * page;
-    guarded g = {.total = inner + 2 * page};
-    g.pages = mmap(NULL, g.total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (g.pages == MAP_FAILED || (inner && mprotect(g.pages + page, inner, PROT_READ | PROT_WRITE) != 0))
-        abort();
-    g.data = g.pages + page + (at_end ? (inner - bytes) / alignment * alignment : 0);
-    g.slack = at_end ? inner - bytes - ((inner - bytes) / alignment * alignment) : 0;
-    memset((unsigned char *)g.data + bytes, 0x5a, g.slack);
-    g.bytes = bytes;
-    return g;
-}
-
-static int slack_intact(const guarded *g) {
-    for (size_t i = 0; i < g->slack; i++)
-        if (((unsigned char *)g->data)[g->bytes + i] != 0x5a) return 0;
-    return 1;
-}
-
-static void make_read_only(guarded *g) {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    if (g->total > 2 * page && mprotect(g->pages + page, g->total - 2 * page, PROT_READ) != 0) abort();
-}
-
-static void guarded_free(guarded *g) { munmap(g->pages, g->total); }
 
 static dwconv_tensor dense_tensor(const int64_t dims[4], void *data) {
     return (dwconv_tensor){
@@ -71,7 +36,7 @@ static void check_guarded(const problem *p, rng *r, const char *isa, int at_end)
     guarded x = guarded_create(dense_bytes(p->input), at_end, sizeof(float));
     guarded y = guarded_create(dense_bytes(p->output), at_end, sizeof(float));
     memcpy(x.data, source.memory, dense_bytes(p->input));
-    make_read_only(&x);
+    guarded_make_read_only(&x);
 
     dwconv_desc desc = p->desc;
     desc.isa = isa;
@@ -85,13 +50,13 @@ static void check_guarded(const problem *p, rng *r, const char *isa, int at_end)
         CHECK(strcmp(dwconv_plan_isa(plan), isa) == 0);
         CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p->input, 1, &scratch_bytes));
         guarded scratch = guarded_create(scratch_bytes, at_end, DWCONV_ALIGNMENT);
-        CHECK(slack_intact(&memory));
-        make_read_only(&memory); /* a plan never changes after creation */
+        CHECK(guarded_slack_intact(&memory));
+        guarded_make_read_only(&memory); /* a plan never changes after creation */
         const dwconv_tensor in = dense_tensor(p->input, x.data), out = dense_tensor(p->output, y.data);
         memset(scratch.data, 0xff, scratch_bytes); /* NaN: what scratch holds must not matter */
         CHECK_STATUS(DWCONV_OK,
                      dwconv_run(plan, &in, &out, scratch_bytes ? scratch.data : NULL, scratch_bytes, NULL));
-        CHECK(slack_intact(&scratch));
+        CHECK(guarded_slack_intact(&scratch));
         memcpy(result.memory, y.data, dense_bytes(p->output));
         char message[200] = "";
         const int met = expectation_met(&expected, &result.tensor, message, sizeof message);

@@ -1,4 +1,4 @@
-"""Fits the polynomials of activation.inc.h (needs NumPy and SciPy; run it only to change them).
+"""Fits the polynomials of activation.inc.h and elementwise.inc.h (needs NumPy and SciPy; run it only to change them).
 
 Each fit minimises the largest weighted error over an interval by iteratively reweighted least squares on
 Chebyshev nodes. Printed: the coefficients, lowest power first, and the largest weighted error they leave.
@@ -38,6 +38,10 @@ def main():
     fits = {
         # exp(r) = 1 + r q(r)
         "exp": fit(lambda r: np.expm1(r) / r, -limit, limit, 4, lambda r: r / np.exp(r)),
+        # expm1(r) = r + r^2 q(r)
+        "expm1": fit(
+            lambda r: (np.expm1(r) - r) / r**2, -limit, limit, 5, lambda r: r**2 / np.maximum(abs(np.expm1(r)), 0.01)
+        ),
         # tanh(x) = x + x^3 q(x^2) for |x| < 0.55
         "tanh": fit(
             lambda s: (np.tanh(np.sqrt(s)) - np.sqrt(s)) / s**1.5,

@@ -21,6 +21,9 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 0 };
 #define MM_CHAINS 4
 #include "../f32/matmul.inc.h"
 #include "../f32/rows.inc.h"
+#include "../f32/elementwise.inc.h"
+#include "../f32/image_rows.inc.h"
+#include "../f32/number_rows.inc.h"
 
 DW_TILES(3, 1, 4)
 DW_TILES(3, 2, 4)
@@ -57,8 +60,11 @@ const dwc_kernel_table dwc_table_baseline = {
     .any = DW_ANY_WINDOW,
     .few = DW_FEW_CHANNELS,
     .any_name = "baseline depthwise any window, tile 2x4",
+    .factor_name = "baseline depthwise 1x1, a multiplication",
     .few_name = "baseline depthwise few channels s1, rows as vectors",
     .sum_pixels = sum_pixels,
     .scale_pixels = scale_pixels,
     .copy_pixels = copy_pixels,
+    .each = EACH_KERNELS,
+    .rows = ROW_KERNELS,
 };

@@ -29,6 +29,9 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #define MM_CHAINS 8
 #include "../f32/matmul.inc.h"
 #include "../f32/rows.inc.h"
+#include "../f32/elementwise.inc.h"
+#include "../f32/image_rows.inc.h"
+#include "../f32/number_rows.inc.h"
 
 #define DW_EACH_TILE(F) F(3, 1) F(3, 2) F(5, 1) F(5, 2) F(7, 1)
 #define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
@@ -78,9 +81,12 @@ const dwc_kernel_table dwc_table_neon = {
     .any = DW_ANY_WINDOW,
     .few = DW_FEW_CHANNELS,
     .any_name = "neon depthwise any window, tile 2x7",
+    .factor_name = "neon depthwise 1x1, a multiplication",
     .few_name = "neon depthwise few channels s1, rows as vectors",
     .sum_pixels = sum_pixels,
     .scale_pixels = scale_pixels,
     .copy_pixels = copy_pixels,
+    .each = EACH_KERNELS,
+    .rows = ROW_KERNELS,
 };
 #endif

@@ -1,0 +1,119 @@
+"""Whole networks: every peer on one after another, in turn, all samples interleaved, on one and two threads."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.machine import usable_cpus
+from bench.process import WorkerError, WorkerProcess
+
+TOLERANCE = 1e-4  # of the largest output
+ORACLES = ("onnxruntime", "litert", "torch", "openvino")
+
+
+@dataclass
+class Row:
+    model: str
+    threads: int
+    peer: str
+    status: str = "ok"
+    message: str = ""
+    ms: float | None = None  # the least
+    median_ms: float | None = None
+    first_ms: float | None = None  # loading, packing and the first run
+    peak_bytes: int | None = None
+    workspace: int | None = None
+    error: float | None = None  # against the first of ORACLES that runs it, as a share of its largest output
+
+
+def measure(
+    models: Sequence[str], peers: Sequence[str], threads: Sequence[int], seconds: float, rounds: int
+) -> Iterator[Row]:
+    """One row for each; a peer that cannot run a network says why in `status` and `message`."""
+    for model in models:
+        for count in threads:
+            with tempfile.TemporaryDirectory() as folder:
+                yield from _one(model, peers, count, seconds, rounds, Path(folder))
+
+
+def _one(
+    model: str, peers: Sequence[str], threads: int, seconds: float, rounds: int, folder: Path
+) -> Iterator[Row]:
+    rows, workers = [Row(Path(model).name, threads, peer) for peer in peers], {}
+    for row in rows:
+        try:
+            worker = WorkerProcess(row.peer, threads, usable_cpus()[:threads], module="bench.whole_worker")
+            answer = worker.ask("prepare", 600, model=model, outputs=str(folder / f"{row.peer}.npz"))
+        except (WorkerError, ImportError) as lost:
+            row.status, row.message = getattr(lost, "status", "absent"), str(lost)
+            continue
+        row.status, row.message = answer.pop("status"), answer.pop("message", "")
+        if row.status != "ok":
+            worker.close()
+            continue
+        workers[row.peer] = worker
+        for key, value in answer.items():
+            setattr(row, key, value)
+    _compare(rows, folder)
+    samples: dict[str, list[float]] = {peer: [] for peer in workers}
+    for number in range(rounds):
+        order = list(workers)
+        for peer in order[number % len(order) :] + order[: number % len(order)]:
+            samples[peer] += workers[peer].ask("sample", 600, seconds=seconds)["ms"]
+    for row in rows:
+        if samples.get(row.peer):
+            row.ms, row.median_ms = min(samples[row.peer]), float(np.median(samples[row.peer]))
+    for worker in workers.values():
+        worker.close()
+    yield from rows
+
+
+def _compare(rows: Sequence[Row], folder: Path) -> None:
+    found = {
+        row.peer: list(np.load(folder / f"{row.peer}.npz").values()) for row in rows if row.status == "ok"
+    }
+    oracle = next((found[name] for name in ORACLES if name in found), None)
+    if oracle is None:
+        return
+    for row in rows:
+        if row.status != "ok":
+            continue
+        results = found[row.peer]
+        if [y.size for y in results] != [y.size for y in oracle]:
+            row.status, row.message = "wrong", "outputs of other shapes"
+            continue
+        errors = [
+            float(np.abs(y.ravel() - e.ravel()).max() / max(np.abs(e).max(), 1e-30))
+            for y, e in zip(results, oracle, strict=True)
+        ]
+        row.error = max(errors, default=0.0)
+        if not row.error <= TOLERANCE:
+            row.status = "differs"
+
+
+def save(rows: Sequence[Row], machine: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+
+
+def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
+    stored = json.loads(path.read_text())
+    return stored["machine"], [Row(**row) for row in stored["rows"]]
+
+
+def table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Milliseconds by model and threads, a column for each peer; `ratio`: the best other one over dwconv."""
+    frame = pd.DataFrame([asdict(row) for row in rows])
+    wide = frame.pivot_table(index=["model", "threads"], columns="peer", values="ms", sort=False)
+    others = [c for c in wide.columns if not c.startswith("dwconv")]
+    if "dwconv" in wide.columns and others:
+        wide["ratio"] = wide[others].min(axis=1) / wide["dwconv"]
+    return wide

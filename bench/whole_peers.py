@@ -1,0 +1,155 @@
+"""Libraries that run whole networks, each in its best form: one stream, inputs and outputs bound once.
+
+Each gives a `Runner`: `run(loops)`, and `output()` in the order and layout of the model file.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from bench.peers import Runner, Unsupported
+from bench.problem import Array
+from bench.whole_models import Model, random
+
+Outputs = list[Array]
+
+
+def dwconv(model: Model, threads: int, variant: str) -> Runner:
+    """The extension of this source tree, called from Python."""
+    import os
+
+    if variant:
+        os.environ["DWCONV_ISA"] = variant
+    import dwconv as package
+
+    if model.module is not None:
+        import torch
+
+        net = package.Network.from_torch(model.module, torch.from_numpy(model.image()))
+    elif model.suffix == ".onnx":
+        net = package.Network.from_onnx(model.path, input_shapes=model.shapes or None)
+    else:
+        net = package.load(model.path)
+    feeds = {i.name: random(*model.shapes.get(i.name, _known(i.shape))) for i in net.inputs}
+    first = net(feeds)
+    many = isinstance(first, dict)
+    out = {k: np.empty_like(v) for k, v in first.items()} if many else np.empty_like(first)
+
+    def run(loops: int) -> None:
+        for _ in range(loops):
+            net(feeds, out=out, num_threads=threads)
+
+    return Runner(run, lambda: list(out.values()) if many else [out], scratch_bytes=net.workspace_bytes)
+
+
+def onnxruntime(model: Model, threads: int, variant: str) -> Runner:
+    import onnxruntime as ort
+
+    if model.suffix == ".tflite":
+        raise Unsupported("TFLite files")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(model.onnx()), options, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    keep = []
+    for value in session.get_inputs():
+        x = ort.OrtValue.ortvalue_from_numpy(random(*_shape(model, value.name, value.shape)))
+        keep.append(x)
+        binding.bind_ortvalue_input(value.name, x)
+    for value in session.get_outputs():
+        binding.bind_output(value.name, "cpu")
+
+    def run(loops: int) -> None:
+        for _ in range(loops):
+            session.run_with_iobinding(binding)
+
+    return Runner(run, lambda: [v.numpy() for v in binding.get_outputs()], keep=keep)
+
+
+def openvino(model: Model, threads: int, variant: str) -> Runner:
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would fork a reporter
+    import openvino as ov
+
+    read = ov.Core().read_model(str(model.path if model.suffix == ".tflite" else model.onnx()))
+    if model.shapes:
+        read.reshape({name: list(shape) for name, shape in model.shapes.items()})
+    options = {
+        "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False,
+    }  # fmt: skip
+    request = ov.Core().compile_model(read, "CPU", options).create_infer_request()
+    keep = []
+    for i, port in enumerate(read.inputs):
+        x = random(*(int(d) for d in port.get_partial_shape().to_shape()))
+        keep.append(x)
+        request.set_input_tensor(i, ov.Tensor(x, shared_memory=True))
+    count = len(read.outputs)
+
+    def run(loops: int) -> None:
+        for _ in range(loops):
+            request.start_async()
+            request.wait()
+
+    return Runner(run, lambda: [request.get_output_tensor(i).data.copy() for i in range(count)], keep=keep)
+
+
+def litert(model: Model, threads: int, variant: str) -> Runner:
+    from ai_edge_litert import interpreter as lite
+
+    if model.suffix != ".tflite":
+        raise Unsupported("anything but TFLite files")
+    interpreter = lite.Interpreter(model_path=str(model.path), num_threads=threads)
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], random(*detail["shape"]))
+
+    def run(loops: int) -> None:
+        for _ in range(loops):
+            interpreter.invoke()
+
+    details = interpreter.get_output_details()
+    return Runner(run, lambda: [interpreter.get_tensor(d["index"]).copy() for d in details])
+
+
+def torch(model: Model, threads: int, variant: str) -> Runner:
+    """channels_last; variant "inductor": compiled, where there is a compiler."""
+    import torch as library
+
+    if model.module is None:
+        raise Unsupported("model files")
+    library.set_num_threads(threads)
+    x = library.from_numpy(model.image()).to(memory_format=library.channels_last)
+    module = model.module
+    if variant == "inductor":
+        import torch._inductor.config as config
+
+        config.freezing = True
+        module = library.compile(module)
+    result: Any = None
+
+    def run(loops: int) -> None:
+        nonlocal result
+        with library.inference_mode():
+            for _ in range(loops):
+                result = module(x)
+
+    def output() -> Outputs:
+        items = result if isinstance(result, tuple | list) else [result]
+        return [item.contiguous().numpy() for item in items]
+
+    return Runner(run, output)
+
+
+PEERS = {"dwconv": dwconv, "onnxruntime": onnxruntime, "openvino": openvino, "litert": litert, "torch": torch}
+
+
+def _known(shape: Any) -> tuple[int, ...]:
+    return tuple(1 if size is None else int(size) for size in shape)
+
+
+def _shape(model: Model, name: str, shape: Any) -> tuple[int, ...]:
+    return model.shapes.get(name) or tuple(size if isinstance(size, int) else 1 for size in shape)

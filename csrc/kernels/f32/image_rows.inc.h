@@ -1,0 +1,215 @@
+/* Rows of images: pooling and resizing. Included once, for whole vectors; see kernels/rows.h.
+ *
+ * Vectors lie along the channels. Where an image has fewer channels than a vector has lanes, walks join rows first, which
+ * are vectors whatever the channels, in memory with room behind it. A pixel then is read and stored as a whole vector:
+ * what it spills is overwritten by the next pixels. */
+
+/* NaN if either is: max gives its second operand then. Of equal numbers, 0 and -0 among them, one of both. */
+INLINE V(vec) V(larger)(V(vec) a, V(vec) b) {
+    return (V(vec))((V(ivec))V(max)(a, b) | (V(ivec))V(max)(b, a));
+}
+
+INLINE V(vec) V(pool_join)(V(vec) a, V(vec) b, const int MOST) {
+    if (MOST) return V(larger)(a, b);
+    return a + b;
+}
+
+/* ---- pooling -------------------------------------------------------------------------------- */
+
+/* n lanes, the first ones; ALL: all of them. */
+INLINE V(vec) V(some)(const float *p, int n, const int ALL) { return ALL ? V(load)(p) : V(load_n)(p, n); }
+
+INLINE V(vec) V(pool_vector)(const dwc_pool_row *p, const float *x, int n, const int ALL, const int MOST,
+                             const int ROWS, const int TAPS) {
+    const int64_t rows = ROWS ? ROWS : p->rows, taps = TAPS ? TAPS : p->taps;
+    V(vec) all = V(set1)(0.0f);
+    for (int64_t t = 0; t < taps; t++, x += p->x_tap) {
+        V(vec) column = V(some)(x, n, ALL);
+        for (int64_t r = 1; r < rows; r++)
+            column = V(pool_join)(column, V(some)(x + r * p->x_row, n, ALL), MOST);
+        all = t ? V(pool_join)(all, column, MOST) : column;
+    }
+    if (!MOST) all = all / V(set1)(p->divisor);
+    return all;
+}
+
+INLINE void pool_outputs(const dwc_pool_row *p, const int MOST, const int ROWS, const int TAPS) {
+    const float *x = p->x;
+    float *y = p->y;
+    for (int64_t o = 0; o < p->outputs; o++, x += p->x_out, y += p->y_out) {
+        int64_t c = 0;
+        for (; c + V(lanes) <= p->channels; c += V(lanes))
+            V(store)(y + c, V(pool_vector)(p, x + c, V(lanes), 1, MOST, ROWS, TAPS));
+        const int n = (int)(p->channels - c);
+        if (n) V(store_n)(y + c, V(pool_vector)(p, x + c, n, 0, MOST, ROWS, TAPS), n);
+    }
+}
+
+/* The rows are joined: one is left, behind which there is room. */
+INLINE void pool_few(const dwc_pool_row *p, const int MOST) {
+    const float *x = p->x;
+    float *y = p->y;
+    int64_t o = 0;
+    for (; o < p->outputs && o < p->whole; o++, x += p->x_out, y += p->y_out)
+        V(store)(y, V(pool_vector)(p, x, V(lanes), 1, MOST, 1, 0));
+    for (; o < p->outputs; o++, x += p->x_out, y += p->y_out)
+        V(store_n)(y, V(pool_vector)(p, x, V(lanes), 1, MOST, 1, 0), (int)p->channels);
+}
+
+NOINLINE void pool_2x2_most(const dwc_pool_row *p) { pool_outputs(p, 1, 2, 2); }
+NOINLINE void pool_3x3_most(const dwc_pool_row *p) { pool_outputs(p, 1, 3, 3); }
+NOINLINE void pool_any_most(const dwc_pool_row *p) { pool_outputs(p, 1, 0, 0); }
+NOINLINE void pool_2x2_mean(const dwc_pool_row *p) { pool_outputs(p, 0, 2, 2); }
+NOINLINE void pool_any_mean(const dwc_pool_row *p) { pool_outputs(p, 0, 0, 0); }
+NOINLINE void pool_few_most(const dwc_pool_row *p) { pool_few(p, 1); }
+NOINLINE void pool_few_mean(const dwc_pool_row *p) { pool_few(p, 0); }
+
+static void pool(const dwc_pool_row *p, int most) {
+    const int64_t square = p->rows == p->taps ? p->rows : 0;
+    if (p->whole >= 0)
+        (most ? pool_few_most : pool_few_mean)(p);
+    else if (square == 2)
+        (most ? pool_2x2_most : pool_2x2_mean)(p);
+    else if (square == 3 && most)
+        pool_3x3_most(p);
+    else
+        (most ? pool_any_most : pool_any_mean)(p);
+}
+
+INLINE void join_columns(const float *x, int64_t x_row, int64_t rows, int64_t floats, float *to,
+                         const int MOST) {
+    int64_t i = 0;
+    for (; i + 4 * V(lanes) <= floats; i += 4 * V(lanes)) {
+        V(vec) sum[4];
+        const float *p = x + i;
+    UNROLL for (int v = 0; v < 4; v++) sum[v] = V(load)(p + v * V(lanes));
+        for (int64_t r = 1; r < rows; r++) {
+            p += x_row;
+            UNROLL for (int v = 0; v < 4; v++) sum[v] = V(pool_join)(sum[v], V(load)(p + v * V(lanes)), MOST);
+        }
+        UNROLL for (int v = 0; v < 4; v++) V(store)(to + i + v * V(lanes), sum[v]);
+    }
+    for (; i < floats; i += V(lanes)) {
+        const int n = floats - i < V(lanes) ? (int)(floats - i) : V(lanes);
+        V(vec) sum = V(load_n)(x + i, n);
+        for (int64_t r = 1; r < rows; r++) sum = V(pool_join)(sum, V(load_n)(x + i + r * x_row, n), MOST);
+        V(store_n)(to + i, sum, n);
+    }
+}
+
+static void pool_columns(const float *x, int64_t x_row, int64_t rows, int64_t x_pixel, int64_t pixels,
+                         int64_t channels, float *to, int most) {
+    if (x_pixel == channels) {
+        channels *= pixels;
+        pixels = 1;
+    }
+    for (; pixels > 0; pixels--, x += x_pixel, to += channels)
+        if (most)
+            join_columns(x, x_row, rows, channels, to, 1);
+        else
+            join_columns(x, x_row, rows, channels, to, 0);
+}
+
+/* ---- resizing ------------------------------------------------------------------------------- */
+
+INLINE V(vec) V(between)(V(vec) a, V(vec) b, V(vec) weight, V(vec) rest) { return V(fma)(b, weight, a * rest); }
+
+static void blend(const float *top, const float *bottom, float weight, int64_t pixel, int64_t pixels, int64_t channels,
+                  float *to) {
+    const V(vec) w = V(set1)(weight), rest = V(set1)(1.0f - weight);
+    if (pixel == channels) {
+        channels *= pixels;
+        pixels = 1;
+    }
+    for (; pixels > 0; pixels--, top += pixel, bottom += pixel, to += channels) {
+        int64_t c = 0;
+        for (; c + V(lanes) <= channels; c += V(lanes))
+            V(store)(to + c, V(between)(V(load)(top + c), V(load)(bottom + c), w, rest));
+        const int n = (int)(channels - c);
+        if (n) V(store_n)(to + c, V(between)(V(load_n)(top + c, n), V(load_n)(bottom + c, n), w, rest), n);
+    }
+}
+
+/* Four pixels become one; n lanes, the first ones, or all. */
+INLINE V(vec) V(resize_vector)(const float *const corners[4], int64_t c, const V(vec) weights[4], int n,
+                               const int ALL) {
+    V(vec) x[4];
+    UNROLL for (int i = 0; i < 4; i++) x[i] = V(some)(corners[i] + c, n, ALL);
+    const V(vec) left = V(between)(x[0], x[1], weights[0], weights[1]);
+    const V(vec) right = V(between)(x[2], x[3], weights[0], weights[1]);
+    return V(between)(left, right, weights[2], weights[3]);
+}
+
+NOINLINE void resize_many(const dwc_resize_row *r) {
+    V(vec) weights[4] = {V(set1)(r->weight), V(set1)(1.0f - r->weight)};
+    float *y = r->y;
+    for (int64_t o = 0; o < r->outputs; o++, y += r->y_out) {
+        const dwc_resize_column *at = &r->columns[o];
+        const float *const corners[4] = {r->top + at->left, r->bottom + at->left, r->top + at->right,
+                                         r->bottom + at->right};
+        weights[2] = V(set1)(at->weight);
+        weights[3] = V(set1)(1.0f - at->weight);
+        int64_t c = 0;
+        for (; c + V(lanes) <= r->channels; c += V(lanes))
+            V(store)(y + c, V(resize_vector)(corners, c, weights, V(lanes), 1));
+        const int n = (int)(r->channels - c);
+        if (n) V(store_n)(y + c, V(resize_vector)(corners, c, weights, n, 0), n);
+    }
+}
+
+NOINLINE void resize_few(const dwc_resize_row *r) {
+    float *y = r->y;
+    for (int64_t o = 0; o < r->outputs; o++, y += r->y_out) {
+        const dwc_resize_column *at = &r->columns[o];
+        const V(vec) result = V(between)(V(load)(r->top + at->left), V(load)(r->top + at->right),
+                                         V(set1)(at->weight), V(set1)(1.0f - at->weight));
+        if (o < r->whole)
+            V(store)(y, result);
+        else
+            V(store_n)(y, result, (int)r->channels);
+    }
+}
+
+static void resize(const dwc_resize_row *r) { (r->bottom ? resize_many : resize_few)(r); }
+
+INLINE void pick_scalars(const dwc_resize_row *r, const int CHANNELS) {
+    float *y = r->y;
+    for (int64_t o = 0; o < r->outputs; o++, y += r->y_out)
+        for (int c = 0; c < CHANNELS; c++) y[c] = r->top[r->columns[o].left + c];
+}
+
+static void pick(const dwc_resize_row *r) {
+    float *y = r->y;
+    switch (r->channels) {
+        case 1: pick_scalars(r, 1); return;
+        case 2: pick_scalars(r, 2); return;
+        case 3: pick_scalars(r, 3); return;
+        default: break;
+    }
+    for (int64_t o = 0; o < r->outputs; o++, y += r->y_out) {
+        const float *x = r->top + r->columns[o].left;
+        int64_t c = 0;
+        for (; c + V(lanes) <= r->channels; c += V(lanes)) V(store)(y + c, V(load)(x + c));
+        const int n = (int)(r->channels - c);
+        if (n) V(store_n)(y + c, V(load_n)(x + c, n), n);
+    }
+}
+
+/* ---- activations ---------------------------------------------------------------------------- */
+
+static void activate_pixels(float *y, int64_t y_pixel, int64_t pixels, int64_t channels,
+                            const dwconv_activation *activation) {
+    if (y_pixel == channels) {
+        channels *= pixels;
+        pixels = 1;
+    }
+    for (; pixels > 0; pixels--, y += y_pixel) {
+        const int vectors = (int)(channels / V(lanes)), rest = (int)(channels % V(lanes));
+        if (vectors) V(activate)(y, vectors, V(lanes), 1, 0, activation);
+        if (!rest) continue;
+        float last[V(lanes)];
+        V(store)(last, V(load_n)(y + channels - rest, rest));
+        V(activate)(last, 1, V(lanes), 1, 0, activation);
+        V(store_n)(y + channels - rest, V(load)(last), rest);
+    }
+}

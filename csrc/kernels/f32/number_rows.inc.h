@@ -1,0 +1,300 @@
+/* Reductions, softmax, layer normalisation. Included once, for whole vectors, after image_rows.inc.h; see
+ * kernels/rows.h. Sums are of several partial ones: their order depends on the lanes of a vector and on sizes, never on
+ * who computes. */
+
+INLINE V(vec) V(reduce_join)(V(vec) a, V(vec) b, const int KIND) {
+    switch (KIND) {
+        case DWCONV_SUM: return a + b;
+        case DWCONV_PRODUCT: return a * b;
+        case DWCONV_LARGEST: return V(larger)(a, b);
+        default: return (V(vec))((V(ivec))V(min)(a, b) | (V(ivec))V(min)(b, a));
+    }
+}
+
+INLINE float reduce_two(float a, float b, const int KIND) {
+    if (KIND == DWCONV_SUM) return a + b;
+    if (KIND == DWCONV_PRODUCT) return a * b;
+    if (isnan(a) || isnan(b)) return a + b;
+    return (KIND == DWCONV_LARGEST) == (a > b) ? a : b;
+}
+
+/* ---- grids of pixels ------------------------------------------------------------------------ */
+
+/* `vectors` whole ones, or n lanes of one. */
+INLINE void reduce_vectors(const dwc_reduce_grid *g, int64_t c, int n, const int vectors, const int KIND) {
+    V(vec) all[4];
+    UNROLL for (int v = 0; v < vectors; v++) all[v] = V(set1)(0.0f);
+    for (int64_t row = 0; row < g->rows; row++) {
+        const float *x = g->x + c + row * g->x_row;
+        V(vec) sum[4];
+        UNROLL for (int v = 0; v < vectors; v++) sum[v] = V(some)(x + v * V(lanes), n, n == V(lanes));
+        for (int64_t i = 1; i < g->columns; i++) {
+            x += g->x_column;
+            UNROLL for (int v = 0; v < vectors; v++)
+                sum[v] = V(reduce_join)(sum[v], V(some)(x + v * V(lanes), n, n == V(lanes)), KIND);
+        }
+        UNROLL for (int v = 0; v < vectors; v++) all[v] = row ? V(reduce_join)(all[v], sum[v], KIND) : sum[v];
+    }
+    UNROLL for (int v = 0; v < vectors; v++) {
+        float *y = g->y + c + v * V(lanes);
+        if (g->resumes) all[v] = V(reduce_join)(V(some)(y, n, n == V(lanes)), all[v], KIND);
+        if (n == V(lanes))
+            V(store)(y, all[v]);
+        else
+            V(store_n)(y, all[v], n);
+    }
+}
+
+INLINE void reduce_many(const dwc_reduce_grid *g, const int KIND) {
+    int64_t c = 0;
+    for (; c + 4 * V(lanes) <= g->channels; c += 4 * V(lanes)) reduce_vectors(g, c, V(lanes), 4, KIND);
+    for (; c + V(lanes) <= g->channels; c += V(lanes)) reduce_vectors(g, c, V(lanes), 1, KIND);
+    if (c < g->channels) reduce_vectors(g, c, (int)(g->channels - c), 1, KIND);
+}
+
+NOINLINE void reduce_sum(const dwc_reduce_grid *g) { reduce_many(g, DWCONV_SUM); }
+NOINLINE void reduce_product(const dwc_reduce_grid *g) { reduce_many(g, DWCONV_PRODUCT); }
+NOINLINE void reduce_largest(const dwc_reduce_grid *g) { reduce_many(g, DWCONV_LARGEST); }
+NOINLINE void reduce_smallest(const dwc_reduce_grid *g) { reduce_many(g, DWCONV_SMALLEST); }
+
+/* Fewer dense channels than lanes: as many pixels as there are lanes are one, of whole vectors; in the end they are
+ * joined. */
+static void reduce_few(const dwc_reduce_grid *g, void (*reduce)(const dwc_reduce_grid *)) {
+    const int64_t wide = g->channels * V(lanes), rest = g->columns % V(lanes);
+    float sums[V(lanes) * V(lanes)];
+    dwc_reduce_grid part = *g;
+    part.columns = g->columns / V(lanes);
+    part.x_column = part.channels = wide;
+    part.y = sums;
+    part.resumes = 0;
+    reduce(&part);
+    if (rest) {
+        part.x += part.columns * wide;
+        part.columns = 1;
+        part.channels = rest * g->channels;
+        part.resumes = 1;
+        reduce(&part);
+    }
+    const dwc_reduce_grid joined = {.x = sums,
+                                    .rows = 1,
+                                    .columns = V(lanes),
+                                    .x_column = g->channels,
+                                    .channels = g->channels,
+                                    .y = g->y,
+                                    .resumes = g->resumes};
+    reduce(&joined);
+}
+
+static void reduce_grid(const dwc_reduce_grid *g, dwconv_function function) {
+    void (*const reduce)(const dwc_reduce_grid *) = function == DWCONV_SUM       ? reduce_sum
+                                                    : function == DWCONV_PRODUCT ? reduce_product
+                                                    : function == DWCONV_LARGEST ? reduce_largest
+                                                                                 : reduce_smallest;
+    if (g->channels < V(lanes) && g->x_column == g->channels && g->columns >= 2 * V(lanes))
+        reduce_few(g, reduce);
+    else
+        reduce(g);
+}
+
+/* ---- runs of numbers ------------------------------------------------------------------------ */
+
+INLINE float V(fold)(V(vec) v, const int KIND) {
+    float lanes[V(lanes)];
+    V(store)(lanes, v);
+    for (int n = V(lanes) / 2; n; n /= 2)
+        for (int i = 0; i < n; i++) lanes[i] = reduce_two(lanes[i], lanes[i + n], KIND);
+    return lanes[0];
+}
+
+INLINE float reduce_numbers(const float *x, int64_t count, const int KIND) {
+    int64_t i = 1;
+    float result = x[0];
+    if (count >= V(lanes)) {
+        V(vec) all = V(load)(x);
+        i = V(lanes);
+        if (count >= 4 * V(lanes)) {
+            V(vec) sum[4];
+            UNROLL for (int v = 0; v < 4; v++) sum[v] = V(load)(x + v * V(lanes));
+            for (i = 4 * V(lanes); i + 4 * V(lanes) <= count; i += 4 * V(lanes))
+                UNROLL for (int v = 0; v < 4; v++) {
+                    const V(vec) next = V(load)(x + i + v * V(lanes));
+                    sum[v] = V(reduce_join)(sum[v], next, KIND);
+                }
+            all = V(reduce_join)(V(reduce_join)(sum[0], sum[1], KIND), V(reduce_join)(sum[2], sum[3], KIND), KIND);
+        }
+        for (; i + V(lanes) <= count; i += V(lanes)) all = V(reduce_join)(all, V(load)(x + i), KIND);
+        if (i < count && KIND != DWCONV_PRODUCT) { /* the others are 0, or compared once more */
+            const int n = (int)(count - i);
+            all = V(reduce_join)(all, KIND == DWCONV_SUM ? V(load_n)(x + i, n) : V(load)(x + count - V(lanes)), KIND);
+            i = count;
+        }
+        result = V(fold)(all, KIND);
+    }
+    for (; i < count; i++) result = reduce_two(result, x[i], KIND);
+    return result;
+}
+
+static float reduce_run(const float *x, int64_t count, dwconv_function function) {
+    switch (function) {
+        case DWCONV_SUM: return reduce_numbers(x, count, DWCONV_SUM);
+        case DWCONV_PRODUCT: return reduce_numbers(x, count, DWCONV_PRODUCT);
+        case DWCONV_LARGEST: return reduce_numbers(x, count, DWCONV_LARGEST);
+        default: return reduce_numbers(x, count, DWCONV_SMALLEST);
+    }
+}
+
+/* ---- softmax -------------------------------------------------------------------------------- */
+
+/* exp of what is not above 0, and 0 where that is less than the smallest normal number. */
+INLINE V(vec) V(exp_below)(V(vec) t) {
+    const V(vec) least = V(set1)(-87.0f);
+    const V(exp_parts) e = V(exp)(V(max)(least, t), 0);
+    return (V(vec))((V(ivec))(e.mantissa * e.scale) & ~(V(ivec))(t < least));
+}
+
+/* At least a vector of numbers. */
+NOINLINE void softmax_row(const float *x, int64_t count, float *y) {
+    const V(vec) most = V(set1)(reduce_numbers(x, count, DWCONV_LARGEST));
+    V(vec) sum[2] = {V(set1)(0.0f), V(set1)(0.0f)};
+    const int n = (int)(count % V(lanes));
+    int64_t i = 0;
+    for (; i + 2 * V(lanes) <= count; i += 2 * V(lanes))
+        UNROLL for (int v = 0; v < 2; v++) {
+            const V(vec) e = V(exp_below)(V(load)(x + i + v * V(lanes)) - most);
+            V(store)(y + i + v * V(lanes), e);
+            sum[v] = sum[v] + e;
+        }
+    if (i + V(lanes) <= count) {
+        const V(vec) e = V(exp_below)(V(load)(x + i) - most);
+        V(store)(y + i, e);
+        sum[0] = sum[0] + e;
+        i += V(lanes);
+    }
+    if (n) {
+        V(store_n)(y + i, V(exp_below)(V(load_n)(x + i, n) - most), n);
+        sum[1] = sum[1] + V(load_n)(y + i, n); /* 0 in the other lanes */
+    }
+    const V(vec) factor = V(set1)(1.0f / V(fold)(sum[0] + sum[1], DWCONV_SUM));
+    for (i = 0; i + V(lanes) <= count; i += V(lanes)) V(store)(y + i, V(load)(y + i) * factor);
+    if (n) V(store_n)(y + i, V(load_n)(y + i, n) * factor, n);
+}
+
+/* Its logarithm. */
+NOINLINE void softmax_log(const float *x, int64_t count, float *y) {
+    const V(vec) most = V(set1)(reduce_numbers(x, count, DWCONV_LARGEST));
+    V(vec) sum = V(set1)(0.0f);
+    const int n = (int)(count % V(lanes));
+    int64_t i = 0;
+    for (; i + V(lanes) <= count; i += V(lanes)) {
+        const V(vec) shifted = V(load)(x + i) - most;
+        V(store)(y + i, shifted);
+        sum = sum + V(exp_below)(shifted);
+    }
+    if (n) {
+        const V(vec) shifted = V(load_n)(x + i, n) - most;
+        V(store_n)(y + i, V(exp_below)(shifted), n);
+        sum = sum + V(load_n)(y + i, n);
+        V(store_n)(y + i, shifted, n);
+    }
+    const V(vec) less = V(set1)(logf(V(fold)(sum, DWCONV_SUM)));
+    for (i = 0; i + V(lanes) <= count; i += V(lanes)) V(store)(y + i, V(load)(y + i) - less);
+    if (n) V(store_n)(y + i, V(load_n)(y + i, n) - less, n);
+}
+
+/* Fewer numbers than lanes: as many rows as there are lanes at a time, turned, so that each has a lane of its own. */
+INLINE void softmax_few(const float *x, int64_t x_row, int rows, int count, float *y, int64_t y_row, int log) {
+    float turned[V(lanes)][V(lanes)], less[V(lanes)];
+    for (int i = 0; i < count; i++) {
+        V(store)(turned[i], V(set1)(0.0f));
+        for (int r = 0; r < rows; r++) turned[i][r] = x[r * x_row + i];
+    }
+    V(vec) most = V(load)(turned[0]), total = V(set1)(0.0f);
+    for (int i = 1; i < count; i++) most = V(larger)(most, V(load)(turned[i]));
+    for (int i = 0; i < count; i++) {
+        const V(vec) shifted = V(load)(turned[i]) - most;
+        V(vec) e = V(exp_below)(shifted);
+        total = total + e;
+        if (log) e = shifted;
+        V(store)(turned[i], e);
+    }
+    if (!log) total = V(set1)(1.0f) / total;
+    V(store)(less, total);
+    for (int r = 0; log && r < rows; r++) less[r] = logf(less[r]);
+    const V(vec) last = V(load)(less);
+    for (int i = 0; i < count; i++) {
+        V(vec) v = V(load)(turned[i]);
+        if (log)
+            v = v - last;
+        else
+            v = v * last;
+        V(store)(turned[i], v);
+        for (int r = 0; r < rows; r++) y[r * y_row + i] = turned[i][r];
+    }
+}
+
+static void softmax(const float *x, int64_t x_row, int64_t rows, int64_t count, float *y, int64_t y_row, int log) {
+    if (count >= V(lanes)) {
+        for (; rows > 0; rows--, x += x_row, y += y_row) (log ? softmax_log : softmax_row)(x, count, y);
+        return;
+    }
+    for (; rows > 0; rows -= V(lanes), x += V(lanes) * x_row, y += V(lanes) * y_row)
+        softmax_few(x, x_row, rows < V(lanes) ? (int)rows : V(lanes), (int)count, y, y_row, log);
+}
+
+/* ---- layer normalisation -------------------------------------------------------------------- */
+
+/* Sums of x - mean and of its square, which correct the mean and give the variance. */
+typedef struct norm_sums {
+    float first, second;
+} norm_sums;
+
+INLINE norm_sums norm_about(const float *x, int64_t count, float mean) {
+    const V(vec) m = V(set1)(mean);
+    V(vec) first[2] = {V(set1)(0.0f), V(set1)(0.0f)}, second[2] = {first[0], first[0]};
+    int64_t i = 0;
+    for (; i + 2 * V(lanes) <= count; i += 2 * V(lanes))
+        UNROLL for (int v = 0; v < 2; v++) {
+            const V(vec) d = V(load)(x + i + v * V(lanes)) - m;
+            first[v] = first[v] + d;
+            second[v] = V(fma)(d, d, second[v]);
+        }
+    for (; i < count; i += V(lanes)) {
+        const int n = count - i < V(lanes) ? (int)(count - i) : V(lanes);
+        float kept[V(lanes)]; /* for lanes beyond the last to become 0 */
+        V(store)(kept, V(load_n)(x + i, n) - m);
+        const V(vec) d = V(load_n)(kept, n);
+        first[0] = first[0] + d;
+        second[0] = V(fma)(d, d, second[0]);
+    }
+    return (norm_sums){V(fold)(first[0] + first[1], DWCONV_SUM), V(fold)(second[0] + second[1], DWCONV_SUM)};
+}
+
+INLINE V(vec) V(norm)(V(vec) x, V(vec) scale, V(vec) bias, const V(vec) by[3]) {
+    return V(fma)((x - by[0] - by[1]) * by[2], scale, bias);
+}
+
+static void layer_norm(const float *x, int64_t x_row, int64_t rows, int64_t count, const float *scale,
+                       const float *bias, float epsilon, float *y, int64_t y_row) {
+    for (; rows > 0; rows--, x += x_row, y += y_row) {
+        const float mean = reduce_numbers(x, count, DWCONV_SUM) / (float)count;
+        const norm_sums s = norm_about(x, count, mean);
+        const double shift = (double)s.first / (double)count;
+        double variance = (double)s.second / (double)count - shift * shift;
+        if (variance < 0) variance = 0;
+        const V(vec) by[3] = {V(set1)(mean), V(set1)((float)shift),
+                              V(set1)((float)(1 / sqrt(variance + (double)epsilon)))};
+        int64_t i = 0;
+        for (; i + V(lanes) <= count; i += V(lanes))
+            V(store)(y + i, V(norm)(V(load)(x + i), V(load)(scale + i), V(load)(bias + i), by));
+        const int n = (int)(count - i);
+        if (n)
+            V(store_n)(y + i, V(norm)(V(load_n)(x + i, n), V(load_n)(scale + i, n), V(load_n)(bias + i, n), by), n);
+    }
+}
+
+#define ROW_KERNELS                                                                                            \
+    {                                                                                                          \
+        .pool = pool, .pool_columns = pool_columns, .blend = blend, .resize = resize, .pick = pick,            \
+        .reduce_grid = reduce_grid, .reduce_run = reduce_run, .softmax = softmax, .layer_norm = layer_norm,    \
+        .activate = activate_pixels                                                                            \
+    }

@@ -1,0 +1,62 @@
+/* Gathers: copies of what lies at the indices of an axis. */
+#include "copy.h"
+
+enum {
+    INNER = 8,
+    GATHER_PIECE = 256
+}; /* elements beyond the axis from which they are copied index by index */
+
+static dwconv_status check(const dwc_node_call *call) {
+    const dwconv_node *n = call->node;
+    const dwc_array *x = &call->in[0], *y = &call->out;
+    if (n->axis < 0 || n->axis >= x->rank || n->index_count < 0) return DWCONV_BAD_VALUE;
+    if (x->rank != y->rank || n->index_count != y->shape[n->axis]) return DWCONV_BAD_SHAPE;
+    for (int i = 0; i < x->rank; i++)
+        if (i != n->axis && x->shape[i] != y->shape[i]) return DWCONV_BAD_SHAPE;
+    if (!n->indices) return DWCONV_NULL_POINTER;
+    for (int32_t i = 0; i < n->index_count; i++)
+        if (n->indices[i] < 0 || n->indices[i] >= x->shape[n->axis]) return DWCONV_BAD_VALUE;
+    return DWCONV_OK;
+}
+
+/* Every element of the walk, which lacks the axis, stands for a row of indices. */
+static void gather_rows(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+                        int64_t count) {
+    const dwc_node_call *call = context;
+    const dwconv_node *n = call->node;
+    const int last = w->rank - 1;
+    const int64_t to_step = call->out.strides[n->axis], from_step = call->in[0].strides[n->axis];
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < count; i++) {
+            float *to = data[0] + row * w->strides[0][last - 1] + i * w->strides[0][last];
+            const float *from = data[1] + row * w->strides[1][last - 1] + i * w->strides[1][last];
+            for (int32_t k = 0; k < n->index_count; k++) to[k * to_step] = from[n->indices[k] * from_step];
+        }
+}
+
+static int workers(const dwc_node_call *call) { return dwc_copy_workers(call, 1); }
+
+static void run(const dwc_node_call *call) {
+    const dwconv_node *n = call->node;
+    dwc_array x = call->in[0], y = call->out;
+    int64_t inner = 1;
+    for (int i = n->axis + 1; i < y.rank; i++) inner *= y.shape[i];
+    x.shape[n->axis] = y.shape[n->axis] = 1; /* the walk drops it */
+    dwc_walk walk = dwc_walk_of(&y, &x, 1);
+    const int count = workers(call);
+    if (inner < INNER) {
+        dwc_rows_job job = {.walk = walk, .each = gather_rows, .context = call};
+        job.count = smaller(walk.shape[walk.rank - 1], GATHER_PIECE);
+        job.rows = larger(GATHER_PIECE / job.count, 1);
+        dwc_run_rows(&job, call->threads, count);
+        return;
+    }
+    for (int32_t i = 0; i < n->index_count; i++) {
+        walk.data[0] = y.data + i * y.strides[n->axis];
+        walk.data[1] = x.data + n->indices[i] * x.strides[n->axis];
+        dwc_copy(call->table, walk, call->threads, count);
+    }
+}
+
+const dwc_node_class dwc_class_gather = {
+    .name = "gather", .inputs = 1, .check = check, .run = run, .workers = workers};

@@ -1,0 +1,179 @@
+/* A run of a network: addresses, then node after node; and what can be asked of it. */
+#include <stdio.h>
+
+#include "network.h"
+
+/* The memory of one run. */
+typedef struct memory {
+    const dwconv_network *network;
+    const void *const *inputs;
+    void *const *outputs;
+    char *workspace;
+} memory;
+
+/* ---- addresses ---------------------------------------------------------------------------- */
+
+/* Where the memory of a value that is no view begins. Inputs and constants are never written. */
+static float *begin_of(const memory *m, const dwc_placed *base) {
+    switch (base->value.storage) {
+        case DWCONV_CONSTANT: return (float *)(uintptr_t)base->value.data;
+        case DWCONV_INPUT: return (float *)(uintptr_t)m->inputs[base->place];
+        case DWCONV_OUTPUT: return m->outputs[base->place];
+        default: return (float *)(void *)(m->workspace + base->place);
+    }
+}
+
+static dwc_array resolve(const memory *m, int32_t i) {
+    const dwconv_value *v = &m->network->values[i].value;
+    dwc_array a = dwc_array_of(v);
+    a.data = begin_of(m, &m->network->values[v->base]) + v->offset;
+    return a;
+}
+
+static size_t bytes_of(const dwconv_value *v) { return (size_t)dwc_elements(v) * sizeof(float); }
+
+static int meet(const void *a, size_t a_bytes, const void *b, size_t b_bytes) {
+    return (uintptr_t)a < (uintptr_t)b + b_bytes && (uintptr_t)b < (uintptr_t)a + a_bytes;
+}
+
+/* An output against the workspace, all inputs and the outputs before it. */
+static dwconv_status check_output(const memory *m, int32_t output) {
+    const dwconv_network *n = m->network;
+    const size_t bytes = bytes_of(&n->values[output].value);
+    const void *to = m->outputs[n->values[output].place];
+    if (n->workspace_bytes && meet(to, bytes, m->workspace, n->workspace_bytes)) return DWCONV_OVERLAP;
+    for (int32_t i = 0; i < n->value_count; i++) {
+        const dwc_placed *other = &n->values[i];
+        const void *at = NULL;
+        if (other->value.storage == DWCONV_INPUT) at = m->inputs[other->place];
+        if (other->value.storage == DWCONV_OUTPUT && i < output) at = m->outputs[other->place];
+        if (at && meet(to, bytes, at, bytes_of(&other->value))) return DWCONV_OVERLAP;
+    }
+    return DWCONV_OK;
+}
+
+static dwconv_status check_pointer(const void *pointer, size_t alignment) {
+    if (!pointer) return DWCONV_NULL_POINTER;
+    return (uintptr_t)pointer % alignment ? DWCONV_MISALIGNED : DWCONV_OK;
+}
+
+static dwconv_status check(const memory *m, size_t workspace_bytes, const dwconv_threads *threads) {
+    const dwconv_network *n = m->network;
+    if (threads && (threads->count < 0 || threads->count > n->threads)) return DWCONV_BAD_VALUE;
+    if ((n->input_count && !m->inputs) || (n->output_count && !m->outputs)) return DWCONV_NULL_POINTER;
+    for (int32_t i = 0; i < n->input_count; i++) DWC_TRY(check_pointer(m->inputs[i], sizeof(float)));
+    for (int32_t i = 0; i < n->output_count; i++) DWC_TRY(check_pointer(m->outputs[i], sizeof(float)));
+    if (n->workspace_bytes) DWC_TRY(check_pointer(m->workspace, DWCONV_ALIGNMENT));
+    if (workspace_bytes < n->workspace_bytes) return DWCONV_TOO_SMALL;
+    for (int32_t i = 0; i < n->value_count; i++) {
+        const dwc_placed *placed = &n->values[i];
+        const int is_input = placed->value.storage == DWCONV_INPUT;
+        if (is_input && n->workspace_bytes &&
+            meet(m->inputs[placed->place], bytes_of(&placed->value), m->workspace, n->workspace_bytes))
+            return DWCONV_OVERLAP;
+        if (placed->value.storage == DWCONV_OUTPUT) DWC_TRY(check_output(m, i));
+    }
+    return DWCONV_OK;
+}
+
+/* ---- nodes -------------------------------------------------------------------------------- */
+
+static dwc_node_call call_of(const dwconv_network *n, const dwc_step *step, const dwconv_threads *threads) {
+    return (dwc_node_call){.node = &step->node,
+                           .plan = step->plan,
+                           .table = n->table,
+                           .threads = threads,
+                           .scratch_bytes = step->scratch_bytes};
+}
+
+static void run_step(const memory *m, const dwc_step *step, const dwconv_threads *threads) {
+    dwc_node_call call = call_of(m->network, step, threads);
+    for (int i = 0; i < step->class->inputs; i++) call.in[i] = resolve(m, step->node.inputs[i]);
+    call.out = resolve(m, step->node.output);
+    if (step->scratch_bytes) call.scratch = m->workspace + step->scratch;
+    step->class->run(&call);
+}
+
+dwconv_status dwconv_network_run(const dwconv_network *network, const void *const inputs[],
+                                 void *const outputs[], void *workspace, size_t workspace_bytes,
+                                 const dwconv_threads *threads, dwconv_node_done done, void *context) {
+    static const dwconv_threads alone = {.count = 1};
+    const memory m = {network, inputs, outputs, workspace};
+    if (!network) return DWCONV_NULL_POINTER;
+    DWC_TRY(check(&m, workspace_bytes, threads));
+    if (!threads || threads->count < 1) threads = &alone;
+    for (int32_t i = 0; i < network->node_count; i++) {
+        run_step(&m, &network->steps[i], threads);
+        if (done) done(context, i);
+    }
+    return DWCONV_OK;
+}
+
+/* ---- questions ---------------------------------------------------------------------------- */
+
+size_t dwconv_network_workspace(const dwconv_network *network) {
+    return network ? network->workspace_bytes : 0;
+}
+
+size_t dwconv_network_bytes(const dwconv_network *network) { return network ? network->bytes : 0; }
+
+size_t dwconv_network_lower_bound(const dwconv_network *network) {
+    return network ? network->lower_bound : 0;
+}
+
+int64_t dwconv_network_offset(const dwconv_network *network, int32_t value) {
+    if (!network || value < 0 || value >= network->value_count) return -1;
+    const dwconv_value *v = &network->values[value].value;
+    const dwc_placed *base = &network->values[v->base];
+    if (base->value.storage != DWCONV_WORKSPACE || base->place < 0) return -1;
+    return base->place + in_bytes(v->offset);
+}
+
+static void put_shape(dwc_text *t, const char *key, const dwconv_value *v) {
+    char text[DWCONV_MAX_RANK * 12 + 1] = "";
+    size_t used = 0;
+    if (!t->is_json) {
+        for (int a = 0; a < v->rank; a++)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%lld", a ? "x" : "",
+                                     (long long)v->shape[a]);
+        dwc_text_string(t, key, v->rank ? text : "scalar");
+        return;
+    }
+    dwc_text_open(t, key, '[');
+    for (int a = 0; a < v->rank; a++) dwc_text_int(t, NULL, v->shape[a]);
+    dwc_text_close(t, ']');
+}
+
+static dwconv_status put_step(dwc_text *t, const dwconv_network *n, const dwc_step *step) {
+    const dwconv_threads threads = {.count = n->threads};
+    const dwconv_value *out = &n->values[step->node.output].value;
+    dwc_node_call call = call_of(n, step, &threads);
+    if (step->plan) {
+        const int64_t *in = n->values[step->node.inputs[0]].value.shape;
+        const dwc_machine machine = dwc_this_machine();
+        return dwc_explain(step->plan, in, &threads, &machine, t);
+    }
+    call.out = dwc_array_of(out);
+    for (int i = 0; i < step->class->inputs; i++)
+        call.in[i] = dwc_array_of(&n->values[step->node.inputs[i]].value);
+    dwc_text_open(t, NULL, '{');
+    dwc_text_string(t, "instruction_set", dwc_table_name(n->table));
+    dwc_text_string(t, "op", step->class->name);
+    put_shape(t, "output", out);
+    if (step->class->workers) dwc_text_int(t, "workers", step->class->workers(&call));
+    dwc_text_int(t, "scratch_bytes", (int64_t)step->scratch_bytes);
+    dwc_text_close(t, '}');
+    return DWCONV_OK;
+}
+
+dwconv_status dwconv_network_explain(const dwconv_network *network, int32_t node, dwconv_format format,
+                                     char *buffer, size_t size, size_t *needed) {
+    dwc_text t = {.buffer = buffer, .size = size, .is_json = format == DWCONV_JSON, .begins = 1};
+    if (!network || (!buffer && size)) return DWCONV_NULL_POINTER;
+    if (node < 0 || node >= network->node_count || (format != DWCONV_TEXT && format != DWCONV_JSON))
+        return DWCONV_BAD_VALUE;
+    if (size) buffer[0] = 0;
+    DWC_TRY(put_step(&t, network, &network->steps[node]));
+    if (needed) *needed = t.used + 1;
+    return size && size <= t.used ? DWCONV_TOO_SMALL : DWCONV_OK;
+}

@@ -1,0 +1,359 @@
+# Networks: the part of _core.pyx that knows dwconv_network.h. A program (`dwconv.program`) in, runs out.
+
+# ---- names ------------------------------------------------------------------------------------
+
+STORAGES = {
+    "workspace": DWCONV_WORKSPACE,
+    "constant": DWCONV_CONSTANT,
+    "input": DWCONV_INPUT,
+    "output": DWCONV_OUTPUT,
+    "view": DWCONV_VIEW,
+}
+KINDS = {
+    "convolution": DWCONV_CONVOLUTION,
+    "copy": DWCONV_COPY,
+    "fill": DWCONV_FILL,
+    "unary": DWCONV_UNARY,
+    "binary": DWCONV_BINARY,
+    "reduce": DWCONV_REDUCE,
+    "pool": DWCONV_POOL,
+    "resize": DWCONV_RESIZE,
+    "softmax": DWCONV_SOFTMAX,
+    "layer_norm": DWCONV_LAYER_NORM,
+    "matmul": DWCONV_MATMUL,
+    "gather": DWCONV_GATHER,
+}
+FUNCTIONS = {
+    None: 0,
+    "same_value": DWCONV_SAME_VALUE,
+    "abs": DWCONV_ABS,
+    "negate": DWCONV_NEGATE,
+    "exp": DWCONV_EXP,
+    "log": DWCONV_LOG,
+    "sqrt": DWCONV_SQRT,
+    "reciprocal": DWCONV_RECIPROCAL,
+    "square": DWCONV_SQUARE,
+    "erf": DWCONV_ERF,
+    "floor": DWCONV_FLOOR,
+    "ceil": DWCONV_CEIL,
+    "round": DWCONV_ROUND,
+    "sign": DWCONV_SIGN,
+    "softplus": DWCONV_SOFTPLUS,
+    "elu": DWCONV_ELU,
+    "sin": DWCONV_SIN,
+    "cos": DWCONV_COS,
+    "linear": DWCONV_LINEAR,
+    "plus": DWCONV_PLUS,
+    "minus": DWCONV_MINUS,
+    "times": DWCONV_TIMES,
+    "divide": DWCONV_DIVIDE,
+    "maximum": DWCONV_MAXIMUM,
+    "minimum": DWCONV_MINIMUM,
+    "power": DWCONV_POWER,
+    "prelu": DWCONV_PRELU,
+    "mean": DWCONV_MEAN,
+    "sum": DWCONV_SUM,
+    "largest": DWCONV_LARGEST,
+    "smallest": DWCONV_SMALLEST,
+    "product": DWCONV_PRODUCT,
+    "nearest": DWCONV_NEAREST,
+    "bilinear": DWCONV_BILINEAR,
+    "logarithm": 1,  # of softmax
+}
+COORDINATES = {
+    None: 0,
+    "asymmetric": DWCONV_ASYMMETRIC,
+    "half_pixel": DWCONV_HALF_PIXEL,
+    "align_corners": DWCONV_ALIGN_CORNERS,
+    "pytorch_half_pixel": DWCONV_PYTORCH_HALF_PIXEL,
+    "half_pixel_symmetric": DWCONV_HALF_PIXEL_SYMMETRIC,
+}
+ROUNDINGS = {
+    None: 0,
+    "floor": DWCONV_ROUND_FLOOR,
+    "ceil": DWCONV_ROUND_CEIL,
+    "round_prefer_floor": DWCONV_ROUND_PREFER_FLOOR,
+    "round_prefer_ceil": DWCONV_ROUND_PREFER_CEIL,
+}
+
+
+# ---- descriptions -----------------------------------------------------------------------------
+
+cdef class Indices:
+    """A contiguous int32 array, held in place for as long as this lives."""
+
+    cdef Py_buffer view
+
+    def __cinit__(self, array):
+        PyObject_GetBuffer(array, &self.view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        if self.view.itemsize != sizeof(int32_t) or self.view.format[0] not in b"il":
+            raise TypeError("indices must be int32")
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.view)
+
+
+cdef class NetworkDescription:
+    """A dwconv_network_desc and what it points to. `held` is what a network reads when it runs."""
+
+    cdef dwconv_network_desc desc
+    cdef dwconv_value *values
+    cdef dwconv_node *nodes
+    cdef list descriptions, held
+
+    def __cinit__(self, program):
+        memset(&self.desc, 0, sizeof(self.desc))
+        self.descriptions, self.held = [], []
+        self.desc.size = sizeof(self.desc)
+        self.desc.value_size, self.desc.node_size = sizeof(dwconv_value), sizeof(dwconv_node)
+        self.desc.value_count, self.desc.node_count = len(program.tensors), len(program.steps)
+        self.values = <dwconv_value *>PyMem_RawCalloc(len(program.tensors) + 1, sizeof(dwconv_value))
+        self.nodes = <dwconv_node *>PyMem_RawCalloc(len(program.steps) + 1, sizeof(dwconv_node))
+        if self.values == NULL or self.nodes == NULL:
+            raise MemoryError("the description of a network")
+        self.desc.values, self.desc.nodes = self.values, self.nodes
+        for index, tensor in enumerate(program.tensors):
+            self.describe_value(&self.values[<size_t>index], tensor)
+        for index, step in enumerate(program.steps):
+            self.describe_node(&self.nodes[<size_t>index], step)
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.values)
+        PyMem_RawFree(self.nodes)
+
+    cdef int describe_value(self, dwconv_value *value, tensor) except -1:
+        cdef Floats held
+        view = tensor.view
+        if len(view.shape) > DWCONV_MAX_RANK:
+            raise ValueError(f"network: {tensor.name!r} has more than {DWCONV_MAX_RANK} axes: {view.shape}")
+        value.storage = <dwconv_storage><int>STORAGES[tensor.storage]
+        value.dtype = DWCONV_F32
+        value.rank = len(view.shape)
+        for axis, (size, stride) in enumerate(zip(view.shape, view.strides, strict=True)):
+            value.shape[<size_t>axis], value.strides[<size_t>axis] = size, stride
+        value.base, value.offset = tensor.base, view.offset
+        if tensor.data is not None:
+            held = Floats(tensor.data)
+            if held.view.len != <Py_ssize_t>sizeof(float) * <Py_ssize_t>math.prod(view.shape):
+                raise ValueError(f"network: constant {tensor.name!r} is not of shape {view.shape}")
+            self.held.append(held)
+            value.data = held.view.buf
+        return 0
+
+    cdef int describe_node(self, dwconv_node *node, step) except -1:
+        cdef Description operation
+        cdef Indices indices
+        node.kind = <dwconv_node_kind><int>KINDS[step.kind]
+        node.function = <dwconv_function><int>FUNCTIONS[step.function]
+        if len(step.inputs) > DWCONV_NODE_INPUTS or len(step.parameters) > 4:
+            raise ValueError(f"network: {step.kind} with {len(step.inputs)} inputs")
+        for index, tensor in enumerate(step.inputs):
+            node.inputs[<size_t>index] = tensor
+        for index, parameter in enumerate(step.parameters):
+            node.parameters[<size_t>index] = parameter
+        node.output, node.axis = step.output, step.axis
+        node.activation.kind = <dwconv_activation_kind><int>ACTIVATIONS[step.activation.kind]
+        node.activation.a, node.activation.b = step.activation.a, step.activation.b
+        node.counts_padding = step.counts_padding
+        node.coordinates = <dwconv_coordinates><int>COORDINATES[step.coordinates]
+        node.rounding = <dwconv_rounding><int>ROUNDINGS[step.rounding]
+        if step.operation is not None:
+            operation = Description(step.operation)
+            self.descriptions.append(operation)
+            node.operation = &operation.desc
+        if step.window is not None:
+            describe_window(&node.window, step.window)
+        if step.indices is not None:
+            indices = Indices(step.indices)
+            self.held.append(indices)
+            node.indices, node.index_count = <const int32_t *>indices.view.buf, len(step.indices)
+        return 0
+
+
+# ---- memory -----------------------------------------------------------------------------------
+
+cdef class Workspaces:
+    """Memory of runs: as many pieces as there were runs at the same time, each as large as the largest of them.
+
+    Networks may share one. It frees its memory when the last of them ends.
+    """
+
+    cdef list idle
+
+    def __cinit__(self):
+        self.idle = []
+
+    cdef Scratch take(self, size_t bytes):
+        cdef Scratch scratch
+        try:
+            scratch = self.idle.pop()  # the one used last: it is in the caches
+        except IndexError:
+            scratch = Scratch()
+        scratch.reserve(bytes)
+        return scratch
+
+    cdef int give_back(self, Scratch scratch) except -1:
+        self.idle.append(scratch)
+        return 0
+
+
+# ---- networks ---------------------------------------------------------------------------------
+
+cdef struct Profile:
+    int64_t *times
+    int64_t last
+
+
+cdef int64_t nanoseconds() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+
+
+cdef void record(void *context, int32_t node) noexcept nogil:
+    cdef Profile *profile = <Profile *>context
+    cdef int64_t now = nanoseconds()
+    profile.times[node] = now - profile.last
+    profile.last = now
+
+
+cdef class Network:
+    """A program with its weights packed for one instruction set and at most `threads` threads; never changes.
+
+    Any number of threads may run it at the same time, each in a workspace of its own.
+    """
+
+    cdef dwconv_network *network
+    cdef object program
+    cdef list held, input_bytes, output_bytes
+    cdef Workspaces workspaces
+
+    def __cinit__(self, program, str isa, int threads=1, Workspaces workspaces=None):
+        cdef NetworkDescription description = NetworkDescription(program)
+        cdef bytes name = isa.encode()
+        cdef dwconv_status status
+        cdef int bad_node = -1
+        self.program, self.held = program, description.held
+        self.workspaces = Workspaces() if workspaces is None else workspaces
+        self.input_bytes, self.output_bytes = (
+            [
+                math.prod(tensor.view.shape) * sizeof(float)
+                for tensor in program.tensors
+                if tensor.storage == storage
+            ]
+            for storage in ("input", "output")
+        )
+        description.desc.isa, description.desc.threads = name, threads
+        with nogil:
+            status = dwconv_network_create(&description.desc, &self.network, &bad_node)
+        if status != DWCONV_OK:
+            raise error_of(status, self.label(bad_node))
+
+    def __dealloc__(self):
+        dwconv_network_destroy(self.network)
+
+    cdef str label(self, int node):
+        if node < 0:
+            return "network"
+        step = self.program.steps[node]
+        label = f"network: step {node}, {step.kind}"
+        if step.source is not None:
+            label += f" of {step.source.op} {step.source.name or step.source.output!r}"
+        return label
+
+    @property
+    def nbytes(self):
+        return dwconv_network_bytes(self.network)
+
+    @property
+    def workspace_bytes(self):
+        return dwconv_network_workspace(self.network)
+
+    @property
+    def lower_bound(self):
+        return dwconv_network_lower_bound(self.network)
+
+    @property
+    def offsets(self):
+        """By tensor, the byte of the workspace where it begins; -1: it is elsewhere."""
+        return [dwconv_network_offset(self.network, index) for index in range(len(self.program.tensors))]
+
+    def explain(self, int step):
+        """What runs a step, and on how many threads."""
+        return json.loads(self.explained(DWCONV_JSON, step))
+
+    def explain_text(self, int step):
+        """The same as lines of "label: value"."""
+        return self.explained(DWCONV_TEXT, step)
+
+    cdef str explained(self, dwconv_format format, int step):
+        cdef size_t needed
+        cdef bytearray text
+        cdef dwconv_status status = dwconv_network_explain(self.network, step, format, NULL, 0, &needed)
+        if status != DWCONV_OK:
+            raise error_of(status, "network")
+        text = bytearray(needed)
+        dwconv_network_explain(self.network, step, format, text, needed, NULL)
+        return text[: needed - 1].decode()
+
+    def run(self, inputs, outputs, int threads=1):
+        """Computes `outputs` from `inputs`: contiguous float32 arrays in the order of the program, apart from
+        each other."""
+        self.execute(inputs, outputs, threads, NULL)
+
+    def profile(self, inputs, outputs, int threads=1):
+        """The same, and the nanoseconds of every step."""
+        cdef size_t count = len(self.program.steps)
+        cdef Profile profile
+        profile.times = <int64_t *>PyMem_RawCalloc(count + 1, sizeof(int64_t))
+        if profile.times == NULL:
+            raise MemoryError("the times of a network")
+        try:
+            self.execute(inputs, outputs, threads, &profile)
+            return [profile.times[index] for index in range(count)]
+        finally:
+            PyMem_RawFree(profile.times)
+
+    cdef int execute(self, inputs, outputs, int threads, Profile *profile) except -1:
+        cdef list held_inputs = self.hold("input", inputs, self.input_bytes, 0)
+        cdef list held_outputs = self.hold("output", outputs, self.output_bytes, PyBUF_WRITABLE)
+        cdef size_t bytes = dwconv_network_workspace(self.network)
+        cdef size_t pointers = sizeof(void *) * <size_t>(len(held_inputs) + len(held_outputs))
+        cdef Scratch scratch
+        cdef dwconv_status status
+        cdef dwconv_node_done done = NULL
+        cdef dwconv_threads workers
+        memset(&workers, 0, sizeof(workers))
+        workers.count = threads
+        if profile != NULL:
+            done = record
+        bytes = (bytes + DWCONV_ALIGNMENT - 1) // DWCONV_ALIGNMENT * DWCONV_ALIGNMENT
+        scratch = self.workspaces.take(bytes + pointers)
+        cdef void **x = <void **>(<char *>scratch.aligned + bytes)
+        cdef void **y = x + len(held_inputs)
+        for index, held in enumerate(held_inputs):
+            x[<size_t>index] = (<Floats>held).view.buf
+        for index, held in enumerate(held_outputs):
+            y[<size_t>index] = (<Floats>held).view.buf
+        with nogil:
+            if profile != NULL:
+                profile.last = nanoseconds()
+            status = dwconv_network_run(
+                self.network, <const void *const *>x, y, scratch.aligned, bytes, &workers, done, profile
+            )
+        self.workspaces.give_back(scratch)
+        if status != DWCONV_OK:
+            raise error_of(status, "network")
+        return 0
+
+    cdef list hold(self, str role, arrays, list expected, int flags):
+        cdef list held = []
+        cdef Floats floats
+        if len(arrays) != len(expected):
+            raise ValueError(f"network: {len(expected)} {role}s are needed, not {len(arrays)}")
+        for array, bytes in zip(arrays, expected, strict=True):
+            floats = Floats(array, flags)
+            if floats.view.len != bytes:
+                raise ValueError(f"network: {role} {len(held)} needs {bytes} bytes, not {floats.view.len}")
+            held.append(floats)
+        return held

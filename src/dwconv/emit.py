@@ -1,0 +1,74 @@
+"""From a graph to a program: what the C core computes, and where every value lies.
+
+Values that are parts or other forms of a value are views of its memory (reshape, transpose, slice, expand).
+Values that become parts of another are written there at once (`placing`). Unary and binary work in place if
+nobody reads their input later. What remains to be moved is a step of kind "copy".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .emit_nodes import NODES
+from .emitter import Emitter
+from .graph import Graph, Node, UnsupportedModel
+from .placing import Home, find_homes
+from .program import Program
+
+# How much more workspace may be, so that what several nodes read is not copied into a concatenation.
+MEMORY_FOR_COPIES = 1.25
+
+
+def emit(graph: Graph, name: str = "network") -> Program:
+    """The program of a graph of float32 values, before or after passes.
+
+    `name` begins messages. Raises UnsupportedModel with all values that are not float32, and all filters that
+    are computed by other nodes.
+
+    >>> b = Builder()
+    >>> x = b.input("x", (1, 8, 8, 4))
+    >>> b.output("y", b.node("concat", x, b.node("unary", x, kind="relu"), axis=3))
+    >>> [step.kind for step in emit(b.graph).steps]
+    ['unary', 'copy']
+    """
+    problems = list(_problems(graph))
+    if problems:
+        raise UnsupportedModel(name, problems)
+    own, shared = (find_homes(graph, shared) for shared in (False, True))
+    program = _emitted(graph, own)
+    if shared != own:
+        # Less is copied, and the whole of a concatenation may be alive for longer.
+        other = _emitted(graph, shared)
+        if other.peak() <= program.peak() * MEMORY_FOR_COPIES:
+            return other
+    return program
+
+
+def _emitted(graph: Graph, homes: dict[str, Home]) -> Program:
+    emitter = Emitter(graph, homes)
+    computed = {node.output for node in graph.nodes}
+    for output in graph.outputs:
+        if output not in computed:  # an input or a constant
+            emitter.begin(-1, Node("reshape", (output,), output))
+            emitter.give(output)
+    for position, node in enumerate(graph.nodes):
+        emitter.begin(position, node)
+        NODES[node.op](emitter, node)
+    return emitter.finish()
+
+
+def _problems(graph: Graph) -> dict[str, None]:
+    """Without repetition, in order."""
+    found: dict[str, None] = {}
+    for name in (*graph.inputs, *graph.outputs):
+        if graph.values[name].dtype != np.float32:
+            found[f"{name!r} is {graph.values[name].dtype}: only float32 is supported"] = None
+    for node in graph.nodes:
+        label = f"{node.op} {node.name or node.output!r}"
+        for position, name in enumerate(node.inputs):
+            value = graph.values[name]
+            if value.dtype != np.float32 and not (node.op == "gather" and position == 1):
+                found[f"{label}: {name!r} is {value.dtype}: only float32 is supported"] = None
+            if node.op in ("conv", "transpose_conv") and position and value.data is None:
+                found[f"{label}: {name!r} is computed: only constant filters and biases are supported"] = None
+    return found

@@ -1,0 +1,1 @@
+"""Model files and modules of other frameworks as graphs. Each importer needs its own optional package."""

@@ -1,0 +1,225 @@
+"""An ONNX model as a source of graphs: one for every set of input shapes. Needs NumPy alone."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ..activation import Array
+from ..graph import Graph, UnsupportedModel
+from .channels_first import ChannelsFirst, T, UnsupportedError
+from .onnx_call import Budget, Call
+from .onnx_fold import FOLD
+from .onnx_model import Info, OnnxModel, OnnxNode, Opaque, sizes_text
+from .onnx_ops import OPS
+from .onnx_windows import WINDOWS
+
+HANDLERS = OPS | WINDOWS
+OPSETS = (6, 28)  # whose operations are known; of 6 and 7 what the later ones have too
+# What a handler meets in a file whose attributes or inputs are not those of the operation.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
+# Operations that nothing comes near.
+FAR = {
+    "LSTM": "no recurrent layers", "GRU": "no recurrent layers", "RNN": "no recurrent layers",
+    "If": "no control flow", "Loop": "no control flow", "Scan": "no control flow",
+    "QLinearConv": "Conv in float32", "ConvInteger": "Conv in float32",
+    "QLinearMatMul": "MatMul in float32", "MatMulInteger": "MatMul in float32", "QuantizeLinear": "float32",
+    "DequantizeLinear": "float32", "DynamicQuantizeLinear": "float32", "LRN": "LayerNormalization",
+    "Einsum": "MatMul", "ReverseSequence": "Slice", "GatherElements": "Gather", "GatherND": "Gather",
+    "TopK": "no sorting", "NonMaxSuppression": "no sorting", "ArgMax": "ReduceMax", "ArgMin": "ReduceMin",
+    "GridSample": "Resize", "RoiAlign": "Resize", "LpPool": "AveragePool",
+    "GlobalLpPool": "GlobalAveragePool", "MaxUnpool": "ConvTranspose", "DeformConv": "Conv",
+}  # fmt: skip
+
+
+class TensorInfo(NamedTuple):
+    """An input or output for the caller of a network."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+    quantization: None = None
+
+
+class OnnxSource:
+    """What `lower` makes graphs of. `name` begins messages. Never changes."""
+
+    kind: ClassVar[str] = "onnx"
+
+    def __init__(self, model: OnnxModel, name: str = "network") -> None:
+        self.model, self.name = model, name
+
+    @property
+    def inputs(self) -> list[TensorInfo]:
+        """As in the file: a size that the call decides is None in a shape."""
+        return [_told(info) for info in self.model.inputs]
+
+    @property
+    def outputs(self) -> list[TensorInfo]:
+        return [_told(info) for info in self.model.outputs]
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """As JSON, and the arrays that it refers to."""
+        state, arrays = self.model.state()
+        return state | {"name": self.name}, arrays
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], arrays: Mapping[str, Array]) -> OnnxSource:
+        """Of what `state` gave. Raises ValueError for anything else."""
+        return cls(OnnxModel.restored(state, arrays), str(state.get("name", "network")))
+
+    def shapes(self, given: Mapping[str, Sequence[int]] | None = None) -> dict[str, tuple[int, ...]]:
+        """Of all inputs: of the file, open sizes from `given`. Raises ValueError where they disagree."""
+        given = given or {}
+        unknown = given.keys() - {info.name for info in self.model.inputs}
+        if unknown:
+            names = [info.name for info in self.model.inputs]
+            raise ValueError(f"{self.name}: there is no input {sorted(unknown)}; there are {names}")
+        return {info.name: self._shape(info, given.get(info.name)) for info in self.model.inputs}
+
+    def _shape(self, info: Info, given: Sequence[int] | None) -> tuple[int, ...]:
+        if given is None:
+            if info.shape is None or None in info.shape:
+                raise ValueError(
+                    f"{self.name}: input {info.name!r} is {sizes_text(info.shape)}: give its shape, "
+                    f"input_shapes={{{info.name!r}: (...)}}"
+                )
+            return tuple(size for size in info.shape if size is not None)
+        sizes = tuple(int(size) for size in given)
+        if info.shape is not None and (
+            len(sizes) != len(info.shape)
+            or any(s not in (None, size) for s, size in zip(info.shape, sizes, strict=True))
+        ):
+            raise ValueError(f"{self.name}: input {info.name!r} is {sizes_text(info.shape)}, not {sizes}")
+        return sizes
+
+    def check(self) -> None:
+        """Raises UnsupportedModel for what no shape of the inputs makes possible."""
+        problems = self._problems()
+        computed = {info.name for info in self.model.inputs}
+        for node in self.model.nodes:
+            at_run_time = any(name in computed for name in node.inputs)
+            if at_run_time and node.op not in ("Shape", "Size"):
+                computed.update(node.outputs)
+            if not known(node) and (at_run_time or not folds(node)):
+                problems.append(self._refusal(node, missing(node)))
+        if problems:
+            raise UnsupportedModel(self.name, problems)
+
+    def _problems(self) -> list[str]:
+        problems = [
+            f"input {info.name!r} is {info.dtype}; float32 is supported"
+            for info in self.model.inputs
+            if info.dtype != "float32"
+        ]
+        version = self.model.opsets.get("", OPSETS[0])
+        if not OPSETS[0] <= version <= OPSETS[1]:
+            problems.append(f"opset {version}; {OPSETS[0]} to {OPSETS[1]} are supported")
+        return problems
+
+    def _refusal(self, node: OnnxNode, what: str) -> str:
+        opset = self.model.opsets.get(node.domain, "unknown")
+        op = f"{node.domain}::{node.op}" if node.domain else node.op
+        return f"{node.label!r} ({op}, opset {opset}): {what}"
+
+    def lower(self, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
+        """The graph for inputs of these shapes, those of the file where they are not given.
+
+        Raises ValueError for shapes that do not fit and for a damaged model; UnsupportedModel, which lists
+        every node that dwconv cannot run.
+        """
+        sizes = self.shapes(shapes)
+        problems = self._problems()
+        net, budget = ChannelsFirst(), Budget()
+        values: dict[str, T | Array | Opaque] = dict(self.model.constants)
+        for info in self.model.inputs:
+            if info.dtype != "float32":
+                continue
+            if 0 in sizes[info.name] or len(sizes[info.name]) > 6:
+                problems.append(
+                    f"input {info.name!r} is {sizes[info.name]}; 1 element to 6 axes are supported"
+                )
+            else:
+                values[info.name] = net.input(info.name, sizes[info.name])
+        for node in self.model.nodes:
+            if any(name and name not in values for name in node.inputs):  # of a node that was refused
+                if not known(node) and not folds(node):
+                    problems.append(self._refusal(node, missing(node)))
+                continue
+            try:
+                values |= self._run(net, budget, node, values)
+            except UnsupportedError as error:
+                problems.append(self._refusal(node, str(error)))
+        for info in self.model.outputs:
+            result = values.get(info.name)
+            if isinstance(result, T) or (isinstance(result, np.ndarray) and result.dtype == np.float32):
+                net.label = info.name
+                net.output(info.name, result if isinstance(result, T) else net.constant(result))
+            elif result is not None:
+                what = result.what if isinstance(result, Opaque) else result.dtype
+                problems.append(f"output {info.name!r} is {what}; float32 is supported")
+            elif not problems:
+                problems.append(
+                    f"output {info.name!r} is a further output of its node; the first is supported"
+                )
+        if problems:
+            raise UnsupportedModel(self.name, problems)
+        return net.graph
+
+    def _run(
+        self, net: ChannelsFirst, budget: Budget, node: OnnxNode, values: Mapping[str, Any]
+    ) -> dict[str, T | Array | Opaque]:
+        """What the node's outputs are, by name."""
+        net.label = node.label
+        call = Call(
+            net, budget, node, self.model.opsets.get(node.domain, 1), [values.get(n) for n in node.inputs]
+        )
+        try:
+            if call.is_constant and folds(node):
+                with np.errstate(all="ignore"):
+                    results = FOLD[node.op](call)
+            elif not known(node):
+                raise UnsupportedError(missing(node))
+            else:
+                results = HANDLERS[node.op](call)
+            call.refuse_unread()
+        except UnsupportedError:
+            raise
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {node.label!r} ({node.op}): {error}") from None
+        except MALFORMED as error:
+            raise ValueError(f"{self.name}: {node.label!r} ({node.op}) is malformed: {error!r}") from None
+        if not isinstance(results, list):
+            results = [results]
+        found: dict[str, T | Array | Opaque] = {}
+        for name, result in zip(node.outputs, results, strict=False):
+            data = net.data(result) if isinstance(result, T) else None
+            found[name] = result if data is None else data
+        for name in node.outputs[len(results) :]:
+            found[name] = Opaque(f"a further output of {node.label!r} ({node.op}); the first is supported")
+        found.pop("", None)
+        return found
+
+
+def _told(info: Info) -> TensorInfo:
+    return TensorInfo(info.name, info.shape or (), np.dtype(info.dtype))
+
+
+def known(node: OnnxNode) -> bool:
+    return not node.domain and node.op in HANDLERS
+
+
+def folds(node: OnnxNode) -> bool:
+    return not node.domain and node.op in FOLD
+
+
+def missing(node: OnnxNode) -> str:
+    """Why there is no such operation, and what comes near."""
+    if folds(node):
+        return "it is computed at run time; of constants and shapes it is supported"
+    names = sorted(HANDLERS)
+    near = FAR.get(node.op) or next(iter(difflib.get_close_matches(node.op, names, 1, 0.7)), None)
+    return f"there is no such operation; the nearest: {near or 'none'}"

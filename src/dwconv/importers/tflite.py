@@ -1,0 +1,281 @@
+"""TFLite models as graphs. Needs the package `tflite` (extra: dwconv[tflite]).
+
+The first subgraph is read: others are reached only through operators that are unsupported. Images are NHWC in
+TFLite, so a graph keeps the layout of its file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..graph import Graph, UnsupportedModel, Value
+from ..sources import TensorInfo
+from .tflite_call import BoundedBuilder, Call, UnsupportedError
+from .tflite_ops import OPS, SAME
+from .tflite_parse import DTYPES, Model, Operator, Tensor, parse
+from .tflite_shapes import SHAPE_OPS
+
+ALL = OPS | SHAPE_OPS
+# Where the nearest name would mislead, or there is more to say.
+REMEDIES = {
+    "QUANTIZE": "int8 networks are not supported yet: convert without quantisation",
+    "ARG_MAX": "end the network at its scores and take np.argmax of these",
+    "ARG_MIN": "end the network at its scores and take np.argmin of these",
+    "TOPK_V2": "end the network at its scores and sort these",
+    "NON_MAX_SUPPRESSION_V4": "end the network at boxes and scores",
+    "NON_MAX_SUPPRESSION_V5": "end the network at boxes and scores",
+    "CALL_ONCE": "state variables are not supported yet: pass state as inputs and outputs",
+    "VAR_HANDLE": "state variables are not supported yet: pass state as inputs and outputs",
+    "READ_VARIABLE": "state variables are not supported yet: pass state as inputs and outputs",
+    "ASSIGN_VARIABLE": "state variables are not supported yet: pass state as inputs and outputs",
+    "IF": "a network is one subgraph without branches",
+    "WHILE": "a network is one subgraph without loops",
+    "CALL": "a network is one subgraph",
+    "CONV_3D": "CONV_2D is supported",
+    "CONV_3D_TRANSPOSE": "TRANSPOSE_CONV is supported",
+    "GATHER_ND": "GATHER with constant indices, SLICE and STRIDED_SLICE are supported",
+    "LOCAL_RESPONSE_NORMALIZATION": "L2_NORMALIZATION is supported",
+}  # fmt: skip
+# What hostile options and shapes can raise beside ValueError.
+ODD = (TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
+
+
+def read(
+    source: str | os.PathLike[str] | bytes,
+    rounding: str = "even",
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[Graph, list[TensorInfo], list[TensorInfo]]:
+    """The graph of a model file or of its content, and its inputs and outputs as the file names them.
+
+    `rounding`: of int8 networks, which are not supported yet; "even" is all there is. `input_shapes`: by
+    name, other shapes than the file's. An axis whose size the file leaves open is None in the infos; in the
+    graph it has the size that `input_shapes` or else the file proposes.
+
+    Raises UnsupportedModel, with every operator that stands in the way; ValueError for a broken file; OSError
+    where it cannot be read; ImportError without the package `tflite`.
+    """
+    if rounding != "even":
+        raise ValueError(f"from_tflite: rounding must be 'even', not {rounding!r}")
+    content, where = _content(source)
+    model = parse(content, where)
+    _join_dilations(model)
+    try:
+        return _Lowering(model, len(content), where).graph(dict(input_shapes or {}))
+    except UnsupportedModel:
+        raise
+    except (ValueError, *ODD) as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _content(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source), "from_tflite"
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"from_tflite: the model must be a path or bytes, not {type(source).__name__}")
+    return Path(source).read_bytes(), os.fspath(source)
+
+
+class _Lowering:
+    """Operators become nodes in the order of the file. What is unsupported is noted, and all that follows
+    from it is left out, so that one error tells everything."""
+
+    def __init__(self, model: Model, size: int, where: str) -> None:
+        self.model = model
+        self.where = where
+        self.b = BoundedBuilder(size)
+        self.names: dict[int, str] = {}  # values in the graph, by tensor
+        self.missing: set[int] = set()  # tensors that unsupported operators would give
+        self.problems: list[str] = []
+
+    def graph(self, shapes: dict[str, Sequence[int]]) -> tuple[Graph, list[TensorInfo], list[TensorInfo]]:
+        inputs = [self._input(i, shapes) for i in self.model.inputs]
+        if shapes:
+            raise ValueError(
+                f"there are no inputs {sorted(shapes)}; there are {[info.name for info in inputs]}"
+            )
+        for operator in self.model.operators:
+            self._operator(operator)
+        if self.problems:
+            raise UnsupportedModel(self.where, self.problems)
+        given = [self._given(i) for i in self.model.outputs]
+        outputs = [self._output(i, value) for i, value in zip(self.model.outputs, given, strict=True)]
+        return self.b.graph, inputs, outputs
+
+    # ---- edges --------------------------------------------------------------------------------
+
+    def _input(self, index: int, shapes: dict[str, Sequence[int]]) -> TensorInfo:
+        tensor = self.model.tensors[index]
+        if index in self.names or tensor.data is not None:
+            raise ValueError(f"input {tensor.name!r} is given twice, or a constant")
+        if tensor.kind not in DTYPES:
+            raise UnsupportedModel(
+                self.where, [f"input {tensor.name!r} of type {tensor.kind}; FLOAT32 is supported"]
+            )
+        name = self._free(tensor.name or f"input_{len(self.names)}", self.b.graph.inputs)
+        dtype = np.dtype(DTYPES[tensor.kind]).newbyteorder("=")
+        open_axes = len(tensor.signature) == len(tensor.shape)
+        signature = tensor.signature if open_axes else tensor.shape
+        chosen = tuple(shapes.pop(name, tensor.shape))
+        if len(chosen) != len(signature) or any(
+            s not in (-1, n) for s, n in zip(signature, chosen, strict=True)
+        ):
+            known = tuple(None if n == -1 else n for n in signature)
+            raise ValueError(f"input {name!r} has the shape {known}, which {chosen} does not fit")
+        self.names[index] = self.b.input(name, chosen, dtype, tensor.quantization)
+        info = tuple(None if n == -1 else n for n in signature)
+        return TensorInfo(name, info, dtype, tensor.quantization)
+
+    def _given(self, index: int) -> Value:
+        """What an output gives: the value itself, since names change as outputs take theirs."""
+        tensor = self.model.tensors[index]
+        if index not in self.names and tensor.data is None:
+            raise ValueError(f"no operator gives the output {tensor.name!r}")
+        return self.b.graph.values[Call(self.b, self.model, Operator("", (index,), ()), self.names).value(0)]
+
+    def _output(self, index: int, value: Value) -> TensorInfo:
+        tensor, graph = self.model.tensors[index], self.b.graph
+        name = self._free(tensor.name or f"output_{len(graph.outputs)}", [*graph.inputs, *graph.outputs])
+        self.b.output(name, value.name)
+        signature = tensor.signature if len(tensor.signature) == len(value.shape) else value.shape
+        shape = tuple(None if s == -1 else n for s, n in zip(signature, value.shape, strict=True))
+        return TensorInfo(name, shape, value.dtype, tensor.quantization)
+
+    def _free(self, name: str, taken: Sequence[str]) -> str:
+        found, count = name, 0
+        while found in taken:
+            count += 1
+            found = f"{name}_{count}"
+        return found
+
+    # ---- operators ----------------------------------------------------------------------------
+
+    def _operator(self, operator: Operator) -> None:
+        tensors = self.model.tensors
+        label = tensors[operator.outputs[0]].name if operator.outputs else ""
+        for index in operator.outputs:
+            if index in self.names or index in self.missing or tensors[index].data is not None:
+                raise ValueError(
+                    f"{operator.op} {label!r} gives tensor {tensors[index].name!r}, which exists already"
+                )
+        found = self._unsupported(operator)
+        if not found and not any(index in self.missing for index in operator.inputs):
+            try:
+                self._lower(operator, label)
+                return
+            except UnsupportedError as error:
+                found = str(error)
+        if found:
+            self.problems.append(f"{operator.op} {label!r}: {found}")
+        self.missing.update(operator.outputs)
+
+    def _unsupported(self, operator: Operator) -> str:
+        """Why the operator cannot be, as far as it alone tells; "" if nothing."""
+        if operator.op.startswith("CUSTOM:"):
+            return "custom operations are not supported: convert with built-in ones alone"
+        if operator.op not in ALL:
+            near = difflib.get_close_matches(operator.op, ALL, 1)
+            nearest = f"; the nearest that is supported is {near[0]}" if near else ""
+            return REMEDIES.get(operator.op, f"not supported{nearest}")
+        for index in operator.inputs:
+            tensor = self.model.tensors[index]
+            if index < 0:
+                continue
+            if tensor.variable:
+                return f"state {tensor.name!r} is not supported yet: pass state as inputs and outputs"
+            constant = tensor.data is not None or self._folded(index)
+            if not constant and tensor.kind not in ("FLOAT32", "INT32", "INT64", "BOOL"):
+                return f"{_described(tensor)} is not supported yet; FLOAT32 is: convert without quantisation"
+            if not constant and tensor.kind != "FLOAT32" and index in self.names and operator.op != "SHAPE":
+                return f"{_described(tensor)} is computed when it runs; FLOAT32 is supported"
+        return ""
+
+    def _folded(self, index: int) -> bool:
+        return index in self.names and self.b.data(self.names[index]) is not None
+
+    def _node_name(self, operator: Operator, label: str) -> str:
+        """The name of its result, which an output of the network keeps for itself."""
+        taken = any(index in self.model.outputs for index in operator.outputs)
+        return f"{label}/{operator.op.lower()}" if taken else label
+
+    def _lower(self, operator: Operator, label: str) -> None:
+        for index in operator.inputs:
+            if index >= 0 and index not in self.names and self.model.tensors[index].data is None:
+                name = self.model.tensors[index].name
+                raise ValueError(f"{operator.op} {label!r} reads {name!r} before anything gives it")
+        try:
+            made = ALL[operator.op](
+                Call(self.b, self.model, operator, self.names, self._node_name(operator, label))
+            )
+        except (ValueError, *ODD) as error:
+            raise ValueError(f"{operator.op} {label!r}: {error}") from None
+        results = [made] if isinstance(made, str) else made
+        if len(results) != len(operator.outputs):
+            raise ValueError(
+                f"{operator.op} {label!r} gives {len(results)} results, not {len(operator.outputs)}"
+            )
+        self.names.update(zip(operator.outputs, results, strict=True))
+
+
+def _described(tensor: Tensor) -> str:
+    scale = "" if tensor.quantization is None else ", quantised,"
+    return f"its input {tensor.name!r} of {tensor.kind}{scale}"
+
+
+# ---- dilation -----------------------------------------------------------------------------------
+
+
+def _join_dilations(model: Model) -> None:
+    """SPACE_TO_BATCH_ND, a convolution, BATCH_TO_SPACE_ND: how TensorFlow spells a dilated convolution."""
+    readers = Counter(index for operator in model.operators for index in set(operator.inputs))
+    readers.update(model.outputs)
+    makers = {index: operator for operator in model.operators for index in operator.outputs}
+    gone: set[int] = set()
+    for back in model.operators:
+        if back.op != "BATCH_TO_SPACE_ND" or not back.inputs:
+            continue
+        conv = makers.get(back.inputs[0])
+        apart = makers.get(conv.inputs[0]) if conv is not None and conv.inputs else None
+        if conv is None or apart is None or apart.op != "SPACE_TO_BATCH_ND":
+            continue
+        if any(len(o.outputs) != 1 or readers[o.outputs[0]] != 1 for o in (conv, apart)):
+            continue
+        window = _dilated(model, apart, conv, back)
+        if window is not None:
+            gone |= {id(apart), id(conv)}
+            back.op = conv.op
+            back.inputs = (apart.inputs[0], *conv.inputs[1:])
+            back.options = conv.options | window
+    model.operators = [operator for operator in model.operators if id(operator) not in gone]
+
+
+def _dilated(model: Model, apart: Operator, conv: Operator, back: Operator) -> dict[str, Any] | None:
+    """Dilation and padding of the convolution in one; None where the three are no such thing."""
+    options = conv.options
+    steps = [options.get(name, 1) for name in ("StrideH", "StrideW", "DilationHFactor", "DilationWFactor")]
+    if (
+        conv.op not in ("CONV_2D", "DEPTHWISE_CONV_2D")
+        or steps != [1] * 4
+        or options.get("Padding", SAME) == SAME
+    ):
+        return None
+    if len(apart.inputs) != 3 or len(back.inputs) != 3 or -1 in apart.inputs + back.inputs:
+        return None
+    arrays = [model.tensors[index].data for index in (*apart.inputs[1:], *back.inputs[1:])]
+    if any(a is None or a.dtype.kind not in "iu" for a in arrays):
+        return None
+    blocks, pads, again, crops = (a.tolist() for a in arrays if a is not None)
+    if blocks != again or np.shape(blocks) != (2,) or np.shape(pads) != (2, 2) or np.shape(crops) != (2, 2):
+        return None
+    if min(blocks) < 1:
+        return None
+    padding = tuple((p[0] - c[0], p[1] - c[1]) for p, c in zip(pads, crops, strict=True))
+    if min(map(min, padding)) < 0:
+        return None
+    return {"DilationHFactor": blocks[0], "DilationWFactor": blocks[1], "Padding": padding}

@@ -1,0 +1,160 @@
+"""What the lowering of one TFLite operator sees: its inputs as values, its options, where its nodes go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..activation import ActivationLike, Array
+from ..graph import Builder, Quantization
+from .tflite_parse import DTYPES, Model, Operator, Tensor
+from .tflite_sparse import densified
+
+# In the order of the schema's ActivationFunctionType. TFLite's kernels ignore the others, such as tanh.
+ACTIVATIONS: tuple[ActivationLike, ...] = (None, "relu", ("clip", -1.0, 1.0), "relu6")
+# Nodes that take long for what they give: no real model computes them from constants.
+SLOW = ("conv", "transpose_conv", "max_pool", "average_pool", "matmul")
+
+
+class UnsupportedError(Exception):
+    """What an operator needs and dwconv does not have: the reason, and what would do."""
+
+
+class BoundedBuilder(Builder):
+    """A builder that refuses a file whose constants grow beyond what its size can justify."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._left = 8 * size + 2**28
+
+    def constant(self, data: Any, quantization: Quantization | None = None) -> str:
+        array = np.asarray(data)
+        self._spend(array)
+        return super().constant(array, quantization)
+
+    def node(self, op: str, *inputs: Any, name: str = "", **attributes: Any) -> str:
+        if op in SLOW and not any(isinstance(x, str) and self.data(x) is None for x in inputs[:1]):
+            raise UnsupportedError("a result of constants alone; store the result in the model instead")
+        made = super().node(op, *inputs, name=name, **attributes)
+        data = self.data(made)
+        if data is not None:
+            self._spend(data)
+        return made
+
+    def _spend(self, array: Array) -> None:
+        self._left -= array.nbytes
+        if self._left < 0:
+            raise ValueError("the constants that it computes are too large for its size")
+
+
+class Call:
+    """One operator of the model, about to become nodes."""
+
+    def __init__(
+        self, builder: Builder, model: Model, operator: Operator, names: dict[int, str], label: str = ""
+    ) -> None:
+        self.b = builder
+        self.operator = operator
+        self.label = label
+        self._model = model
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self.operator.inputs)
+
+    def has(self, i: int) -> bool:
+        return i < len(self) and self.operator.inputs[i] >= 0
+
+    def tensor(self, i: int) -> Tensor:
+        if not self.has(i):
+            raise ValueError(f"its input {i} is missing")
+        return self._model.tensors[self.operator.inputs[i]]
+
+    def value(self, i: int) -> str:
+        """The name of input i in the graph; a constant joins the graph with its first reader."""
+        tensor = self.tensor(i)
+        index = self.operator.inputs[i]
+        if index not in self._names:
+            self._names[index] = self.b.constant(stored(tensor))
+        return self._names[index]
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        return self.b.shape(self.value(i))
+
+    def data(self, i: int) -> Array | None:
+        return self.b.data(self.value(i))
+
+    def known(self, i: int, what: str) -> Array:
+        data = self.data(i)
+        if data is None:
+            raise UnsupportedError(f"{what} that are computed when it runs; constant ones are supported")
+        return data
+
+    def integers(self, i: int, what: str) -> list[int]:
+        data = self.known(i, what)
+        if data.dtype.kind not in "iu" or data.ndim > 1:
+            raise ValueError(f"its {what} must be integers in one axis, not {data.dtype} {data.shape}")
+        return [int(n) for n in data.reshape(-1).tolist()]
+
+    def weights(self, i: int, what: str) -> Array:
+        """A constant in float32; those of hybrid models are int8 with scales."""
+        data = self.known(i, what)
+        quantization = self.tensor(i).quantization
+        if data.dtype == np.float32:
+            return data
+        if data.dtype in (np.int8, np.uint8) and quantization is not None:
+            return real(data, quantization)
+        raise UnsupportedError(f"{what} of {self.tensor(i).kind}; FLOAT32 is supported, and INT8 with scales")
+
+    def output_dtype(self) -> np.dtype[Any]:
+        kind = self._model.tensors[self.operator.outputs[0]].kind
+        if kind not in DTYPES:
+            raise UnsupportedError(f"a result of {kind}")
+        return np.dtype(DTYPES[kind])
+
+    def option(self, name: str, default: Any = 0) -> Any:
+        """The schema leaves out tables whose options all have their default."""
+        return self.operator.options.get(name, default)
+
+    def activation(self) -> ActivationLike:
+        kind = int(self.option("FusedActivationFunction"))
+        if not 0 <= kind < len(ACTIVATIONS):
+            raise UnsupportedError(
+                f"fused activation {kind}; none, relu, relu_n1_to_1 and relu6 are supported"
+            )
+        return ACTIVATIONS[kind]
+
+    def node(self, op: str, *inputs: Any, **attributes: Any) -> str:
+        return self.b.node(op, *inputs, name=self.label, **attributes)
+
+    def unary(self, kind: str, x: str, a: float = 0.0, b: float = 0.0) -> str:
+        return self.node("unary", x, kind=kind, a=float(a), b=float(b))
+
+    def reshape(self, x: str, shape: Any) -> str:
+        return self.node("reshape", x, shape=tuple(shape))
+
+    def activated(self, x: str) -> str:
+        """With the fused activation, for nodes that have none of their own."""
+        kind = self.activation()
+        if kind is None:
+            return x
+        if isinstance(kind, str):
+            return self.unary(kind, x)
+        return self.unary("clip", x, *kind[1:])
+
+
+def stored(tensor: Tensor) -> Array:
+    """A constant of the file, dense."""
+    if tensor.data is None:
+        raise UnsupportedError(f"constant {tensor.name!r} of type {tensor.kind}")
+    return tensor.data if tensor.sparsity is None else densified(tensor.data, tensor.shape, tensor.sparsity)
+
+
+def real(data: Array, quantization: Quantization) -> Array:
+    """What quantised constants stand for."""
+    scale, zero = np.asarray(quantization.scale), np.asarray(quantization.zero_point)
+    if quantization.axis is not None:
+        shape = [-1 if axis == quantization.axis else 1 for axis in range(data.ndim)]
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    return np.asarray((data.astype(np.int64) - zero) * scale, np.float32)
