@@ -19,8 +19,9 @@ ROUNDING = {"floor": "ROUND_FLOOR", "ceil": "ROUND_CEIL"}
 
 
 class Descriptors:
-    """`values`, `nodes`: elements of the arrays. `before`: what these refer to. `constants`: float32 arrays, one
-    after another in NAME_weights.values, `count` elements in all.
+    """`values`, `nodes`: elements of the two arrays. `before`: what these refer to.
+
+    `constants`: float32 arrays, one after another in NAME_weights.values; `count` elements in all.
     """
 
     def __init__(self, name: str, program: Program) -> None:
