@@ -22,7 +22,8 @@ A node has one output. Image operations are NHWC, filters as in `dwconv.ops`. Co
     transpose      x                         perm
     reshape        x                         shape: -1 follows from the others, 0 is the input's
     expand         x                         shape, as np.broadcast_to
-    resize         x                         kind nearest | linear; sizes (h, w) or scales (h, w); coordinates asymmetric |
+    resize         x                         kind nearest | linear; sizes (h, w), or scales (h, w), or both: where pixels lie
+                                             then follows from the scales; coordinates asymmetric |
                                              half_pixel | pytorch_half_pixel | align_corners | half_pixel_symmetric;
                                              rounding round_prefer_floor | round_prefer_ceil | floor | ceil
     depth_to_space x                         block, mode dcr | crd
