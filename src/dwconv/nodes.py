@@ -297,7 +297,7 @@ def _gather_shape(node: Node, x: Value, indices: Value) -> Shape:
     axis = _axis(node["axis"], len(x.shape))
     if indices.data is None:
         raise ValueError("its indices must be constant")
-    if indices.data.size and not (0 <= indices.data.min() and indices.data.max() < x.shape[axis]):
+    if indices.data.size and not (indices.data.min() >= 0 and indices.data.max() < x.shape[axis]):
         raise ValueError(f"indices must be in [0, {x.shape[axis]})")
     return (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
