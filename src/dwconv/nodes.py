@@ -33,7 +33,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "reshape": {"shape": None},
     "expand": {"shape": None},
     "resize": {
-        "kind": None, "sizes": None, "scales": None, "coordinates": "half_pixel", "rounding": "round_prefer_floor",
+        "kind": None, "sizes": None, "scales": None, "coordinates": "half_pixel",
+        "rounding": "round_prefer_floor",
     },
     "depth_to_space": {"block": None, "mode": "dcr"},
     "space_to_depth": {"block": None},
@@ -80,8 +81,11 @@ def conv_window(node: Node, filters: Shape) -> Window:
 
 
 def pool_geometry(node: Node, size: tuple[int, int]) -> list[tuple[int, int, int]]:
-    """(output size, padding before, padding after) of both axes; with ceil_mode the last window may begin inside the
-    image or the padding before it, as in PyTorch and ONNX, and reach beyond."""
+    """(output size, padding before, padding after) of both axes.
+
+    With ceil_mode the last window may begin inside the image or the padding before it, as in PyTorch and ONNX, and
+    reach beyond.
+    """
     found = []
     for axis in range(2):
         kernel, stride, dilation = (node[a][axis] for a in ("kernel", "strides", "dilations"))
