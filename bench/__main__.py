@@ -15,7 +15,18 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import (
-    against, calibrate, cliffs, compiling, limits, machine, measure, networks, scaling, whole, whole_models, whole_peers,
+    against,
+    calibrate,
+    cliffs,
+    compiling,
+    limits,
+    machine,
+    measure,
+    networks,
+    scaling,
+    whole,
+    whole_models,
+    whole_peers,
 )  # fmt: skip
 from bench.display import Display, summary
 from bench.peers import PEERS, WITH_VARIANTS

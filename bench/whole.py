@@ -1,4 +1,4 @@
-"""Whole networks: every peer on one network after another, in turn, all samples interleaved, on one and on two threads."""
+"""Whole networks: every peer on one after another, all samples interleaved, on one and on two threads."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
 
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
-    """Milliseconds by model and threads, a column for each peer; `ratio`: the best other one's over dwconv's."""
+    """Milliseconds by model and threads, a column for each peer; `ratio`: the best other one over dwconv."""
     frame = pd.DataFrame([asdict(row) for row in rows])
     wide = frame.pivot_table(index=["model", "threads"], columns="peer", values="ms", sort=False)
     others = [c for c in wide.columns if not c.startswith("dwconv")]

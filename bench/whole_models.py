@@ -1,11 +1,13 @@
-"""Whole networks to measure: model files, and networks written as PyTorch modules (bench/modules.py).
+"""Whole networks to measure: model files, and networks written as PyTorch modules (tests/models_torch.py).
 
-A model is given by a name: a path, or that of a module. A path may be of ONNX or TFLite; a module is handed to PyTorch as it
-is, to dwconv by `Network.from_torch`, to ONNX Runtime and OpenVINO as the ONNX file that PyTorch's exporter makes of it.
+A model is given by a name: a path, or that of a module. A path may be of ONNX or TFLite; a module is handed
+to PyTorch as it is, to dwconv by `Network.from_torch`, to ONNX Runtime and OpenVINO as the ONNX file that
+PyTorch's exporter makes of it.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,16 +27,11 @@ KNOWN: dict[str, dict[str, tuple[int, ...]]] = {
     "palm_detection_lite.tflite": {},
     "vww_96_float.tflite": {},
 }
-# Modules, with the sizes of their square images.
-MODULES = {
-    "mobilenet_v1": 224,
-    "mobilenet_v2": 224,
-    "mobilenet_v3_large": 224,
-    "efficientnet_b0": 224,
-    "xception": 299,
-    "convnext_tiny": 224,
-    "mobilenet_yolo": 416,
-}
+# Modules of tests/models_torch.py, and the detector of examples/mobilenet_yolo.py.
+MODULES = (
+    *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "xception", "convnext_tiny"),
+    *("shufflenet_v2", "regnet_x_400mf"),
+)
 
 
 @dataclass
@@ -50,8 +47,7 @@ class Model:
 
     def image(self) -> Array:
         """The input of a module, NCHW."""
-        size = MODULES[self.name]
-        return random(1, 3, size, size)
+        return random(*_modules().example(self.name).shape)
 
     def onnx(self) -> Path:
         """The file, or what PyTorch exports of the module."""
@@ -76,11 +72,15 @@ def load(name: str) -> Model:
         return Model(path.name, path, shapes=KNOWN.get(path.name, {}))
     import torch
 
-    from bench import modules
+    return Model(name, module=_modules().build(name).to(memory_format=torch.channels_last))
 
-    torch.manual_seed(0)
-    module = getattr(modules, name)().eval().to(memory_format=torch.channels_last)
-    return Model(name, module=module)
+
+def _modules() -> Any:
+    """tests/models_torch.py, which is no package."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import models_torch  # type: ignore[import-not-found]
+
+    return models_torch
 
 
 def random(*shape: int) -> Array:

@@ -6,13 +6,14 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from .activation import Array
 from .config import config, core, native_isa
 from .graph import Graph, UnsupportedModel
+from .passes import run_passes
 from .runners import NativeRunner, NumpyRunner, Runner
 from .sources import Sizes, Source
 from .work import multiply_adds
@@ -35,21 +36,23 @@ class Bound:
     The core runs the graph after all passes. NumPy runs it as it is: that is what the core is compared with.
     """
 
-    def __init__(self, graph: Graph, name: str, threads: int) -> None:
+    def __init__(self, graph: Graph, name: str, threads: int, workspaces: Any = None) -> None:
         _spell_native_order(graph)
         self.macs = multiply_adds(graph)
         self.input_shapes = _shapes(graph, graph.inputs)
         self.output_shapes = _shapes(graph, graph.outputs)
-        self.output_dtypes = [graph.values[name].dtype for name in graph.outputs]
+        self._outputs = [(graph.values[name].shape, graph.values[name].dtype) for name in graph.outputs]
         self.notes: list[tuple[str, str]] = []  # nodes, and why passes left them alone
-        self.runner = _runner(graph, name, threads, self.notes)
+        self.runner = _runner(graph, name, threads, workspaces, self.notes)
         self.graph: Graph = self.runner.graph
         self.used = 0
 
+    def new_outputs(self) -> list[Array]:
+        return [np.empty(shape, dtype) for shape, dtype in self._outputs]
+
     def profile(self, inputs: Sequence[Array], threads: int, seconds: float) -> Measured:
         """The median of each node, and of the whole, of runs within about so many seconds; at least three."""
-        pairs = zip(self.output_shapes, self.output_dtypes, strict=True)
-        outputs = [np.empty(shape, dtype) for shape, dtype in pairs]
+        outputs = self.new_outputs()
         self.runner.run(inputs, outputs, threads)
         begin, whole, parts = time.perf_counter(), list[float](), list[list[float]]()
         while len(whole) < 3 or time.perf_counter() - begin < seconds:
@@ -61,26 +64,23 @@ class Bound:
 
 
 def _spell_native_order(graph: Graph) -> None:
-    """A dtype that names the machine's own byte order, as readers of files make it, has another buffer format."""
+    """A dtype that names its byte order, as readers of files make it, has a buffer format of its own."""
     for value in graph.values.values():
+        value.dtype = value.dtype.newbyteorder("=")
         if value.data is not None and value.data.dtype.byteorder not in "=|":
-            value.data = value.data.view(value.data.dtype.newbyteorder("="))
+            value.data = value.data.view(value.dtype)
 
 
 def _shapes(graph: Graph, names: Sequence[str]) -> Key:
     return tuple(graph.values[name].shape for name in names)
 
 
-def _runner(graph: Graph, name: str, threads: int, notes: list[tuple[str, str]]) -> Runner:
+def _runner(graph: Graph, name: str, threads: int, workspaces: Any, notes: list[tuple[str, str]]) -> Runner:
     isa = native_isa()
     if isa is None:
         return NumpyRunner(graph, config()["reason"] or "")
-    if not hasattr(core, "Network"):
-        return NumpyRunner(graph, "the compiled core has no networks")
-    from .passes import run_passes
-
     try:
-        return NativeRunner(run_passes(graph, log=notes), name, isa, threads)
+        return NativeRunner(run_passes(graph, log=notes), name, isa, threads, workspaces)
     except UnsupportedModel as error:
         return NumpyRunner(graph, "; ".join(error.problems))
 
@@ -93,22 +93,30 @@ class Cache:
 
     def __init__(self, source: Source, name: str) -> None:
         self._source, self._name = source, name
+        self._workspaces = None if core is None else core.Workspaces()  # of all forms: runs take turns
         self._lock = threading.Lock()
         self._bound: dict[tuple[Key, str | None], Bound] = {}
         self._clock = itertools.count(1)
-        self.latest: Bound | None = None
+        self.latest: Key | None = None  # the shapes of the form that was made last
+
+    def find(self, key: Key, threads: int) -> Bound | None:
+        """What was made for these shapes, the instruction set in force, and at least so many threads."""
+        bound = self._bound.get((key, native_isa()))
+        if bound is None or bound.runner.threads < threads:
+            return None
+        bound.used = next(self._clock)
+        return bound
 
     def get(self, key: Key, threads: int) -> Bound:
-        """Raises ValueError where the network has no form for these shapes."""
-        full = key, native_isa()
-        bound = self._bound.get(full)
-        if bound is None or bound.runner.threads < threads:
+        """The same, made where it is missing. Raises ValueError where there is no form for these shapes."""
+        bound = self.find(key, threads)
+        if bound is None:
             with self._lock:
-                bound = self._bound.get(full)
-                if bound is None or bound.runner.threads < threads:
+                bound = self.find(key, threads)
+                if bound is None:
                     bound = self._made(key, threads)
-                    self._keep(full, bound)
-        bound.used = next(self._clock)
+                    bound.used = next(self._clock)
+                    self._keep((key, native_isa()), bound)
         return bound
 
     def __len__(self) -> int:
@@ -116,7 +124,9 @@ class Cache:
 
     def _made(self, key: Key, threads: int) -> Bound:
         names = [info.name for info in self._source.inputs]
-        return Bound(self._source.lower(dict(zip(names, key, strict=True))), self._name, threads)
+        return Bound(
+            self._source.lower(dict(zip(names, key, strict=True))), self._name, threads, self._workspaces
+        )
 
     def _keep(self, full: tuple[Key, str | None], bound: Bound) -> None:
         kept = dict(self._bound)
@@ -125,4 +135,4 @@ class Cache:
             others = (item for item in kept.items() if item[0] != full)
             del kept[min(others, key=lambda item: item[1].used)[0]]
         self._bound = kept  # replaced, never changed: readers need no lock
-        self.latest = bound
+        self.latest = full[0]

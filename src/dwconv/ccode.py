@@ -107,8 +107,8 @@ def _header(name: str, program: Program, sizes: Mapping[str, tuple[int, int]], m
         f" *     status = {name}_init();   once: packs the weights for this machine",
         f" *     status = {name}_run(...);  as often as you like",
         " *",
-        " * All memory is static. A run uses the one workspace: one thread at a time. Threads that have workspaces",
-        f" * of their own call dwconv_network_run on {name}_network().",
+        " * All memory is static, one workspace included: one thread at a time runs it. Threads with",
+        f" * workspaces of their own call dwconv_network_run on {name}_network().",
         " *",
         *(f" *     {kind}{word}: {_shape_text(t)}" for kind, word, t in _parameters(program)),
         " */",
@@ -121,8 +121,8 @@ def _header(name: str, program: Program, sizes: Mapping[str, tuple[int, int]], m
         'extern "C" {',
         "#endif",
         "",
-        "/* Bytes, the most that any of these instruction sets needs; init gives DWCONV_TOO_SMALL for others that",
-        " * need more. " + "; ".join(f"{isa}: {a} and {b}" for isa, (a, b) in sizes.items()) + ". */",
+        "/* Bytes, the most that these instruction sets need; init gives DWCONV_TOO_SMALL for one that needs",
+        " * more. " + "; ".join(f"{isa}: {a} and {b}" for isa, (a, b) in sizes.items()) + ". */",
         f"#ifndef {upper}_NETWORK_BYTES",
         f"#define {upper}_NETWORK_BYTES {network}",
         "#endif",
@@ -131,7 +131,10 @@ def _header(name: str, program: Program, sizes: Mapping[str, tuple[int, int]], m
         "#endif",
         "",
         "/* Elements of inputs and outputs. */",
-        *(f"#define {upper}_{word.upper()} {math.prod(t.shape)}" for _, word, t in _parameters(program)),
+        *(
+            f"#define {upper}_{word.upper()}_ELEMENTS {math.prod(t.shape)}"
+            for _, word, t in _parameters(program)
+        ),
         "",
         f"dwconv_status {name}_init(void);",
         "/* DWCONV_NULL_POINTER before init; what dwconv_network_run tells. */",

@@ -19,8 +19,10 @@ ROUNDING = {"floor": "ROUND_FLOOR", "ceil": "ROUND_CEIL"}
 
 
 class Descriptors:
-    """`values` and `nodes`: elements of the two arrays; `before`: what these refer to; `constants`: float32 arrays,
-    one after another in the array NAME_weights.values, `count` elements in all."""
+    """`values`, `nodes`: elements of the two arrays. `before`: what these refer to.
+
+    `constants`: float32 arrays, one after another in NAME_weights.values; `count` elements in all.
+    """
 
     def __init__(self, name: str, program: Program) -> None:
         self.name = name
@@ -146,10 +148,10 @@ def _window(window: Window) -> dict[str, Any]:
         ("dilation", window.dilations),
     ):
         fields |= {f"{word}_h": values[0], f"{word}_w": values[1]}
-    if window.padding in ("valid", "same"):
-        fields["padding"] = f"DWCONV_{str(window.padding).upper()}"
+    if isinstance(window.padding, str):
+        fields["padding"] = f"DWCONV_{window.padding.upper()}"
     else:
-        (top, bottom), (left, right) = window.padding  # type: ignore[misc]
+        (top, bottom), (left, right) = window.padding
         fields["padding"] = "DWCONV_EXPLICIT"
         fields |= {"pad_top": top, "pad_bottom": bottom, "pad_left": left, "pad_right": right}
     return fields

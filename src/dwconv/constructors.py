@@ -134,4 +134,4 @@ def _imported(package: str, *arguments: Any, **options: Any) -> Source:
 
 
 def _stem(model: Any) -> str:
-    return "network" if isinstance(model, bytes | bytearray | memoryview) else Path(model).stem
+    return Path(model).stem if isinstance(model, str | os.PathLike) else "network"

@@ -33,6 +33,19 @@ def by_name(name: str, infos: Sequence[TensorInfo], given: Sequence[Any]) -> lis
     return list(given)
 
 
+def are_plain(infos: Sequence[TensorInfo], inputs: Sequence[Any]) -> bool:
+    """Whether all are arrays that need no look but at their shapes."""
+    if len(infos) != len(inputs):
+        return False
+    for info, x in zip(infos, inputs, strict=True):
+        if type(x) is not np.ndarray or x.dtype is not info.dtype:
+            return False
+        flags = x.flags
+        if not (flags.c_contiguous and flags.aligned):
+            return False
+    return True
+
+
 def read_input(name: str, info: TensorInfo, value: Any) -> Array:
     """`value` as an array of exactly the dtype of the input. Lists of numbers take it."""
     if type(value) is np.ndarray:
@@ -97,16 +110,19 @@ def shown(info: TensorInfo) -> str:
 # ---- outputs ------------------------------------------------------------------------------------
 
 
-def outputs(
+def contiguous(out: Array) -> Array:
+    """`out` itself where results can be written in place, else an array to write them to first."""
+    return out if out.flags.c_contiguous and out.flags.aligned else np.empty(out.shape, out.dtype)
+
+
+def check_outputs(
     name: str,
     infos: Sequence[TensorInfo],
     shapes: Sequence[Sizes],
     out: Any,
     inputs: Sequence[tuple[str, Array]],
 ) -> list[Array]:
-    """The arrays that results go to, new ones where `out` is None. Raises where they cannot take them."""
-    if out is None:
-        return [np.empty(shape, info.dtype) for info, shape in zip(infos, shapes, strict=True)]
+    """The arrays of `out`, in the order of the outputs. Raises where they cannot take the results."""
     if isinstance(out, Mapping | list | tuple):
         given = _several(name, infos, out)
     elif len(infos) == 1:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy import ndarray
 
 from . import edges, feeds, table
 from .activation import Array
@@ -25,7 +24,7 @@ from .config import get_num_threads
 from .constructors import Constructors
 from .feeds import fits, shown
 from .geometry import integer, thread_count
-from .graph import Builder, Graph
+from .graph import Builder, Graph, UnsupportedModel
 from .sources import GraphSource, Sizes, Source, TensorInfo, as_info, with_open_sizes
 
 
@@ -85,23 +84,36 @@ class Network(Constructors):
         Raises TypeError for a wrong number, name or dtype, ValueError for a wrong shape. The first call with
         shapes makes what runs them; see `bind`.
         """
-        infos = self._inputs
         threads = get_num_threads() if num_threads is None else self._threads(num_threads)
-        if len(inputs) == 1 and len(infos) == 1 and type(inputs[0]) is ndarray:
-            given = list(inputs)
-        else:
-            given = feeds.by_name(self.name, infos, inputs)
-        arrays = [feeds.read_input(self.name, *pair) for pair in zip(infos, given, strict=True)]
+        if out is None and feeds.are_plain(self._inputs, inputs):
+            bound = self._cache.find(tuple([x.shape for x in inputs]), threads)
+            if bound is not None:  # the way of every call but the first
+                outs = bound.new_outputs()
+                bound.runner.run(inputs, outs, threads)
+                return self._named(outs)
+        return self._named(self._run_checked(inputs, out, threads))
+
+    def _run_checked(self, inputs: Sequence[Any], out: Any, threads: int) -> list[Array]:
+        """The same with every check; what is not contiguous is copied."""
+        arrays = self._read(inputs)
         bound = self._bound(tuple(array.shape for array in arrays), threads)
-        names = [info.name for info in infos]
-        outs = feeds.outputs(
-            self.name, self._outputs, bound.output_shapes, out, list(zip(names, arrays, strict=True))
-        )
-        targets = outs if out is None else [_contiguous(array) for array in outs]
-        bound.runner.run([np.ascontiguousarray(array) for array in arrays], targets, threads)
+        if out is None:
+            outs = targets = bound.new_outputs()
+        else:
+            named = list(zip(self.input_names, arrays, strict=True))
+            outs = feeds.check_outputs(self._name, self._outputs, bound.output_shapes, out, named)
+            targets = [feeds.contiguous(array) for array in outs]
+        bound.runner.run([np.require(array, None, ["C", "A"]) for array in arrays], targets, threads)
         for array, target in zip(outs, targets, strict=True):
             if array is not target:
                 array[...] = target
+        return outs
+
+    def _read(self, inputs: Sequence[Any]) -> list[Array]:
+        given = feeds.by_name(self._name, self._inputs, inputs)
+        return [feeds.read_input(self._name, *pair) for pair in zip(self._inputs, given, strict=True)]
+
+    def _named(self, outs: list[Array]) -> Any:
         if len(outs) == 1:
             return outs[0]
         return {info.name: array for info, array in zip(self._outputs, outs, strict=True)}
@@ -161,14 +173,16 @@ class Network(Constructors):
     def _make(self, key: Key, threads: int) -> Bound:
         try:
             return self._cache.get(key, max(threads, get_num_threads()))
+        except UnsupportedModel:
+            raise
         except ValueError as error:
             names = (f"{info.name!r} {shape}" for info, shape in zip(self._inputs, key, strict=True))
             raise ValueError(f"{self.name}: cannot take {', '.join(names)}: {error}") from error
 
     def _latest(self) -> Bound:
-        """The form that was made last, or that of the shapes of the file."""
+        """The form of the shapes that were bound last, or of those of the file."""
         if self._cache.latest is not None:
-            return self._cache.latest
+            return self._make(self._cache.latest, get_num_threads())
         key = []
         for info in self._inputs:
             sizes = tuple(size for size in info.shape if size is not None)
@@ -245,13 +259,12 @@ class Network(Constructors):
         """
         threads = get_num_threads() if num_threads is None else self._threads(num_threads)
         if inputs:
-            given = feeds.by_name(self.name, self._inputs, inputs)
-            arrays = [feeds.read_input(self.name, *pair) for pair in zip(self._inputs, given, strict=True)]
+            arrays = self._read(inputs)
             bound = self._bound(tuple(array.shape for array in arrays), threads)
         else:
             bound = self._latest()
             arrays = random_inputs(self._inputs, bound.input_shapes)
-        measured = bound.profile([np.ascontiguousarray(array) for array in arrays], threads, seconds)
+        measured = bound.profile([np.require(array, None, ["C", "A"]) for array in arrays], threads, seconds)
         return table.profile(self.name, self.inputs, self.outputs, bound, measured, gflops)
 
     def layout(self, layout: str) -> Network:
@@ -319,11 +332,6 @@ def _restore(cls: type[Network], source: Source, name: str, allowed: frozenset[K
     made = cls.__new__(cls)
     made._start(source, name, allowed)
     return made
-
-
-def _contiguous(out: Array) -> Array:
-    """`out` itself where results can be written in place."""
-    return out if out.flags.c_contiguous and out.flags.aligned else np.empty(out.shape, out.dtype)
 
 
 def random_inputs(infos: Sequence[TensorInfo], shapes: Sequence[Sizes]) -> list[Array]:

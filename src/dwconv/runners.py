@@ -11,6 +11,7 @@ import numpy as np
 
 from .activation import Array
 from .config import core
+from .emit import emit
 from .geometry import MAX_THREADS
 from .graph import Graph, Node
 from .interpreter import Interpreter, least_workspace
@@ -72,14 +73,12 @@ class NativeRunner:
     Raises UnsupportedModel where the core cannot run it.
     """
 
-    def __init__(self, graph: Graph, name: str, isa: str, threads: int) -> None:
-        from .emit import emit
-
+    def __init__(self, graph: Graph, name: str, isa: str, threads: int, workspaces: Any = None) -> None:
         self.graph, self.threads = graph, threads
         self.isa: str | None = isa
         self.reason: str | None = None
         program = emit(graph, name)
-        self._network = core.Network(program, isa, threads)
+        self._network = core.Network(program, isa, threads, workspaces)
         self.workspace_bytes: int = self._network.workspace_bytes
         self.lower_bound: int = self._network.lower_bound
         self.weight_bytes: int = self._network.nbytes

@@ -33,11 +33,16 @@ class TensorInfo(NamedTuple):
 
 
 def as_info(info: Any) -> TensorInfo:
-    """Of what an importer tells: a dtype by name, no quantization. Raises ValueError for an unknown rank."""
+    """Of what an importer tells: a dtype by name, no quantization. Raises ValueError for an unknown rank.
+
+    The dtype is the one object that NumPy has for it.
+    """
     name, shape, dtype, *rest = info
     if shape is None:
         raise ValueError(f"network: the model does not tell the shape of {name!r}: input_shapes decides it")
-    return TensorInfo(name, tuple(shape), np.dtype(dtype), rest[0] if rest else None)
+    return TensorInfo(
+        name, tuple(shape), np.dtype(np.dtype(dtype).newbyteorder("=").str), rest[0] if rest else None
+    )
 
 
 class Source(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Node, Value
+from ..graph import Node
 from ..nodes import complete
 from ..nodes_numpy import nearest_index
 from .channels_first import ChannelsFirst, T, UnsupportedError

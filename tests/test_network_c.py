@@ -1,0 +1,211 @@
+"""Networks as C: `Network.to_c` and `dwconv compile` give code that is clean, and computes the same bits."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dwconv
+from dwconv import ccode, cli
+from dwconv.graph import Builder
+from networks import channels_first, classifier, two_inputs, weights
+from oracles import backends, using
+
+CSRC = Path(__file__).resolve().parents[1] / "csrc"
+MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
+CC = shutil.which("cc")
+STRICT = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
+pytestmark = [
+    pytest.mark.skipif("baseline" not in backends(), reason="the compiled core is not there"),
+    pytest.mark.skipif(CC is None or not CSRC.exists(), reason="no C compiler, or not the source tree"),
+]
+
+MAIN = """
+#include <stdio.h>
+#include "NAME.h"
+
+DECLARATIONS
+
+int main(int count, char **files) {
+    dwconv_status status = NAME_init();
+    if (status) {
+        puts(dwconv_status_string(status));
+        return 1;
+    }
+    for (int i = 1; i < count; i++) {
+        FILE *file = fopen(files[i], "rb");
+        if (!file || fread(inputs[i - 1], sizeof(float), sizes[i - 1], file) != sizes[i - 1]) return 2;
+        fclose(file);
+    }
+    for (int i = 0; i < 2; i++) status = NAME_run(ARGUMENTS);
+    if (status) puts(dwconv_status_string(status));
+    OUTPUTS
+    return status != DWCONV_OK;
+}
+"""
+
+
+def run(*command: object, cwd: Path | None = None) -> bytes:
+    result = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, check=False)
+    assert result.returncode == 0, (result.stdout[-3000:], result.stderr[-3000:].decode())
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Objects of the core with the baseline alone, for the time."""
+    folder = tmp_path_factory.mktemp("objects")
+    nothing = [f"-DDWCONV_NO_{isa}" for isa in ("AVX2", "AVX512", "NEON")]
+    run(
+        CC,
+        "-std=c11",
+        "-O2",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-c",
+        *nothing,
+        *CSRC.rglob("*.c"),
+        cwd=folder,
+    )
+    return sorted(folder.glob("*.o"))
+
+
+def compiled(net: dwconv.Network, library: list[Path], folder: Path, xs: list[Any]) -> list[Any]:
+    """What the network gives when it runs as C, for inputs xs."""
+    header, *sources = net.to_c(folder, "net_under_test")
+    name = header.stem
+    text = header.read_text(encoding="utf-8")
+    (signature,) = re.findall(rf"dwconv_status {name}_run\((.*)\);", text)
+    words = [word.rpartition("*")[2] for word in signature.split(", ")]
+    sizes = {word: f"{name.upper()}_{word.upper()}_ELEMENTS" for word in words}
+    takes = words[: len(xs)]
+    declarations = [f"static float {word}[{size}];" for word, size in sizes.items()]
+    declarations.append(f"static float *const inputs[] = {{{', '.join(takes)}}};")
+    declarations.append(f"static const size_t sizes[] = {{{', '.join(sizes[word] for word in takes)}}};")
+    outputs = [f"fwrite({w}, sizeof(float), {sizes[w]}, stdout);" for w in words[len(xs) :]]
+    main = MAIN.replace("NAME", name).replace("DECLARATIONS", "\n".join(declarations))
+    main = main.replace("ARGUMENTS", ", ".join(words)).replace("OUTPUTS", "\n    ".join(outputs))
+    (folder / "main.c").write_text(main, encoding="utf-8")
+    for path in (*sources, folder / "main.c"):
+        run(CC, *STRICT, "-O1", f"-I{CSRC}", "-c", path, "-o", path.with_suffix(".o"))
+    objects = [path.with_suffix(".o") for path in (*sources, folder / "main.c")]
+    run(CC, *objects, *library, "-lm", "-pthread", "-o", folder / "program")
+    files = []
+    for index, x in enumerate(xs):
+        files.append(folder / f"x{index}.bin")
+        x.tofile(files[-1])
+    values = np.frombuffer(run(folder / "program", *files), np.float32)
+    shapes = [info.shape for info in net.outputs]
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])  # type: ignore[arg-type]
+    assert ends[-1] == values.size
+    return [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), shapes, strict=True)]  # type: ignore[arg-type]
+
+
+def agrees(net: dwconv.Network, library: list[Path], folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    xs = [rng.uniform(-1, 1, info.shape).astype(np.float32) for info in net.inputs]  # type: ignore[arg-type]
+    with using("baseline"):
+        expected = net(*xs)
+    expected = list(expected.values()) if isinstance(expected, dict) else [expected]
+    for y, same in zip(compiled(net, library, folder, xs), expected, strict=True):
+        np.testing.assert_array_equal(y, same)
+
+
+def variety() -> Builder:
+    """A node of almost every kind, attributes that need care in C, names that are none there."""
+    b = Builder()
+    x = b.input("for", (1, 9, 8, 6))
+    y = b.node(
+        "conv", x, weights(3, 3, 6, 8), weights(8), padding=((1, 0), (2, 1)), activation=("clip", 0.0, np.inf)
+    )
+    y = b.node("conv", y, weights(3, 3, 1, 8), groups=8, padding="same", name="*/ #error \\ ??/ \u00e9")
+    z = b.node("conv", y, weights(1, 1, 8, 8), activation="gelu")
+    y = b.node("binary", y, z, kind="add", activation=("leaky_relu", 0.1))
+    y = b.node(
+        "average_pool", y, kernel=(3, 2), strides=(2, 2), padding=((1, 1), (0, 0)), count_include_pad=True
+    )
+    y = b.node("resize", y, kind="linear", sizes=(8, 8), coordinates="align_corners")
+    y = b.node("resize", y, kind="nearest", scales=(1.5, 1.25), rounding="ceil", coordinates="asymmetric")
+    y = b.node("gather", y, np.array([3, 1, 1, 0]), axis=1)
+    y = b.node("layer_norm", y, weights(8), weights(8))
+    y = b.node("transpose_conv", y, weights(3, 3, 8, 4), strides=(2, 2), padding=((1, 0), (0, 1)))
+    y = b.node("pad", y, pads=((0, 0), (1, 1), (0, 0), (0, 2)), value=-np.inf)
+    y = b.node("max_pool", y, kernel=(2, 2), ceil_mode=True)
+    y = b.node("unary", y, kind="clip", a=-1.0, b=np.inf)
+    y = b.node("prelu", y, weights(6))
+    y = b.node("concat", y, b.node("unary", y, kind="elu", a=0.5, b=1.0), axis=3)
+    y = b.node("reshape", y, shape=(1, -1, 12))
+    y = b.node("matmul", y, b.node("transpose", y, perm=(0, 2, 1)))
+    y = b.node("softmax", y, log=True)
+    b.output("7 apples", b.node("slice", y, slices=(None, (0, 5, 2), (None, None, -1))))
+    b.output("values", b.node("reduce", y, kind="max", axes=(1,)))
+    return b
+
+
+@pytest.mark.parametrize("build", [classifier, channels_first, two_inputs, variety])
+def test_c_gives_the_same_bits(build: Callable[[], Builder], library: list[Path], tmp_path: Path) -> None:
+    agrees(dwconv.Network(build()), library, tmp_path)
+
+
+def test_a_model_file_becomes_c_with_the_same_bits(library: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("tflite")
+    path = MODELS / "palm_detection_lite.tflite"
+    if not path.exists():
+        pytest.skip(f"there is no {path.name}")
+    agrees(dwconv.load(path), library, tmp_path)
+
+
+@pytest.mark.usefixtures("thread_setting")
+def test_the_header_tells_sizes_that_suffice_for_every_instruction_set(tmp_path: Path) -> None:
+    dwconv.set_num_threads(1)
+    net = dwconv.Network(classifier(), name="small-net")
+    header = net.to_c(tmp_path)[0]
+    assert header.name == "small_net.h"
+    text = header.read_text(encoding="utf-8")
+    told = {word: int(size) for word, size in re.findall(r"#define SMALL_NET_(\w+)_BYTES (\d+)", text)}
+    for isa in set(backends()) - {"numpy"}:
+        with using(isa):
+            runner = dwconv.Network(classifier())._latest().runner
+            assert told["NETWORK"] >= runner.weight_bytes
+            assert told["WORKSPACE"] >= runner.workspace_bytes
+    assert "image: [1, 16, 16, 3]" in text
+
+
+@pytest.mark.parametrize("name", ["2net", "a-b", "", "for", "a.b", "\u00e9"])
+def test_names_that_are_none_in_c_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name must be an identifier of C"):
+        dwconv.Network(classifier()).to_c(tmp_path, name)
+
+
+def test_identifiers_are_made_of_any_name() -> None:
+    taken: set[str] = set()
+    names = ["image", "Image", "StatefulPartitionedCall:0", "7", "int", "values", "", "\u00e9", "image_"]
+    made = [ccode.identifier(name, taken) for name in names]
+    assert len(set(made)) == len(made)
+    assert made[:4] == ["image", "image_", "statefulpartitionedcall_0", "x_7"]
+    assert all(re.fullmatch(r"[a-z]\w*", name, re.ASCII) for name in made)
+
+
+def test_what_runs_through_numpy_alone_is_refused(tmp_path: Path) -> None:
+    b = Builder()
+    b.output("y", b.node("unary", b.input("x", (2, 3), np.float64), kind="exp"))
+    with pytest.raises(dwconv.UnsupportedModel, match="float64"):
+        dwconv.Network(b).to_c(tmp_path)
+
+
+def test_compile_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dwconv.Network(classifier(), name="small").save(tmp_path / "small.npz")
+    words = ["compile", str(tmp_path / "small.npz"), "-o", str(tmp_path / "c")]
+    assert cli.main(words) == 0
+    files = capsys.readouterr().out.split()
+    assert [Path(file).name for file in files] == ["small.h", "small.c", "small_weights.c"]
+    assert all(Path(file).exists() for file in files)
+    assert cli.main([*words, "--name", "a b"]) == 2
+    assert "must be an identifier of C" in capsys.readouterr().err
