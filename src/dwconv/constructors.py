@@ -122,7 +122,7 @@ def load(path: str | os.PathLike[str]) -> Network:
 def _imported(package: str, *arguments: Any, **options: Any) -> Source:
     """What the importer makes of the model. Raises ImportError where its package is missing."""
     try:
-        module = import_module(f".importers.{package}", __package__)
+        found = import_module(f".importers.{package}", __package__).read(*arguments, **options)
     except ModuleNotFoundError as error:
         if str(error.name).split(".")[0] != package:
             raise
@@ -130,7 +130,6 @@ def _imported(package: str, *arguments: Any, **options: Any) -> Source:
             f"dwconv.Network.from_{package} needs the package {package}: pip install 'dwconv[{package}]'",
             name=package,
         ) from error
-    found = module.read(*arguments, **options)
     if isinstance(found, Graph):
         return GraphSource(found)
     if isinstance(found, tuple):
