@@ -1,4 +1,4 @@
-"""Whole networks: every peer on one after another, in turn, all samples interleaved, on one and two threads."""
+"""Whole networks: every peer on one after another, all samples interleaved, on one and on two threads."""
 
 from __future__ import annotations
 

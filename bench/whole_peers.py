@@ -6,15 +6,27 @@ Each gives a `Runner`: `run(loops)`, and `output()` in the order and layout of t
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bench.peers import Runner, Unsupported
+from bench.peers import Unsupported
 from bench.problem import Array
 from bench.whole_models import Model, random
 
 Outputs = list[Array]
+
+
+@dataclass
+class Runner:
+    """A prepared network: `run(n)` computes it n times, `output()` copies the last results."""
+
+    run: Callable[[int], None]
+    output: Callable[[], Outputs]
+    scratch_bytes: int | None = None  # its workspace, where that is known
+    keep: object = None  # what the library reads without owning it
 
 
 def dwconv(model: Model, threads: int, variant: str) -> Runner:
@@ -30,13 +42,13 @@ def dwconv(model: Model, threads: int, variant: str) -> Runner:
 
         net = package.Network.from_torch(model.module, torch.from_numpy(model.image()))
     elif model.suffix == ".onnx":
-        net = package.Network.from_onnx(model.path, input_shapes=model.shapes or None)
+        net = package.Network.from_onnx(str(model.path), input_shapes=model.shapes or None)
     else:
-        net = package.load(model.path)
+        net = package.load(str(model.path))
     feeds = {i.name: random(*model.shapes.get(i.name, _known(i.shape))) for i in net.inputs}
-    first = net(feeds)
+    first: Any = net(feeds)
     many = isinstance(first, dict)
-    out = {k: np.empty_like(v) for k, v in first.items()} if many else np.empty_like(first)
+    out: Any = {k: np.empty_like(v) for k, v in first.items()} if many else np.empty_like(first)
 
     def run(loops: int) -> None:
         for _ in range(loops):
@@ -55,7 +67,7 @@ def onnxruntime(model: Model, threads: int, variant: str) -> Runner:
     options.log_severity_level = 3
     session = ort.InferenceSession(str(model.onnx()), options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
-    keep = []
+    keep: list[Any] = []
     for value in session.get_inputs():
         x = ort.OrtValue.ortvalue_from_numpy(random(*_shape(model, value.name, value.shape)))
         keep.append(x)
@@ -82,7 +94,7 @@ def openvino(model: Model, threads: int, variant: str) -> Runner:
         "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False,
     }  # fmt: skip
     request = ov.Core().compile_model(read, "CPU", options).create_infer_request()
-    keep = []
+    keep: list[Any] = []
     for i, port in enumerate(read.inputs):
         x = random(*(int(d) for d in port.get_partial_shape().to_shape()))
         keep.append(x)

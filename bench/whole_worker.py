@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench import whole_models
-from bench.peers import Runner
-from bench.whole_peers import PEERS
+from bench.whole_peers import PEERS, Runner
 from bench.worker import calibrate, memory_peak, serve
 
 
@@ -43,7 +42,8 @@ class Worker:
         """Milliseconds per run, samples of at least 50 ms for so many seconds; after one to warm up."""
         assert self.runner is not None
         self.runner.run(1)
-        end, times = time.perf_counter() + seconds, []
+        times: list[float] = []
+        end = time.perf_counter() + seconds
         while not times or time.perf_counter() < end:
             start = time.perf_counter()
             self.runner.run(self.loops)

@@ -123,7 +123,7 @@ class Worker:
         os.sched_setaffinity(0, cpus)
 
 
-def calibrate(runner: Runner, seconds: float) -> int:
+def calibrate(runner: Any, seconds: float) -> int:
     """Calls that fill a sample; 0 if a single one is so long that it needs no other before it to warm up.
 
     A few doublings also bring the core up to speed.
@@ -151,7 +151,7 @@ def memory_peak(reset: bool = False) -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-def serve(worker: Worker, requests: IO[str], answers: IO[str]) -> None:
+def serve(worker: object, requests: IO[str], answers: IO[str]) -> None:
     """Answers requests until the input ends. A failure of the library is an answer, not an end."""
     for line in requests:
         request = json.loads(line)

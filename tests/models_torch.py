@@ -80,7 +80,15 @@ class MobileNetV2(nn.Module):
         super().__init__()
         channels = divisible(32 * width)
         layers: list[nn.Module] = [ConvNorm(3, channels, 3, 2, act=nn.ReLU6)]
-        plan = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+        plan = [
+            (1, 16, 1, 1),
+            (6, 24, 2, 2),
+            (6, 32, 3, 2),
+            (6, 64, 4, 2),
+            (6, 96, 3, 1),
+            (6, 160, 3, 2),
+            (6, 320, 1, 1),
+        ]
         for ratio, outputs, repeats, stride in plan:
             outputs = divisible(outputs * width)
             for i in range(repeats):
@@ -98,7 +106,9 @@ class MobileNetV2(nn.Module):
 class SqueezeExcite(nn.Module):
     """Hu et al., arXiv 1709.01507."""
 
-    def __init__(self, channels: int, squeezed: int, act: Callable[[], nn.Module], gate: Callable[[], nn.Module]) -> None:
+    def __init__(
+        self, channels: int, squeezed: int, act: Callable[[], nn.Module], gate: Callable[[], nn.Module]
+    ) -> None:
         super().__init__()
         self.reduce, self.expand = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
         self.act, self.gate = act(), gate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -199,6 +200,21 @@ def test_inputs_and_constants_may_be_outputs() -> None:
     b.output("x_turned", b.node("transpose", x, perm=(1, 0)))
     check_interpreted(b.graph, {"x": np.ones((2, 3), np.float32)})
     assert kinds(emit(b.graph)) == ["copy"] * 4
+
+
+def test_constants_of_files_need_not_be_aligned_and_may_name_their_byte_order() -> None:
+    b = Builder()
+    content = np.arange(4 * 37 + 1, dtype=np.uint8)
+    odd = content[1:].view("=f4").view("<f4" if sys.byteorder == "little" else ">f4")
+    assert not odd.flags.aligned
+    x = b.input("x", (1, 2, 2, 4))
+    y = b.node("conv", x, odd[:32].reshape(1, 1, 4, 8), odd[:8])
+    b.output("y", b.node("binary", y, odd[:8], kind="add"))
+    program = emit(b.graph)
+    stage = program.steps[0].operation.stages[0]  # type: ignore[union-attr]
+    given = [stage.filters, stage.bias, *(t.data for t in program.tensors if t.data is not None)]
+    assert all(array is not None and array.flags.aligned for array in given)
+    assert all(memoryview(array).format == "f" for array in given if array is not None)
 
 
 def test_an_output_may_be_read_later() -> None:

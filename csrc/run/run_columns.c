@@ -65,7 +65,9 @@ static void take_body(const dwc_dw_image *m, dwc_dw_columns *c, int inner) {
     const dwc_dw_schedule *how = m->call->how;
     const int64_t lanes = m->call->table->lanes, rest = c->taps.seen % 4;
     if (how->body == DWC_SPREAD || how->body == DWC_BROADCAST) {
-        c->some = c->whole = how->body == DWC_SPREAD ? any->spread : inner ? any->broadcast_inner : any->broadcast;
+        c->some = c->whole = how->body == DWC_SPREAD ? any->spread
+                             : inner                 ? any->broadcast_inner
+                                                     : any->broadcast;
         return;
     }
     if (m->channels >= lanes) {
@@ -86,7 +88,8 @@ static void double_tiles(const dwc_dw_image *m, dwc_dw_columns *c) {
     run->x_tile *= 2;
     run->y_tile *= 2;
     const dwc_dw_any *any = &m->call->table->any;
-    const int shared = m->call->how->body == DWC_SHARED && c->taps.seen > 3; /* which loads four taps' inputs */
+    const int shared =
+        m->call->how->body == DWC_SHARED && c->taps.seen > 3; /* which loads four taps' inputs */
     if (m->channels >= m->call->table->lanes) c->whole = shared ? any->shared_twins : any->twins;
 }
 

@@ -23,8 +23,8 @@ typedef enum dwc_dw_body {
 typedef struct dwc_dw_schedule {
     dwc_dw_way way;
     dwc_dw_body body;
-    int twins;   /* two output rows that share no input row: the body that takes one kernel row of both at a time */
-    int doubled; /* a single row: two stretches of it go as two rows */
+    int twins; /* two output rows that share no input row: the body that takes one kernel row of both at a time */
+    int doubled;    /* a single row: two stretches of it go as two rows */
     int neighbours; /* outputs of a tile are neighbours although a dilation is between their taps */
     /* Input rows are copied, so many channels and output columns at a time, to where their pixels are an odd
      * number of cache lines apart; 0: they are not. */

@@ -189,8 +189,8 @@ static int streams(const dwc_depthwise_stage *stage, const dwc_kernel_table *tab
 
 /* The body of any window. Where each output loads its own inputs, two rows without a common one are twins; where there are
  * not the registers to share inputs, a single row is worth two stretches of it. */
-static void choose_body(const dwc_depthwise_stage *stage, const dwc_kernel_table *table, const dwc_dw_shape *s,
-                        dwc_dw_schedule *how) {
+static void choose_body(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                        const dwc_dw_shape *s, dwc_dw_schedule *how) {
     const dwconv_window *w = &stage->window;
     if (stage->multiplier > 1) {
         how->body = stage->multiplier % table->lanes ? DWC_SPREAD : DWC_BROADCAST;

@@ -24,6 +24,7 @@ cdef extern from "dwconv_network.h" nogil:
         DWCONV_INPUT
         DWCONV_OUTPUT
         DWCONV_VIEW
+        DWCONV_STORAGE_COUNT
 
     ctypedef enum dwconv_node_kind:
         DWCONV_CONVOLUTION
@@ -38,6 +39,7 @@ cdef extern from "dwconv_network.h" nogil:
         DWCONV_LAYER_NORM
         DWCONV_MATMUL
         DWCONV_GATHER
+        DWCONV_NODE_KIND_COUNT
 
     ctypedef enum dwconv_function:
         DWCONV_SAME_VALUE
@@ -58,6 +60,7 @@ cdef extern from "dwconv_network.h" nogil:
         DWCONV_SIN
         DWCONV_COS
         DWCONV_LINEAR
+        DWCONV_UNARY_COUNT
         DWCONV_PLUS
         DWCONV_MINUS
         DWCONV_TIMES
@@ -66,13 +69,16 @@ cdef extern from "dwconv_network.h" nogil:
         DWCONV_MINIMUM
         DWCONV_POWER
         DWCONV_PRELU
+        DWCONV_BINARY_END
         DWCONV_MEAN
         DWCONV_SUM
         DWCONV_LARGEST
         DWCONV_SMALLEST
         DWCONV_PRODUCT
+        DWCONV_REDUCTION_END
         DWCONV_NEAREST
         DWCONV_BILINEAR
+        DWCONV_RESIZE_END
 
     ctypedef enum dwconv_coordinates:
         DWCONV_ASYMMETRIC
@@ -80,20 +86,22 @@ cdef extern from "dwconv_network.h" nogil:
         DWCONV_ALIGN_CORNERS
         DWCONV_PYTORCH_HALF_PIXEL
         DWCONV_HALF_PIXEL_SYMMETRIC
+        DWCONV_COORDINATES_COUNT
 
     ctypedef enum dwconv_rounding:
         DWCONV_ROUND_FLOOR
         DWCONV_ROUND_CEIL
         DWCONV_ROUND_PREFER_FLOOR
         DWCONV_ROUND_PREFER_CEIL
+        DWCONV_ROUNDING_COUNT
 
     ctypedef struct dwconv_value:
         dwconv_storage storage
         dwconv_dtype dtype
         int32_t rank
         int32_t base
-        int64_t *shape
-        int64_t *strides
+        int64_t shape[6]
+        int64_t strides[6]
         int64_t offset
         const void *data
         float scale
@@ -102,7 +110,7 @@ cdef extern from "dwconv_network.h" nogil:
     ctypedef struct dwconv_node:
         dwconv_node_kind kind
         dwconv_function function
-        int32_t *inputs
+        int32_t inputs[4]
         int32_t output
         const dwconv_desc *operation
         dwconv_activation activation
@@ -110,7 +118,7 @@ cdef extern from "dwconv_network.h" nogil:
         int32_t counts_padding
         dwconv_coordinates coordinates
         dwconv_rounding rounding
-        float *parameters
+        float parameters[4]
         int32_t axis, index_count
         const int32_t *indices
 
@@ -129,6 +137,10 @@ cdef extern from "dwconv_network.h" nogil:
     ctypedef void (*dwconv_node_done)(void *context, int32_t node) noexcept nogil
 
     dwconv_status dwconv_network_create(const dwconv_network_desc *, dwconv_network **, int *)
+    dwconv_status dwconv_network_size(const dwconv_network_desc *, size_t *, int *)
+    dwconv_status dwconv_network_create_in(
+        const dwconv_network_desc *, void *, size_t, dwconv_network **, int *
+    )
     void dwconv_network_destroy(dwconv_network *)
     size_t dwconv_network_workspace(const dwconv_network *)
     size_t dwconv_network_bytes(const dwconv_network *)

@@ -40,8 +40,7 @@ def _conv(e: Emitter, node: Node) -> None:
 
 
 def _block(e: Emitter, node: Node) -> None:
-    x = e.dense(node.inputs[0])
-    e.step("convolution", [x], e.target(node.output), operation=node["operation"])
+    e.convolution(e.dense(node.inputs[0]), e.target(node.output), node["operation"])
 
 
 def _pool(e: Emitter, node: Node) -> None:
@@ -58,7 +57,7 @@ def _pool(e: Emitter, node: Node) -> None:
 
 def _resize(e: Emitter, node: Node) -> None:
     x = e.dense(node.inputs[0])
-    scales = tuple(float(scale) for scale in node["scales"] or ()) if node["sizes"] is None else ()
+    scales = tuple(float(scale) for scale in node["scales"] or ())
     e.step(
         "resize", [x], e.target(node.output), function=RESIZE[node["kind"]],
         coordinates=node["coordinates"], rounding=node["rounding"], parameters=scales,

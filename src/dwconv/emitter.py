@@ -133,8 +133,7 @@ class Emitter:
         return self._own(name or self._node.output, "workspace", shape)
 
     def constant(self, data: Array, name: str = "") -> Place:
-        array = np.ascontiguousarray(data, np.float32).reshape(data.shape)  # which has no rank 0
-        return self._own(name or self._node.output, "constant", data.shape, array)
+        return self._own(name or self._node.output, "constant", data.shape, _array(data))
 
     def tensor(self, place: Place) -> int:
         """Its index in the program."""
@@ -152,10 +151,13 @@ class Emitter:
         indices = tuple(self.tensor(place) for place in inputs)
         self.program.steps.append(Step(kind, indices, self.tensor(output), self._node, **fields))
 
-    def convolution(self, x: Place, y: Place, stage: Stage) -> None:
-        bias = None if stage.bias is None else np.ascontiguousarray(stage.bias)
-        stage = replace(stage, filters=np.ascontiguousarray(stage.filters), bias=bias)
-        self.step("convolution", [x], y, operation=Operation("network", stage.kind, (stage,)))
+    def convolution(self, x: Place, y: Place, operation: Operation | Stage) -> None:
+        if isinstance(operation, Stage):
+            operation = Operation("network", operation.kind, (operation,))
+        chains = (tuple(_plain(stage) for stage in c) for c in (operation.stages, operation.squeeze_excite))
+        stages, gate = chains
+        operation = replace(operation, stages=stages, squeeze_excite=gate)
+        self.step("convolution", [x], y, operation=operation)
 
     def move(self, source: Place, target: Place) -> None:
         """A copy, unless the values are there."""
@@ -183,6 +185,16 @@ class Emitter:
             self.move(place, Place(copied.memory, View.whole(place.view.shape)))
             return copied
         return Place(place.memory, view)
+
+
+def _array(data: Array) -> Array:
+    """As C reads it: what lies in the bytes of a model file need not be aligned, and names its byte order."""
+    return np.require(data, np.float32, ("C", "ALIGNED")).view(np.float32)
+
+
+def _plain(stage: Stage) -> Stage:
+    bias = None if stage.bias is None else _array(stage.bias)
+    return replace(stage, filters=_array(stage.filters), bias=bias)
 
 
 def _has_dense_pixels(view: View) -> bool:

@@ -1,37 +1,40 @@
-"""Networks as data: values, nodes in the order of execution, and the builder that importers and users make them with.
+"""Networks as data: values, nodes in the order of execution, and the builder that makes them.
 
-A node has one output. Image operations are NHWC, filters as in `dwconv.ops`. Constants are values with `data`.
+A node has one output. Image operations are NHWC, filters as in `dwconv.ops`. Constants have `data`.
 
-    op             inputs                    attributes (defaults)
-    conv           x, filters[, bias]        strides (1, 1), padding "valid" | "same" | ((t, b), (l, r)), dilations (1, 1),
-                                             groups 1, activation None
-                   filters [kh, kw, in / groups, out]; depthwise has groups = in
-    transpose_conv x, filters[, bias]        strides, padding ((t, b), (l, r)): rows cut off the full result,
+    op              inputs                   attributes (defaults)
+    conv            x, filters[, bias]       strides (1, 1), padding "valid" | "same" | ((t, b), (l, r)),
+                                             dilations (1, 1), groups 1, activation None
+                    filters [kh, kw, in / groups, out]; depthwise has groups = in
+    transpose_conv  x, filters[, bias]       strides, padding ((t, b), (l, r)): cut off the full result,
                                              output_padding (0, 0), dilations, groups, activation
-                   filters [kh, kw, in / groups, out]: y[iy * s + ky * d - t] += x[iy] * filters[ky]
-    max_pool       x                         kernel, strides, padding, dilations, ceil_mode False
-    average_pool   x                         the same, count_include_pad False
-    reduce         x                         kind mean | sum | max | min | prod, axes, keepdims True
-    unary          x                         kind: an activation, or abs neg exp log sqrt reciprocal square erf floor ceil round
-                                             sign softplus elu sin cos linear; a 0.0, b 0.0
-    binary         x0, x1                    kind add | sub | mul | div | max | min | pow; activation None; broadcast as NumPy
-    prelu          x, slope                  broadcast as NumPy
-    concat         x0, x1, ...               axis
-    slice          x                         slices: (start, stop, step) of every axis, None: all of it
-    pad            x                         pads: (before, after) of every axis; mode constant | reflect | edge; value 0.0
-    transpose      x                         perm
-    reshape        x                         shape: -1 follows from the others, 0 is the input's
-    expand         x                         shape, as np.broadcast_to
-    resize         x                         kind nearest | linear; sizes (h, w) or scales (h, w); coordinates asymmetric |
-                                             half_pixel | pytorch_half_pixel | align_corners | half_pixel_symmetric;
-                                             rounding round_prefer_floor | round_prefer_ceil | floor | ceil
-    depth_to_space x                         block, mode dcr | crd
-    space_to_depth x                         block
-    softmax        x                         axis -1, log False
-    layer_norm     x, scale, bias            epsilon; over the last axis
-    matmul         x0, x1                    as np.matmul
-    gather         x, indices (constant)     axis
-    block          x                         operation: a checked `Operation`; made by passes alone
+                    filters [kh, kw, in / groups, out]: y[iy * s + ky * d - t] += x[iy] * filters[ky]
+    max_pool        x                        kernel, strides, padding, dilations, ceil_mode False
+    average_pool    x                        the same, count_include_pad False
+    reduce          x                        kind mean | sum | max | min | prod, axes, keepdims True
+    unary           x                        kind: an activation, or abs neg exp log sqrt reciprocal square
+                                             erf floor ceil round sign softplus elu sin cos linear; a 0.0, b 0.0
+    binary          x0, x1                   kind add | sub | mul | div | max | min | pow, activation None;
+                                             broadcast as NumPy
+    prelu           x, slope                 broadcast as NumPy
+    concat          x0, x1, ...              axis
+    slice           x                        slices: (start, stop, step) of every axis, None: all of it
+    pad             x                        pads: (before, after) of every axis, value 0.0;
+                                             mode constant | reflect | edge
+    transpose       x                        perm
+    reshape         x                        shape: -1 follows from the others, 0 is the input's
+    expand          x                        shape, as np.broadcast_to
+    resize          x                        kind nearest | linear; sizes (h, w) or scales (h, w); coordinates
+                                             asymmetric | half_pixel | pytorch_half_pixel | align_corners |
+                                             half_pixel_symmetric; rounding round_prefer_floor |
+                                             round_prefer_ceil | floor | ceil
+    depth_to_space  x                        block, mode dcr | crd
+    space_to_depth  x                        block
+    softmax         x                        axis -1, log False
+    layer_norm      x, scale, bias           epsilon; over the last axis
+    matmul          x0, x1                   as np.matmul
+    gather          x, indices (constant)    axis
+    block           x                        operation: a checked `Operation`; made by passes alone
 """
 
 from __future__ import annotations
@@ -101,7 +104,7 @@ class Graph:
         return Graph(values, nodes, list(self.inputs), list(self.outputs))
 
 
-class UnsupportedModel(ValueError):
+class UnsupportedModel(ValueError):  # noqa: N818 (the contract's name)
     """A model with operations that dwconv does not have. `problems`: one line for each of them."""
 
     def __init__(self, name: str, problems: Sequence[str]) -> None:
@@ -153,7 +156,7 @@ class Builder:
         return name
 
     def node(self, op: str, *inputs: Any, name: str = "", **attributes: Any) -> str:
-        """Its value's name. Inputs are names of values, or arrays; None where an optional last one is missing."""
+        """Its value's name. Inputs are names of values, or arrays; None: an optional last one is missing."""
         from . import nodes, nodes_numpy  # they need Node
 
         given = [item for item in inputs if item is not None]
@@ -238,7 +241,7 @@ def rebuilt(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
 
 
 def _flexible(old: tuple[int, ...], target: Sequence[int]) -> tuple[int, ...]:
-    """A target whose first axis is the input's follows it, so that the size of a batch is no part of a network."""
+    """A target whose first axis is the input's follows it: the size of a batch is no part of a network."""
     if target and old and target[0] == old[0] and -1 not in target[:1]:
         return (0, *target[1:])
     return tuple(target)

@@ -24,7 +24,7 @@ from .config import get_num_threads
 from .constructors import Constructors
 from .feeds import fits, shown
 from .geometry import integer, thread_count
-from .graph import Builder, Graph
+from .graph import Builder, Graph, UnsupportedModel
 from .sources import GraphSource, Sizes, Source, TensorInfo, as_info, with_open_sizes
 
 
@@ -173,6 +173,8 @@ class Network(Constructors):
     def _make(self, key: Key, threads: int) -> Bound:
         try:
             return self._cache.get(key, max(threads, get_num_threads()))
+        except UnsupportedModel:
+            raise
         except ValueError as error:
             names = (f"{info.name!r} {shape}" for info, shape in zip(self._inputs, key, strict=True))
             raise ValueError(f"{self.name}: cannot take {', '.join(names)}: {error}") from error

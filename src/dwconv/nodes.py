@@ -33,7 +33,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "reshape": {"shape": None},
     "expand": {"shape": None},
     "resize": {
-        "kind": None, "sizes": None, "scales": None, "coordinates": "half_pixel", "rounding": "round_prefer_floor",
+        "kind": None, "sizes": None, "scales": None, "coordinates": "half_pixel",
+        "rounding": "round_prefer_floor",
     },
     "depth_to_space": {"block": None, "mode": "dcr"},
     "space_to_depth": {"block": None},
@@ -80,8 +81,11 @@ def conv_window(node: Node, filters: Shape) -> Window:
 
 
 def pool_geometry(node: Node, size: tuple[int, int]) -> list[tuple[int, int, int]]:
-    """(output size, padding before, padding after) of both axes; with ceil_mode the last window may begin inside the
-    image or the padding before it, as in PyTorch and ONNX, and reach beyond."""
+    """(output size, padding before, padding after) of both axes.
+
+    With ceil_mode the last window may begin inside the image or the padding before it, as in PyTorch and ONNX, and
+    reach beyond.
+    """
     found = []
     for axis in range(2):
         kernel, stride, dilation = (node[a][axis] for a in ("kernel", "strides", "dilations"))
@@ -297,7 +301,7 @@ def _gather_shape(node: Node, x: Value, indices: Value) -> Shape:
     axis = _axis(node["axis"], len(x.shape))
     if indices.data is None:
         raise ValueError("its indices must be constant")
-    if indices.data.size and not (0 <= indices.data.min() and indices.data.max() < x.shape[axis]):
+    if indices.data.size and not (indices.data.min() >= 0 and indices.data.max() < x.shape[axis]):
         raise ValueError(f"indices must be in [0, {x.shape[axis]})")
     return (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 

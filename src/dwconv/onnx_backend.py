@@ -18,11 +18,11 @@ from onnx.backend.base import Backend as OnnxBackend
 from onnx.backend.base import BackendRep, namedtupledict
 
 from .activation import Array
-from .graph import Graph
+from .importers.onnx import checked
 from .importers.onnx_model import OnnxModel, Opaque
 from .importers.onnx_parse import parse
 from .importers.onnx_source import OPSETS, OnnxSource
-from .nodes_numpy import compute
+from .network import Network
 
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 # Inputs of operations that networks need as constants.
@@ -38,13 +38,11 @@ class Rep(BackendRep):  # type: ignore[misc]
     def __init__(self, model: OnnxModel, name: str) -> None:
         self.model, self.name = model, name
         self.fixed = _fixed(model)
+        self.network: Network | None = None
         if self.fixed:
-            free = [info for info in model.inputs if info.name not in self.fixed]
-            known = {
-                info.name: Opaque("given by the call") for info in model.inputs if info.name in self.fixed
-            }
-            model = OnnxModel(model.opsets, free, model.outputs, {**model.constants, **known}, model.nodes)
-        OnnxSource(model, name).check()
+            OnnxSource(self._with(dict.fromkeys(self.fixed, Opaque("given by the call"))), name).check()
+        elif model.inputs:
+            self.network = Network(checked(model, name), name=name)
 
     def run(self, inputs: Sequence[Any] | Mapping[str, Any] | Array, **kwargs: Any) -> tuple[Array, ...]:
         """Arrays in the order of the model's inputs, or by name; the outputs as a named tuple.
@@ -64,11 +62,24 @@ class Rep(BackendRep):  # type: ignore[misc]
                 raise ValueError(
                     f"{self.name}: input {info.name!r} is {info.dtype}, not {arrays[info.name].dtype}"
                 )
-        constants = self.model.constants | {name: arrays.pop(name) for name in self.fixed}
-        free = [info for info in self.model.inputs if info.name not in constants]
-        model = OnnxModel(self.model.opsets, free, self.model.outputs, constants, self.model.nodes)
-        graph = OnnxSource(model, self.name).lower({name: array.shape for name, array in arrays.items()})
-        return namedtupledict("Outputs", graph.outputs)(*_run(graph, arrays))  # type: ignore[no-any-return]
+        outputs = [info.name for info in self.model.outputs]
+        network = self.network
+        if network is None:
+            source = OnnxSource(self._with({name: arrays.pop(name) for name in self.fixed}), self.name)
+            graph = source.lower({name: array.shape for name, array in arrays.items()})
+            if not arrays:
+                values = [graph.values[name].data for name in outputs]
+                return namedtupledict("Outputs", outputs)(*values)  # type: ignore[no-any-return]
+            network = Network(graph, name=self.name)
+        found = network(arrays)
+        results = [found[name] for name in outputs] if isinstance(found, dict) else [found]
+        return namedtupledict("Outputs", outputs)(*results)  # type: ignore[no-any-return]
+
+    def _with(self, fixed: Mapping[str, Array | Opaque]) -> OnnxModel:
+        """The model with these inputs as constants."""
+        model = self.model
+        free = [info for info in model.inputs if info.name not in fixed]
+        return OnnxModel(model.opsets, free, model.outputs, {**model.constants, **fixed}, model.nodes)
 
 
 def _fixed(model: OnnxModel) -> list[str]:
@@ -84,15 +95,6 @@ def _fixed(model: OnnxModel) -> list[str]:
         if info.dtype == "float32" and uses and all(uses):
             names.append(info.name)
     return names
-
-
-def _run(graph: Graph, inputs: Mapping[str, Array]) -> list[Array]:
-    values = {name: value.data for name, value in graph.values.items() if value.data is not None} | dict(
-        inputs
-    )
-    for node in graph.nodes:
-        values[node.output] = compute(node, [values[name] for name in node.inputs])
-    return [values[name] for name in graph.outputs]
 
 
 class Backend(OnnxBackend):  # type: ignore[misc]

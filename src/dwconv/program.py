@@ -96,4 +96,4 @@ class Program:
 
 
 def as_indices(values: Array) -> Array:
-    return np.ascontiguousarray(values, np.int32).reshape(-1)
+    return np.require(values.reshape(-1), np.int32, ("C", "ALIGNED")).view(np.int32)

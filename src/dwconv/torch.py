@@ -42,7 +42,9 @@ MOST_KEPT = 8  # networks of a subgraph: of other shapes, layouts or weights
 CHANNELS_LAST = (0, 2, 3, 1)
 
 
-def dwconv_backend(module: fx.GraphModule, example_inputs: Sequence[Any], **options: Any) -> Callable[..., Any]:
+def dwconv_backend(
+    module: fx.GraphModule, example_inputs: Sequence[Any], **options: Any
+) -> Callable[..., Any]:
     """What `torch.compile` calls with a graph and its inputs; gives what runs instead of it.
 
     Graphs that need gradients are left to PyTorch. Raises TypeError for `options`, which it has none of.
@@ -223,7 +225,9 @@ class Subgraph(torch.nn.Module):  # type: ignore[misc]
         if form.network is None:
             return self.module(*args)
         inputs = [_array(tensor, order) for tensor, order in tensors]
-        results = [output.constant if output.constant is not None else _empty(output) for output in form.outputs]
+        results = [
+            output.constant if output.constant is not None else _empty(output) for output in form.outputs
+        ]
         arrays = [
             _array(result, output.order)
             for result, output in zip(results, form.outputs, strict=True)

@@ -40,7 +40,11 @@ def main():
         "exp": fit(lambda r: np.expm1(r) / r, -limit, limit, 4, lambda r: r / np.exp(r)),
         # expm1(r) = r + r^2 q(r)
         "expm1": fit(
-            lambda r: (np.expm1(r) - r) / r**2, -limit, limit, 5, lambda r: r**2 / np.maximum(abs(np.expm1(r)), 0.01)
+            lambda r: (np.expm1(r) - r) / r**2,
+            -limit,
+            limit,
+            5,
+            lambda r: r**2 / np.maximum(abs(np.expm1(r)), 0.01),
         ),
         # tanh(x) = x + x^3 q(x^2) for |x| < 0.55
         "tanh": fit(

@@ -11,6 +11,8 @@ from .onnx_model import Info, OnnxModel
 from .onnx_parse import parse
 from .onnx_source import OnnxSource
 
+LIKELY = 224
+
 
 def read(
     source: str | os.PathLike[str] | bytes | Any,
@@ -27,20 +29,40 @@ def read(
     >>> source = read("classifier.onnx")  # doctest: +SKIP
     >>> graph = source.lower({"image": (1, 3, 224, 224)})  # doctest: +SKIP
     """
-    model = parse(source)
-    if not name and isinstance(source, str | os.PathLike):
-        name = Path(source).stem
-    model = _with_shapes(model, input_shapes or {}, name)
-    found = OnnxSource(model, name or "network")
-    found.check()
-    if all(info.shape is not None and None not in info.shape for info in model.inputs):
-        graph = found.lower()
-        sizes = {name: graph.values[name].shape for name in graph.outputs}
-        model.outputs = [info._replace(shape=sizes[info.name]) for info in model.outputs]
-    return found
+    if not name:
+        name = Path(source).stem if isinstance(source, str | os.PathLike) else "network"
+    return checked(_with_shapes(parse(source), input_shapes or {}, name), name)
 
 
 from_onnx = read
+
+
+def checked(model: OnnxModel, name: str) -> OnnxSource:
+    """The source, whose outputs have shapes. Raises the errors of `read`."""
+    found = OnnxSource(model, name)
+    found.check()
+    fixed = all(info.shape is not None and None not in info.shape for info in model.inputs)
+    if fixed or any(info.shape is None for info in model.outputs):
+        _tell_outputs(found, fixed)
+    return found
+
+
+def _tell_outputs(source: OnnxSource, fixed: bool) -> None:
+    """Shapes of outputs: those that the graph has; with open inputs the number of axes of those not told."""
+    inputs = {info.name: info.shape or () for info in source.model.inputs}
+    graph = source.lower({name: [_guess(i, size) for i, size in enumerate(s)] for name, s in inputs.items()})
+    outputs = []
+    for info in source.model.outputs:
+        shape: tuple[int | None, ...] = graph.values[info.name].shape
+        if not fixed:
+            shape = (None,) * len(shape) if info.shape is None else info.shape
+        outputs.append(info._replace(shape=shape))
+    source.model.outputs = outputs
+
+
+def _guess(axis: int, size: int | None) -> int:
+    """What an open size may be: 1 image, of a size that many networks take."""
+    return size if size is not None else 1 if axis == 0 else LIKELY
 
 
 def _with_shapes(model: OnnxModel, given: Mapping[str, Sequence[int | None]], name: str) -> OnnxModel:

@@ -184,8 +184,10 @@ def _domain(domain: str) -> str:
 
 def _info(value: Any) -> Info:
     kind = value.type.WhichOneof("value")
+    if kind is None:  # outputs may have no type
+        return Info(value.name, None, "float32")
     if kind != "tensor_type":
-        return Info(value.name, None, kind or "an unknown type")
+        return Info(value.name, None, kind)
     tensor = value.type.tensor_type
     dtype = DTYPES.get(tensor.elem_type, f"type {tensor.elem_type}")
     if not tensor.HasField("shape"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..activation import Array
 from ..graph import Graph, UnsupportedModel
+from ..sources import TensorInfo
 from .channels_first import ChannelsFirst, T, UnsupportedError
 from .onnx_call import Budget, Call
 from .onnx_fold import FOLD
@@ -33,15 +34,6 @@ FAR = {
     "GridSample": "Resize", "RoiAlign": "Resize", "LpPool": "AveragePool",
     "GlobalLpPool": "GlobalAveragePool", "MaxUnpool": "ConvTranspose", "DeformConv": "Conv",
 }  # fmt: skip
-
-
-class TensorInfo(NamedTuple):
-    """An input or output for the caller of a network."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: np.dtype[Any]
-    quantization: None = None
 
 
 class OnnxSource:
@@ -113,6 +105,11 @@ class OnnxSource:
         problems = [
             f"input {info.name!r} is {info.dtype}; float32 is supported"
             for info in self.model.inputs
+            if info.dtype != "float32"
+        ]
+        problems += [
+            f"output {info.name!r} is {info.dtype}; float32 is supported"
+            for info in self.model.outputs
             if info.dtype != "float32"
         ]
         version = self.model.opsets.get("", OPSETS[0])
@@ -205,7 +202,8 @@ class OnnxSource:
 
 
 def _told(info: Info) -> TensorInfo:
-    return TensorInfo(info.name, info.shape or (), np.dtype(info.dtype))
+    """Of what is supported, float32."""
+    return TensorInfo(info.name, info.shape or (), np.dtype(np.float32))
 
 
 def known(node: OnnxNode) -> bool:

@@ -62,7 +62,9 @@ def _float32(name: str, dtype: torch.dtype) -> Any:
 
 def _give(reader: Reader, name: str, value: Any) -> None:
     if isinstance(value, Missing | int | float | torch.Tensor):
-        raise UnsupportedModel("from_torch", [f"{name} does not depend on the input: it is {type(value).__name__}"])
+        raise UnsupportedModel(
+            "from_torch", [f"{name} does not depend on the input: it is {type(value).__name__}"]
+        )
     reader.net.label = name
     reader.net.output(name, value)
 
@@ -90,7 +92,9 @@ def _exported(module: Any, example_input: Any) -> Any:
     args, kwargs = _arguments(example_input)
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            raise ValueError(f"from_torch: {name} is {tensor.dtype}; networks are float32: pass module.float()")
+            raise ValueError(
+                f"from_torch: {name} is {tensor.dtype}; networks are float32: pass module.float()"
+            )
         if tensor.device.type != "cpu":
             raise ValueError(f"from_torch: {name} is on {tensor.device}; pass module.cpu()")
     first: Exception | None = None

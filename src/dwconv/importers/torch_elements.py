@@ -273,7 +273,12 @@ def min_of(net: ChannelsFirst, **given: Any) -> Any:
 
 @op("var")
 def variance(
-    net: ChannelsFirst, x: T, dim: Any = None, correction: Any = None, keepdim: bool = False, unbiased: bool = True
+    net: ChannelsFirst,
+    x: T,
+    dim: Any = None,
+    correction: Any = None,
+    keepdim: bool = False,
+    unbiased: bool = True,
 ) -> T:
     shape = net.shape(x)
     axes = _axes(dim) or tuple(range(len(shape)))
@@ -282,7 +287,9 @@ def variance(
     if count <= less:
         raise UnsupportedError(f"the variance of {count} elements; more than {less} are supported")
     centred = net.binary("sub", x, net.reduce("mean", x, axes, True))
-    return scaled(net, net.reduce("mean", net.unary("square", centred), axes, keepdim), count / (count - less))
+    return scaled(
+        net, net.reduce("mean", net.unary("square", centred), axes, keepdim), count / (count - less)
+    )
 
 
 @op("std")
@@ -304,7 +311,9 @@ def logsumexp(net: ChannelsFirst, x: T, dim: Any, keepdim: bool = False) -> T:
 
 
 @op("linalg_vector_norm", "norm")
-def vector_norm(net: ChannelsFirst, x: T, ord: Any = None, dim: Any = None, keepdim: bool = False, **rest: Any) -> T:
+def vector_norm(
+    net: ChannelsFirst, x: T, ord: Any = None, dim: Any = None, keepdim: bool = False, **rest: Any
+) -> T:
     order = rest.get("p", ord)
     axes: Sequence[int] = _axes(dim) or tuple(range(len(x.perm)))
     if order in (2, None):

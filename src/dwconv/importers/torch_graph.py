@@ -25,7 +25,13 @@ NEAREST = {
     "upsample_trilinear3d": "upsample_bilinear2d", "embedding": "index_select with constant indices",
     "hardshrink": "hardtanh", "argmax": "amax", "topk": "amax", "sort": "amax",
 }  # fmt: skip
-CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range_for_size", "_set_grad_enabled")
+CHECKS = (
+    "_assert_tensor_metadata",
+    "_assert_scalar",
+    "_assert_async",
+    "sym_constrain_range_for_size",
+    "_set_grad_enabled",
+)
 
 
 class Missing:
@@ -136,6 +142,7 @@ class Reader:
         if isinstance(value, T):
             return str(list(self.net.shape(value)))
         return str(list(value.shape)) if isinstance(value, torch.Tensor) else "?"
+
 
 def bound(target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments by the names of the schema; `self` and `input` are `x`."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Node, Value
+from ..graph import Node
 from ..nodes import complete
 from ..nodes_numpy import nearest_index
 from .channels_first import ChannelsFirst, T, UnsupportedError
 from .torch_ops import many, on_batch, op, pairs, scaled, tensor
+
 
 @op("max_pool1d", "max_pool2d")
 def max_pool(
@@ -47,7 +48,14 @@ def avg_pool(
 
 
 def pool(
-    net: ChannelsFirst, kind: str, x: T, kernel: Any, stride: Any, padding: Any, dilations: Any = 1, **more: Any
+    net: ChannelsFirst,
+    kind: str,
+    x: T,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilations: Any = 1,
+    **more: Any,
 ) -> T:
     spatial = 1 if isinstance(kernel, Sequence) and len(kernel) == 1 else 2
     size = many(kernel, spatial)
@@ -88,7 +96,9 @@ def adaptive(net: ChannelsFirst, kind: str, x: T, output_size: Any) -> T:
         kernel, stride = zip(*shared, strict=True)  # type: ignore[arg-type]
         return pool(net, kind, x, kernel, stride, (0,) * spatial)
     if kind == "max":
-        raise UnsupportedError(f"windows of several sizes, {sizes} -> {outs}; sizes that divide are supported")
+        raise UnsupportedError(
+            f"windows of several sizes, {sizes} -> {outs}; sizes that divide are supported"
+        )
     for axis, (size, spans) in enumerate(zip(sizes, windows, strict=True)):
         means = np.zeros((size, len(spans)), np.float32)
         for i, (begin, end) in enumerate(spans):
@@ -111,7 +121,13 @@ def upsample_nearest(net: ChannelsFirst, x: T, **given: Any) -> T:
     """Index floor(i * step), with a step rounded to float32, as PyTorch has it."""
     sizes, scales = resized(net, x, **given)
     wanted = [nearest_of(*axis) for axis in zip(net.shape(x)[2:], sizes, scales or (None,) * 2, strict=False)]
-    how = {"kind": "nearest", "sizes": sizes, "scales": scales, "coordinates": "asymmetric", "rounding": "floor"}
+    how = {
+        "kind": "nearest",
+        "sizes": sizes,
+        "scales": scales,
+        "coordinates": "asymmetric",
+        "rounding": "floor",
+    }
     node = Node("resize", (), "", complete("resize", dict(how)))
     for axis, index in enumerate(wanted):
         found = nearest_index(node, axis, net.shape(x)[2 + axis], sizes[axis])

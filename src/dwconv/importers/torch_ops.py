@@ -53,7 +53,9 @@ def pairs(padding: Sequence[int]) -> list[tuple[int, int]]:
 
 
 @op("conv1d", "conv2d")
-def conv(net: ChannelsFirst, x: T, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> T:
+def conv(
+    net: ChannelsFirst, x: T, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> T:
     shape = net.shape(weight) if isinstance(weight, T) else weight.shape
     spatial = len(shape) - 2
     strides, dilations = many(stride, spatial), many(dilation, spatial)
@@ -191,7 +193,9 @@ def batch_norm(
     **_: Any,
 ) -> T:
     if training or running_mean is None:
-        raise UnsupportedError("batch norm of the batch's own mean; running_mean and running_var are supported")
+        raise UnsupportedError(
+            "batch norm of the batch's own mean; running_mean and running_var are supported"
+        )
     channels = np.ones(net.shape(x)[1], np.float32)
     scale, shift = channels if weight is None else weight, 0 * channels if bias is None else bias
     return net.batch_norm(x, scale, shift, running_mean, running_var, eps)
@@ -206,7 +210,9 @@ def native_batch_norm(net: ChannelsFirst, **given: Any) -> Any:
 def batch_statistics(net: ChannelsFirst, x: T, weight: Any, bias: Any, eps: float, **_: Any) -> Any:
     """What instance norm is made of: a batch of one, whose mean is that of every channel."""
     if net.shape(x)[0] != 1:
-        raise UnsupportedError("batch norm of the batch's own mean; running_mean and running_var are supported")
+        raise UnsupportedError(
+            "batch norm of the batch's own mean; running_mean and running_var are supported"
+        )
     return net.instance_norm(x, weight, bias, eps), None, None
 
 
@@ -237,7 +243,9 @@ def group_norm(net: ChannelsFirst, x: T, num_groups: int, weight: Any, bias: Any
 
 
 @op("native_group_norm")
-def native_group_norm(net: ChannelsFirst, x: T, group: int, weight: Any, bias: Any, eps: float, **_: Any) -> Any:
+def native_group_norm(
+    net: ChannelsFirst, x: T, group: int, weight: Any, bias: Any, eps: float, **_: Any
+) -> Any:
     return net.group_norm(x, group, weight, bias, eps), None, None
 
 

@@ -35,7 +35,9 @@ def dropout(net: ChannelsFirst, x: T, train: bool | None = False, **_: Any) -> T
 
 
 @op("view", "_unsafe_view", "reshape", "_reshape_copy", "view_copy")
-def view(net: ChannelsFirst, x: T, size: Sequence[int] | None = None, shape: Sequence[int] | None = None) -> T:
+def view(
+    net: ChannelsFirst, x: T, size: Sequence[int] | None = None, shape: Sequence[int] | None = None
+) -> T:
     return net.reshape(x, (size if size is not None else shape) or ())
 
 
@@ -166,7 +168,9 @@ def unbind(net: ChannelsFirst, x: T, dim: int) -> tuple[T, ...]:
 
 
 @op("split", "split_with_sizes", "tensor_split", "unsafe_split", "unsafe_split_with_sizes")
-def split(net: ChannelsFirst, x: T, dim: int, split_size: Any = None, split_sizes: Any = None) -> tuple[T, ...]:
+def split(
+    net: ChannelsFirst, x: T, dim: int, split_size: Any = None, split_sizes: Any = None
+) -> tuple[T, ...]:
     total, sizes = net.shape(x)[dim], split_size if split_sizes is None else split_sizes
     if isinstance(sizes, int):
         sizes = [min(sizes, total - start) for start in range(0, total, sizes)]
