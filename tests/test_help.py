@@ -18,11 +18,13 @@ import dwconv
 
 FUNCTIONS = ["depthwise_conv2d", "conv2d", "pointwise_conv2d", "separable_conv2d", "inverted_residual"]
 LAYERS = ["DepthwiseConv2D", "Conv2D", "PointwiseConv2D", "SeparableConv2D", "InvertedResidual"]
+NETWORKS = ["Network", "UnsupportedModel", "from_keras", "from_torch", "load"]
 SETTINGS = ["config", "get_include", "get_num_threads", "set_num_threads", "show_config"]
 
 
 def test_every_public_name_is_looked_at() -> None:
-    assert {*FUNCTIONS, *LAYERS, *SETTINGS, "PerformanceWarning", "__version__"} == set(dwconv.__all__)
+    names = {*FUNCTIONS, *LAYERS, *NETWORKS, *SETTINGS, "PerformanceWarning", "__version__"}
+    assert names == set(dwconv.__all__)
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS])
@@ -39,6 +41,25 @@ def test_help_describes_every_argument(name: str) -> None:
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS])
 def test_the_examples_of_help_run(name: str) -> None:
+    (example,) = doctest.DocTestFinder(recurse=False).find(getattr(dwconv, name), name)
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["__call__", *(name for name in dir(dwconv.Network) if not name.startswith("_"))]
+)
+def test_help_describes_every_method_of_a_network(name: str) -> None:
+    method = inspect.getattr_static(dwconv.Network, name)
+    method = getattr(method, "fget", getattr(method, "__func__", method))
+    assert method.__doc__
+    for argument in list(inspect.signature(method).parameters)[1:]:
+        assert f"`{argument}`" in method.__doc__, argument
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("name", ["Network", "load"])
+def test_the_examples_of_networks_run(name: str) -> None:
     (example,) = doctest.DocTestFinder(recurse=False).find(getattr(dwconv, name), name)
     assert example.examples
     assert doctest.DocTestRunner().run(example).failed == 0

@@ -389,6 +389,18 @@ def test_layout_gives_the_same_network_without_transpositions(backend: str) -> N
     assert net.layout("nchw") is net
 
 
+def test_layout_of_images_with_one_channel(backend: str) -> None:
+    """Their transpositions are reshapes."""
+    b = Builder()
+    x = b.node("reshape", b.input("x", (1, 1, 6, 8)), shape=(1, 6, 8, 1))
+    y = b.node("conv", x, weights(3, 3, 1, 1), padding="same")
+    b.output("y", b.node("reshape", y, shape=(1, 1, 6, 8)))
+    net, data = dwconv.Network(b), image(1, 1, 6, 8)
+    turned = net.layout("NHWC")
+    assert turned.inputs[0].shape == turned.outputs[0].shape == (1, 6, 8, 1)
+    np.testing.assert_array_equal(turned(data.reshape(1, 6, 8, 1)).reshape(1, 1, 6, 8), net(data))
+
+
 def test_layout_keeps_sizes_open() -> None:
     net = dwconv.Network(channels_first(), input_shapes={"image": (None, 3, None, None)})
     with pytest.raises(ValueError, match=r"are open: net.bind"):

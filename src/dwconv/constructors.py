@@ -32,8 +32,9 @@ class Constructors:
         *,
         input_shapes: Mapping[str, Sequence[int | None]] | None = None,
     ) -> N:
-        """Of an ONNX file, opset 9 and later, by path or as bytes. Needs `pip install 'dwconv[onnx]'`.
+        """Of an ONNX file, opset 9 and later. Needs `pip install 'dwconv[onnx]'`.
 
+        `model`: its path, or its bytes.
         `input_shapes`: by input, other shapes than those of the file; None in a shape: calls decide that
         size. Raises `dwconv.UnsupportedModel`, which lists every node that dwconv has no operation for, and
         ValueError for a file that is broken. External data must lie in the folder of the file.
@@ -48,8 +49,9 @@ class Constructors:
         rounding: str = "even",
         input_shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> N:
-        """Of a TensorFlow Lite file, by path or as bytes. Needs `pip install 'dwconv[tflite]'`.
+        """Of a TensorFlow Lite file. Needs `pip install 'dwconv[tflite]'`.
 
+        `model`: its path, or its bytes.
         `rounding`: of quantised values half way between two; "even" is all there is. `input_shapes`: by
         input, other shapes than those of the file. Raises the errors of `from_onnx`.
         """
@@ -58,16 +60,20 @@ class Constructors:
 
     @classmethod
     def from_torch(cls: type[N], module: Any, example_input: Any) -> N:
-        """Of a `torch.nn.Module` in evaluation mode. Needs `pip install 'dwconv[torch]'`.
+        """Of a PyTorch module in evaluation mode. Needs `pip install 'dwconv[torch]'`.
 
-        `example_input`: a tensor, or a tuple of them, of the shapes that the network is made for; inputs and
-        outputs are those of the module, NCHW for images. Raises the errors of `from_onnx`.
+        `module`: a `torch.nn.Module`, or what `torch.export.export` gives. `example_input`: a tensor, or a
+        tuple of them, of the shapes that the network is made for; inputs and outputs are those of the module,
+        NCHW for images. Raises the errors of `from_onnx`.
         """
         return cls._made(_imported("torch", module, example_input), type(module).__name__)
 
     @classmethod
     def from_keras(cls: type[N], model: Any) -> N:
-        """Of a Keras 3 model. Needs `pip install 'dwconv[keras]'`. Raises the errors of `from_onnx`."""
+        """Of a Keras 3 model. Needs `pip install 'dwconv[keras]'`.
+
+        `model`: a `keras.Model`; inputs and outputs are its own. Raises the errors of `from_onnx`.
+        """
         return cls._made(_imported("keras", model), str(getattr(model, "name", "network")))
 
     @classmethod
@@ -84,7 +90,7 @@ def load(path: str | os.PathLike[str]) -> Network:
     `dwconv.UnsupportedModel`; ImportError where a package is missing, which names it.
 
     >>> import dwconv
-    >>> dwconv.load("model.h5")
+    >>> dwconv.load("model.h5")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     ValueError: model.h5: not a model file ...
@@ -116,7 +122,7 @@ def load(path: str | os.PathLike[str]) -> Network:
 def _imported(package: str, *arguments: Any, **options: Any) -> Source:
     """What the importer makes of the model. Raises ImportError where its package is missing."""
     try:
-        module = import_module(f".importers.{package}", __package__)
+        found = import_module(f".importers.{package}", __package__).read(*arguments, **options)
     except ModuleNotFoundError as error:
         if str(error.name).split(".")[0] != package:
             raise
@@ -124,7 +130,6 @@ def _imported(package: str, *arguments: Any, **options: Any) -> Source:
             f"dwconv.Network.from_{package} needs the package {package}: pip install 'dwconv[{package}]'",
             name=package,
         ) from error
-    found = module.read(*arguments, **options)
     if isinstance(found, Graph):
         return GraphSource(found)
     if isinstance(found, tuple):

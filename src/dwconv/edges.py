@@ -50,9 +50,20 @@ def images(graph: Graph) -> tuple[list[str], list[str]]:
         node = makers.get(name)
         while node is not None and node.op in POINTWISE:
             node = makers.get(node.inputs[0])
-        if node is not None and node.op == "transpose" and tuple(node["perm"]) == TO_NCHW:
+        if node is not None and _turns(graph, node, TO_NCHW):
             outputs.append(name)
     return inputs, outputs
+
+
+def _turns(graph: Graph, node: Node, perm: Sequence[int]) -> bool:
+    """Whether it is this transposition of an image; of one channel or one pixel that is a reshape."""
+    if node.op == "transpose":
+        return tuple(node["perm"]) == tuple(perm)
+    x, y = graph.values[node.inputs[0]].shape, graph.values[node.output].shape
+    if node.op != "reshape" or len(x) != 4 or y != _permuted(x, perm):
+        return False
+    channels, pixels = (x[3], x[1] * x[2]) if perm == TO_NCHW else (x[1], x[2] * x[3])
+    return channels == 1 or pixels == 1
 
 
 def _meets(graph: Graph, name: str, readers: Mapping[str, list[Node]]) -> bool:
@@ -61,7 +72,7 @@ def _meets(graph: Graph, name: str, readers: Mapping[str, list[Node]]) -> bool:
     while waiting:
         value = waiting.pop()
         for node in readers[value]:
-            if node.op == "transpose" and tuple(node["perm"]) == TO_NHWC:
+            if _turns(graph, node, TO_NHWC):
                 return True
             if node.op in POINTWISE and node.output not in seen and len(graph.values[node.output].shape) == 4:
                 seen.add(node.output)
@@ -72,13 +83,13 @@ def _meets(graph: Graph, name: str, readers: Mapping[str, list[Node]]) -> bool:
 def _turn_input(graph: Graph, name: str) -> None:
     """The input becomes NHWC; who turned it reads it as it is, others what a new node turns back."""
     value = graph.values[name]
+    turning = {id(node): _turns(graph, node, TO_NHWC) for node in graph.nodes}
     value.shape = _permuted(value.shape, TO_NHWC)
     back = ""
     renamed: dict[str, str] = {}
     kept: list[Node] = []
     for node in graph.nodes:
-        turns = node.op == "transpose" and node.inputs == (name,) and tuple(node["perm"]) == TO_NHWC
-        if turns and node.output not in graph.outputs:
+        if node.inputs == (name,) and turning[id(node)] and node.output not in graph.outputs:
             renamed[node.output] = name
             del graph.values[node.output]
             continue
@@ -100,7 +111,7 @@ def _turn_output(graph: Graph, name: str) -> None:
     maker = graph.producers()[name]
     source = maker.inputs[0]
     makers = graph.producers()
-    if maker.op == "transpose" and tuple(maker["perm"]) == TO_NCHW and not graph.consumers()[name]:
+    if _turns(graph, maker, TO_NCHW) and not graph.consumers()[name]:
         graph.nodes.remove(maker)
         del graph.values[name]
         if source in makers and source not in graph.outputs:

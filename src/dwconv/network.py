@@ -203,6 +203,7 @@ class Network(Constructors):
 
     @property
     def input_names(self) -> tuple[str, ...]:
+        """The names of `inputs`, in order."""
         return tuple(info.name for info in self._inputs)
 
     @property
@@ -251,11 +252,11 @@ class Network(Constructors):
     def profile(
         self, *inputs: Any, num_threads: int | None = None, gflops: float | None = None, seconds: float = 0.5
     ) -> str:
-        """The same with microseconds of every node: the median of runs within about so many seconds.
+        """The same with microseconds of every node: the median of runs within about `seconds`.
 
-        `inputs` as for a call; none: random ones of the shapes bound last. `gflops`: what these threads reach
-        at most, two to a multiply-add; with it the table has each node's share of that limit, without it of
-        the whole time.
+        `inputs` as for a call; none: random ones of the shapes bound last. `num_threads` as for a call.
+        `gflops`: what these threads reach at most, two to a multiply-add; with it the table has each node's
+        share of that limit, without it of the whole time.
         """
         threads = get_num_threads() if num_threads is None else self._threads(num_threads)
         if inputs:
@@ -268,9 +269,10 @@ class Network(Constructors):
         return table.profile(self.name, self.inputs, self.outputs, bound, measured, gflops)
 
     def layout(self, layout: str) -> Network:
-        """The same network with images at its edges in this layout: "NHWC", as they are computed, without the
-        transpositions of a model file that has NCHW; "NCHW": as in the file.
+        """The same network with images at its edges in another layout.
 
+        `layout`: "NHWC", as images are computed, without the transpositions of a model file that has NCHW;
+        "NCHW", as such a file has them.
         Raises ValueError where that is not possible: an NHWC file has no other form.
         """
         if not isinstance(layout, str) or layout.upper() not in ("NHWC", "NCHW"):
@@ -296,17 +298,22 @@ class Network(Constructors):
     # ---- files and copies -----------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes one .npz, weights included, that `dwconv.load` reads with NumPy alone."""
+        """Writes one file, weights included, that `dwconv.load` reads with NumPy alone.
+
+        `path`: ends in .npz. Raises ValueError for another name, and OSError.
+        """
         from .saved import save
 
         save(self._source, self.name, Path(path))
 
     def to_c(self, directory: str | os.PathLike[str], name: str | None = None) -> list[Path]:
-        """Writes C source, header and weights for libdwconv, for the shapes bound last: NAME.h, NAME.c and
-        NAME_weights.c, whose paths it gives. They run it in static memory, with no parser and no allocation.
+        """Writes C for libdwconv, for the shapes bound last, and gives the paths of NAME.h, NAME.c,
+        NAME_weights.c.
 
-        `name`: an identifier of C; None: made of the network's name. Raises ValueError for another name or
-        without the compiled core, `dwconv.UnsupportedModel` for what runs through NumPy alone, and OSError.
+        That runs in static memory, with no parser and no allocation: NAME_init() once, then
+        NAME_run(inputs..., outputs...). `directory` is made if it is missing. `name`: an identifier of C;
+        None: made of the network's name. Raises ValueError for another name or without the compiled core,
+        `dwconv.UnsupportedModel` for what runs through NumPy alone, and OSError.
         """
         from .ccode import export
 
