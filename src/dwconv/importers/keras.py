@@ -1,4 +1,4 @@
-"""Keras 3 models, layers and blocks. Needs the package `keras` and one of its backends (extra: dwconv[keras]).
+"""Keras 3 models, layers and blocks. Needs `keras` and one of its backends (extra: dwconv[keras]).
 
 Weights are copied. What computes in training alone, such as dropout, is left out. Images are channels_last.
 """
@@ -20,20 +20,26 @@ from .single import layer_of
 OPEN = 64  # the size that stands for one that calls decide, while the graph is made
 
 
-def read(model: Any, input_shape: Sequence[int | None] | None = None) -> tuple[Graph, list[TensorInfo], list[TensorInfo]]:
-    """The graph of a model, and its inputs and outputs as the model names them; None for sizes that calls decide.
+Infos = tuple[list[TensorInfo], list[TensorInfo]]
 
-    `model`: a functional or sequential model, a layer, or a list of layers that follow each other. `input_shape`: with
-    the batch, for what has not been built and for subclassed models.
 
-    Raises UnsupportedModel, which lists all layers and operations that dwconv does not have; ValueError for what has
-    not been built; TypeError for what is no model.
+def read(
+    model: Any, input_shape: Sequence[int | None] | None = None
+) -> tuple[Graph, list[TensorInfo], list[TensorInfo]]:
+    """The graph of a model, its inputs and its outputs, called as its layers; None: calls decide the size.
+
+    `model`: a functional or sequential model, a layer, or a list of layers that follow each other.
+    `input_shape`: with the batch, for what has not been built and for subclassed models.
+
+    Raises UnsupportedModel, which lists all layers and operations that dwconv does not have; ValueError for
+    what has not been built; TypeError for what is no model.
     """
     if keras.__version__.startswith("2."):
         raise ImportError(f"from_keras needs Keras 3, not {keras.__version__}: pip install 'keras>=3'")
     layers = list(model) if isinstance(model, list | tuple) else [model]
     if not layers or not all(isinstance(layer, keras.layers.Layer) for layer in layers):
-        raise TypeError(f"from_keras: model must be a Keras model, a layer or a list of layers, not {type(model).__name__}")
+        kind = type(model).__name__
+        raise TypeError(f"from_keras: model must be a Keras model, a layer or a list of layers, not {kind}")
     where = f"from_keras: {getattr(layers[0], 'name', 'model')}"
     net = Net()
     single = len(layers) == 1 and isinstance(layers[0], keras.Model) and _is_symbolic(layers[0])
@@ -50,10 +56,12 @@ def from_keras(model: Any, *, input_shape: Sequence[int | None] | None = None) -
     """A dwconv layer of one Keras layer or block, or a `Network` of what is more than that.
 
     A convolution with its batch normalisation and activation becomes `Conv2D`, `DepthwiseConv2D` or
-    `PointwiseConv2D`; a depthwise and a pointwise one `SeparableConv2D`; with an expansion `InvertedResidual`.
+    `PointwiseConv2D`; a depthwise and a pointwise one `SeparableConv2D`; with an expansion
+    `InvertedResidual`.
 
-    `model`: a layer, a list of layers that follow each other, or a model, as for `Network.from_keras`. `input_shape`:
-    [batch, height, width, channels], None for sizes that calls decide; needed for layers that have not been built.
+    `model`: a layer, a list of layers that follow each other, or a model, as for `Network.from_keras`.
+    `input_shape`: [batch, height, width, channels], None for sizes that calls decide; needed for layers that
+    have not been built.
 
     Raises UnsupportedModel, ValueError and TypeError as `Network.from_keras` does.
     """
@@ -66,7 +74,7 @@ def from_keras(model: Any, *, input_shape: Sequence[int | None] | None = None) -
     return Network(GraphSource(*found), name=str(getattr(model, "name", "network")))
 
 
-def _model(net: Net, model: Any) -> tuple[list[TensorInfo], list[TensorInfo]]:
+def _model(net: Net, model: Any) -> Infos:
     inputs, known = [], {}
     for tensor in model.inputs:
         info = _input(net, tensor._keras_history.operation.name, tensor.shape, tensor.dtype)
@@ -81,9 +89,7 @@ def _model(net: Net, model: Any) -> tuple[list[TensorInfo], list[TensorInfo]]:
     return inputs, _outputs(net, names, found, shapes)
 
 
-def _chain(
-    net: Net, layers: Sequence[Any], where: str, input_shape: Sequence[int | None] | None
-) -> tuple[list[TensorInfo], list[TensorInfo]]:
+def _chain(net: Net, layers: Sequence[Any], where: str, input_shape: Sequence[int | None] | None) -> Infos:
     """Layers, or a model without symbolic tensors, applied to an input of their own."""
     shape = input_shape
     if shape is None and layers[0].built:
@@ -91,7 +97,8 @@ def _chain(
     flat = isinstance(shape, Sequence) and all(n is None or isinstance(n, int) for n in shape)
     if shape is None or not flat:
         raise ValueError(
-            f"{where}: its input shape is unknown: pass input_shape=(None, height, width, channels), or build it first"
+            f"{where}: its input shape is unknown: build it first, or pass "
+            "input_shape=(None, height, width, channels)"
         )
     info = _input(net, "input", shape, "float32")
     x: Any = T(info.name)
@@ -120,7 +127,9 @@ def _input(net: Net, name: str, shape: Sequence[int | None], dtype: str) -> Tens
     return TensorInfo(made, sizes, np.dtype(np.float32))
 
 
-def _outputs(net: Net, names: Sequence[str], values: Sequence[Any], shapes: Sequence[Any]) -> list[TensorInfo]:
+def _outputs(
+    net: Net, names: Sequence[str], values: Sequence[Any], shapes: Sequence[Any]
+) -> list[TensorInfo]:
     """Named as the layers that give them; None where the model leaves a size open."""
     given = [net.b.graph.values[x.value] for x in values if not isinstance(x, Missing)]
     infos = []

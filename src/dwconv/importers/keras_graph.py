@@ -1,7 +1,7 @@
 """Keras 3 models as nodes: the graph of symbolic tensors is walked from its outputs.
 
-What is no known layer or operation is called once more with symbolic inputs, and what comes of that is walked too: a
-layer of the user's own is made of known ones.
+What is no known layer is called once more with symbolic inputs, and what comes of that is walked too: a layer
+of the user's own is made of known ones.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ class T:
 
 
 Handler = Callable[..., Any]
-LAYERS: dict[type, Handler] = {}  # handler(net, layer, x); x is a T, or a list where the layer takes one
+LAYERS: dict[type, Handler] = {}  # handler(net, layer, x): x is a T, or a list where the layer takes one
 ACTIVATIONS: dict[Any, Handler] = {}  # of keras.activations, those that take no symbolic tensors
-OPERATIONS: dict[str, Handler] = {}  # handler(net, operation, ...) with the arguments of the operation's `call`
+OPERATIONS: dict[
+    str, Handler
+] = {}  # handler(net, operation, ...) with the arguments of the operation's `call`
 
 
 def handles(*names: str) -> Callable[[Handler], Handler]:
@@ -142,7 +144,8 @@ class Net:
             name = node.operation.name
             self.label = f"{name}/{type(node.operation).__name__.lower()}" if name in self.outputs else name
         try:
-            replaced = keras.tree.map_structure(lambda x: _value(x, known), (node.arguments.args, node.arguments.kwargs))
+            given = node.arguments.args, node.arguments.kwargs
+            replaced = keras.tree.map_structure(lambda x: _value(x, known), given)
             if any(isinstance(x, Missing) for x in _flat(replaced)):
                 return missing
             args, kwargs = replaced
@@ -195,7 +198,8 @@ class Net:
             made = function(*replaced[0], **replaced[1])
         except Exception as error:
             reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-            raise UnsupportedError(f"not supported, and its call cannot be followed: {reason[0][:200]}") from error
+            problem = f"not supported, and its call cannot be followed: {reason[0][:200]}"
+            raise UnsupportedError(problem) from error
         tensors = _flat(made)
         if not all(isinstance(x, keras.KerasTensor) for x in tensors):
             raise UnsupportedError("not supported, and its call gives what is no tensor of Keras")
@@ -247,7 +251,7 @@ def _flat(structure: Any) -> list[Any]:
 
 
 def _is_symbolic(model: Any) -> bool:
-    """Whether the model has a graph of symbolic tensors: functional ones, and sequential ones that are built."""
+    """Whether the model has a graph of symbolic tensors: functional, or sequential and built."""
     try:
         return bool(model.inputs) and bool(model.outputs)
     except (AttributeError, ValueError):
@@ -258,5 +262,5 @@ def _layer_handler(layer: Any) -> Handler | None:
     """That of its class, or of a base whose `call` it has."""
     for cls in type(layer).__mro__:
         if cls in LAYERS:
-            return LAYERS[cls] if type(layer).call is cls.call else None
+            return LAYERS[cls] if type(layer).call is cls.call else None  # type: ignore[attr-defined]
     return None

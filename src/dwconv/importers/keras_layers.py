@@ -13,8 +13,8 @@ from .keras_graph import Net, T, UnsupportedError, array, handles
 def _channels_last(layer: Any) -> None:
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         raise UnsupportedError(
-            "data_format='channels_first'; channels_last is supported: build the model with it and copy the weights, "
-            "which have the same layout in both"
+            "data_format='channels_first'; channels_last is supported: build the model with it and copy the "
+            "weights, which have the same layout in both"
         )
 
 
@@ -113,7 +113,7 @@ def conv_transpose(net: Net, layer: Any, x: T) -> T:
 
 
 def _cut(padding: str, reach: int, stride: int, full: int, more: int | None) -> tuple[int, int]:
-    """(rows cut off at the front of the full result, rows that are kept), as keras.ops.conv_transpose has it."""
+    """(rows cut off at the front of the full result, rows that are kept), as in keras.ops.conv_transpose."""
     if padding == "valid":
         return 0, full + (max(stride - reach, 0) if more is None else more)
     total = stride + reach - 2 if more is None else reach + reach % 2 - 2 + more
@@ -212,8 +212,8 @@ def global_max_pool(net: Net, layer: Any, x: T) -> T:
 
 def _pairs(value: Any) -> list[tuple[int, int]]:
     """((top, bottom), (left, right)), or (left, right) of a sequence."""
-    items = list(value)
-    return [(int(items[0]), int(items[1]))] if isinstance(items[0], int) else [(int(a), int(b)) for a, b in items]
+    items = [value] if isinstance(value[0], int) else value
+    return [(int(before), int(after)) for before, after in items]
 
 
 @handles("ZeroPadding1D", "ZeroPadding2D")
@@ -270,7 +270,9 @@ def concatenate(net: Net, layer: Any, x: list[T]) -> T:
     return net.node("concat", *x, axis=net.axis(x[0], layer.axis))
 
 
-MERGED = {"Add": "add", "Subtract": "sub", "Multiply": "mul", "Average": "add", "Maximum": "max", "Minimum": "min"}
+MERGED = {
+    "Add": "add", "Subtract": "sub", "Multiply": "mul", "Average": "add", "Maximum": "max", "Minimum": "min",
+}  # fmt: skip
 
 
 @handles(*MERGED)

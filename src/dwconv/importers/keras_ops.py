@@ -29,21 +29,25 @@ def reduction(kind: str) -> Handler:
     return lambda net, op, x: net.reduce(kind, x, op.axis, op.keepdims)
 
 
-OPERATIONS.update(
-    {
-        "Relu": unary("relu"), "Relu6": unary("relu6"), "Sigmoid": unary("sigmoid"), "Tanh": unary("tanh"),
-        "Silu": unary("silu"), "HardSigmoid": unary("hard_sigmoid"), "HardSilu": unary("hard_swish"),
-        "HardTanh": unary("clip", -1.0, 1.0), "Softplus": unary("softplus"), "Absolute": unary("abs"),
-        "Selu": unary("elu", SELU[0] * SELU[1], SELU[0]), "Abs": unary("abs"), "Exp": unary("exp"),
-        "Log": unary("log"), "Sqrt": unary("sqrt"), "Square": unary("square"), "Negative": unary("neg"),
-        "Reciprocal": unary("reciprocal"), "Erf": unary("erf"), "Floor": unary("floor"), "Ceil": unary("ceil"),
-        "Sign": unary("sign"), "Sin": unary("sin"), "Cos": unary("cos"),
-        "Add": binary("add"), "Subtract": binary("sub"), "Multiply": binary("mul"), "Divide": binary("div"),
-        "TrueDivide": binary("div"), "Maximum": binary("max"), "Minimum": binary("min"), "Power": binary("pow"),
-        "Mean": reduction("mean"), "Sum": reduction("sum"), "Max": reduction("max"), "Amax": reduction("max"),
-        "Min": reduction("min"), "Amin": reduction("min"), "Prod": reduction("prod"),
-    }
-)  # fmt: skip
+UNARY = {
+    "Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Tanh": "tanh", "Silu": "silu",
+    "HardSigmoid": "hard_sigmoid", "HardSilu": "hard_swish", "Softplus": "softplus", "Absolute": "abs",
+    "Abs": "abs", "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Square": "square", "Negative": "neg",
+    "Reciprocal": "reciprocal", "Erf": "erf", "Floor": "floor", "Ceil": "ceil", "Sign": "sign", "Sin": "sin",
+    "Cos": "cos",
+}  # fmt: skip
+BINARY = {
+    "Add": "add", "Subtract": "sub", "Multiply": "mul", "Divide": "div", "TrueDivide": "div",
+    "Maximum": "max", "Minimum": "min", "Power": "pow",
+}  # fmt: skip
+REDUCE = {
+    "Mean": "mean", "Sum": "sum", "Max": "max", "Amax": "max", "Min": "min", "Amin": "min", "Prod": "prod",
+}  # fmt: skip
+OPERATIONS.update({name: unary(kind) for name, kind in UNARY.items()})
+OPERATIONS.update({name: binary(kind) for name, kind in BINARY.items()})
+OPERATIONS.update({name: reduction(kind) for name, kind in REDUCE.items()})
+OPERATIONS["HardTanh"] = unary("clip", -1.0, 1.0)
+OPERATIONS["Selu"] = unary("elu", SELU[0] * SELU[1], SELU[0])
 
 
 # ---- elementwise --------------------------------------------------------------------------------
@@ -181,7 +185,7 @@ def normalize(net: Net, op: Any, x: T) -> T:
 @operates("BatchNorm")
 def batch_norm(net: Net, op: Any, x: T, mean: Any, variance: Any, offset: Any = None, scale: Any = None) -> T:
     if any(isinstance(item, T) for item in (mean, variance, offset, scale)):
-        raise UnsupportedError("mean or variance that are computed when it runs; constant ones are supported")
+        raise UnsupportedError("statistics that are computed when it runs; constant ones are supported")
     shape = [n if axis in _axes(net, x, op.axis) else 1 for axis, n in enumerate(net.shape(x))]
     factor = 1 / np.sqrt(np.asarray(variance, np.float64) + op.epsilon)
     factor = factor if scale is None else factor * scale
@@ -228,12 +232,13 @@ def _pair(value: Any) -> tuple[int, int]:
 def conv(net: Net, op: Any, inputs: T, kernel: Any) -> T:
     _channels_last(op)
     if isinstance(kernel, T) or net.rank(inputs) != 4:
-        raise UnsupportedError("filters that are computed, or no image; Conv2D and Conv1D layers are supported")
+        raise UnsupportedError("filters that are computed, or no image; layers of Conv1D are supported")
     filters = np.asarray(kernel, np.float32)
     if type(op).__name__ == "DepthwiseConv":
         filters = filters.reshape(*filters.shape[:2], 1, -1)
     groups = net.shape(inputs)[3] // filters.shape[2]
-    window = {"strides": _pair(op.strides), "dilations": _pair(op.dilation_rate), "padding": op.padding.lower()}
+    strides, dilations = _pair(op.strides), _pair(op.dilation_rate)
+    window = {"strides": strides, "dilations": dilations, "padding": op.padding.lower()}
     return net.node("conv", inputs, filters, groups=groups, **window)
 
 
@@ -241,7 +246,7 @@ def conv(net: Net, op: Any, inputs: T, kernel: Any) -> T:
 def pool(net: Net, op: Any, inputs: T) -> T:
     _channels_last(op)
     if net.rank(inputs) != 4:
-        raise UnsupportedError("a pool of what is no image; the layers AveragePooling1D and MaxPooling1D are supported")
+        raise UnsupportedError("a pool of what is no image; layers of pools are supported")
     size = _pair(op.pool_size)
     strides = size if op.strides is None else _pair(op.strides)
     kind = "max_pool" if type(op).__name__ == "MaxPool" else "average_pool"
@@ -256,7 +261,8 @@ def resize(net: Net, op: Any, images: T) -> T:
     plain = not op.crop_to_aspect_ratio and not op.pad_to_aspect_ratio
     shrinks = op.antialias and any(a < b for a, b in zip(sizes, before, strict=True))
     if op.interpolation != "bilinear" or shrinks or not plain or net.rank(images) != 4:
-        raise UnsupportedError(f"interpolation={op.interpolation!r}; 'bilinear' without antialias is supported")
+        kind = repr(op.interpolation)
+        raise UnsupportedError(f"interpolation={kind}; 'bilinear' without antialias is supported")
     return net.node("resize", images, kind="linear", sizes=sizes, coordinates="half_pixel")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,10 @@ def expand_dims(net: Net, op: Any, x: T) -> T:
 @operates("Squeeze")
 def squeeze(net: Net, op: Any, x: T) -> T:
     shape = net.shape(x)
-    axes = op.axis if op.axis is None or not isinstance(op.axis, int) else [op.axis]
-    gone = {i for i, n in enumerate(shape) if n == 1} if axes is None else {net.axis(x, axis) for axis in axes}
+    if op.axis is None:
+        gone = {axis for axis, n in enumerate(shape) if n == 1}
+    else:
+        gone = {net.axis(x, axis) for axis in ([op.axis] if isinstance(op.axis, int) else op.axis)}
     return net.reshape(x, [n for i, n in enumerate(shape) if i not in gone])
 
 
@@ -89,7 +92,7 @@ def split(net: Net, op: Any, x: T) -> list[T]:
             raise ValueError(f"axis {axis} of {net.shape(x)} does not split into {given} parts")
         given = range(size // given, size, size // given)
     bounds = [0, *(int(n) for n in given), size]
-    return [_sliced(net, x, {axis: (a, b, 1)}) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [_sliced(net, x, {axis: (a, b, 1)}) for a, b in pairwise(bounds)]
 
 
 def _sliced(net: Net, x: T, slices: dict[int, tuple[int | None, int | None, int]]) -> T:
@@ -131,7 +134,8 @@ def get_item(net: Net, op: Any, x: T, key: Any) -> T:
     y = _sliced(net, x, slices) if slices else x
     if shape == [None] * net.rank(x):
         return y
-    kept = iter(n for n, item in zip(net.shape(y), [k for k in keys if k is not None], strict=True) if not isinstance(item, int))
+    axes = (item for item in keys if item is not None)
+    kept = iter([n for n, item in zip(net.shape(y), axes, strict=True) if not isinstance(item, int)])
     return net.reshape(y, [next(kept) if n is None else n for n in shape])
 
 
@@ -150,7 +154,7 @@ def flip(net: Net, op: Any, x: T) -> T:
 @operates("Take")
 def take(net: Net, op: Any, x: T, indices: Any) -> T:
     if isinstance(indices, T) or op.axis is None:
-        raise UnsupportedError("indices that are computed when it runs; constant ones along an axis are supported")
+        raise UnsupportedError("indices that are computed, or no axis; constant ones along one are supported")
     axis = net.axis(x, op.axis)
     at = np.asarray(indices).astype(np.int64)
     return net.node("gather", x, np.where(at < 0, at + net.shape(x)[axis], at), axis=axis)

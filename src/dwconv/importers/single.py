@@ -1,4 +1,4 @@
-"""Graphs that are one layer or block, as a layer of dwconv."""
+"""A graph that is one layer or block of `dwconv.layers`, as that layer."""
 
 from __future__ import annotations
 
@@ -6,46 +6,40 @@ from typing import Any
 
 import numpy as np
 
-from .. import layers
 from ..graph import Graph, Node
+from ..layers import Conv2D, DepthwiseConv2D, InvertedResidual, PointwiseConv2D, SeparableConv2D, _Layer
 from ..nodes import stage_of
 from ..operation import Operation, Stage
 from ..passes import run_passes
 
-TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
+def layer_of(graph: Graph) -> _Layer | None:
+    """The layer that computes an image from an image as the graph does, NHWC, batch norm folded.
 
-def layer_of(graph: Graph) -> Any:
-    """The layer that computes what the graph does, batch normalisation folded; None if it is more than one layer.
-
-    The transpositions of an NCHW graph are left out: the layer takes NHWC.
+    None where the graph is more than one of `dwconv.layers`.
     """
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+    short = run_passes(graph)
+    if len(short.inputs) != 1 or len(short.outputs) != 1:
         return None
-    small = run_passes(graph)
-    nodes = _without_transpositions(small)
-    if len(nodes) != 1:
+    inner = [node for node in short.nodes if not _moves_axes(short, node)]
+    if len(inner) != 1:
         return None
-    node = nodes[0]
+    (node,) = inner
     if node.op == "block":
         return _block(node["operation"])
-    if node.op != "conv":
+    if node.op != "conv" or any(short.values[name].data is None for name in node.inputs[1:]):
         return None
-    filters, *rest = (small.values[name].data for name in node.inputs[1:])
-    if filters is None or any(bias is None for bias in rest):
-        return None
-    return _single(stage_of(node, small.values[node.inputs[0]].shape, filters, rest[0] if rest else None))  # type: ignore[arg-type]
+    arrays = [np.ascontiguousarray(short.values[name].data) for name in node.inputs[1:]]
+    bias = arrays[1] if len(arrays) > 1 else None
+    return _single(stage_of(node, short.values[node.inputs[0]].shape, arrays[0], bias))
 
 
-def _without_transpositions(graph: Graph) -> list[Node]:
-    nodes = list(graph.nodes)
-    if len(nodes) > 2 and _turns(nodes[0], TO_NHWC) and _turns(nodes[-1], TO_NCHW):
-        del nodes[0], nodes[-1]
-    return nodes
-
-
-def _turns(node: Node, perm: tuple[int, ...]) -> bool:
-    return node.op == "transpose" and tuple(node["perm"]) == perm
+def _moves_axes(graph: Graph, node: Node) -> bool:
+    """A transposition between the layout of the caller and NHWC, which is a reshape for one channel or pixel."""
+    x, y = graph.values[node.inputs[0]].shape, graph.values[node.output].shape
+    if len(x) != 4 or len(y) != 4 or node.op not in ("transpose", "reshape"):
+        return False
+    return [x[axis] for axis in (0, 2, 3, 1)] == list(y) or [y[axis] for axis in (0, 2, 3, 1)] == list(x)
 
 
 def _window(stage: Stage) -> dict[str, Any]:
@@ -53,37 +47,33 @@ def _window(stage: Stage) -> dict[str, Any]:
     return {"strides": window.strides, "padding": window.padding, "dilations": window.dilations}
 
 
-def _end(stage: Stage) -> dict[str, Any]:
-    return {"bias": stage.bias, "activation": stage.activation.normal}
-
-
-def _single(stage: Stage) -> Any:
-    filters = np.ascontiguousarray(stage.filters)
-    if stage.kind == "depthwise":
-        return layers.DepthwiseConv2D(filters, **_window(stage), **_end(stage))
+def _single(stage: Stage) -> _Layer:
+    more = {"bias": stage.bias, "activation": stage.activation.normal}
     if stage.kind == "pointwise":
-        return layers.PointwiseConv2D(filters, strides=stage.window.strides, **_end(stage))
-    return layers.Conv2D(filters, groups=stage.groups, **_window(stage), **_end(stage))
+        return PointwiseConv2D(stage.filters, strides=stage.window.strides, **more)
+    if stage.kind == "depthwise":
+        return DepthwiseConv2D(stage.filters, **_window(stage), **more)
+    return Conv2D(stage.filters, groups=stage.groups, **_window(stage), **more)
 
 
-def _block(operation: Operation) -> Any:
+def _block(operation: Operation) -> _Layer | None:
     *expand, depthwise, project = operation.stages
     if operation.kind == "separable":
-        return layers.SeparableConv2D(
-            depthwise.filters, project.filters, depthwise_bias=depthwise.bias,
-            depthwise_activation=depthwise.activation.normal, **_window(depthwise), **_end(project),
+        return SeparableConv2D(
+            depthwise.filters, project.filters, **_window(depthwise), depthwise_bias=depthwise.bias,
+            depthwise_activation=depthwise.activation.normal, bias=project.bias,
+            activation=project.activation.normal,
         )  # fmt: skip
-    same = all(stage.activation == depthwise.activation for stage in expand)
-    if operation.kind != "inverted_residual" or not same or project.activation.normal is not None:
+    alike = {stage.activation for stage in (*expand, depthwise)}
+    if len(alike) > 1 or project.activation.normal is not None:
         return None
     gate = operation.squeeze_excite
-    kinds = {} if not gate else {
-        "squeeze_excite": [array for stage in gate for array in (stage.filters, stage.bias)],
-        "squeeze_activation": gate[0].activation.normal,
-        "gate_activation": gate[1].activation.normal,
-    }  # fmt: skip
-    return layers.InvertedResidual(
-        expand[0].filters if expand else None, depthwise.filters, project.filters,
+    acts = {}
+    if gate:
+        acts = {"squeeze_activation": gate[0].activation.normal, "gate_activation": gate[1].activation.normal}
+    return InvertedResidual(
+        expand[0].filters if expand else None, depthwise.filters, project.filters, **_window(depthwise),
         expand_bias=expand[0].bias if expand else None, depthwise_bias=depthwise.bias, bias=project.bias,
-        activation=depthwise.activation.normal, residual=operation.residual, **_window(depthwise), **kinds,
+        activation=depthwise.activation.normal, residual=bool(operation.residual),
+        squeeze_excite=[array for stage in gate for array in (stage.filters, stage.bias)] or None, **acts,
     )  # fmt: skip
