@@ -57,11 +57,21 @@ static int64_t panel_width(const dwc_kernel_table *table, int64_t padded) {
     return table->panel_width;
 }
 
+/* Few outputs leave most of a panel empty. Their inputs lie along the lanes instead, if pieces of memory that follow each other
+ * fill a vector, and with more than two outputs several of them, since every sum of lanes takes some steps. */
+static int sums_along_inputs(const dwc_matmul_stage *s, const dwc_kernel_table *table) {
+    const int64_t piece =
+        s->group_inputs * (s->groups == 1 && s->window.dilation_w == 1 ? s->window.kernel_w : 1);
+    return s->group_outputs <= table->dot_outputs && piece >= table->panel_unit &&
+           s->depth >= (s->group_outputs > 2 ? 4 : 1) * table->panel_unit;
+}
+
 void dwc_choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table) {
-    s->kernel = &table->matrix;
     s->depth = s->window.kernel_h * s->window.kernel_w * s->group_inputs;
-    s->padded = round_up(s->group_outputs, table->panel_unit);
-    s->panel = panel_width(table, s->padded);
+    const int dots = sums_along_inputs(s, table);
+    s->kernel = dots ? &table->dots : &table->matrix;
+    s->padded = dots ? s->group_outputs : round_up(s->group_outputs, table->panel_unit);
+    s->panel = dots ? 1 : panel_width(table, s->padded);
 }
 
 /* ---- stages ------------------------------------------------------------------------------- */

@@ -30,6 +30,8 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #define MM_UNIT 8
 #define MM_CHAINS 8
 #include "../f32/matmul.inc.h"
+#define MM_DOT_SUMS 8 /* accumulators of a tile of dots.inc.h */
+#include "../f32/dots.inc.h"
 #include "../f32/rows.inc.h"
 #include "../f32/elementwise.inc.h"
 #include "../f32/image_rows.inc.h"
@@ -111,6 +113,8 @@ const dwc_kernel_table dwc_table_avx2 = {
     .panel_width = 24,
     .overlaps = 1,
     .matrix = {"avx2 matrix, tiles up to 6x16 and 4x24", mm_f32},
+    .dots = {"avx2 matrix, few outputs, sums along channels", mm_dots},
+    .dot_outputs = 4,
     .tiles = tiles,
     .tile_count = sizeof tiles / sizeof *tiles,
     .any = DW_ANY_WINDOW,

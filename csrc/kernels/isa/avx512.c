@@ -41,6 +41,8 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #define MM_UNIT 8
 #define MM_CHAINS 4
 #include "../f32/matmul.inc.h"
+#define MM_DOT_SUMS 16 /* accumulators of a tile of dots.inc.h */
+#include "../f32/dots.inc.h"
 #include "../f32/rows.inc.h"
 #include "../f32/elementwise.inc.h"
 #include "../f32/image_rows.inc.h"
@@ -113,6 +115,8 @@ const dwc_kernel_table dwc_table_avx512 = {
     .panel_unit = MM_UNIT,
     .panel_width = 64,
     .matrix = {"avx512 matrix, tiles 14x32, 9x48, 6x64", mm_f32},
+    .dots = {"avx512 matrix, few outputs, sums along channels", mm_dots},
+    .dot_outputs = 4,
     .tiles = tiles,
     .tile_count = sizeof tiles / sizeof *tiles,
     .any = DW_ANY_WINDOW,

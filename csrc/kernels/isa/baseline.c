@@ -20,6 +20,8 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 0 };
 #define MM_UNIT 4
 #define MM_CHAINS 4
 #include "../f32/matmul.inc.h"
+#define MM_DOT_SUMS 8 /* accumulators of a tile of dots.inc.h */
+#include "../f32/dots.inc.h"
 #include "../f32/rows.inc.h"
 #include "../f32/elementwise.inc.h"
 #include "../f32/image_rows.inc.h"
@@ -55,6 +57,8 @@ const dwc_kernel_table dwc_table_baseline = {
     .panel_width = 8,
     .overlaps = 1,
     .matrix = {"baseline matrix, tiles up to 4x8", mm_f32},
+    .dots = {"baseline matrix, few outputs, sums along channels", mm_dots},
+    .dot_outputs = 2,
     .tiles = tiles,
     .tile_count = sizeof tiles / sizeof *tiles,
     .any = DW_ANY_WINDOW,

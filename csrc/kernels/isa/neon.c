@@ -28,6 +28,8 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #define MM_UNIT 4
 #define MM_CHAINS 8
 #include "../f32/matmul.inc.h"
+#define MM_DOT_SUMS 16 /* accumulators of a tile of dots.inc.h */
+#include "../f32/dots.inc.h"
 #include "../f32/rows.inc.h"
 #include "../f32/elementwise.inc.h"
 #include "../f32/image_rows.inc.h"
@@ -76,6 +78,8 @@ const dwc_kernel_table dwc_table_neon = {
     .panel_width = 16,
     .overlaps = 1,
     .matrix = {"neon matrix, tiles 12x8, 8x12, 6x16", mm_f32},
+    .dots = {"neon matrix, few outputs, sums along channels", mm_dots},
+    .dot_outputs = 2,
     .tiles = tiles,
     .tile_count = sizeof tiles / sizeof *tiles,
     .any = DW_ANY_WINDOW,

@@ -52,6 +52,12 @@ INLINE one_y load_one_y(const float *p) { return set1_y(*p); }
 INLINE vec_y fma_one_y(one_y a, vec_y b, vec_y c) { return fma_y(a, b, c); }
 INLINE vec_y min_y(vec_y a, vec_y b) { return _mm256_min_ps(a, b); }
 INLINE vec_y max_y(vec_y a, vec_y b) { return _mm256_max_ps(a, b); }
+INLINE void sum4_y(const vec_y *v, float *p) {
+    const vec_y a = _mm256_unpacklo_ps(v[0], v[1]) + _mm256_unpackhi_ps(v[0], v[1]);
+    const vec_y b = _mm256_unpacklo_ps(v[2], v[3]) + _mm256_unpackhi_ps(v[2], v[3]);
+    const vec_y quads = _mm256_shuffle_ps(a, b, 0x44) + _mm256_shuffle_ps(a, b, 0xee);
+    _mm_storeu_ps(p, _mm256_castps256_ps128(quads) + _mm256_extractf128_ps(quads, 1));
+}
 INLINE vec_y spread_y(vec_y v, const float *lanes) {
     return _mm256_permutexvar_ps(_mm256_loadu_si256((const __m256i *)lanes), v);
 }

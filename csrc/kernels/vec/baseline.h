@@ -43,6 +43,9 @@ INLINE vec_x pick_x(ivec_x mask, vec_x a, vec_x b) {
 }
 INLINE vec_x min_x(vec_x a, vec_x b) { return pick_x(a < b, a, b); }
 INLINE vec_x max_x(vec_x a, vec_x b) { return pick_x(a > b, a, b); }
+INLINE void sum4_x(const vec_x *v, float *p) {
+    for (int i = 0; i < 4; i++) p[i] = (v[i][0] + v[i][2]) + (v[i][1] + v[i][3]);
+}
 INLINE vec_x spread_x(vec_x v, const float *lanes) {
     int32_t i[4];
     float f[4];

@@ -62,6 +62,9 @@ INLINE one_q load_one_q(const float *p) {
 INLINE vec_q fma_one_q(one_q a, vec_q b, vec_q c) { return vfmaq_laneq_f32(c, b, a, 0); }
 INLINE vec_q min_q(vec_q a, vec_q b) { return vminq_f32(a, b); }
 INLINE vec_q max_q(vec_q a, vec_q b) { return vmaxq_f32(a, b); }
+INLINE void sum4_q(const vec_q *v, float *p) {
+    vst1q_f32(p, vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3])));
+}
 INLINE vec_q spread_q(vec_q v, const float *lanes) {
     /* Bytes 4 i to 4 i + 3 for lane i. */
     const uint32x4_t indices = vreinterpretq_u32_f32(vld1q_f32(lanes));

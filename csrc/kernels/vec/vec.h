@@ -14,6 +14,7 @@
  *   spread(v, i)     lane j becomes lane i[j] of v; i are int32 bits
  *   spread_few(p, i) lane j is p[i[j]], of 4 floats that are read; where registers are few
  *   spread_inputs(p, n, i)  the same of n floats, where a mask allows no more to be read, else of 4
+ *   sum4(v, p)      p[i] is the sum of the lanes of v[i], 0 <= i < 4
  *   hold(v, n)       n vectors are in registers here, and what is made of them comes later; where registers are few
  *   in_order(&p, &v) what is made of v from here on comes after the stores through p up to here
  *
