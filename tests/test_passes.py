@@ -170,3 +170,22 @@ def test_an_input_that_is_missing_or_of_another_shape_is_named() -> None:
         interpret(graph, {})
     with pytest.raises(ValueError, match="'x' must be"):
         interpret(graph, {"x": array(1, 2)})
+
+
+@pytest.mark.parametrize("kind", ["number", "channel", "activation", "readers"])
+def test_long_chains_and_values_with_many_readers_stay_cheap(kind: str) -> None:
+    """Of what a hostile file may hold: long chains, and values with many readers."""
+    count, b = 3000, Builder()
+    y = x = b.input("x", (1, 2, 2, 2))
+    number, vector = b.constant(scalar(1.5)), b.constant(array(2))
+    if kind == "readers":
+        line, filters = unary(b, x, "linear", 2, 1), b.constant(array(1, 1, 2, 2))
+        y = b.node("concat", *[b.node("conv", line, filters) for _ in range(count)], axis=3)
+    else:
+        for _ in range(count):
+            steps = {"number": (y, number), "channel": (y, vector)}
+            y = unary(b, y, "relu") if kind == "activation" else binary(b, "add", *steps[kind])
+    b.output("y", y)
+    after = run_passes(b.graph)
+    assert len(after.nodes) == (count + 2 if kind == "readers" else 1)
+    assert all(len(node.name) < 2000 for node in after.nodes)

@@ -18,6 +18,7 @@ from ..activation import Array
 from ..graph import Graph, Node, Value
 
 Shape: TypeAlias = tuple[int, ...]
+MOST_NAMES = 64  # in the name of a fused node: a hostile file has chains of any length
 
 
 class Editor:
@@ -115,7 +116,8 @@ class Editor:
         for other in sorted([*inner, node], key=lambda n: self._order[id(n)]):
             parts.update(dict.fromkeys((other.name or other.output).split(" + ")))
         if inner:
-            node.name = " + ".join(parts)
+            names = list(parts)
+            node.name = " + ".join(names if len(names) <= MOST_NAMES else [*names[: MOST_NAMES - 1], "..."])
 
     def insert(self, op: str, *inputs: Any, name: str = "", **attributes: Any) -> str:
         """The value of a new node, right before the one that is looked at."""

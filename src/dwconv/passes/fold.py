@@ -19,6 +19,7 @@ from .scalars import clip_kind, clip_of, scaled
 Pads: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 CONVOLUTIONS = ("conv", "transpose_conv")
 NONE: Pads = ((0, 0), (0, 0))
+MOST_READERS = 8  # of a value that all of them compute anew: each asks all others
 
 
 def fold(graph: Graph) -> None:
@@ -93,6 +94,8 @@ def fold_before(edit: Editor, node: Node) -> bool:
     An offset is no part of the zeros around x: with padding, numbers alone can be folded. x is then padded
     with what they make zero, which costs the borders, if what makes x can write between them.
     """
+    if node.op not in CONVOLUTIONS:
+        return False
     chain = chain_to(edit, node.inputs[0])
     pads = _takes(edit, node, node.inputs[0], chain) if chain.nodes else None
     parts = _parameters(edit, node) if pads is not None else None
@@ -142,7 +145,10 @@ def _small(edit: Editor, chain: Affine) -> bool:
 
 def _all_take(edit: Editor, value: str, chain: Affine) -> bool:
     """Whether the chain goes, and at most one padded copy comes."""
-    wanted = [_takes(edit, node, value, chain) for node in edit.readers(value)]
+    readers = edit.readers(value)
+    if len(readers) > MOST_READERS:
+        return False
+    wanted = [_takes(edit, node, value, chain) for node in readers]
     return not edit.is_output(value) and None not in wanted and sum(p != NONE for p in wanted) <= 1
 
 

@@ -64,9 +64,12 @@ def layer_norm_of_moments(edit: Editor, node: Node) -> bool:
 
 
 def _of_moments(edit: Editor, node: Node, first: str, second: str) -> bool:
-    above, rest = edit.maker(first, "binary", "mul"), chain_to(edit, second)
+    above = edit.maker(first, "binary", "mul")
+    if above is None or any(edit.constant(name) is not None for name in above.inputs):
+        return False
+    rest = chain_to(edit, second)
     below = edit.maker(rest.source, "binary", "mul")
-    if above is None or below is None or (rest.nodes and not edit.private(rest.nodes, node)):
+    if below is None or not edit.private(rest.nodes, node):
         return False
     sign = -1.0 if node["kind"] == "sub" else 1.0
     for x, inverse in (above.inputs, above.inputs[::-1]):

@@ -199,9 +199,12 @@ def rectified_parts(edit: Editor, node: Node) -> bool:
     if node.op != "binary" or node["kind"] not in ("add", "sub") or node["activation"] is not None:
         return False
     for positive, other in (node.inputs, node.inputs[::-1])[: 2 if node["kind"] == "add" else 1]:
-        above, chain = edit.maker(positive, "unary", "relu"), chain_to(edit, other)
+        above = edit.maker(positive, "unary", "relu")
+        if above is None:
+            continue
+        chain = chain_to(edit, other)
         below = edit.maker(chain.source, "unary", "relu")
-        if above is None or below is None or chain.offset.any():
+        if below is None or chain.offset.any():
             continue
         x, mirrored = above.inputs[0], scaled(edit, below.inputs[0])
         inner = [above, *mirrored.nodes, below, *chain.nodes]
