@@ -1,4 +1,4 @@
-"""What dwconv.h, dwconv_network.h and dwconv/__init__.pxd declare, and the layout that a compiler gives it.
+"""What the headers and their .pxd files declare, and the layout that a compiler gives it.
 
 `python tests/abi.py` prints the ABI of this version; `tests/abi/MAJOR.MINOR.txt` keeps it.
 """
@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "csrc" / "dwconv.h"
 NETWORK = ROOT / "csrc" / "dwconv_network.h"
 PXD = ROOT / "src" / "dwconv" / "__init__.pxd"
+NETWORK_PXD = PXD.with_name("_network.pxd")
 
 
 class Declarations(NamedTuple):
@@ -71,8 +72,8 @@ def header(*paths: Path) -> Declarations:
     return Declarations(enums, structs, signatures)
 
 
-def pxd() -> Declarations:
-    text = PXD.read_text(encoding="utf-8").split("nogil:\n", 1)[1]
+def pxd(path: Path = PXD) -> Declarations:
+    text = path.read_text(encoding="utf-8").split("nogil:\n", 1)[1]
     text = re.sub(r"\(\s+", "(", re.sub(r",\s*\n\s*", ", ", text))  # a declaration on a line
     text = re.sub(r",?\s*\n\s*\)", ")", text).replace(",)", ")").replace(", )", ")")
     enums: dict[str, list[str]] = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dwconv
 from dwconv.graph import UnsupportedModel
 from dwconv.importers import tflite
 from tflite_cases import CASES, SAME, Make, conv, dilated, i32, numbers, plain, rng, x
@@ -16,6 +17,11 @@ MODELS = Path(__file__).parents[2] / "shared" / "models"
 
 
 # ---- real models --------------------------------------------------------------------------------
+
+
+def called(net: dwconv.Network, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    found = net(inputs)
+    return list(found.values()) if isinstance(found, dict) else [found]
 
 
 def model(name: str) -> bytes:
@@ -31,7 +37,9 @@ def test_real_models_agree_with_litert_in_every_output(name: str, scale: float) 
     content = model(f"{name}.tflite")
     graph, inputs, _ = tflite.read(content)
     data = {info.name: scale * numbers(*graph.values[info.name].shape) for info in inputs}
-    agree(ran(graph, data), litert(content, data))
+    expected = litert(content, data)
+    agree(ran(graph, data), expected)
+    agree(called(dwconv.Network.from_tflite(content), data), expected)
 
 
 def test_names_shapes_and_dtypes_are_those_of_the_file() -> None:
@@ -73,6 +81,7 @@ def test_an_operator_agrees_with_litert(name: str) -> None:
     if len(expected) == 1 and expected[0].ndim > 5:
         pytest.skip("LiteRT gives no such result")
     agree(ran(graph, inputs), expected, 1e-5)
+    agree(called(dwconv.Network.from_tflite(content), inputs), expected, 1e-5)
 
 
 @pytest.mark.parametrize("op", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
@@ -84,7 +93,9 @@ def test_resizing_agrees_with_litert(op: str, mode: dict[str, bool], sizes: tupl
     options = "ResizeBilinearOptions" if "BILINEAR" in op else "ResizeNearestNeighborOptions"
     content, inputs = built(lambda m: plain(m, op, i32(*sizes), options=options, **mode))
     graph, _, _ = tflite.read(content)
-    agree(ran(graph, inputs), litert(content, inputs), 2e-5)
+    expected = litert(content, inputs)
+    agree(ran(graph, inputs), expected, 2e-5)
+    agree(called(dwconv.Network.from_tflite(content), inputs), expected, 2e-5)
 
 
 def test_a_dilated_convolution_is_one_node() -> None:

@@ -1,4 +1,4 @@
-"""Small TFLite files, written operator by operator with the schema of the package `tflite`, and what they give."""
+"""Small TFLite files, written with the schema of the package `tflite`, and what they give."""
 
 from __future__ import annotations
 

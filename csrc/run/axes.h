@@ -53,11 +53,4 @@ static inline int dwc_is_contiguous_last(const dwc_array *a) {
     return a->rank == 0 || a->shape[a->rank - 1] == 1 || a->strides[a->rank - 1] == 1;
 }
 
-static inline int dwc_same_shape(const dwc_array *a, const dwc_array *b) {
-    if (a->rank != b->rank) return 0;
-    for (int i = 0; i < a->rank; i++)
-        if (a->shape[i] != b->shape[i]) return 0;
-    return 1;
-}
-
 #endif

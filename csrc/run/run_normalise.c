@@ -3,6 +3,7 @@
 
 #include "../schedule/schedule_nodes.h"
 #include "axes.h"
+#include "walk.h"
 
 enum { X, Y };
 
@@ -41,7 +42,7 @@ static void normalise_task(void *context, int64_t item, int worker) {
     }
 }
 
-static void normalise_node(const dwc_node_call *call) {
+static job normalise_job(const dwc_node_call *call) {
     const dwc_array *x = &call->in[0], *y = &call->out;
     job j = {.call = call, .axes = {.operands = 2}, .count = x->shape[x->rank - 1]};
     for (int i = 0; i + 1 < x->rank; i++) {
@@ -51,6 +52,13 @@ static void normalise_node(const dwc_node_call *call) {
     const int64_t rows = dwc_axes_size(&j.axes);
     j.items = call->node->kind == DWCONV_SOFTMAX ? dwc_schedule_softmax(call->threads, rows, j.count)
                                                  : dwc_schedule_layer_norm(call->threads, rows, j.count);
+    return j;
+}
+
+static int normalise_workers(const dwc_node_call *call) { return normalise_job(call).items.workers; }
+
+static void normalise_node(const dwc_node_call *call) {
+    job j = normalise_job(call);
     dwc_parallel(call->threads, j.items.workers, j.items.count, normalise_task, &j);
 }
 
@@ -77,7 +85,13 @@ static dwconv_status layer_norm_check(const dwc_node_call *call) {
                                                                                   : DWCONV_BAD_VALUE;
 }
 
-const dwc_node_class dwc_class_softmax = {
-    .name = "softmax", .inputs = 1, .check = softmax_check, .run = normalise_node};
-const dwc_node_class dwc_class_layer_norm = {
-    .name = "layer norm", .inputs = 3, .check = layer_norm_check, .run = normalise_node};
+const dwc_node_class dwc_class_softmax = {.name = "softmax",
+                                          .inputs = 1,
+                                          .check = softmax_check,
+                                          .run = normalise_node,
+                                          .workers = normalise_workers};
+const dwc_node_class dwc_class_layer_norm = {.name = "layer norm",
+                                             .inputs = 3,
+                                             .check = layer_norm_check,
+                                             .run = normalise_node,
+                                             .workers = normalise_workers};

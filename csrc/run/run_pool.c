@@ -142,10 +142,16 @@ static dwconv_status pool_scratch(const dwc_node_call *call, size_t *bytes) {
     return dwc_worker_scratch(0, j.how.worker_floats, j.how.items.seats, bytes);
 }
 
+static int pool_workers(const dwc_node_call *call) { return pool_job(call).how.items.workers; }
+
 static void pool_node(const dwc_node_call *call) {
     job j = pool_job(call);
     dwc_parallel(call->threads, j.how.items.workers, j.how.items.count, pool_task, &j);
 }
 
-const dwc_node_class dwc_class_pool = {
-    .name = "pool", .inputs = 1, .check = pool_check, .scratch = pool_scratch, .run = pool_node};
+const dwc_node_class dwc_class_pool = {.name = "pool",
+                                       .inputs = 1,
+                                       .check = pool_check,
+                                       .scratch = pool_scratch,
+                                       .run = pool_node,
+                                       .workers = pool_workers};

@@ -30,23 +30,29 @@ typedef struct job {
 
 /* ---- packing ------------------------------------------------------------------------------------ */
 
+/* Elements [rows, columns] to where rows are of contiguous elements, and `to_row` apart. */
+static void copy_matrix(const job *j, const float *x, matrix step, int64_t rows, int64_t columns, float *to,
+                        int64_t to_row) {
+    if (step.row == 1) {
+        j->call->table->each.transpose(x, step.column, rows, columns, to, to_row);
+        return;
+    }
+    for (int64_t row = 0; row < rows; row++, x += step.row, to += to_row)
+        if (step.column == 1)
+            memcpy(to, x, (size_t)columns * sizeof(float));
+        else
+            for (int64_t i = 0; i < columns; i++) to[i] = x[i * step.column];
+}
+
 /* A panel of a factor: [k][columns of the panel], those beyond the last 0. */
 static void pack_panel(const job *j, const float *b, float *to, int64_t first) {
-    enum { RUN = 16 }; /* of k: what a line of a transposed factor holds */
     const dwc_matmul_stage *s = &j->stage;
     const int64_t k = j->problem.k, width = smaller(s->panel, s->padded - first);
     const int64_t used = smaller(width, j->problem.n - first);
-    b += first * j->b.column;
-    to += first * s->depth;
-    for (int64_t begin = 0; begin < k; begin += RUN) {
-        const int64_t end = smaller(begin + RUN, k);
-        for (int64_t i = begin; i < end; i++) {
-            if (j->b.column == 1) memcpy(to + i * width, b + i * j->b.row, (size_t)used * sizeof(float));
-            for (int64_t n = used; n < width; n++) to[i * width + n] = 0.0f;
-        }
-        for (int64_t n = 0; j->b.column != 1 && n < used; n++)
-            for (int64_t i = begin; i < end; i++) to[i * width + n] = b[i * j->b.row + n * j->b.column];
-    }
+    to += first * k;
+    copy_matrix(j, b + first * j->b.column, j->b, k, used, to, width);
+    for (int64_t i = 0; used < width && i < k; i++)
+        memset(to + i * width + used, 0, (size_t)(width - used) * sizeof(float));
 }
 
 static int64_t panel_count(const job *j) { return divide_up(j->stage.padded, j->stage.panel); }
@@ -67,10 +73,9 @@ static int64_t factor_of(const job *j, int64_t product, int64_t at[DWC_MOST_OPER
 
 /* The block of rows [begin, end) of a product, copied where its elements do not follow each other. */
 static const float *rows_of_a(const job *j, const float *a, int64_t begin, int64_t end, float *copy) {
-    if (!j->copies_a) return a + begin * j->a.row;
-    for (int64_t m = begin; m < end; m++)
-        for (int64_t k = 0; k < j->problem.k; k++)
-            copy[(m - begin) * j->problem.k + k] = a[m * j->a.row + k * j->a.column];
+    a += begin * j->a.row;
+    if (!j->copies_a) return a;
+    copy_matrix(j, a, j->a, end - begin, j->problem.k, copy, j->problem.k);
     return copy;
 }
 
@@ -261,6 +266,8 @@ static dwconv_status products_scratch(const dwc_node_call *call, size_t *bytes) 
                               j.block_floats, j.schedule.rows.seats, bytes);
 }
 
+static int products_workers(const dwc_node_call *call) { return products_job(call).schedule.rows.workers; }
+
 static void products_node(const dwc_node_call *call) {
     job j = products_job(call);
     const dwc_products_schedule *s = &j.schedule;
@@ -278,4 +285,5 @@ const dwc_node_class dwc_class_matmul = {.name = "matmul",
                                          .inputs = 2,
                                          .check = products_check,
                                          .scratch = products_scratch,
-                                         .run = products_node};
+                                         .run = products_node,
+                                         .workers = products_workers};

@@ -141,7 +141,7 @@ static void divide_axes(job *j, const dwc_array *x, const dwc_array *y) {
     j->grid.x_row = step[X];
 }
 
-static void reduce_node(const dwc_node_call *call) {
+static job reduce_job(const dwc_node_call *call) {
     const dwc_array *x = &call->in[0], *y = &call->out;
     const int mean = call->node->function == DWCONV_MEAN;
     job j = {.kernels = &call->table->rows,
@@ -157,8 +157,15 @@ static void reduce_node(const dwc_node_call *call) {
     divide_axes(&j, x, y);
     j.items = dwc_schedule_reduce(call->threads, dwc_axes_size(&j.kept), j.run ? 1 : j.grid.channels,
                                   (double)taken);
+    return j;
+}
+
+static int reduce_workers(const dwc_node_call *call) { return reduce_job(call).items.workers; }
+
+static void reduce_node(const dwc_node_call *call) {
+    job j = reduce_job(call);
     dwc_parallel(call->threads, j.items.workers, j.items.count, reduce_task, &j);
 }
 
 const dwc_node_class dwc_class_reduce = {
-    .name = "reduce", .inputs = 1, .check = reduce_check, .run = reduce_node};
+    .name = "reduce", .inputs = 1, .check = reduce_check, .run = reduce_node, .workers = reduce_workers};

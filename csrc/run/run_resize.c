@@ -164,11 +164,17 @@ static dwconv_status resize_scratch(const dwc_node_call *call, size_t *bytes) {
     return dwc_worker_scratch(column_floats(&j), j.how.worker_floats, j.how.items.seats, bytes);
 }
 
+static int resize_workers(const dwc_node_call *call) { return resize_job(call).how.items.workers; }
+
 static void resize_node(const dwc_node_call *call) {
     job j = resize_job(call);
     find_columns(&j);
     dwc_parallel(call->threads, j.how.items.workers, j.how.items.count, resize_task, &j);
 }
 
-const dwc_node_class dwc_class_resize = {
-    .name = "resize", .inputs = 1, .check = resize_check, .scratch = resize_scratch, .run = resize_node};
+const dwc_node_class dwc_class_resize = {.name = "resize",
+                                         .inputs = 1,
+                                         .check = resize_check,
+                                         .scratch = resize_scratch,
+                                         .run = resize_node,
+                                         .workers = resize_workers};

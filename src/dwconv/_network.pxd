@@ -100,8 +100,8 @@ cdef extern from "dwconv_network.h" nogil:
         dwconv_dtype dtype
         int32_t rank
         int32_t base
-        int64_t shape[6]
-        int64_t strides[6]
+        int64_t shape[DWCONV_MAX_RANK]
+        int64_t strides[DWCONV_MAX_RANK]
         int64_t offset
         const void *data
         float scale
@@ -110,7 +110,7 @@ cdef extern from "dwconv_network.h" nogil:
     ctypedef struct dwconv_node:
         dwconv_node_kind kind
         dwconv_function function
-        int32_t inputs[4]
+        int32_t inputs[DWCONV_NODE_INPUTS]
         int32_t output
         const dwconv_desc *operation
         dwconv_activation activation

@@ -173,7 +173,7 @@ cdef class NetworkDescription:
 # ---- memory -----------------------------------------------------------------------------------
 
 cdef class Workspaces:
-    """Memory of runs: as many pieces as there were runs at the same time, each as large as the largest of them.
+    """Memory of runs: as many pieces as there were runs at once, each as large as the largest of them needed.
 
     Networks may share one. It frees its memory when the last of them ends.
     """

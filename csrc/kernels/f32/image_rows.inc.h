@@ -14,19 +14,22 @@ INLINE V(vec) V(pool_join)(V(vec) a, V(vec) b, const int MOST) {
     return a + b;
 }
 
+/* Where the vector after the one at c begins, in at least a vector of floats: the last one lies at their end, over a
+ * part of the one before. -1: there is none. */
+INLINE int64_t V(after)(int64_t c, int64_t floats) {
+    const int64_t last = floats - V(lanes);
+    return c == last ? -1 : c + V(lanes) < last ? c + V(lanes) : last;
+}
+
 /* ---- pooling -------------------------------------------------------------------------------- */
 
-/* n lanes, the first ones; ALL: all of them. */
-INLINE V(vec) V(some)(const float *p, int n, const int ALL) { return ALL ? V(load)(p) : V(load_n)(p, n); }
-
-INLINE V(vec) V(pool_vector)(const dwc_pool_row *p, const float *x, int n, const int ALL, const int MOST,
-                             const int ROWS, const int TAPS) {
+INLINE V(vec)
+    V(pool_vector)(const dwc_pool_row *p, const float *x, const int MOST, const int ROWS, const int TAPS) {
     const int64_t rows = ROWS ? ROWS : p->rows, taps = TAPS ? TAPS : p->taps;
     V(vec) all = V(set1)(0.0f);
     for (int64_t t = 0; t < taps; t++, x += p->x_tap) {
-        V(vec) column = V(some)(x, n, ALL);
-        for (int64_t r = 1; r < rows; r++)
-            column = V(pool_join)(column, V(some)(x + r * p->x_row, n, ALL), MOST);
+        V(vec) column = V(load)(x);
+        for (int64_t r = 1; r < rows; r++) column = V(pool_join)(column, V(load)(x + r * p->x_row), MOST);
         all = t ? V(pool_join)(all, column, MOST) : column;
     }
     if (!MOST) all = all / V(set1)(p->divisor);
@@ -36,13 +39,9 @@ INLINE V(vec) V(pool_vector)(const dwc_pool_row *p, const float *x, int n, const
 INLINE void pool_outputs(const dwc_pool_row *p, const int MOST, const int ROWS, const int TAPS) {
     const float *x = p->x;
     float *y = p->y;
-    for (int64_t o = 0; o < p->outputs; o++, x += p->x_out, y += p->y_out) {
-        int64_t c = 0;
-        for (; c + V(lanes) <= p->channels; c += V(lanes))
-            V(store)(y + c, V(pool_vector)(p, x + c, V(lanes), 1, MOST, ROWS, TAPS));
-        const int n = (int)(p->channels - c);
-        if (n) V(store_n)(y + c, V(pool_vector)(p, x + c, n, 0, MOST, ROWS, TAPS), n);
-    }
+    for (int64_t o = 0; o < p->outputs; o++, x += p->x_out, y += p->y_out)
+        for (int64_t c = 0; c >= 0; c = V(after)(c, p->channels))
+            V(store)(y + c, V(pool_vector)(p, x + c, MOST, ROWS, TAPS));
 }
 
 /* The rows are joined: one is left, behind which there is room. */
@@ -51,15 +50,16 @@ INLINE void pool_few(const dwc_pool_row *p, const int MOST) {
     float *y = p->y;
     int64_t o = 0;
     for (; o < p->outputs && o < p->whole; o++, x += p->x_out, y += p->y_out)
-        V(store)(y, V(pool_vector)(p, x, V(lanes), 1, MOST, 1, 0));
+        V(store)(y, V(pool_vector)(p, x, MOST, 1, 0));
     for (; o < p->outputs; o++, x += p->x_out, y += p->y_out)
-        V(store_n)(y, V(pool_vector)(p, x, V(lanes), 1, MOST, 1, 0), (int)p->channels);
+        V(store_n)(y, V(pool_vector)(p, x, MOST, 1, 0), (int)p->channels);
 }
 
 NOINLINE void pool_2x2_most(const dwc_pool_row *p) { pool_outputs(p, 1, 2, 2); }
 NOINLINE void pool_3x3_most(const dwc_pool_row *p) { pool_outputs(p, 1, 3, 3); }
 NOINLINE void pool_any_most(const dwc_pool_row *p) { pool_outputs(p, 1, 0, 0); }
 NOINLINE void pool_2x2_mean(const dwc_pool_row *p) { pool_outputs(p, 0, 2, 2); }
+NOINLINE void pool_3x3_mean(const dwc_pool_row *p) { pool_outputs(p, 0, 3, 3); }
 NOINLINE void pool_any_mean(const dwc_pool_row *p) { pool_outputs(p, 0, 0, 0); }
 NOINLINE void pool_few_most(const dwc_pool_row *p) { pool_few(p, 1); }
 NOINLINE void pool_few_mean(const dwc_pool_row *p) { pool_few(p, 0); }
@@ -70,8 +70,8 @@ static void pool(const dwc_pool_row *p, int most) {
         (most ? pool_few_most : pool_few_mean)(p);
     else if (square == 2)
         (most ? pool_2x2_most : pool_2x2_mean)(p);
-    else if (square == 3 && most)
-        pool_3x3_most(p);
+    else if (square == 3)
+        (most ? pool_3x3_most : pool_3x3_mean)(p);
     else
         (most ? pool_any_most : pool_any_mean)(p);
 }
@@ -130,30 +130,17 @@ static void blend(const float *top, const float *bottom, float weight, int64_t p
     }
 }
 
-/* Four pixels become one; n lanes, the first ones, or all. */
-INLINE V(vec) V(resize_vector)(const float *const corners[4], int64_t c, const V(vec) weights[4], int n,
-                               const int ALL) {
-    V(vec) x[4];
-    UNROLL for (int i = 0; i < 4; i++) x[i] = V(some)(corners[i] + c, n, ALL);
-    const V(vec) left = V(between)(x[0], x[1], weights[0], weights[1]);
-    const V(vec) right = V(between)(x[2], x[3], weights[0], weights[1]);
-    return V(between)(left, right, weights[2], weights[3]);
-}
-
 NOINLINE void resize_many(const dwc_resize_row *r) {
-    V(vec) weights[4] = {V(set1)(r->weight), V(set1)(1.0f - r->weight)};
+    const V(vec) down = V(set1)(r->weight), up = V(set1)(1.0f - r->weight);
     float *y = r->y;
     for (int64_t o = 0; o < r->outputs; o++, y += r->y_out) {
         const dwc_resize_column *at = &r->columns[o];
-        const float *const corners[4] = {r->top + at->left, r->bottom + at->left, r->top + at->right,
-                                         r->bottom + at->right};
-        weights[2] = V(set1)(at->weight);
-        weights[3] = V(set1)(1.0f - at->weight);
-        int64_t c = 0;
-        for (; c + V(lanes) <= r->channels; c += V(lanes))
-            V(store)(y + c, V(resize_vector)(corners, c, weights, V(lanes), 1));
-        const int n = (int)(r->channels - c);
-        if (n) V(store_n)(y + c, V(resize_vector)(corners, c, weights, n, 0), n);
+        const float *a = r->top + at->left, *b = r->bottom + at->left;
+        const float *c = r->top + at->right, *d = r->bottom + at->right;
+        const V(vec) right = V(set1)(at->weight), left = V(set1)(1.0f - at->weight);
+        for (int64_t i = 0; i >= 0; i = V(after)(i, r->channels))
+            V(store)(y + i, V(between)(V(between)(V(load)(a + i), V(load)(b + i), down, up),
+                                       V(between)(V(load)(c + i), V(load)(d + i), down, up), right, left));
     }
 }
 
@@ -186,12 +173,13 @@ static void pick(const dwc_resize_row *r) {
         case 3: pick_scalars(r, 3); return;
         default: break;
     }
+    const int few = r->channels < V(lanes);
     for (int64_t o = 0; o < r->outputs; o++, y += r->y_out) {
         const float *x = r->top + r->columns[o].left;
-        int64_t c = 0;
-        for (; c + V(lanes) <= r->channels; c += V(lanes)) V(store)(y + c, V(load)(x + c));
-        const int n = (int)(r->channels - c);
-        if (n) V(store_n)(y + c, V(load_n)(x + c, n), n);
+        if (few)
+            V(store_n)(y, V(load_n)(x, (int)r->channels), (int)r->channels);
+        else
+            for (int64_t c = 0; c >= 0; c = V(after)(c, r->channels)) V(store)(y + c, V(load)(x + c));
     }
 }
 

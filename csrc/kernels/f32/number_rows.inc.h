@@ -2,6 +2,12 @@
  * kernels/rows.h. Sums are of several partial ones: their order depends on the lanes of a vector and on sizes, never on
  * who computes. */
 
+/* n lanes, the first ones; ALL: all of them. */
+INLINE V(vec) V(some)(const float *p, int n, const int ALL) {
+    if (ALL) return V(load)(p);
+    return V(load_n)(p, n);
+}
+
 INLINE V(vec) V(reduce_join)(V(vec) a, V(vec) b, const int KIND) {
     switch (KIND) {
         case DWCONV_SUM: return a + b;
