@@ -136,7 +136,16 @@ def test_open_sizes_take_the_image_as_it_is_or_the_shape(
     assert run("run", model, path, "--shape", "1x3x8x6") == 0
     assert "map float32 (1, 6, 8, 6)" in capsys.readouterr().out
     assert run("run", model) == 2
-    assert "are open" in capsys.readouterr().err
+    assert "are open: --shape image=... decides them" in capsys.readouterr().err
+
+
+def test_an_open_batch_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = saved(tmp_path, classifier(), input_shapes={"image": (None, 16, 16, 3)})
+    assert run("summary", model) == 0
+    assert "1x8x8x8" in capsys.readouterr().out
+    assert run("run", model) == 0
+    assert run("summary", model, "--shape", "3x16x16x3") == 0
+    assert "3x8x8x8" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

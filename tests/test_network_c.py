@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -58,26 +60,40 @@ def run(*command: object, cwd: Path | None = None) -> bytes:
     return result.stdout
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Objects of the core with the baseline alone, for the time."""
-    folder = tmp_path_factory.mktemp("objects")
-    nothing = [f"-DDWCONV_NO_{isa}" for isa in ("AVX2", "AVX512", "NEON")]
-    run(
-        CC,
-        "-std=c11",
-        "-O2",
-        "-ffp-contract=off",
-        "-fno-math-errno",
-        "-c",
-        *nothing,
-        *CSRC.rglob("*.c"),
-        cwd=folder,
-    )
+class Target(NamedTuple):
+    """Objects of the core, what compiles for them, and what runs the result."""
+
+    compiler: str
+    objects: list[Path]
+    emulator: tuple[str, ...] = ()
+
+
+def built(compiler: str, folder: Path, *options: str) -> list[Path]:
+    """Compiled on all CPUs."""
+    command = [compiler, "-std=c11", "-ffp-contract=off", "-fno-math-errno", *options, "-c"]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda path: run(*command, path, cwd=folder), CSRC.rglob("*.c")))
     return sorted(folder.glob("*.o"))
 
 
-def compiled(net: dwconv.Network, library: list[Path], folder: Path, xs: list[Any]) -> list[Any]:
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """The baseline alone, for the time."""
+    nothing = [f"-DDWCONV_NO_{isa}" for isa in ("AVX2", "AVX512", "NEON")]
+    return Target(str(CC), built(str(CC), tmp_path_factory.mktemp("here"), "-O2", *nothing))
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """Arm64 with NEON, under emulation."""
+    compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
+    if compiler is None or emulator is None:
+        pytest.skip("there is no compiler for Arm64, or no emulator")
+    objects = built(compiler, tmp_path_factory.mktemp("arm"), "-O1")
+    return Target(compiler, objects, (emulator, "-L", "/usr/aarch64-linux-gnu"))
+
+
+def compiled(net: dwconv.Network, target: Target, folder: Path, xs: list[Any]) -> list[Any]:
     """What the network gives when it runs as C, for inputs xs."""
     header, *sources = net.to_c(folder, "net_under_test")
     name = header.stem
@@ -94,28 +110,36 @@ def compiled(net: dwconv.Network, library: list[Path], folder: Path, xs: list[An
     main = main.replace("ARGUMENTS", ", ".join(words)).replace("OUTPUTS", "\n    ".join(outputs))
     (folder / "main.c").write_text(main, encoding="utf-8")
     for path in (*sources, folder / "main.c"):
-        run(CC, *STRICT, "-O1", f"-I{CSRC}", "-c", path, "-o", path.with_suffix(".o"))
+        run(target.compiler, *STRICT, "-O1", f"-I{CSRC}", "-c", path, "-o", path.with_suffix(".o"))
     objects = [path.with_suffix(".o") for path in (*sources, folder / "main.c")]
-    run(CC, *objects, *library, "-lm", "-pthread", "-o", folder / "program")
+    run(target.compiler, *objects, *target.objects, "-lm", "-pthread", "-o", folder / "program")
     files = []
     for index, x in enumerate(xs):
         files.append(folder / f"x{index}.bin")
         x.tofile(files[-1])
-    values = np.frombuffer(run(folder / "program", *files), np.float32)
+    values = np.frombuffer(run(*target.emulator, folder / "program", *files), np.float32)
     shapes = [info.shape for info in net.outputs]
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])  # type: ignore[arg-type]
     assert ends[-1] == values.size
     return [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), shapes, strict=True)]  # type: ignore[arg-type]
 
 
-def agrees(net: dwconv.Network, library: list[Path], folder: Path) -> None:
+def results(net: dwconv.Network, target: Target, folder: Path) -> list[tuple[Any, Any]]:
+    """Of every output what C gives, and what Python gives on the baseline."""
     rng = np.random.default_rng(0)
     xs = [rng.uniform(-1, 1, info.shape).astype(np.float32) for info in net.inputs]  # type: ignore[arg-type]
     with using("baseline"):
         expected = net(*xs)
     expected = list(expected.values()) if isinstance(expected, dict) else [expected]
-    for y, same in zip(compiled(net, library, folder, xs), expected, strict=True):
-        np.testing.assert_array_equal(y, same)
+    return list(zip(compiled(net, target, folder, xs), expected, strict=True))
+
+
+def palm_detection() -> dwconv.Network:
+    pytest.importorskip("tflite")
+    path = MODELS / "palm_detection_lite.tflite"
+    if not path.exists():
+        pytest.skip(f"there is no {path.name}")
+    return dwconv.load(path)
 
 
 def variety() -> Builder:
@@ -150,16 +174,20 @@ def variety() -> Builder:
 
 
 @pytest.mark.parametrize("build", [classifier, channels_first, two_inputs, variety])
-def test_c_gives_the_same_bits(build: Callable[[], Builder], library: list[Path], tmp_path: Path) -> None:
-    agrees(dwconv.Network(build()), library, tmp_path)
+def test_c_gives_the_same_bits(build: Callable[[], Builder], here: Target, tmp_path: Path) -> None:
+    for y, same in results(dwconv.Network(build()), here, tmp_path):
+        np.testing.assert_array_equal(y, same)
 
 
-def test_a_model_file_becomes_c_with_the_same_bits(library: list[Path], tmp_path: Path) -> None:
-    pytest.importorskip("tflite")
-    path = MODELS / "palm_detection_lite.tflite"
-    if not path.exists():
-        pytest.skip(f"there is no {path.name}")
-    agrees(dwconv.load(path), library, tmp_path)
+def test_a_model_file_becomes_c_with_the_same_bits(here: Target, tmp_path: Path) -> None:
+    for y, same in results(palm_detection(), here, tmp_path):
+        np.testing.assert_array_equal(y, same)
+
+
+def test_c_runs_on_arm_in_memory_of_the_sizes_of_the_header(arm: Target, tmp_path: Path) -> None:
+    for net in (dwconv.Network(variety()), palm_detection()):
+        for y, near in results(net, arm, tmp_path / net.name):
+            np.testing.assert_allclose(y, near, rtol=0, atol=1e-5 * float(np.abs(near).max()))
 
 
 @pytest.mark.usefixtures("thread_setting")

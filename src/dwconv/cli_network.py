@@ -15,6 +15,7 @@ import numpy as np
 from . import pictures
 from .activation import Array
 from .constructors import load
+from .feeds import shown
 from .network import Network, random_inputs
 from .sources import Sizes
 
@@ -161,28 +162,40 @@ def _network(options: argparse.Namespace) -> Network:
     return net
 
 
+def _decided(options: argparse.Namespace) -> Network:
+    """The same with no size open: a batch is 1, others must be given."""
+    net = _network(options)
+    if options.shape or all(None not in info.shape for info in net.inputs):
+        return net
+    for info in net.inputs:
+        if None in info.shape[1:]:
+            raise ValueError(f"sizes of input {shown(info)} are open: --shape {info.name}=... decides them")
+    net.bind({info.name: tuple(size or 1 for size in info.shape) for info in net.inputs})
+    return net
+
+
 # ---- commands -----------------------------------------------------------------------------------
 
 
 def _summary(options: argparse.Namespace) -> None:
-    print(_network(options).summary())
+    print(_decided(options).summary())
 
 
 def _profile(options: argparse.Namespace) -> None:
-    net = _network(options)
+    net = _decided(options)
     print("random inputs from -1 to 1")
     print(net.profile(num_threads=options.threads, gflops=options.gflops, seconds=options.seconds))
 
 
 def _compile(options: argparse.Namespace) -> None:
-    net = _network(options)
+    net = _decided(options)
     for path in net.to_c(options.out, options.name):
         print(path)
 
 
 def _run(options: argparse.Namespace) -> None:
     names = pictures.labels(options.labels) if options.labels else None
-    net = _network(options)
+    net = _network(options) if options.inputs else _decided(options)
     if options.out is not None and options.out.suffix not in (".npy", ".npz"):
         raise ValueError(f"--out must end in .npy or .npz, not {options.out.name!r}")
     if options.out is not None and options.out.suffix == ".npy" and len(net.outputs) > 1:
