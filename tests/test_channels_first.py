@@ -67,7 +67,8 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[tuple[int, 
         lambda n, a, b: n.concat([a, b], 1), lambda a, b: np.concatenate([a, b], 1), (IMAGE, (2, 7, 4, 5)),
     ),
     "slice": (
-        lambda n, a: n.slice(a, [None, (2, 0, -1), None, (1, None, 2)]), lambda a: a[:, 2:0:-1, :, 1::2], (IMAGE,),
+        lambda n, a: n.slice(a, [None, (2, 0, -1), None, (1, None, 2)]),
+        lambda a: a[:, 2:0:-1, :, 1::2], (IMAGE,),
     ),
     "pad and cut": (
         lambda n, a: n.pad(a, [(0, 0), (1, 2), (0, 0), (-1, 3)], value=0.5),
@@ -95,7 +96,9 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[tuple[int, 
         lambda a: normal(a.reshape(2, 2, 3, 4, 5), (2, 3, 4)).reshape(a.shape), ((2, 6, 4, 5),),
     ),
 } | {
-    f"linear of {len(shape)} axes": (lambda n, a: n.linear(a, MATRIX, MATRIX[0]), lambda a: a @ MATRIX + MATRIX[0], (shape,))
+    f"linear of {len(shape)} axes": (
+        lambda n, a: n.linear(a, MATRIX, MATRIX[0]), lambda a: a @ MATRIX + MATRIX[0], (shape,),
+    )
     for shape in ((5,), (3, 5), (2, 3, 5), (2, 3, 4, 5), (2, 2, 3, 4, 5))
 }  # fmt: skip
 
@@ -148,7 +151,7 @@ def test_pixels_become_a_sequence_without_a_transposition() -> None:
     net = ChannelsFirst()
     y = net.conv(net.input("x", (1, 3, 4, 4)), noise(8, 3, 1, 1))
     net.output("y", net.linear(net.transpose(net.flatten(y, 2), (0, 2, 1)), noise(8, 5)))
-    assert ops(net) == ["transpose", "conv", "reshape", "conv", "reshape"]
+    assert [op for op in ops(net) if op != "reshape"] == ["transpose", "conv", "conv"]
 
 
 def test_a_vector_of_one_pixel_is_a_reshape() -> None:
@@ -164,10 +167,7 @@ def test_sequences_are_images_of_one_row() -> None:
     y = net.pool("average", y, (2,))
     assert net.shape(y) == (2, 4, 3)
     net.output("y", y)
-    assert (
-        ops(net) == ["transpose", "reshape", "conv", "average_pool", "reshape", "transpose"]
-        or ops(net).count("transpose") == 2
-    )
+    assert [op for op in ops(net) if op != "reshape"] == ["transpose", "conv", "average_pool", "transpose"]
 
 
 @pytest.mark.parametrize(
