@@ -17,6 +17,7 @@ pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 
 import onnx
 
+import dwconv
 from dwconv import onnx_backend
 from dwconv.graph import UnsupportedModel
 from dwconv.importers.onnx import read
@@ -335,6 +336,15 @@ def test_state_makes_the_same_graph_without_the_package_onnx() -> None:
     words = [sys.executable, "-c", code, json.dumps(state), told]
     run = subprocess.run(words, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "['transpose', 'conv', 'resize', 'transpose', 'reshape']"
+
+
+def test_a_network_is_saved_and_loaded_with_the_same_bits(tmp_path: Path) -> None:
+    x = noise(2, 3, 7, 5)
+    net = dwconv.Network.from_onnx(shape_arithmetic().SerializeToString())
+    net.save(tmp_path / "net.npz")
+    np.testing.assert_array_equal(dwconv.load(tmp_path / "net.npz")(x), net(x))
+    (tmp_path / "net.onnx").write_bytes(shape_arithmetic().SerializeToString())
+    np.testing.assert_array_equal(dwconv.load(tmp_path / "net.onnx")(x), net(x))
 
 
 def test_damaged_state_is_a_value_error() -> None:

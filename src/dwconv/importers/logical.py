@@ -216,7 +216,8 @@ class Logical:
         pairs.sort(key=lambda pair: min(x.perm[axis] for axis in pair[0]))
         before = [axis for pair in pairs for axis in pair[0]]
         ones = [axis for axis, size in enumerate(old) if size == 1]
-        value = self._ordered(x, [*ones, *before])
+        in_place = [axis for axis in x.order if old[axis] != 1] == before
+        value = x.value if in_place else self._ordered(x, [*ones, *before])
         order = _with_ones([axis for pair in pairs for axis in pair[1]], len(new))
         return stored(self._reshape(value, [new[axis] for axis in order]), order)
 

@@ -58,13 +58,14 @@ class _Parser:
         opsets = {_domain(item.domain): int(item.version) for item in proto.opset_import}
         constants: dict[str, Array | Opaque] = {}
         for tensor in graph.initializer:
-            if tensor.name in constants:
-                raise ValueError(f"network: two constants are called {tensor.name!r}")
-            constants[tensor.name] = self.tensor(tensor)
+            name = _text(tensor.name)
+            if name in constants:
+                raise ValueError(f"network: two constants are called {name!r}")
+            constants[name] = self.tensor(tensor)
         for sparse in graph.sparse_initializer:
-            constants[sparse.values.name] = Opaque("a sparse tensor")
+            constants[_text(sparse.values.name)] = Opaque("a sparse tensor")
         nodes = [self.node(node) for node in graph.node]
-        inputs = [_info(value) for value in graph.input if value.name not in constants]
+        inputs = [info for info in map(_info, graph.input) if info.name not in constants]
         names = [info.name for info in inputs]
         if len(set(names)) != len(names):
             raise ValueError("network: two inputs have the same name")
@@ -75,9 +76,11 @@ class _Parser:
         return model
 
     def node(self, proto: Any) -> OnnxNode:
-        attributes = {attribute.name: self.attribute(attribute) for attribute in proto.attribute}
-        inputs, outputs = list(proto.input), list(proto.output)
-        return OnnxNode(proto.op_type, _domain(proto.domain), proto.name, inputs, outputs, attributes)
+        attributes = {_text(attribute.name): self.attribute(attribute) for attribute in proto.attribute}
+        inputs, outputs = ([_text(name) for name in names] for names in (proto.input, proto.output))
+        return OnnxNode(
+            _text(proto.op_type), _domain(proto.domain), _text(proto.name), inputs, outputs, attributes
+        )
 
     def attribute(self, proto: Any) -> Any:
         kind = proto.AttributeType.Name(proto.type) if proto.type in proto.AttributeType.values() else ""
@@ -123,8 +126,8 @@ class _Parser:
 
     def outside(self, proto: Any, count: int) -> bytes:
         """External data: a file inside the folder of the model."""
-        entries = {entry.key: entry.value for entry in proto.external_data}
-        location, name = entries.get("location", ""), proto.name
+        entries = {_text(entry.key): _text(entry.value) for entry in proto.external_data}
+        location, name = entries.get("location", ""), _text(proto.name)
         if self.folder is None:
             raise ValueError(
                 f"network: constant {name!r} is in the file {location!r}: load the model by its path"
@@ -178,22 +181,27 @@ def _integer(text: str) -> int:
         raise ValueError(f"network: external data has {text!r} where a number belongs") from None
 
 
-def _domain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
+def _text(value: str | bytes) -> str:
+    """protobuf gives bytes where they are no UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+def _domain(domain: str | bytes) -> str:
+    return "" if _text(domain) == "ai.onnx" else _text(domain)
 
 
 def _info(value: Any) -> Info:
     kind = value.type.WhichOneof("value")
     if kind is None:  # outputs may have no type
-        return Info(value.name, None, "float32")
+        return Info(_text(value.name), None, "float32")
     if kind != "tensor_type":
-        return Info(value.name, None, kind)
+        return Info(_text(value.name), None, kind)
     tensor = value.type.tensor_type
     dtype = DTYPES.get(tensor.elem_type, f"type {tensor.elem_type}")
     if not tensor.HasField("shape"):
-        return Info(value.name, None, dtype)
+        return Info(_text(value.name), None, dtype)
     sizes = []
     for dim in tensor.shape.dim:
         known = dim.WhichOneof("value") == "dim_value" and dim.dim_value >= 0
         sizes.append(int(dim.dim_value) if known else None)
-    return Info(value.name, tuple(sizes), dtype)
+    return Info(_text(value.name), tuple(sizes), dtype)

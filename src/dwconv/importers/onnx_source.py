@@ -175,13 +175,13 @@ class OnnxSource:
             net, budget, node, self.model.opsets.get(node.domain, 1), [values.get(n) for n in node.inputs]
         )
         try:
-            if call.is_constant and folds(node):
-                with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"):
+                if call.is_constant and folds(node):
                     results = FOLD[node.op](call)
-            elif not known(node):
-                raise UnsupportedError(missing(node))
-            else:
-                results = HANDLERS[node.op](call)
+                elif not known(node):
+                    raise UnsupportedError(missing(node))
+                else:
+                    results = HANDLERS[node.op](call)
             call.refuse_unread()
         except UnsupportedError:
             raise
