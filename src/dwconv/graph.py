@@ -13,7 +13,8 @@ A node has one output. Image operations are NHWC, filters as in `dwconv.ops`. Co
     average_pool    x                        the same, count_include_pad False
     reduce          x                        kind mean | sum | max | min | prod, axes, keepdims True
     unary           x                        kind: an activation, or abs neg exp log sqrt reciprocal square
-                                             erf floor ceil round sign softplus elu sin cos linear; a 0.0, b 0.0
+                                             erf floor ceil round sign softplus elu sin cos linear;
+                                             a 0.0, b 0.0
     binary          x0, x1                   kind add | sub | mul | div | max | min | pow, activation None;
                                              broadcast as NumPy
     prelu           x, slope                 broadcast as NumPy

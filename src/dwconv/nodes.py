@@ -83,8 +83,8 @@ def conv_window(node: Node, filters: Shape) -> Window:
 def pool_geometry(node: Node, size: tuple[int, int]) -> list[tuple[int, int, int]]:
     """(output size, padding before, padding after) of both axes.
 
-    With ceil_mode the last window may begin inside the image or the padding before it, as in PyTorch and ONNX, and
-    reach beyond.
+    With ceil_mode the last window may begin inside the image or the padding before it, as in PyTorch and
+    ONNX, and reach beyond.
     """
     found = []
     for axis in range(2):

@@ -1,4 +1,4 @@
-"""Fits the polynomials of activation.inc.h and elementwise.inc.h (needs NumPy and SciPy; run it only to change them).
+"""Fits the polynomials of activation.inc.h and elementwise.inc.h; needs NumPy and SciPy.
 
 Each fit minimises the largest weighted error over an interval by iteratively reweighted least squares on
 Chebyshev nodes. Printed: the coefficients, lowest power first, and the largest weighted error they leave.
