@@ -15,28 +15,8 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import (
-    against,
-    calibrate,
-    cliffs,
-    compiling,
-    limits,
-    machine,
-    measure,
-    networks,
-    scaling,
-    whole,
-    whole_models,
-    whole_peers,
+    against, calibrate, cliffs, compiling, limits, machine, measure, networks, scaling, whole_commands,
 )  # fmt: skip
-from bench.display import Display, summary
-from bench.peers import PEERS, WITH_VARIANTS
-from bench.schema import Results, Row
-from bench.stats import NOISY
-from bench.workloads import Workload
-
-
-def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.function
     return command(options)
 
@@ -251,21 +231,6 @@ def _cliffs(options: argparse.Namespace) -> int:
     return 0
 
 
-def _whole(options: argparse.Namespace) -> int:
-    console, rows = Console(), []
-    models = whole_models.names(options.models)
-    for row in whole.measure(models, options.peers, options.threads, options.seconds, options.rounds):
-        rows.append(row)
-        time = "" if row.ms is None else f"{row.ms:10.3f} ms"
-        console.print(
-            f"{row.model:36} {row.threads} {row.peer:16} {row.status:8}{time} {row.message[:200]}",
-            highlight=False, markup=False,
-        )  # fmt: skip
-    whole.save(rows, machine.describe(), options.out)
-    console.print(whole.table(rows).round(3).to_string(), highlight=False)
-    return 0
-
-
 def _list(options: argparse.Namespace) -> int:
     for name in {**networks.NETWORKS, **networks.APART}:
         found = networks.expand(name)
@@ -353,15 +318,7 @@ def _parser() -> argparse.ArgumentParser:
     steep.add_argument("--count", type=int, default=1000)
     steep.add_argument("--threads", type=_count, default=1)
     steep.add_argument("--seconds", type=float, default=0.5, help="for a pair that looks like a cliff")
-    all_of_it = add("whole", _whole, "whole networks, from model files and from code")
-    all_of_it.add_argument(
-        "models", nargs="*", help="ONNX or TFLite files, or names of modules; default: all"
-    )
-    all_of_it.add_argument("--peers", type=lambda text: text.split(","), default=list(whole_peers.PEERS))
-    all_of_it.add_argument("--threads", type=_counts, default=[1])
-    all_of_it.add_argument("--seconds", type=float, default=0.5, help="per round of one network")
-    all_of_it.add_argument("--rounds", type=int, default=6)
-    all_of_it.add_argument("--out", type=Path, default=Path("results") / "whole.json")
+    whole_commands.add(add, _counts)
     add("list", _list, "networks and peers")
     return parser
 

@@ -45,7 +45,7 @@ def dwconv(model: Model, threads: int, variant: str) -> Runner:
         net = package.Network.from_onnx(str(model.path), input_shapes=model.shapes or None)
     else:
         net = package.load(str(model.path))
-    feeds = {i.name: random(*model.shapes.get(i.name, _known(i.shape))) for i in net.inputs}
+    feeds = {i.name: random(*model.shapes.get(i.name, known(i.shape))) for i in net.inputs}
     first: Any = net(feeds)
     many = isinstance(first, dict)
     out: Any = {k: np.empty_like(v) for k, v in first.items()} if many else np.empty_like(first)
@@ -69,7 +69,7 @@ def onnxruntime(model: Model, threads: int, variant: str) -> Runner:
     binding = session.io_binding()
     keep: list[Any] = []
     for value in session.get_inputs():
-        x = ort.OrtValue.ortvalue_from_numpy(random(*_shape(model, value.name, value.shape)))
+        x = ort.OrtValue.ortvalue_from_numpy(random(*model.shapes.get(value.name, known(value.shape))))
         keep.append(x)
         binding.bind_ortvalue_input(value.name, x)
     for value in session.get_outputs():
@@ -159,9 +159,6 @@ def torch(model: Model, threads: int, variant: str) -> Runner:
 PEERS = {"dwconv": dwconv, "onnxruntime": onnxruntime, "openvino": openvino, "litert": litert, "torch": torch}
 
 
-def _known(shape: Any) -> tuple[int, ...]:
-    return tuple(1 if size is None else int(size) for size in shape)
-
-
-def _shape(model: Model, name: str, shape: Any) -> tuple[int, ...]:
-    return model.shapes.get(name) or tuple(size if isinstance(size, int) else 1 for size in shape)
+def known(shape: Any) -> tuple[int, ...]:
+    """With 1 for sizes that the file leaves open."""
+    return tuple(size if isinstance(size, int) else 1 for size in shape)

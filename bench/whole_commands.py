@@ -1,0 +1,62 @@
+"""`python -m bench whole` and `serve`: the commands for whole networks."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from bench import machine, serving, whole, whole_models, whole_peers
+
+
+def add(command: Callable[..., argparse.ArgumentParser], counts: Callable[[str], list[int]]) -> None:
+    every = command("whole", _whole, "whole networks, from model files and from code")
+    every.add_argument("models", nargs="*", help="ONNX or TFLite files, or names of modules; default: all")
+    every.add_argument("--peers", type=_words, default=list(whole_peers.PEERS))
+    every.add_argument("--threads", type=counts, default=[1])
+    every.add_argument("--seconds", type=float, default=0.5, help="per round of one network")
+    every.add_argument("--rounds", type=int, default=6)
+    every.add_argument("--out", type=Path, default=Path("results") / "whole.json")
+    many = command(
+        "serve", _serve, "many Python threads calling one network: requests per second, and latency"
+    )
+    many.add_argument("model", help="an ONNX file, or the name of a module")
+    many.add_argument("--peers", type=_words, default=list(serving.PEERS))
+    many.add_argument("--callers", type=_numbers, default=[1, 2, 8], help="comma-separated")
+    many.add_argument("--seconds", type=float, default=3)
+    many.add_argument("--rounds", type=int, default=2)
+
+
+def _whole(options: argparse.Namespace) -> int:
+    console, rows = Console(width=200), []
+    models = whole_models.names(options.models)
+    for row in whole.measure(models, options.peers, options.threads, options.seconds, options.rounds):
+        rows.append(row)
+        time = "" if row.ms is None else f"{row.ms:10.3f} ms"
+        console.print(
+            f"{row.model:36} {row.threads} {row.peer:16} {row.status:12}{time} {row.message[:100]}",
+            highlight=False, markup=False,
+        )  # fmt: skip
+    whole.save(rows, machine.describe(), options.out)
+    console.print(whole.table(rows).round(3).to_string(), highlight=False)
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    rows: list[dict[str, Any]] = list(
+        serving.measure(options.model, options.peers, options.callers, options.seconds, options.rounds)
+    )
+    print(pd.DataFrame(rows).round(3).to_string(index=False))
+    return 0
+
+
+def _words(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
