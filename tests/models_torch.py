@@ -1,13 +1,14 @@
-"""Convolution networks of the literature as PyTorch modules, at full size unless told otherwise, in evaluation mode.
+"""Convolution networks of the literature as PyTorch modules, at full size, in evaluation mode.
 
-`MODELS` maps a name to a function without arguments; the module has `input_shape`. Weights are random but seeded, and
-batch norm has statistics of its own, so that folding it matters. Each class cites the paper it follows.
+`build(name)` and `example(name)` make one of `MODELS` and an input. Weights are random but seeded, and batch
+norm has statistics of its own, so that folding it matters. Each class cites the paper it follows.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -153,9 +154,10 @@ class MobileNetV3Large(nn.Module):
 
     # kernel, hidden, outputs, squeeze-and-excite, hard-swish, stride
     PLAN = (
-        (3, 16, 16, 0, 0, 1), (3, 64, 24, 0, 0, 2), (3, 72, 24, 0, 0, 1), (5, 72, 40, 1, 0, 2), (5, 120, 40, 1, 0, 1),
-        (5, 120, 40, 1, 0, 1), (3, 240, 80, 0, 1, 2), (3, 200, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1),
-        (3, 184, 80, 0, 1, 1), (3, 480, 112, 1, 1, 1), (3, 672, 112, 1, 1, 1), (5, 672, 160, 1, 1, 2),
+        (3, 16, 16, 0, 0, 1), (3, 64, 24, 0, 0, 2), (3, 72, 24, 0, 0, 1), (5, 72, 40, 1, 0, 2),
+        (5, 120, 40, 1, 0, 1), (5, 120, 40, 1, 0, 1), (3, 240, 80, 0, 1, 2), (3, 200, 80, 0, 1, 1),
+        (3, 184, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1), (3, 480, 112, 1, 1, 1),
+        (3, 672, 112, 1, 1, 1), (5, 672, 160, 1, 1, 2),
         (5, 960, 160, 1, 1, 1), (5, 960, 160, 1, 1, 1),
     )  # fmt: skip
 
@@ -217,7 +219,7 @@ class XceptionBlock(nn.Module):
     def __init__(self, widths: Sequence[int], stride: int, first: bool = True) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (inputs, outputs) in enumerate(pairwise(widths)):
             if i or first:
                 layers.append(nn.ReLU())
             layers.append(Separable(inputs, outputs))

@@ -36,3 +36,15 @@ def test_segmentation_head_agrees_with_pytorch_if_present() -> None:
     assert result.returncode == 0, result.stderr
     assert "(1, 33, 33, 3) -> scores (1, 33, 33, 21)" in result.stdout
     assert "dwconv" in result.stdout
+
+
+@pytest.mark.skipif(not EXAMPLES.exists(), reason="this is not the source tree")
+def test_mobilenet_yolo_finds_the_boxes_that_pytorch_finds() -> None:
+    pytest.importorskip("torch")
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / "mobilenet_yolo.py", "--size", "64", "--rounds", "1"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "'stride16' float32 (1, 75, 4, 4), 'stride32' float32 (1, 75, 2, 2)" in result.stdout
+    assert "boxes after non-maximum suppression" in result.stdout

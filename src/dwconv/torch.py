@@ -1,8 +1,9 @@
-"""`torch.compile(model, backend="dwconv")`: what dwconv supports of a model runs as networks, the rest stays PyTorch.
+"""`torch.compile(model, backend="dwconv")`: what dwconv supports runs as networks, the rest stays PyTorch.
 
-Only inference: under `torch.no_grad()` or `torch.inference_mode()`, or where no tensor requires a gradient. Weights are
-packed at the first call, and again after PyTorch counted a change of them; changes through `.data` are not counted.
-Models in `torch.channels_last` are the fast ones: their tensors are read and written in place.
+Only inference: under `torch.no_grad()` or `torch.inference_mode()`, or where no tensor requires a gradient.
+Weights are packed at the first call, and again after PyTorch counted a change of them; it does not count
+those through `.data`. Models in `torch.channels_last` are the fast ones: their tensors are read and written
+in place.
 
     model = model.eval().to(memory_format=torch.channels_last)
     fast = torch.compile(model, backend="dwconv")
@@ -54,7 +55,8 @@ def dwconv_backend(
     tensors = [item for item in (*example_inputs, *module.parameters()) if isinstance(item, torch.Tensor)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         log.info("left to PyTorch, since gradients are enabled: call it under torch.inference_mode()")
-        return module.forward
+        forward: Callable[..., Any] = module.forward
+        return forward
     compiled: Callable[..., Any] = aot_autograd(fw_compiler=compile_functional)(module, example_inputs)
     return compiled
 
@@ -105,7 +107,7 @@ def _constant_nodes(graph: fx.Graph, weights: set[fx.Node]) -> set[fx.Node]:
 
 
 def _one_reader_each(graph: fx.Graph, constant: set[fx.Node]) -> None:
-    """Copies what is computed of weights for each node that reads it, so that it lands in the reader's subgraph."""
+    """Copies what is computed of weights for each node that reads it: it lands in the reader's subgraph."""
     for node in reversed(list(graph.nodes)):
         if node in constant and node.op == "call_function":
             for reader in list(node.users)[1:]:
@@ -189,7 +191,7 @@ class Output(NamedTuple):
 
 
 class Form(NamedTuple):
-    """A network for inputs of these shapes and layouts, with the weights of one moment. None: PyTorch runs it."""
+    """A network for inputs of some shapes and layouts, with weights of one moment. None: PyTorch runs it."""
 
     network: Network | None
     outputs: list[Output]
@@ -296,7 +298,7 @@ class Subgraph(torch.nn.Module):  # type: ignore[misc]
         if not any(isinstance(item, torch.SymInt) for item in (*values, *sizes)):
             return self.module
         with torch.no_grad():
-            return make_fx(self.module, tracing_mode="fake")(*args)  # type: ignore[no-any-return]
+            return make_fx(self.module, tracing_mode="fake")(*args)
 
 
 def _alive(form: Form) -> bool:

@@ -35,7 +35,7 @@ def layer_of(graph: Graph) -> _Layer | None:
 
 
 def _moves_axes(graph: Graph, node: Node) -> bool:
-    """A transposition between the layout of the caller and NHWC, which is a reshape for one channel or pixel."""
+    """A transposition between the caller's layout and NHWC, which is a reshape for one channel or pixel."""
     x, y = graph.values[node.inputs[0]].shape, graph.values[node.output].shape
     if len(x) != 4 or len(y) != 4 or node.op not in ("transpose", "reshape"):
         return False
@@ -48,7 +48,7 @@ def _window(stage: Stage) -> dict[str, Any]:
 
 
 def _single(stage: Stage) -> _Layer:
-    more = {"bias": stage.bias, "activation": stage.activation.normal}
+    more: dict[str, Any] = {"bias": stage.bias, "activation": stage.activation.normal}
     if stage.kind == "pointwise":
         return PointwiseConv2D(stage.filters, strides=stage.window.strides, **more)
     if stage.kind == "depthwise":
@@ -68,7 +68,7 @@ def _block(operation: Operation) -> _Layer | None:
     if len(alike) > 1 or project.activation.normal is not None:
         return None
     gate = operation.squeeze_excite
-    acts = {}
+    acts: dict[str, Any] = {}
     if gate:
         acts = {"squeeze_activation": gate[0].activation.normal, "gate_activation": gate[1].activation.normal}
     return InvertedResidual(

@@ -18,8 +18,9 @@ from .torch_graph import Missing, Reader, handler
 def read(module: Any, example_input: Any) -> Graph:
     """The graph of a module, in evaluation mode, for inputs of the shapes of the example.
 
-    `module`: an `nn.Module`, or an `ExportedProgram`. `example_input`: a float32 tensor or array, a tuple of the
-    arguments of `forward`, or a mapping of them by name. The module is not changed. Weights are copied.
+    `module`: an `nn.Module`, or an `ExportedProgram`. `example_input`: a float32 tensor or array, a tuple of
+    the arguments of `forward`, or a mapping of them by name. The module is not changed. Sizes that `forward`
+    computes of the shape of its input are those of the example.
 
     Raises `UnsupportedModel`, which lists all operations that dwconv does not have, and ValueError where
     `torch.export` cannot follow the module.
@@ -52,6 +53,46 @@ def read(module: Any, example_input: Any) -> Graph:
         if value is not None:
             _give(reader, name, value)
     return reader.net.graph
+
+
+def from_torch(module: Any, example_input: Any = None) -> Any:
+    """A layer of `dwconv.layers` for a module that is one layer or block, else a `Network`.
+
+    `module`: as a `Conv2d`, or depthwise, pointwise, batch norm and activation in an `nn.Sequential`, or an
+    inverted residual; batch norm is folded. A layer takes and gives NHWC images, a network what the module
+    does. `example_input`: as for `Network.from_torch`, which raises the same errors; a layer or
+    block needs none.
+
+    >>> import torch, dwconv
+    >>> depthwise = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8)
+    >>> layer = dwconv.from_torch(torch.nn.Sequential(depthwise, torch.nn.Conv2d(8, 4, 1)))
+    >>> layer(np.ones((1, 6, 6, 8), np.float32)).shape
+    (1, 6, 6, 4)
+    """
+    from ..network import Network
+    from .single import layer_of
+
+    name = type(module).__name__
+    example = _image_for(module) if example_input is None else example_input
+    graph = read(module, example)
+    layer = layer_of(graph)
+    if layer is None and example_input is None:
+        raise ValueError(
+            f"from_torch: {name} is more than one layer or block: pass example_input, a tensor of the shape "
+            "that the network is made for"
+        )
+    return Network(graph, name=name) if layer is None else layer
+
+
+def _image_for(module: Any) -> torch.Tensor:
+    """An image that the first convolution of a block takes."""
+    if not isinstance(module, torch.nn.Module):
+        return torch.zeros(())  # `read` tells what it has to be
+    convs = [part for part in module.modules() if isinstance(part, torch.nn.Conv2d)]
+    if not convs:
+        raise ValueError(f"from_torch: {type(module).__name__} has no Conv2d: pass example_input")
+    size = 16 + sum(d * k for conv in convs for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+    return torch.zeros(1, convs[0].in_channels, size, size)
 
 
 def _float32(name: str, dtype: torch.dtype) -> Any:
@@ -124,7 +165,7 @@ def _traced_export(module: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _functional(program: Any) -> Any:
-    """Without operations in place; those that dwconv lacks are spelled out where it has all that they are made of."""
+    """Without operations in place. One that dwconv lacks is spelled out where it has all that this takes."""
     with quiet():
         program = program.run_decompositions({})
         unknown = _unknown(program)

@@ -13,19 +13,16 @@ from .torch_ops import OPS, known, number, op, scaled, tensor
 
 # ---- activations ------------------------------------------------------------------------------
 
-SAME = {
-    "relu": "relu", "relu6": "relu6", "silu": "silu", "hardswish": "hard_swish", "hardsigmoid": "hard_sigmoid",
-    "sigmoid": "sigmoid", "tanh": "tanh", "abs": "abs", "neg": "neg", "exp": "exp", "log": "log", "sqrt": "sqrt",
-    "reciprocal": "reciprocal", "square": "square", "erf": "erf", "special_erf": "erf", "floor": "floor",
-    "ceil": "ceil", "sign": "sign", "sgn": "sign", "sin": "sin", "cos": "cos",
-}  # fmt: skip
+SAME = "relu relu6 silu sigmoid tanh abs neg exp log sqrt reciprocal square erf floor ceil sign sin cos"
+OTHER = {"hardswish": "hard_swish", "hardsigmoid": "hard_sigmoid", "special_erf": "erf", "sgn": "sign"}
+KINDS = {name: name for name in SAME.split()} | OTHER
 
 
 def _same(kind: str) -> Any:
     return lambda net, x: net.unary(kind, x)
 
 
-OPS.update({name: _same(kind) for name, kind in SAME.items()})
+OPS.update({name: _same(kind) for name, kind in KINDS.items()})
 
 
 @op("round")
@@ -66,7 +63,7 @@ def clamp_max(net: ChannelsFirst, x: T, max: Any) -> T:
 def clipped(net: ChannelsFirst, x: T, low: float, high: float) -> T:
     if low > high:
         raise UnsupportedError(f"bounds {low} and {high}, the lower one first")
-    kind = {(0, math.inf): "relu", (0, 6): "relu6"}.get((low, high))
+    kind = {(0.0, math.inf): "relu", (0.0, 6.0): "relu6"}.get((low, high))
     return net.unary(kind, x) if kind else net.unary("clip", x, low, high)
 
 
@@ -137,7 +134,7 @@ def threshold(net: ChannelsFirst, x: T, threshold: float, value: float) -> T:
 @op("glu")
 def glu(net: ChannelsFirst, x: T, dim: int) -> T:
     half = net.shape(x)[dim] // 2
-    parts = []
+    parts: list[T] = []
     for slices in ([None] * len(x.perm) for _ in range(2)):
         slices[dim] = (len(parts) * half, (len(parts) + 1) * half, 1)  # type: ignore[call-overload]
         parts.append(net.slice(x, slices))

@@ -1,4 +1,4 @@
-"""An fx graph of ATen operations -> nodes of a network. `dwconv.importers.torch` makes such graphs of modules."""
+"""An fx graph of ATen operations -> nodes of a network. `dwconv.importers.torch` makes it of a module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ __all__ = ["Reader", "array", "handler", "torch_elements", "torch_images", "torc
 
 # What is meant to be read instead of something that is not there.
 NEAREST = {
-    "conv3d": "conv2d", "conv_transpose3d": "conv_transpose2d", "avg_pool3d": "avg_pool2d", "max_pool3d": "max_pool2d",
+    "conv3d": "conv2d", "conv_transpose3d": "conv_transpose2d", "avg_pool3d": "avg_pool2d",
+    "max_pool3d": "max_pool2d",
     "upsample_bicubic2d": "upsample_bilinear2d", "_upsample_bilinear2d_aa": "upsample_bilinear2d",
     "upsample_trilinear3d": "upsample_bilinear2d", "embedding": "index_select with constant indices",
     "hardshrink": "hardtanh", "argmax": "amax", "topk": "amax", "sort": "amax",
@@ -41,7 +42,7 @@ class Missing:
 def packet(target: Any) -> str:
     """The name of an operation without its overload."""
     if isinstance(target, torch._ops.OpOverload):
-        return target._schema.name.split("::")[1]
+        return str(target._schema.name).split("::")[1]
     return str(getattr(target, "__name__", target))
 
 
@@ -97,7 +98,7 @@ class Reader:
             ):
                 raise UnsupportedError("random numbers; constants are supported")
             with torch.no_grad():
-                return node.target(*args, **kwargs)  # type: ignore[operator]
+                return node.target(*args, **kwargs)
         function = handler(node.target)
         if function is None:
             raise UnsupportedError("there is no such operation in dwconv" + nearest(packet(node.target)))
@@ -190,7 +191,7 @@ def _check_dtype(node: fx.Node) -> None:
 
 
 def _same_place(node: fx.Node) -> bool:
-    """Whether as_strided changes no more than strides of axes of size 1, as after pooling channels_last images."""
+    """Whether as_strided changes strides of axes of size 1 alone, as after pooling channels_last images."""
     source, size, strides, *offset = node.args
     value = source.meta["val"]
     pairs = zip(size, strides, value.stride(), strict=False)

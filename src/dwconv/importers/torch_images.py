@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from ..activation import Array
 from ..graph import Node
 from ..nodes import complete
 from ..nodes_numpy import nearest_index
@@ -59,7 +61,7 @@ def pool(
 ) -> T:
     spatial = 1 if isinstance(kernel, Sequence) and len(kernel) == 1 else 2
     size = many(kernel, spatial)
-    window = {
+    window: dict[str, Any] = {
         "strides": many(stride, spatial) if isinstance(stride, int) or len(stride) else size,
         "pads": pairs(many(padding, spatial)),
         "dilations": many(dilations, spatial),
@@ -80,7 +82,7 @@ def adaptive_max_pool(net: ChannelsFirst, x: T, output_size: Any) -> Any:
 
 
 def adaptive(net: ChannelsFirst, kind: str, x: T, output_size: Any) -> T:
-    """Window i of n spans [floor(i * size / n), ceil((i + 1) * size / n)): all alike, or a product with the means."""
+    """Window i of n spans [floor(i * size / n), ceil((i + 1) * size / n)): a pool if all are alike."""
     spatial = 1 if isinstance(output_size, Sequence) and len(output_size) == 1 else 2
     sizes = net.shape(x)[-spatial:]
     outs = many(output_size, spatial)
@@ -93,7 +95,7 @@ def adaptive(net: ChannelsFirst, kind: str, x: T, output_size: Any) -> T:
     ]
     shared = [uniform(w) for w in windows]
     if None not in shared:
-        kernel, stride = zip(*shared, strict=True)  # type: ignore[arg-type]
+        kernel, stride = zip(*shared, strict=True)
         return pool(net, kind, x, kernel, stride, (0,) * spatial)
     if kind == "max":
         raise UnsupportedError(
@@ -112,7 +114,7 @@ def adaptive(net: ChannelsFirst, kind: str, x: T, output_size: Any) -> T:
 def uniform(windows: list[tuple[int, int]]) -> tuple[int, int] | None:
     """(size, step) that all windows share."""
     sizes = {end - begin for begin, end in windows}
-    steps = {b[0] - a[0] for a, b in zip(windows, windows[1:], strict=False)} or {1}
+    steps = {b[0] - a[0] for a, b in pairwise(windows)} or {1}
     return (sizes.pop(), steps.pop()) if len(sizes) == len(steps) == 1 else None
 
 
@@ -120,27 +122,24 @@ def uniform(windows: list[tuple[int, int]]) -> tuple[int, int] | None:
 def upsample_nearest(net: ChannelsFirst, x: T, **given: Any) -> T:
     """Index floor(i * step), with a step rounded to float32, as PyTorch has it."""
     sizes, scales = resized(net, x, **given)
-    wanted = [nearest_of(*axis) for axis in zip(net.shape(x)[2:], sizes, scales or (None,) * 2, strict=False)]
-    how = {
-        "kind": "nearest",
-        "sizes": sizes,
-        "scales": scales,
-        "coordinates": "asymmetric",
-        "rounding": "floor",
-    }
-    node = Node("resize", (), "", complete("resize", dict(how)))
-    for axis, index in enumerate(wanted):
-        found = nearest_index(node, axis, net.shape(x)[2 + axis], sizes[axis])
-        if not np.array_equal(found, index):  # where rounding lands on the other side of a whole number
-            for each, rows in enumerate(wanted):
-                x = net.gather(x, rows, 2 + each)
-            return x
-    return net.resize(x, how.pop("kind"), **how)
+    how: dict[str, Any] = {"sizes": sizes, "scales": scales, "coordinates": "asymmetric", "rounding": "floor"}
+    node = Node("resize", (), "", complete("resize", how | {"kind": "nearest"}))
+    wanted = []
+    for axis, size in enumerate(net.shape(x)[2:]):
+        scale = None if scales is None else scales[axis]
+        out = math.floor(size * (scale or 1)) if sizes is None else sizes[axis]
+        wanted.append(nearest_of(size, out, scale))
+    found = [nearest_index(node, axis, net.shape(x)[2 + axis], len(rows)) for axis, rows in enumerate(wanted)]
+    if all(map(np.array_equal, found, wanted)):
+        return net.resize(x, "nearest", **how)
+    for axis, rows in enumerate(wanted):  # rounding lands on the other side of a whole number
+        x = net.gather(x, rows, 2 + axis)
+    return x
 
 
-def nearest_of(size: int, out: int, scale: float | None) -> np.ndarray[Any, Any]:
+def nearest_of(size: int, out: int, scale: float | None) -> Array:
     step = np.float32(1 / scale) if scale else np.float32(size) / np.float32(out)
-    return np.minimum((np.arange(out, dtype=np.float32) * step).astype(np.int64), size - 1)
+    return np.asarray(np.minimum((np.arange(out, dtype=np.float32) * step).astype(np.int64), size - 1))
 
 
 @op("_upsample_nearest_exact1d", "_upsample_nearest_exact2d")
@@ -154,9 +153,8 @@ def upsample_nearest_exact(net: ChannelsFirst, x: T, **given: Any) -> T:
 @op("upsample_linear1d", "upsample_bilinear2d")
 def upsample_linear(net: ChannelsFirst, x: T, align_corners: bool, **given: Any) -> T:
     sizes, scales = resized(net, x, **given)
-    if align_corners:
-        return net.resize(x, "linear", sizes=sizes, coordinates="align_corners")
-    return net.resize(x, "linear", sizes=sizes, scales=scales, coordinates="half_pixel")
+    coordinates = "align_corners" if align_corners else "half_pixel"
+    return net.resize(x, "linear", sizes=sizes, scales=scales, coordinates=coordinates)
 
 
 def resized(
@@ -167,14 +165,14 @@ def resized(
     scales_h: float | None = None,
     scales_w: float | None = None,
     scales: float | None = None,
-) -> tuple[tuple[int, ...], tuple[float, ...] | None]:
-    """The output's size, and the scales if it does not tell them."""
+) -> tuple[tuple[int, ...] | None, tuple[float, ...] | None]:
+    """Sizes and scales of the node: scales alone where the module has them: sizes then follow the input."""
     size = net.shape(x)[2:]
-    given = scale_factors or [f for f in (scales_h, scales_w, scales) if f is not None]
-    out = tuple(output_size or (math.floor(n * f) for n, f in zip(size, given, strict=True)))
-    if not given or all(n * f == o for n, f, o in zip(size, given, out, strict=True)):
-        return out, None
-    return out, tuple(float(f) for f in given)
+    given = tuple(scale_factors or [f for f in (scales_h, scales_w, scales) if f is not None])
+    if output_size is None:
+        return None, given
+    exact = all(n * f == out for n, f, out in zip(size, given, output_size, strict=False))
+    return tuple(output_size), None if exact else given
 
 
 # ---- channels and pixels ----------------------------------------------------------------------

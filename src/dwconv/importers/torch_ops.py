@@ -1,15 +1,15 @@
-"""ATen operations on a `ChannelsFirst`: convolutions, products and norms. Others: `torch_images`, `torch_elements`,
-`torch_shapes`.
+"""ATen operations on a `ChannelsFirst`: convolutions, products and norms.
 
-A function gets the network and the arguments of the operation's schema by name (`x` for `self` and `input`). Tensors
-that are known are arrays. It returns a tensor, or a tuple with None for a result that dwconv does not have.
+Others stand in `torch_images`, `torch_elements` and `torch_shapes`. A function gets the network and the
+arguments of the operation's schema by name (`x` for `self` and `input`). Tensors that are known are arrays.
+It returns a tensor, or a tuple with None for a result that dwconv does not have.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from ..activation import Array
 from .channels_first import ChannelsFirst, T, UnsupportedError
 
 Op: TypeAlias = Callable[..., Any]
+F = TypeVar("F", bound=Op)
+V = TypeVar("V")
 OPS: dict[str, Op] = {}  # by name, or name.overload
 
 
-def op(*names: str) -> Callable[[Op], Op]:
-    def register(function: Op) -> Op:
+def op(*names: str) -> Callable[[F], F]:
+    def register(function: F) -> F:
         for name in names:
             OPS[name] = function
         return function
@@ -124,8 +126,7 @@ def mm(net: ChannelsFirst, x: Any, **other: Any) -> T:
 def addmm(net: ChannelsFirst, x: Any, beta: float, alpha: float, **factors: Any) -> T:
     left, right = (tensor(net, factor) for factor in factors.values())
     fixed = net.data(right)
-    bias = isinstance(x, np.ndarray) and x.ndim == 1 and fixed is not None and fixed.ndim == 2
-    if bias and alpha == beta == 1:
+    if fixed is not None and fixed.ndim == 2 and not isinstance(x, T) and x.ndim == 1 and alpha == beta == 1:
         return net.linear(left, fixed, x)
     product = scaled(net, net.matmul(left, right), alpha)
     return product if beta == 0 else net.binary("add", product, scaled(net, x, beta))
@@ -171,10 +172,11 @@ def number(value: Any) -> Any:
     return value if isinstance(value, T) else np.asarray(value, np.float32)
 
 
-def scaled(net: ChannelsFirst, x: Any, factor: float) -> Any:
+def scaled(net: ChannelsFirst, x: V, factor: float) -> V:
     if factor == 1:
         return x
-    return net.binary("mul", x, number(factor)) if isinstance(x, T) else number(x) * np.float32(factor)
+    y = net.binary("mul", x, number(factor)) if isinstance(x, T) else number(x) * np.float32(factor)
+    return cast(V, y)
 
 
 # ---- norms ------------------------------------------------------------------------------------

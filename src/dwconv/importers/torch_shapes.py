@@ -162,6 +162,35 @@ def select(net: ChannelsFirst, x: T, dim: int, index: int) -> T:
     return net.squeeze(part(net, x, dim, index, index + 1), [dim])
 
 
+@op("slice_scatter")
+def slice_scatter(
+    net: ChannelsFirst, x: Any, src: Any, dim: int, start: int | None, end: int | None, step: int
+) -> T:
+    """x with `src` in the place of a slice."""
+    x, src = tensor(net, x), tensor(net, src)
+    size = net.shape(x)[dim]
+    begin, stop, _ = slice(start, end).indices(size)
+    if step != 1:
+        raise UnsupportedError(f"steps of {step}; steps of 1 are supported")
+    pieces = [part(net, x, dim, 0, begin)] if begin else []
+    pieces.append(src)
+    pieces += [part(net, x, dim, stop, size)] if stop < size else []
+    return net.concat(pieces, dim)
+
+
+@op("select_scatter")
+def select_scatter(net: ChannelsFirst, x: Any, src: Any, dim: int, index: int) -> T:
+    x = tensor(net, x)
+    dim = net.axis(x, dim)
+    index %= net.shape(x)[dim]
+    return slice_scatter(net, x, net.unsqueeze(tensor(net, src), [dim]), dim, index, index + 1, 1)
+
+
+@op("copy")
+def copied(net: ChannelsFirst, x: Any, src: Any, **_: Any) -> T:
+    return net.expand(tensor(net, src), shape_of(net, x))
+
+
 @op("unbind")
 def unbind(net: ChannelsFirst, x: T, dim: int) -> tuple[T, ...]:
     return tuple(select(net, x, dim, index) for index in range(net.shape(x)[dim]))
