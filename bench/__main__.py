@@ -15,8 +15,26 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import (
-    against, calibrate, cliffs, compiling, limits, machine, measure, networks, scaling, whole_commands,
+    against,
+    calibrate,
+    cliffs,
+    compiling,
+    limits,
+    machine,
+    measure,
+    networks,
+    scaling,
+    whole_commands,
 )  # fmt: skip
+from bench.display import Display, summary
+from bench.peers import PEERS, WITH_VARIANTS
+from bench.schema import Results, Row
+from bench.stats import NOISY
+from bench.workloads import Workload
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.function
     return command(options)
 

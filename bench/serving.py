@@ -1,7 +1,7 @@
 """Many Python threads calling one network: requests per second, and how long each waits.
 
-`python -m bench.serving PEER MODEL CALLERS SECONDS` measures one library in a process of its own and prints one
-line of JSON; `measure` runs them in turn.
+`python -m bench.serving PEER MODEL CALLERS SECONDS` measures one library in a process of its own and prints
+one line of JSON; `measure` runs them in turn.
 """
 
 from __future__ import annotations
