@@ -25,7 +25,7 @@ from bench import (
     networks,
     scaling,
     whole_commands,
-)  # fmt: skip
+)
 from bench.display import Display, summary
 from bench.peers import PEERS, WITH_VARIANTS
 from bench.schema import Results, Row

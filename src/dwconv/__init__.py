@@ -34,9 +34,9 @@ def from_torch(module: Any, example_input: Any = None, **options: Any) -> Any:
 
 def from_keras(model: Any, **options: Any) -> Any:
     """A layer or a network of a Keras 3 layer or model: see `dwconv.importers.keras.from_keras`."""
-    from .importers import keras
+    from .importers.keras import from_keras as made
 
-    return keras.from_keras(model, **options)
+    return made(model, **options)
 
 
 __all__ = [

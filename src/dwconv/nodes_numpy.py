@@ -116,7 +116,7 @@ def _transpose_conv(node: Node, x: Array, filters: Array, bias: Array | None = N
 
 
 def _pool(node: Node, x: Array) -> Array:
-    geometry = pool_geometry(node, x.shape[1:3])  # type: ignore[arg-type]
+    geometry = pool_geometry(node, x.shape[1:3])
     (out_h, top, bottom), (out_w, left, right) = geometry
     most = node.op == "max_pool"
     (kh, kw), (sh, sw), (dh, dw) = node["kernel"], node["strides"], node["dilations"]
@@ -193,7 +193,7 @@ def _resize(node: Node, x: Array) -> Array:
     left, right, wx = linear_weights(node, 1, x.shape[2], out_w)
     wy, wx = wy[None, :, None, None], wx[None, None, :, None]
     rows = x[:, top] * (1 - wy) + x[:, bottom] * wy
-    return (rows[:, :, left] * (1 - wx) + rows[:, :, right] * wx).astype(x.dtype)
+    return np.asarray(rows[:, :, left] * (1 - wx) + rows[:, :, right] * wx, x.dtype)
 
 
 def _depth_to_space(node: Node, x: Array) -> Array:
@@ -203,31 +203,28 @@ def _depth_to_space(node: Node, x: Array) -> Array:
         parts = x.reshape(n, h, w, b, b, c // b**2).transpose(0, 1, 3, 2, 4, 5)
     else:
         parts = x.reshape(n, h, w, c // b**2, b, b).transpose(0, 1, 4, 2, 5, 3)
-    return parts.reshape(n, h * b, w * b, c // b**2)
+    return np.asarray(parts.reshape(n, h * b, w * b, c // b**2))
 
 
 def _space_to_depth(node: Node, x: Array) -> Array:
     n, h, w, c = x.shape
     b = node["block"]
-    return (
-        x.reshape(n, h // b, b, w // b, b, c)
-        .transpose(0, 1, 3, 2, 4, 5)
-        .reshape(n, h // b, w // b, c * b * b)
-    )
+    parts = x.reshape(n, h // b, b, w // b, b, c).transpose(0, 1, 3, 2, 4, 5)
+    return np.asarray(parts.reshape(n, h // b, w // b, c * b * b))
 
 
 def _softmax(node: Node, x: Array) -> Array:
     shifted = x - x.max(axis=node["axis"], keepdims=True)
     powers = np.exp(shifted)
     total = powers.sum(axis=node["axis"], keepdims=True)
-    return shifted - np.log(total) if node["log"] else powers / total
+    return np.asarray(shifted - np.log(total) if node["log"] else powers / total)
 
 
 def _layer_norm(node: Node, x: Array, scale: Array, bias: Array) -> Array:
     wide = x.astype(np.float64)
     centred = wide - wide.mean(-1, keepdims=True)
     variance = (centred**2).mean(-1, keepdims=True)
-    return (centred / np.sqrt(variance + node["epsilon"]) * scale + bias).astype(x.dtype)
+    return np.asarray(centred / np.sqrt(variance + node["epsilon"]) * scale + bias, x.dtype)
 
 
 NUMPY: dict[str, Callable[..., Array]] = {
