@@ -214,8 +214,8 @@ INLINE void softmax_few(const float *x, int64_t x_row, int rows, int count, floa
         V(store)(turned[i], V(set1)(0.0f));
         for (int r = 0; r < rows; r++) turned[i][r] = x[r * x_row + i];
     }
-    V(vec) most = V(load)(turned[0]), total = V(set1)(0.0f);
-    for (int i = 1; i < count; i++) most = V(larger)(most, V(load)(turned[i]));
+    V(vec) most = V(set1)(-INFINITY), total = V(set1)(0.0f);
+    for (int i = 0; i < count; i++) most = V(larger)(most, V(load)(turned[i]));
     for (int i = 0; i < count; i++) {
         const V(vec) shifted = V(load)(turned[i]) - most;
         V(vec) e = V(exp_below)(shifted);
