@@ -11,7 +11,7 @@ import dwconv
 from dwconv.graph import UnsupportedModel
 from dwconv.importers import tflite
 from tflite_cases import CASES, SAME, Make, conv, dilated, i32, numbers, plain, rng, x
-from tflite_models import Writer, agree, litert, ran
+from tflite_models import Writer, agree, litert, opened, ran
 
 MODELS = Path(__file__).parents[2] / "shared" / "models"
 
@@ -35,7 +35,7 @@ def model(name: str) -> bytes:
 @pytest.mark.parametrize("scale", [1.0, 100.0, 0.0])
 def test_real_models_agree_with_litert_in_every_output(name: str, scale: float) -> None:
     content = model(f"{name}.tflite")
-    graph, inputs, _ = tflite.read(content)
+    graph, inputs, _ = opened(content)
     data = {info.name: scale * numbers(*graph.values[info.name].shape) for info in inputs}
     expected = litert(content, data)
     agree(ran(graph, data), expected)
@@ -46,7 +46,7 @@ def test_names_shapes_and_dtypes_are_those_of_the_file() -> None:
     interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
     path = MODELS / "palm_detection_lite.tflite"
     content = model(path.name)
-    _, inputs, outputs = tflite.read(path)
+    _, inputs, outputs = opened(path)
     details = interpreter(model_content=content)
     for ours, theirs in ((inputs, details.get_input_details()), (outputs, details.get_output_details())):
         assert [(i.name, i.dtype) for i in ours] == [(d["name"], d["dtype"]) for d in theirs]
@@ -76,7 +76,7 @@ def built(make: Make) -> tuple[bytes, dict[str, np.ndarray]]:
 @pytest.mark.parametrize("name", CASES)
 def test_an_operator_agrees_with_litert(name: str) -> None:
     content, inputs = built(CASES[name])
-    graph, _, _ = tflite.read(content)
+    graph, _, _ = opened(content)
     expected = litert(content, inputs)
     if len(expected) == 1 and expected[0].ndim > 5:
         pytest.skip("LiteRT gives no such result")
@@ -92,7 +92,7 @@ def test_an_operator_agrees_with_litert(name: str) -> None:
 def test_resizing_agrees_with_litert(op: str, mode: dict[str, bool], sizes: tuple[int, int]) -> None:
     options = "ResizeBilinearOptions" if "BILINEAR" in op else "ResizeNearestNeighborOptions"
     content, inputs = built(lambda m: plain(m, op, i32(*sizes), options=options, **mode))
-    graph, _, _ = tflite.read(content)
+    graph, _, _ = opened(content)
     expected = litert(content, inputs)
     agree(ran(graph, inputs), expected, 2e-5)
     agree(called(dwconv.Network.from_tflite(content), inputs), expected, 2e-5)
@@ -100,7 +100,7 @@ def test_resizing_agrees_with_litert(op: str, mode: dict[str, bool], sizes: tupl
 
 def test_a_dilated_convolution_is_one_node() -> None:
     for make in (dilated, lambda m: dilated(m, channels=True)):
-        graph, _, _ = tflite.read(built(make)[0])
+        graph, _, _ = opened(built(make)[0])
         assert [node.op for node in graph.nodes] == ["conv"]
         assert graph.nodes[0]["dilations"] == (2, 2)
 
@@ -115,7 +115,7 @@ def test_int8_weights_of_a_hybrid_model_are_made_float() -> None:
         return m.op("CONV_2D", inputs, "Conv2DOptions", Padding=SAME, StrideH=1, StrideW=1)
 
     content, inputs = built(make)
-    graph, _, _ = tflite.read(content)
+    graph, _, _ = opened(content)
     agree(ran(graph, inputs), litert(content, inputs), 0.02)
 
 
@@ -127,15 +127,33 @@ def test_an_open_batch_is_none_and_can_be_chosen() -> None:
     given = m.input("image", (1, 8, 8, 3), signature=(-1, 8, 8, 3))
     flat = m.op("RESHAPE", [given, m.constant(i32(1, 192))], "ReshapeOptions")
     content = m.content([flat])
-    graph, inputs, _ = tflite.read(content)
+    graph, inputs, _ = opened(content)
     assert inputs[0].shape == (None, 8, 8, 3)
     assert graph.values["image"].shape == (1, 8, 8, 3)
-    graph, _, outputs = tflite.read(content, input_shapes={"image": (4, 8, 8, 3)})
-    assert graph.values[outputs[0].name].shape == (4, 192)
-    with pytest.raises(ValueError, match="does not fit"):
-        tflite.read(content, input_shapes={"image": (4, 9, 8, 3)})
+    net = dwconv.Network.from_tflite(content)
+    assert net(numbers(4, 8, 8, 3)).shape == (4, 192)
+    _, inputs, outputs = opened(content, input_shapes={"image": (2, None, 8, 3)})
+    assert (inputs[0].shape, outputs[0].shape) == ((2, None, 8, 3), (2, 192))
+    with pytest.raises(ValueError, match="4 axes"):
+        tflite.read(content, input_shapes={"image": (4, 8, 8)})
     with pytest.raises(ValueError, match="there are no inputs"):
         tflite.read(content, input_shapes={"picture": (4, 8, 8, 3)})
+
+
+def test_sizes_that_are_computed_from_the_input_follow_it() -> None:
+    m = Writer()
+    given = m.input("image", (1, 1, 1, 3), signature=(-1, -1, -1, 3))
+    filters, bias = m.constant(numbers(4, 3, 3, 3)), m.constant(numbers(4))
+    small = m.op("CONV_2D", [given, filters, bias], "Conv2DOptions", Padding=SAME, StrideH=2, StrideW=2)
+    shape = m.op("SHAPE", [given], "ShapeOptions", OutType=2, kind="INT32")
+    ends = [m.constant(i32([n])) for n in (1, 3, 1)]
+    sizes = m.op("STRIDED_SLICE", [shape, *ends], "StridedSliceOptions", kind="INT32")
+    y = m.op("RESIZE_BILINEAR", [small, sizes], "ResizeBilinearOptions", HalfPixelCenters=True)
+    content = m.content([m.op("CONCATENATION", [y, given], "ConcatenationOptions", Axis=3)])
+    net = dwconv.Network.from_tflite(content)
+    for size in ((2, 9, 12, 3), (1, 20, 7, 3)):
+        x = {"image": numbers(*size)}
+        agree(called(net, x), litert(content, x))
 
 
 def test_outputs_may_share_a_value_a_name_and_an_input() -> None:
@@ -143,7 +161,7 @@ def test_outputs_may_share_a_value_a_name_and_an_input() -> None:
     given = m.input("x", (1, 4))
     y = m.op("RELU", [given], outputs=[m.tensor("same")])
     z = m.op("NEG", [y], outputs=[m.tensor("same")])
-    graph, _, outputs = tflite.read(m.content([z, y, y, given]))
+    graph, _, outputs = opened(m.content([z, y, y, given]))
     assert len({info.name for info in outputs}) == 4
     data = numbers(1, 4)
     found = ran(graph, {"x": data})

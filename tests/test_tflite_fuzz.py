@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dwconv.graph import UnsupportedModel
 from dwconv.importers import tflite
 from tflite_cases import CASES, SAME, VALID, Make, conv, i32, numbers, plain, pool, transposed, x
-from tflite_models import Writer
+from tflite_models import Writer, opened
 
 MODELS = Path(__file__).parents[2] / "shared" / "models"
 
@@ -109,7 +109,7 @@ EDITS = st.lists(st.tuples(st.integers(0, 2**31), st.integers(0, 255)), min_size
 
 def survives(content: bytes) -> None:
     try:
-        graph, _, _ = tflite.read(content)
+        graph, _, _ = opened(content)
     except ValueError:
         return
     assert graph.outputs

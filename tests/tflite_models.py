@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from dwconv.graph import Graph
+from dwconv.importers.tflite import read
 from dwconv.nodes_numpy import compute
 
 tflite = pytest.importorskip("tflite")
@@ -186,6 +188,11 @@ class Writer:
 
 
 # ---- results ------------------------------------------------------------------------------------
+
+
+def opened(content: bytes | Path, **options: Any) -> tuple[Graph, Any, Any]:
+    source = read(content, **options)
+    return source.graph, source.inputs, source.outputs
 
 
 def ran(graph: Graph, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:

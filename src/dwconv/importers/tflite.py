@@ -6,6 +6,7 @@ TFLite, so a graph keeps the layout of its file.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Graph, UnsupportedModel, Value
-from ..sources import TensorInfo
+from ..sources import GraphSource, TensorInfo, checked
 from .tflite_call import BoundedBuilder, Call, UnsupportedError
 from .tflite_ops import OPS, SAME
 from .tflite_parse import DTYPES, Model, Operator, Tensor, parse
@@ -43,6 +44,7 @@ REMEDIES = {
     "GATHER_ND": "GATHER with constant indices, SLICE and STRIDED_SLICE are supported",
     "LOCAL_RESPONSE_NORMALIZATION": "L2_NORMALIZATION is supported",
 }  # fmt: skip
+Lowered = tuple[Graph, list[TensorInfo], list[TensorInfo]]
 # What hostile options and shapes can raise beside ValueError.
 ODD = (TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
 
@@ -50,13 +52,12 @@ ODD = (TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
 def read(
     source: str | os.PathLike[str] | bytes,
     rounding: str = "even",
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-) -> tuple[Graph, list[TensorInfo], list[TensorInfo]]:
-    """The graph of a model file or of its content, and its inputs and outputs as the file names them.
+    input_shapes: Mapping[str, Sequence[int | None]] | None = None,
+) -> TFLiteSource:
+    """A model file, or its content, as a source of graphs.
 
     `rounding`: of int8 networks, which are not supported yet; "even" is all there is. `input_shapes`: by
-    name, other shapes than the file's. An axis whose size the file leaves open is None in the infos; in the
-    graph it has the size that `input_shapes` or else the file proposes.
+    name, other shapes than the file's; None in one of them: calls decide that size.
 
     Raises UnsupportedModel, with every operator that stands in the way; ValueError for a broken file; OSError
     where it cannot be read; ImportError without the package `tflite`.
@@ -66,12 +67,41 @@ def read(
     content, where = _content(source)
     model = parse(content, where)
     _join_dilations(model)
-    try:
-        return _Lowering(model, len(content), where).graph(dict(input_shapes or {}))
-    except UnsupportedModel:
-        raise
-    except (ValueError, *ODD) as error:
-        raise ValueError(f"{where}: {error}") from None
+    return TFLiteSource(model, len(content), where, input_shapes or {})
+
+
+class TFLiteSource(GraphSource):
+    """The operators of a file, which become another graph for other shapes: sizes may be computed from these.
+
+    Inputs and outputs are called as in the file. An axis that it leaves open is None, and in the graph has
+    the size that the file proposes.
+    """
+
+    def __init__(
+        self, model: Model, size: int, where: str, input_shapes: Mapping[str, Sequence[int | None]]
+    ) -> None:
+        self._file = model, size, where
+        super().__init__(*self._lowered(input_shapes))
+
+    def lower(self, shapes: Mapping[str, tuple[int, ...]]) -> Graph:
+        """Where the file has no such form, that of its own shapes with others: of another batch, often."""
+        own = all(tuple(shapes[name]) == self.graph.values[name].shape for name in self.graph.inputs)
+        if not own:
+            with contextlib.suppress(ValueError):
+                return checked(self._lowered(shapes)[0])
+        return super().lower(shapes)
+
+    def _lowered(self, shapes: Mapping[str, Sequence[int | None]]) -> Lowered:
+        model, size, where = self._file
+        try:
+            return _Lowering(model, size, where).graph(dict(shapes))
+        except UnsupportedModel:
+            raise
+        except (ValueError, *ODD) as error:
+            signatures = [model.tensors[i].signature for i in model.inputs]
+            open_sizes = not shapes and any(-1 in signature[1:] for signature in signatures)
+            hint = "; it leaves sizes open: input_shapes={name: shape} decides them" if open_sizes else ""
+            raise ValueError(f"{where}: {error}{hint}") from None
 
 
 def _content(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
@@ -94,7 +124,7 @@ class _Lowering:
         self.missing: set[int] = set()  # tensors that unsupported operators would give
         self.problems: list[str] = []
 
-    def graph(self, shapes: dict[str, Sequence[int]]) -> tuple[Graph, list[TensorInfo], list[TensorInfo]]:
+    def graph(self, shapes: dict[str, Sequence[int | None]]) -> Lowered:
         inputs = [self._input(i, shapes) for i in self.model.inputs]
         if shapes:
             raise ValueError(
@@ -110,7 +140,7 @@ class _Lowering:
 
     # ---- edges --------------------------------------------------------------------------------
 
-    def _input(self, index: int, shapes: dict[str, Sequence[int]]) -> TensorInfo:
+    def _input(self, index: int, shapes: dict[str, Sequence[int | None]]) -> TensorInfo:
         tensor = self.model.tensors[index]
         if index in self.names or tensor.data is not None:
             raise ValueError(f"input {tensor.name!r} is given twice, or a constant")
@@ -120,17 +150,13 @@ class _Lowering:
             )
         name = self._free(tensor.name or f"input_{len(self.names)}", self.b.graph.inputs)
         dtype = np.dtype(DTYPES[tensor.kind]).newbyteorder("=")
-        open_axes = len(tensor.signature) == len(tensor.shape)
-        signature = tensor.signature if open_axes else tensor.shape
-        chosen = tuple(shapes.pop(name, tensor.shape))
-        if len(chosen) != len(signature) or any(
-            s not in (-1, n) for s, n in zip(signature, chosen, strict=True)
-        ):
-            known = tuple(None if n == -1 else n for n in signature)
-            raise ValueError(f"input {name!r} has the shape {known}, which {chosen} does not fit")
+        signature = tensor.signature if len(tensor.signature) == len(tensor.shape) else tensor.shape
+        told = tuple(shapes.pop(name, (None if n == -1 else n for n in signature)))
+        if len(told) != len(tensor.shape):
+            raise ValueError(f"input {name!r} has {len(tensor.shape)} axes, not those of {told}")
+        chosen = [n if size is None else size for size, n in zip(told, tensor.shape, strict=True)]
         self.names[index] = self.b.input(name, chosen, dtype, tensor.quantization)
-        info = tuple(None if n == -1 else n for n in signature)
-        return TensorInfo(name, info, dtype, tensor.quantization)
+        return TensorInfo(name, told, dtype, tensor.quantization)
 
     def _given(self, index: int) -> Value:
         """What an output gives: the value itself, since names change as outputs take theirs."""

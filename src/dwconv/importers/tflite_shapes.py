@@ -38,10 +38,13 @@ def reshape(call: Call) -> str:
         target = []
     if 0 in target:
         raise ValueError(f"a shape of {target} is empty")
-    batch = call.tensor(0).shape[:1]
-    if target and batch and target[0] == batch[0] != old[0]:  # made for another batch than it has now
-        target[0] = 0
-    return call.reshape(call.value(0), target)
+    try:
+        return call.reshape(call.value(0), target)
+    except ValueError:
+        batch = call.tensor(0).shape[:1]  # as the file has it, where `input_shapes` has another
+        if not target or not batch or batch[0] == old[0] or target[0] != batch[0]:
+            raise
+        return call.reshape(call.value(0), (0, *target[1:]))
 
 
 def squeeze(call: Call) -> str:
