@@ -1,17 +1,18 @@
-"""Trains the classifier of `dwconv demo` and writes src/dwconv/data/digits.npz.
+"""Trains the classifier of `dwconv demo` and writes what src/dwconv/data holds of it.
 
     pip install torch==2.13.0 scikit-learn
     python examples/train_digits.py
 
-A stem, a separable convolution, an inverted residual and a strided separable convolution on the 8x8 digits of
-scikit-learn. It is trained with batch normalisation, which is folded into the filters and biases afterwards:
-at run time nothing is left of it. The file holds the folded weights in dwconv's layouts (float16, to keep the
-package small) and the images that training never saw.
+A stem, a separable convolution, an inverted residual and a strided separable convolution on the 8x8 digits
+of scikit-learn. The module becomes a network by `Network.from_torch`, and a file that NumPy alone reads by
+`Network.save`; batch normalisation, which training needs, is folded into the convolutions before. Beside it
+go the images that training never saw.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dwconv.demo import Digits
+import dwconv
+from dwconv import demo
 
 SEED = 0
 HELD_OUT = 0.3
-TARGET = Path(__file__).resolve().parent.parent / "src" / "dwconv" / "data" / "digits.npz"
 
 
 def conv(
@@ -38,8 +40,8 @@ def conv(
     return nn.Sequential(*layers, nn.ReLU6()) if relu6 else nn.Sequential(*layers)
 
 
-class Network(nn.Module):
-    """The same layers as `dwconv.demo.Digits`; attributes are the names in the file."""
+class Digits(nn.Module):
+    """[batch, 1, 8, 8] from 0 to 1 -> the probabilities of ten digits; while it is trained, their logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +59,8 @@ class Network(nn.Module):
         x = self.separable1_pointwise(self.separable1_depthwise(self.stem(images)))
         x = x + self.residual_project(self.residual_depthwise(self.residual_expand(x)))
         x = self.separable2_pointwise(self.separable2_depthwise(x))
-        return self.classifier(x.mean(dim=(2, 3)))
+        logits = self.classifier(x.mean(dim=(2, 3)))
+        return logits if self.training else logits.softmax(dim=1)
 
 
 def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -68,7 +71,7 @@ def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
     return padded[torch.arange(len(images))[:, None, None], 0, rows[:, :, None], columns[:, None, :]][:, None]
 
 
-def train(network: Network, images: Tensor, labels: Tensor, epochs: int, batch: int = 64) -> None:
+def train(network: Digits, images: Tensor, labels: Tensor, epochs: int, batch: int = 64) -> None:
     generator = torch.Generator().manual_seed(SEED)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-2)
     steps = epochs * -(-len(images) // batch)
@@ -77,8 +80,8 @@ def train(network: Network, images: Tensor, labels: Tensor, epochs: int, batch: 
     for epoch in range(epochs):
         total = 0.0
         for chosen in torch.randperm(len(images), generator=generator).split(batch):
-            scores = network(shifted(images[chosen], generator))
-            loss = nn.functional.cross_entropy(scores, labels[chosen], label_smoothing=0.05)
+            logits = network(shifted(images[chosen], generator))
+            loss = nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=0.05)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -88,33 +91,26 @@ def train(network: Network, images: Tensor, labels: Tensor, epochs: int, batch: 
             print(f"epoch {epoch + 1:3d}  loss {total / len(images):.4f}")
 
 
-def folded(layer: nn.Sequential) -> tuple[np.ndarray, np.ndarray]:
-    """(filter, bias) of a convolution with its batch normalisation folded in; [out, in / groups, kh, kw]."""
-    convolution, norm = layer[0], layer[1]
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    filters = convolution.weight * scale[:, None, None, None]
-    return filters.detach().numpy(), (norm.bias - norm.running_mean * scale).detach().numpy()
+def without_norms(network: Digits) -> Digits:
+    """The same with batch normalisation folded into the convolutions, ready to predict."""
+    network = copy.deepcopy(network).eval()
+    for layer in network.children():
+        if isinstance(layer, nn.Sequential):
+            layer[0], layer[1] = fuse_conv_bn_eval(layer[0], layer[1]), nn.Identity()
+    return network
 
 
-def weights(network: Network) -> dict[str, np.ndarray]:
-    result = {}
-    for name, layer in network.named_children():
-        if isinstance(layer, nn.Linear):
-            filters, bias = layer.weight.detach().numpy().T, layer.bias.detach().numpy()
-        else:
-            filters, bias = folded(layer)
-            # [out, in / groups, kh, kw] -> [kh, kw, in / groups, out]; depthwise wants [kh, kw, channels, 1].
-            depthwise = layer[0].groups > 1
-            filters = filters.transpose(2, 3, 0, 1) if depthwise else filters.transpose(2, 3, 1, 0)
-        result[f"{name}_filter"] = filters.astype(np.float16)
-        result[f"{name}_bias"] = bias.astype(np.float16)
-    return result
+def write(network: Digits, images: np.ndarray, labels: np.ndarray, directory: Path) -> None:
+    """`images`: uint8 [count, 8, 8] from 0 to 16; `labels`: what they show."""
+    dwconv.Network.from_torch(without_norms(network), torch.zeros(1, 1, 8, 8)).save(directory / "digits.npz")
+    np.save(directory / "digits_images.npy", images)
+    np.save(directory / "digits_labels.npy", labels.astype(np.uint8))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--output", type=Path, default=TARGET)
+    parser.add_argument("--output", type=Path, default=demo.DATA, metavar="DIR")
     arguments = parser.parse_args()
 
     torch.manual_seed(SEED)
@@ -127,16 +123,14 @@ def main() -> None:
         stratify=digits.target,
         random_state=SEED,
     )
-    network = Network()
+    network = Digits()
     images = torch.from_numpy(train_x.astype(np.float32) / 16)[:, None]
     train(network, images, torch.from_numpy(train_y), arguments.epochs)
 
-    np.savez_compressed(
-        arguments.output, images=test_x, labels=test_y.astype(np.uint8), **weights(network.eval())
-    )
-    demo = Digits.load(arguments.output)
-    accuracy = np.mean(demo.classify(demo.images) == demo.labels)
-    print(f"{arguments.output}: {arguments.output.stat().st_size / 1000:.0f} kB, accuracy {accuracy:.2%}")
+    write(network, test_x, test_y, arguments.output)
+    written = demo.Digits.load(arguments.output)
+    accuracy = np.mean(written.classify() == written.labels)
+    print(f"{arguments.output}: accuracy {accuracy:.2%}")
 
 
 if __name__ == "__main__":

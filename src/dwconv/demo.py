@@ -1,4 +1,4 @@
-"""`dwconv demo`: handwritten digits that the classifier never saw, and two blocks of networks on the clock.
+"""`dwconv demo`: a network on handwritten digits that it never saw, and two blocks of networks on the clock.
 
 The images and where they come from: data/README.md. The training: examples/train_digits.py.
 """
@@ -7,99 +7,77 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from dwconv.config import _force, config
-from dwconv.layers import Conv2D, InvertedResidual, PointwiseConv2D, SeparableConv2D
+from dwconv.constructors import load
+from dwconv.layers import InvertedResidual, SeparableConv2D
+from dwconv.network import Network
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Layer: TypeAlias = Callable[..., Array]
 
-DATA = Path(__file__).resolve().parent / "data" / "digits.npz"
+DATA = Path(__file__).resolve().parent / "data"
 LOWEST_ACCURACY = 0.97
 SHADES = " ░▒▓█"
 ASCII_SHADES = " .:*#"
 
 
 class Digits:
-    """A depthwise-separable classifier of 8x8 digits, and the held-out images to try it on.
+    """A classifier of 8x8 digits, and the held-out images to try it on.
 
-    `images` are uint8 [count, 8, 8] from 0 to 16, `labels` the digits they show.
+    `network` takes images [batch, 1, 8, 8] from 0 to 1 and gives the probabilities of ten digits; `images`
+    are uint8 [count, 8, 8] from 0 to 16, `labels` the digits they show.
     """
 
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
-        self.images, self.labels = arrays["images"], arrays["labels"]
-        weights = {name: array.astype(np.float32) for name, array in arrays.items()}
-
-        def separable(name: str, strides: int) -> SeparableConv2D:
-            return SeparableConv2D(
-                weights[f"{name}_depthwise_filter"],
-                weights[f"{name}_pointwise_filter"],
-                strides=strides,
-                padding=1,
-                depthwise_bias=weights[f"{name}_depthwise_bias"],
-                depthwise_activation="relu6",
-                bias=weights[f"{name}_pointwise_bias"],
-                activation="relu6",
-            )
-
-        self._features: list[Layer] = [
-            Conv2D(weights["stem_filter"], padding=1, bias=weights["stem_bias"], activation="relu6"),
-            separable("separable1", strides=1),
-            InvertedResidual(
-                weights["residual_expand_filter"],
-                weights["residual_depthwise_filter"],
-                weights["residual_project_filter"],
-                padding=1,
-                expand_bias=weights["residual_expand_bias"],
-                depthwise_bias=weights["residual_depthwise_bias"],
-                bias=weights["residual_project_bias"],
-                activation="relu6",
-            ),
-            separable("separable2", strides=2),
-        ]
-        self._classifier = PointwiseConv2D(weights["classifier_filter"], bias=weights["classifier_bias"])
+    def __init__(self, network: Network, images: Array, labels: Array) -> None:
+        self.images, self.labels = images, labels
+        self.network = network.bind((len(images), 1, 8, 8))
 
     @classmethod
-    def load(cls, path: Path = DATA) -> Digits:
-        with np.load(path) as arrays:
-            return cls(arrays)
+    def load(cls, directory: Path = DATA) -> Digits:
+        images, labels = (np.load(directory / f"digits_{name}.npy") for name in ("images", "labels"))
+        return cls(load(directory / "digits.npz"), images, labels)
 
-    def classify(self, images: Array) -> Array:
-        """The digits that uint8 `images` [count, 8, 8] show."""
-        x = images[..., np.newaxis].astype(np.float32) / 16
-        for layer in self._features:
-            x = layer(x)
-        scores = self._classifier(x.mean(axis=(1, 2), keepdims=True))
-        return np.asarray(np.argmax(scores[:, 0, 0], axis=1))
+    def pixels(self) -> Array:
+        """The images as the network takes them."""
+        return self.images[:, np.newaxis].astype(np.float32) / 16
+
+    def classify(self) -> Array:
+        """The digits that it sees in the images."""
+        return np.asarray(np.argmax(self.network(self.pixels()), axis=1))
 
 
 def run(plot: Path | None = None) -> bool:
     """Prints what the module promises; True if accuracy and agreement are as they must be."""
     started = time.perf_counter()
-    network = Digits.load()
-    predictions = network.classify(network.images)
+    digits = Digits.load()
+    predictions = digits.classify()
     milliseconds = 1e3 * (time.perf_counter() - started)
     with _force(backend="numpy"):
-        fallback = Digits.load().classify(network.images)
+        fallback = Digits.load().classify()
 
-    correct = predictions == network.labels
+    correct = predictions == digits.labels
     accuracy, agreement = float(np.mean(correct)), int(np.sum(predictions == fallback))
     chosen = np.r_[np.flatnonzero(correct)[:4], np.flatnonzero(~correct)[:2]]
-    _print(f"{len(network.images)} handwritten digits that training never saw, {_backend()}\n")
-    _print(_drawing(network.images[chosen], predictions[chosen], network.labels[chosen]))
+    _print(f"{len(digits.images)} handwritten digits that training never saw, {_backend()}\n")
+    _print(_drawing(digits.images[chosen], predictions[chosen], digits.labels[chosen]))
     _print(f"accuracy            {accuracy:.2%} ({np.sum(correct)} of {len(correct)})")
     _print(f"NumPy fallback      agrees on {agreement} of {len(correct)} images")
     _print(f"time                {milliseconds:.0f} ms, loading included")
     if plot is not None:
-        _plot(network, predictions, plot)
+        _plot(digits, predictions, plot)
         _print(f"picture             {plot}")
+    _print("\nThe network that saw them, a model file of dwconv's own, for one image:\n")
+    _print(digits.network.bind((1, 1, 8, 8)).summary())
+    _print("\nThe same on the clock:\n")
+    _print(digits.network.profile(seconds=0.2))
     if config()["backend"] == "numpy":
-        _print("no timings          NumPy alone has nothing to be compared with")
+        _print("\nno race             NumPy alone has nothing to be compared with")
     else:
         _print(f"\n{'224x224 networks':<20}{'layer':<24}{'dwconv':>12}{'NumPy':>13}{'speed-up':>11}")
         for line in _timings():
@@ -142,21 +120,21 @@ def _drawing(images: Array, predictions: Array, labels: Array) -> str:
     return "\n".join([*rows, "  ".join(f"{caption:^16}" for caption in captions), ""])
 
 
-def _plot(network: Digits, predictions: Array, path: Path) -> None:
+def _plot(digits: Digits, predictions: Array, path: Path) -> None:
     from matplotlib.figure import Figure
 
-    correct = predictions == network.labels
+    correct = predictions == digits.labels
     wrong = np.flatnonzero(~correct)[:10]
     chosen = np.r_[np.flatnonzero(correct)[: 30 - len(wrong)], wrong]
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, i in zip(figure.subplots(3, 10).flat, chosen, strict=False):
-        axes.imshow(network.images[i], cmap="gray_r", vmin=0, vmax=16)
+        axes.imshow(digits.images[i], cmap="gray_r", vmin=0, vmax=16)
         axes.set_title(
-            f"{predictions[i]}" if correct[i] else f"{predictions[i]}, is {network.labels[i]}",
+            f"{predictions[i]}" if correct[i] else f"{predictions[i]}, is {digits.labels[i]}",
             color="black" if correct[i] else "red",
         )
         axes.set_axis_off()
-    figure.suptitle("Held-out digits and what dwconv's layers see in them")
+    figure.suptitle("Held-out digits and what dwconv sees in them")
     figure.savefig(path, dpi=120)
 
 
