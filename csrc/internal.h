@@ -93,7 +93,7 @@ typedef struct dwc_kernel_table {
     dwc_matrix_kernel dots; /* few outputs: sums along the inputs of a pixel, on panels of one column */
     int dot_outputs;        /* the most that it is for */
     const dwc_dw_kernel
-        *tiles; /* of square windows, by kernel, stride and whether they are for multipliers */
+        *tiles; /* of square windows, by kernel, stride and what inputs they spread */
     int tile_count;
     dwc_dw_any any;
     dwc_dw_few few;

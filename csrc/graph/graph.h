@@ -34,13 +34,15 @@ typedef struct dwc_view {
 
 typedef struct dwc_depthwise_stage {
     dwconv_window window;
-    int64_t in_channels, multiplier, channels; /* channels = in_channels * multiplier */
+    /* Groups of one input, or of a few: channels = in_channels / group_inputs * multiplier, the outputs of a group. */
+    int64_t in_channels, group_inputs, multiplier, channels;
     int repeated; /* few channels: the weights of a vector are those of several pixels side by side */
     int overlaps; /* there is a `last` */
     dwconv_activation activation;
     float low, high;             /* the clamp that kernels store with; infinities if the activation is none */
     const dwc_dw_kernel *kernel; /* tiles for its window, or NULL: those of any window */
-    /* Per vector of channels: bias, lane indices if multiplier > 1, then kernel_h * kernel_w vectors. */
+    /* Per vector of channels: bias, [kernel_h][group_inputs][kernel_w] vectors, and if multiplier > 1 for each lane the index
+     * of the first input of its group. */
     const float *weights;
     int64_t block; /* floats per vector of channels */
     /* The same of the last `lanes` channels, some of which the vector before has too; where masks are slow, or
@@ -81,7 +83,7 @@ typedef struct dwc_value {
 } dwc_value;
 
 typedef enum dwc_op {
-    DWC_DEPTHWISE, /* convolution of every channel on its own */
+    DWC_DEPTHWISE, /* convolution of every channel on its own; in a plan also of groups of few channels */
     DWC_MATRIX,    /* pointwise or dense convolution, in groups */
     DWC_MEAN,      /* of height and width, to 1 x 1 */
     DWC_SCALE,     /* inputs[0], times a factor for every image and channel: inputs[1] */

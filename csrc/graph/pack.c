@@ -8,35 +8,42 @@
 static float flushed(float weight, int flush) { return flush && fabsf(weight) < FLT_MIN ? 0.0f : weight; }
 
 int dwc_depthwise_bytes(const dwc_depthwise_stage *s, int lanes, int64_t *bytes) {
-    const int64_t taps = s->window.kernel_h * s->window.kernel_w; /* below 2^62, as are the channels' lanes */
+    /* Below 2^62, as are the channels' lanes. */
+    const int64_t taps = s->window.kernel_h * s->window.kernel_w * s->group_inputs;
     if (taps > INT64_MAX / 256) return 0;
     const int64_t vectors = divide_up(s->channels, lanes) + s->overlaps;
     const int64_t vector = (int64_t)sizeof(float) * lanes;
     return dwc_multiply((taps + 1 + (s->multiplier > 1)) * vector, vectors, bytes);
 }
 
-/* The vector of channels from `first` on: bias, its taps, then lane indices if multiplier > 1. Lanes beyond the last
- * channel hold zeros: they are computed and never stored. */
+/* The vector of channels from `first` on. Lanes beyond the last channel hold zeros: they are computed and never
+ * stored. The filter is [kernel_h][kernel_w][group_inputs][channels]. */
 static void pack_vector(const dwc_depthwise_stage *s, const float *filter, const float *bias, int lanes,
                         int flush, int64_t first, float *to) {
-    const int64_t taps = s->window.kernel_h * s->window.kernel_w,
+    const int64_t kernel_h = s->window.kernel_h, kernel_w = s->window.kernel_w, inputs = s->group_inputs,
                   channels = s->repeated ? lanes : s->channels;
     for (int lane = 0; lane < lanes; lane++) {
         const int valid = first + lane < channels;
         const int64_t channel = valid ? (first + lane) % s->channels : 0;
         to[lane] = valid && bias ? bias[channel] : 0.0f;
-        if (s->multiplier > 1) { /* the input lane, counted from the first input channel of the vector */
-            const int32_t source = valid ? (int32_t)(channel / s->multiplier - first / s->multiplier) : 0;
+        if (s->multiplier > 1) { /* counted from the first input channel of the vector */
+            const int64_t groups = valid ? channel / s->multiplier - first / s->multiplier : 0;
+            const int32_t source = (int32_t)(groups * inputs);
             memcpy(to + s->block - lanes + lane, &source, sizeof source);
         }
-        for (int64_t tap = 0; tap < taps; tap++)
-            to[(1 + tap) * lanes + lane] = valid ? flushed(filter[tap * s->channels + channel], flush) : 0.0f;
+        float *weight = to + lanes + lane;
+        for (int64_t y = 0; y < kernel_h; y++)
+            for (int64_t input = 0; input < inputs; input++)
+                for (int64_t x = 0; x < kernel_w; x++, weight += lanes) {
+                    const int64_t row = (y * kernel_w + x) * inputs + input;
+                    *weight = valid ? flushed(filter[row * s->channels + channel], flush) : 0.0f;
+                }
     }
 }
 
 void dwc_pack_depthwise(dwc_depthwise_stage *s, const float *filter, const float *bias, int lanes, int flush,
                         float *memory) {
-    const int64_t taps = s->window.kernel_h * s->window.kernel_w;
+    const int64_t taps = s->window.kernel_h * s->window.kernel_w * s->group_inputs;
     s->weights = memory;
     s->block = (1 + taps + (s->multiplier > 1)) * lanes;
     for (int64_t first = 0; first < s->channels; first += lanes, memory += s->block)

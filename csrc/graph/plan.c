@@ -9,10 +9,11 @@
 
 /* Tiles for dense windows of a size and a stride: the first row that fits, or NULL. */
 static const dwc_dw_kernel *find_tiles(const dwc_kernel_table *table, int64_t kernel, int64_t stride,
-                                       int spreads) {
+                                       dwc_dw_spreads spreads) {
     for (int i = 0; i < table->tile_count; i++) {
         const dwc_dw_kernel *row = &table->tiles[i];
-        if (row->kernel == kernel && row->stride == stride && row->spreads == spreads) return row;
+        const int suits = spreads ? row->spreads & spreads : !row->spreads;
+        if (row->kernel == kernel && row->stride == stride && suits) return row;
     }
     return NULL;
 }
@@ -30,7 +31,10 @@ static void choose_depthwise(dwc_depthwise_stage *s, const dwc_kernel_table *tab
     const int64_t stride = w->stride_h / common_divisor(w->stride_h, w->dilation_h);
     const int square =
         w->kernel_h == w->kernel_w && stride == w->stride_w / common_divisor(w->stride_w, w->dilation_w);
-    s->kernel = square ? find_tiles(table, w->kernel_h, stride, s->multiplier > 1) : NULL;
+    const dwc_dw_spreads spreads = s->multiplier == 1     ? DWC_SPREADS_NONE
+                                   : s->group_inputs == 1 ? DWC_SPREADS_ONE
+                                                          : DWC_SPREADS_SOME;
+    s->kernel = square ? find_tiles(table, w->kernel_h, stride, spreads) : NULL;
     s->repeated = few_channels(s, table);
     s->overlaps = table->overlaps && s->channels > table->lanes && s->channels % table->lanes;
 }
@@ -83,7 +87,8 @@ static dwc_depthwise_stage depthwise_stage(const dwc_node *n, int64_t inputs, in
     const int clip = n->activation.kind == DWCONV_CLIP;
     return (dwc_depthwise_stage){.window = window,
                                  .in_channels = inputs,
-                                 .multiplier = outputs / inputs,
+                                 .group_inputs = inputs / n->groups,
+                                 .multiplier = outputs / n->groups,
                                  .channels = outputs,
                                  .activation = n->activation,
                                  .low = clip ? n->activation.a : -INFINITY,
@@ -98,11 +103,24 @@ static dwc_matmul_stage matmul_stage(const dwc_node *n, int64_t inputs, int64_t 
                               .activation = n->activation};
 }
 
+/* Whether a vector of outputs has whole groups, whose inputs fit a vector too. A panel of such a group is mostly padding; that
+ * of one as wide as a vector is not, but tiles share inputs. Without masks whole vectors are read and written. */
+static int has_thin_groups(const dwc_node *n, int64_t inputs, int64_t outputs, const dwc_kernel_table *table) {
+    dwc_depthwise_stage s = depthwise_stage(n, inputs, outputs);
+    choose_depthwise(&s, table);
+    return n->groups > 1 && table->lanes % s.multiplier == 0 && s.group_inputs <= s.multiplier &&
+           (s.multiplier < table->lanes || s.kernel) && outputs >= table->lanes && inputs >= table->lanes;
+}
+
 /* A depthwise layer of one channel is a dense one; so it runs if there are outputs to share the broadcast input. */
 static void choose_op(const dwc_graph *g, const dwc_kernel_table *table) {
     dwc_node *n = g->nodes;
-    if (g->node_count == 1 && g->values[0].channels == 1 && g->values[1].channels > table->lanes / 4)
+    const int64_t inputs = g->values[0].channels, outputs = g->values[1].channels;
+    if (g->node_count != 1) return;
+    if (inputs == 1 && outputs > table->lanes / 4)
         n->op = DWC_MATRIX;
+    else if (has_thin_groups(n, inputs, outputs, table))
+        n->op = DWC_DEPTHWISE;
 }
 
 static void make_stages(const dwc_graph *g, const dwc_kernel_table *table) {

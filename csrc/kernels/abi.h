@@ -58,10 +58,10 @@ typedef struct dwc_dw_run {
     const dwc_dw_flat *flat; /* of few channels, or NULL: all inputs are inside */
     int64_t kernel_w;
     int64_t channel, channels; /* the first output channel, and how many */
-    int64_t in_channels, multiplier;
+    int64_t in_channels, group_inputs, multiplier; /* multiplier: outputs of a group */
     const float
-        *weights;  /* of the vector of channels that `channel` begins: bias, taps, lanes of a multiplier */
-    int64_t block; /* floats from vector to vector, from kernel row to kernel row kernel_w vectors */
+        *weights;  /* of the vector of channels that `channel` begins: see dwc_depthwise_stage */
+    int64_t block; /* floats from vector to vector */
     int64_t kernel_row;                  /* kernel rows that come before those of this run */
     const float *last;                   /* NULL, or weights of a last vector that overlaps the one before */
     float low, high;                     /* the clamp that results are stored with */
@@ -77,9 +77,13 @@ typedef struct dwc_dw_tiles {
     dwc_dw_function inner[2], left[2], right[2], tested;
 } dwc_dw_tiles;
 
+/* What tiles are for: depthwise without a multiplier, or groups of one input or of several, where a vector of outputs spreads
+ * the inputs of its groups over its lanes. */
+typedef enum dwc_dw_spreads { DWC_SPREADS_NONE = 0, DWC_SPREADS_ONE = 1, DWC_SPREADS_SOME = 2 } dwc_dw_spreads;
+
 /* Square windows of a size and a stride, dense. */
 typedef struct dwc_dw_kernel {
-    int kernel, stride, spreads; /* spreads: for multipliers */
+    int kernel, stride, spreads; /* of dwc_dw_spreads */
     dwc_dw_tiles tiles[3];       /* the first width is preferred; the third is chosen by the schedule alone */
     const char *name;
     int rolls; /* tiles take as many output rows as there are pointers for, else two */
@@ -96,7 +100,7 @@ typedef struct dwc_dw_any {
     dwc_dw_function shared_twins; /* for outputs one tap apart, where there are few registers, or NULL */
     dwc_dw_function edge;         /* by dwc_dw_taps */
     dwc_dw_function lanes;        /* channels that are less than a vector */
-    dwc_dw_function spread, broadcast, broadcast_inner; /* multipliers; if a vector has one input */
+    dwc_dw_function spread, broadcast, broadcast_inner; /* groups; whose outputs are whole vectors */
     dwc_dw_function scale;                              /* 1x1: a multiplication */
 } dwc_dw_any;
 

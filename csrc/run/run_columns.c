@@ -22,6 +22,7 @@ static dwc_dw_columns *add_run(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t o
                                   .channel = m->channel,
                                   .channels = m->channels,
                                   .in_channels = stage->in_channels,
+                                  .group_inputs = stage->group_inputs,
                                   .multiplier = stage->multiplier,
                                   .weights = m->weights,
                                   .block = stage->block,

@@ -20,7 +20,7 @@ static double value_work(dwconv_activation_kind kind) {
 }
 
 double dwc_depthwise_work(const dwc_depthwise_stage *s, double pixels) {
-    const double taps = (double)(s->window.kernel_h * s->window.kernel_w);
+    const double taps = (double)(s->window.kernel_h * s->window.kernel_w * s->group_inputs);
     return pixels * (double)s->channels * (taps + value_work(s->activation.kind));
 }
 

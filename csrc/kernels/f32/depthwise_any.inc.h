@@ -9,6 +9,7 @@
  * them with. Found for each vector again, they cost as much as some ten taps. */
 typedef struct dw_any_steps {
     int64_t tap, second; /* from tap to tap; to the weights of the second row */
+    int64_t input;       /* of groups: from the weights of an input to those of the next */
     int64_t rounds;      /* of a row: four taps, and REST beside them; else single taps */
     int64_t times[DWC_MOST_COLUMNS / 2], y_times[DWC_MOST_COLUMNS / 2];
     int ends[3]; /* of the rows that the first output row sees, both, the second */
@@ -19,13 +20,13 @@ typedef struct dw_any_steps {
     } rows[DWC_MOST_ROWS];
 } dw_any_steps;
 
-/* The inputs of a vector of outputs: as many; or with a multiplier those that it spreads, 4 or less (DW_FEW: that many can
- * be read), or a single one. */
+/* The inputs of a vector of outputs: as many; or those of its groups, spread over the lanes (DW_FEW: four at most, of four
+ * that can be read), or a single one for all lanes. */
 INLINE V(vec)
-    V(dw_input)(const char *from, int lanes, const float *spread, const int SPREAD, const int WHOLE) {
+    V(dw_input)(const char *from, int lanes, V(ivec) spread, const int SPREAD, const int WHOLE) {
     const float *x = (const float *)from;
     if (SPREAD == DW_ONE) return V(set1)(*x);
-    if (SPREAD == DW_FEW) return V(spread_few)(x, (V(ivec))V(load)(spread));
+    if (SPREAD == DW_FEW) return V(spread_few)(x, spread);
     const V(vec) v = WHOLE ? V(load)(x) : V(load_n)(x, lanes);
     return SPREAD ? V(spread)(v, spread) : v;
 }
@@ -33,7 +34,7 @@ INLINE V(vec)
 /* Some taps of an input row for outputs [FROM, TO) of the output rows in ROWS (1: the first, 2: the second, 3: both; 4: both,
  * each with an input row of its own, `apart` from each other). */
 INLINE void V(dw_taps)(V(vec) * acc0, V(vec) * acc1, char **x, const char **w, const dw_any_steps *p,
-                       int64_t apart, int lanes, const float *spread, const int TAPS, const int ROWS,
+                       int64_t apart, int lanes, V(ivec) spread, const int TAPS, const int ROWS,
                        const int FROM, const int TO, const int SPREAD, const int WHOLE) {
     char *in = *x;
     const char *weights = *w, *weights2 = *w + p->second;
@@ -92,7 +93,7 @@ INLINE void V(dw_shared_taps)(V(vec) * acc0, V(vec) * acc1, char **x, const char
 
 /* Taps [begin, end) with padding on any side. */
 INLINE void V(dw_tested_taps)(const dwc_dw_run *c, int64_t begin, int64_t end, V(vec) * acc0, V(vec) * acc1, char **x,
-                              const char **w, const dw_any_steps *p, int lanes, const float *spread,
+                              const char **w, const dw_any_steps *p, int lanes, V(ivec) spread,
                               const int ROWS, const int T, const int SPREAD, const int WHOLE) {
     const dwc_dw_taps *s = c->taps;
     NO_UNROLL for (int64_t tap = begin; tap < end; tap++) {
@@ -118,7 +119,7 @@ INLINE void V(dw_tested_taps)(const dwc_dw_run *c, int64_t begin, int64_t end, V
 /* An input row: a multiple of four taps and REST, or with DW_TWINS and DW_EACH any number, all on the image; or as many as
  * see it, DW_BY_EDGE. */
 INLINE void V(dw_any_row)(const dwc_dw_run *c, V(vec) * acc0, V(vec) * acc1, const char *row, const char *weights,
-                          const dw_any_steps *p, int64_t apart, int lanes, const float *spread, const int REST,
+                          const dw_any_steps *p, int64_t apart, int lanes, V(ivec) spread, const int REST,
                           const int SHARED, const int ROWS, const int T, const int SPREAD, const int WHOLE) {
     char *at = (char *)row, **x = &at;
     const char **w = &weights;
@@ -205,18 +206,32 @@ INLINE void V(dw_any)(const dwc_dw_run *run, const dw_any_steps *p, int64_t inpu
                       int lanes, int in_lanes, const int REST, const int SHARED, const int T, const int SPREAD,
                       const int WHOLE) {
     const dwc_dw_run *c = run;
-    const float *spread = weights + c->block - V(lanes);
+    const V(ivec) spread = SPREAD && SPREAD != DW_ONE ? (V(ivec))V(load)(weights + c->block - V(lanes)) : (V(ivec)){0};
     V(vec) acc0[DWC_MOST_COLUMNS], acc1[DWC_MOST_COLUMNS];
     const V(vec) bias = V(load)(weights);
     UNROLL for (int t = 0; t < T; t++) acc0[t] = acc1[t] = bias;
     if (!LIKELY(!c->resumes)) V(dw_any_ends)(c, p, y, acc0, acc1, lanes, T, REST, WHOLE, 0);
     const struct dw_any_input *row = p->rows;
     OPAQUE(c); /* what a row needs once is read then */
-#define DW_ROWS(PART, ROWS)                                                                                      \
-    NO_UNROLL for (const struct dw_any_input *end = p->rows + p->ends[PART]; row < end; row++) {                  \
-        V(dw_any_row)(c, acc0, acc1, row->x + input, (const char *)weights + row->weights, p, row->apart, in_lanes, \
-                      spread, REST, SHARED, ROWS, T, SPREAD, WHOLE);                                             \
-        OPAQUE(c);                                                                                               \
+#define DW_ROW(X, WEIGHTS, INPUT, ROWS)                                                                      \
+    V(dw_any_row)(c, acc0, acc1, X, WEIGHTS, p, row->apart, in_lanes, INPUT, REST, SHARED, ROWS, T, SPREAD, WHOLE);
+#define DW_ROWS(PART, ROWS)                                                                                  \
+    NO_UNROLL for (const struct dw_any_input *end = p->rows + p->ends[PART]; row < end; row++) {             \
+        const char *x = row->x + input, *w = (const char *)weights + row->weights;                           \
+        if (SPREAD) { /* the inputs of a group one after another */                                          \
+            V(ivec) lane = spread;                                                                           \
+            NO_UNROLL for (int64_t j = c->group_inputs; j > 0; j--) {                                        \
+                DW_ROW(x, w, lane, ROWS)                                                                     \
+                w += p->input;                                                                               \
+                if (SPREAD == DW_ONE)                                                                        \
+                    x += sizeof(float);                                                                      \
+                else                                                                                         \
+                    lane += 1;                                                                               \
+            }                                                                                                \
+        } else {                                                                                             \
+            DW_ROW(x, w, spread, ROWS)                                                                       \
+        }                                                                                                    \
+        OPAQUE(c);                                                                                           \
     }
     if (REST == DW_TWINS) {
         DW_ROWS(0, 4)
@@ -226,6 +241,7 @@ INLINE void V(dw_any)(const dwc_dw_run *run, const dw_any_steps *p, int64_t inpu
         DW_ROWS(2, 2)
     }
 #undef DW_ROWS
+#undef DW_ROW
     V(dw_any_ends)(c, p, y, acc0, acc1, lanes, T, REST, WHOLE, 1);
     if (!LIKELY(!c->activation))
         V(dw_activate)((float *)y, c->columns, c->y_out / (int64_t)sizeof(float), c->rows,

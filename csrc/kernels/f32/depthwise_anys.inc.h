@@ -2,17 +2,19 @@
 
 /* Rows between those of a small kernel no output sees. Of twins the second output row's come by their distance. */
 INLINE void dw_find_rows(const dwc_dw_run *c, dw_any_steps *p, const int TWINS) {
-    const int64_t row = c->kernel_w * V(lanes) * (int64_t)sizeof(float), first = c->taps->first;
+    const int64_t tap = V(lanes) * (int64_t)sizeof(float), first = c->taps->first;
+    const int64_t row = c->kernel_w * c->group_inputs * tap;
     const int second = c->rows > 1 ? c->row_stride : INT32_MAX,
               end = c->kernel_h + (c->rows > 1 && !TWINS ? second : 0);
     int count = 0, part = 0;
     p->second = -c->row_stride * row;
+    p->input = c->kernel_w * tap;
     for (int i = 0; i < end; i++) {
         for (; part < (i >= second) + (i >= c->kernel_h); part++) p->ends[part] = count;
         if (!c->in[i] || (i >= c->kernel_h && i < second)) continue;
         struct dw_any_input *input = &p->rows[count++];
         input->x = c->in[i] + first * c->x_tap;
-        input->weights = V(lanes) * (1 + first) * (int64_t)sizeof(float) + (c->kernel_row + i) * row;
+        input->weights = (1 + first) * tap + (c->kernel_row + i) * row;
         if (TWINS) input->apart = c->in[i + second] - c->in[i];
     }
     for (; part < 3; part++) p->ends[part] = count;
@@ -77,9 +79,10 @@ DW_ANY(dw_any_twins, DW_TWINS, 0, 1)
 DW_ANY(dw_any_edge, DW_BY_EDGE, 0, 1)
 DW_ANY(dw_any_lanes, DW_BY_EDGE, 0, 0)
 
-/* With a multiplier, a vector of outputs spreads the lanes of fewer inputs. */
+/* A vector of outputs of several groups spreads their inputs, or of multipliers fewer, over its lanes. */
 INLINE void dw_any_multiplied(const dwc_dw_run *c, const int REST, const int ONE) {
-    const int64_t multiplier = c->multiplier, end = c->channel + c->channels, size = sizeof(float);
+    const int64_t outputs = c->multiplier, each = c->group_inputs, size = sizeof(float);
+    const int64_t end = c->channel + c->channels;
     dw_any_steps p;
     dw_find_steps(c, &p, REST);
     int64_t x = c->x;
@@ -89,14 +92,16 @@ INLINE void dw_any_multiplied(const dwc_dw_run *c, const int REST, const int ONE
         char *to = y;
         for (int64_t channel = c->channel; channel < end;
              channel += V(lanes), w += c->block, to += V(lanes) * size) {
-            const int64_t first = channel / multiplier, left = end - channel, from = x + first * size;
+            const int64_t first = channel / outputs * each, left = end - channel, from = x + first * size;
+            const int lanes = left < V(lanes) ? (int)left : V(lanes);
+            const int in_lanes = (int)((channel + lanes - 1) / outputs * each + each - first);
             if (ONE) {
                 V(dw_any)(c, &p, from, to, w, V(lanes), 1, REST, 0, DW_WIDE, DW_ONE, 1);
-            } else if (DW_SPREADS_FEW && left >= V(lanes) && first + 4 <= c->in_channels) {
+            } else if (DW_SPREADS_FEW && left >= V(lanes) && in_lanes <= 4 && first + 4 <= c->in_channels) {
                 V(dw_any)(c, &p, from, to, w, V(lanes), 4, DW_BY_EDGE, 0, DW_WIDE, DW_FEW, 1);
+            } else if (!DW_MASKS && left >= V(lanes) && first + V(lanes) <= c->in_channels) {
+                V(dw_any)(c, &p, from, to, w, V(lanes), V(lanes), DW_BY_EDGE, 0, DW_WIDE, DW_SOME, 1);
             } else {
-                const int lanes = left < V(lanes) ? (int)left : V(lanes);
-                const int in_lanes = (int)((channel + lanes - 1) / multiplier - first + 1);
                 V(dw_any)(c, &p, from, to, w, lanes, in_lanes, DW_BY_EDGE, 0, DW_WIDE, DW_SOME, 0);
             }
         }

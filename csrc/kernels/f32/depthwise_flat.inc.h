@@ -24,7 +24,7 @@ INLINE void V(flat_row)(V(vec) acc[][DW_FLAT], const dwc_dw_run *c, const char *
             if (EDGE && (t == 0 || t == DW_FLAT - 1)) {
                 const float *lanes = (const float *)(const void *)c->flat->lanes[k][t > 0];
                 const V(ivec) live = (V(ivec))V(load)(lanes + 3 * V(lanes));
-                const V(vec) v = V(spread)(V(load)((const float *)(row + c->flat->x[k][t > 0])), lanes);
+                const V(vec) v = V(spread)(V(load)((const float *)(row + c->flat->x[k][t > 0])), (V(ivec))V(load)(lanes));
                 const V(vec) in = (V(vec))(((V(ivec))v & live) | (~live & INT32_MIN));
                 UNROLL for (int ky = 0; ky < KH; ky++)
                     acc[ky][t] = V(fma)(in, (V(vec))((V(ivec))weight[ky] & live), acc[ky][t]);

@@ -22,25 +22,26 @@ INLINE void V(distances)(int64_t *times, int64_t step, const int count) {
     }
 }
 
-/* The input of a vector of outputs; with a multiplier its lanes are spread, few of which are read. */
+/* The input of a vector of outputs: as many; or those of its groups, spread over the lanes, of which DW_FEW are four. */
 INLINE V(vec) V(tile_input)(const char *x, int lanes, V(ivec) spread, const int SPREAD, const int FULL) {
-    if (SPREAD) return V(spread_inputs)((const float *)x, lanes, spread);
-    return FULL ? V(load)((const float *)x) : V(load_n)((const float *)x, lanes);
+    if (SPREAD == DW_FEW) return V(spread_few)((const float *)x, spread);
+    const V(vec) v = FULL ? V(load)((const float *)x) : V(load_n)((const float *)x, lanes);
+    return SPREAD ? V(spread)(v, spread) : v;
 }
 
 #define DW_OUTERMOST(J) ((J) < edge || (J) >= (COLUMNS - 1) * STRIDE + KERNEL - edge)
 
 /* An input row for the output rows [R_BEGIN, R_END), weights in registers; `w` is the kernel row that output row 0 would see
- * it with. */
+ * it with, `second` floats after the one of output row 1. */
 INLINE void V(tile_row_weights)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char *x, int64_t step, const float *w,
-                                unsigned live, V(ivec) spread, int lanes, const int R_BEGIN, const int R_END,
+                                int64_t second, unsigned live, V(ivec) spread, int lanes, const int R_BEGIN, const int R_END,
                                 const int KERNEL, const int STRIDE, const int COLUMNS, const int EDGE,
                                 const int SPREAD, const int FULL, const int BLOCK) {
     const int edge = (KERNEL - 1) / 2, begin = EDGE == DW_LEFT ? edge : 0;
     const int end = (COLUMNS - 1) * STRIDE + KERNEL - (EDGE == DW_RIGHT ? edge : 0);
     V(vec) weight[DW_TILE_ROWS][DW_TILE_KERNEL];
     UNROLL for (int r = R_BEGIN; r < R_END; r++) {
-        UNROLL for (int k = 0; k < KERNEL; k++) weight[r][k] = V(load)(w + (k - r * STRIDE * KERNEL) * BLOCK);
+        UNROLL for (int k = 0; k < KERNEL; k++) weight[r][k] = V(load)(w - r * second + k * BLOCK);
     }
     if (EDGE == DW_TESTED) OPAQUE(live); /* or the compiler makes a loop of its own for every mask */
     x += begin * step;
@@ -64,7 +65,7 @@ INLINE void V(tile_row_weights)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char
  * row: with stride 2 those of odd taps, those that are tested, and with five columns the one that only the last taps see.
  * With five columns the compiler is kept from changing the order too. */
 INLINE void V(tile_row_inputs)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char *x, const int64_t *times,
-                               const float *w, unsigned live, V(ivec) spread, int lanes, const int R_BEGIN,
+                               const float *w, int64_t second, unsigned live, V(ivec) spread, int lanes, const int R_BEGIN,
                                const int R_END, const int KERNEL, const int STRIDE, const int COLUMNS, const int EDGE,
                                const int SPREAD, const int FULL, const int BLOCK) {
     const int edge = (KERNEL - 1) / 2, begin = EDGE == DW_LEFT ? edge : 0;
@@ -83,7 +84,7 @@ INLINE void V(tile_row_inputs)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char 
                 if (odd || DW_IS_TESTED(j) || r > R_BEGIN || j < begin || j >= end || (k >= STRIDE && t < COLUMNS - 1)) continue;
                 in[j] = V(tile_input)(V(column)(x, times, j), lanes, spread, SPREAD, FULL);
             }
-            const V(vec) weight = V(load)(w + (k - r * STRIDE * KERNEL) * BLOCK);
+            const V(vec) weight = V(load)(w - r * second + k * BLOCK);
             UNROLL for (int t = 0; t < COLUMNS; t++) {
                 const int j = t * STRIDE + k;
                 if (j < begin || j >= end || (DW_IS_TESTED(j) && !LIKELY(live >> j & 1))) continue;
@@ -113,6 +114,15 @@ INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int
     const V(vec) bias = V(load)(weights);
     UNROLL for (int t = 0; t < COLUMNS; t++) acc[0][t] = acc[1][t] = bias;
     const float *w = weights + BLOCK; /* kernel row that output row 0 sees input row r with */
+    const int64_t w_row = KERNEL * BLOCK * (int64_t)(SPREAD ? c->group_inputs : 1), second = STRIDE * w_row;
+/* An input row; of groups, one of their inputs. */
+#define DW_ROW(W, INPUT, R_BEGIN, R_END)                                                                           \
+    if (STAY)                                                                                                      \
+        V(tile_row_weights)(acc, x[r] + offset, c->step, W, second, c->live, INPUT, in_lanes, R_BEGIN, R_END,      \
+                            KERNEL, STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);                                   \
+    else                                                                                                           \
+        V(tile_row_inputs)(acc, x[r] + offset, c->x_times, W, second, c->live, INPUT, in_lanes, R_BEGIN, R_END,    \
+                           KERNEL, STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);
 /* The input rows that the output rows [R_BEGIN, R_END) see. */
 #define DW_ROWS_BETWEEN(FROM, TO, R_BEGIN, R_END)                                                                  \
     for (int r = FROM; r < TO; r++) {                                                                              \
@@ -120,14 +130,19 @@ INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int
         if (WHOLE || c->seen[r]) {                                                                                 \
             if (STAY && !SPREAD && r >= KERNEL - STRIDE && !LIKELY(!c->ahead))                                     \
                 V(tile_ask)(x[r] + offset + c->ahead, c->step, COLUMNS * STRIDE);                                  \
-            if (STAY)                                                                                              \
-                V(tile_row_weights)(acc, x[r] + offset, c->step, w, c->live, spread, in_lanes, R_BEGIN, R_END,     \
-                                    KERNEL, STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);         \
-            else                                                                                                   \
-                V(tile_row_inputs)(acc, x[r] + offset, c->x_times, w, c->live, spread, in_lanes, R_BEGIN, R_END, KERNEL,    \
-                                   STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);                                    \
+            if (SPREAD) {                                                                                          \
+                const float *part = w;                                                                             \
+                V(ivec) input = spread;                                                                            \
+                NO_UNROLL for (int j = c->group_inputs; j > 0; j--) {                                              \
+                    DW_ROW(part, input, R_BEGIN, R_END)                                                            \
+                    part += KERNEL * BLOCK;                                                                        \
+                    input += 1;                                                                                    \
+                }                                                                                                  \
+            } else {                                                                                               \
+                DW_ROW(w, spread, R_BEGIN, R_END)                                                                  \
+            }                                                                                                      \
         }                                                                                                          \
-        w += KERNEL * BLOCK;                                                                                       \
+        w += w_row;                                                                                                \
         if (PIECE) {                                                                                               \
             x[r] += next;                                                                                          \
             OPAQUE(x[r]);                                                                                          \
@@ -145,6 +160,7 @@ INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int
         NO_UNROLL DW_ROWS_BETWEEN(KERNEL, ROWS, 1, 2)
     }
 #undef DW_ROWS_BETWEEN
+#undef DW_ROW
     const V(vec) low = V(set1)(c->low), high = V(set1)(c->high);
     UNROLL for (int r = 0; r < DW_TILE_ROWS; r++) {
         if (!WHOLE && r >= c->rows) break;

@@ -14,17 +14,19 @@ NOINLINE void dw_activate_tile(const dwc_dw_run *c, char *output, int columns) {
                           rest - channel < TAIL(lanes) ? (int)(rest - channel) : TAIL(lanes), c->activation);
 }
 
-/* Where the inputs of a vector of outputs of a multiplier begin, how many there are, and which lane takes which. Without masks
- * four are read; at the end of a pixel the last four, so that none is read beyond. */
+/* Where the inputs of a vector of outputs begin, how many there are, and which lane takes the first of its group. Without masks
+ * a vector or DW_FEW are read; at the end of a pixel the last ones, so that none is read beyond. */
 INLINE int64_t dw_spread(const dwc_dw_run *c, int64_t channel, int lanes, const float *w, int *inputs,
-                         V(ivec) * spread) {
-    const int32_t first = (int32_t)channel / (int32_t)c->multiplier;
+                         V(ivec) * spread, const int SPREAD) {
+    const int32_t outputs = (int32_t)c->multiplier, each = (int32_t)c->group_inputs;
+    const int32_t first = (int32_t)channel / outputs * each;
     *spread = (V(ivec))V(load)(w + c->block - V(lanes));
 #ifdef DW_MASKED
-    *inputs = (int32_t)(channel + lanes - 1) / (int32_t)c->multiplier - first + 1;
+    (void)SPREAD;
+    *inputs = (int32_t)(channel + lanes - 1) / outputs * each + each - first;
     return first * (int64_t)sizeof(float);
 #else
-    const int32_t last = (int32_t)c->in_channels - 4, from = first < last ? first : last;
+    const int32_t last = (int32_t)c->in_channels - (SPREAD == DW_FEW ? 4 : V(lanes)), from = first < last ? first : last;
     *spread += first - from;
     *inputs = lanes;
     return from * (int64_t)sizeof(float);
@@ -59,6 +61,7 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
                        .ahead = ahead,
                        .streams = c->streams,
                        .live = c->live,
+                       .group_inputs = (int)c->group_inputs,
                        .low = c->low,
                        .high = c->high,
                        .rows = c->rows};
@@ -80,7 +83,7 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
 #ifdef DW_MASKED
         for (; SPREAD && left > 0; left -= V(lanes), w += block) {
             const int lanes = left < V(lanes) ? (int)left : V(lanes);
-            offset = dw_spread(c, c->channel + channels - left, lanes, w, &inputs, &spread);
+            offset = dw_spread(c, c->channel + channels - left, lanes, w, &inputs, &spread, SPREAD);
             V(tile_vector)(&s, x, offset, step, y, w, spread, inputs, lanes, KERNEL, STRIDE, COLUMNS, EDGE, WHOLE,
                            SPREAD, 0, V(lanes));
         }
@@ -100,7 +103,8 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
             OPAQUE(left); /* or the compiler makes another copy of all this for it */
             if (SPREAD) {
                 const int64_t end = c->channel + channels;
-                offset = dw_spread(c, left >= V(lanes) ? end - left : end - V(lanes), V(lanes), w, &inputs, &spread);
+                offset = dw_spread(c, left >= V(lanes) ? end - left : end - V(lanes), V(lanes), w, &inputs, &spread,
+                                   SPREAD);
             }
 #endif
             if (!STAY && !SPREAD && !LIKELY(!ahead)) dw_ask(c, i * x_tile + (channels - left) * size);
@@ -153,17 +157,17 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
 #define DW_EDGE_TILES_OF(K, S, T) \
     {T, DW_TWICE(dw_tested_##K##_##S##_##T), DW_TWICE(NULL), DW_TWICE(NULL), dw_tested_##K##_##S##_##T}
 
-/* For multipliers. */
-#define DW_SPREADING_TILES(K, S, T)                     \
-    DW_TILE(dw_spread, K, S, T, DW_INSIDE, 0, 1)        \
-    DW_TILE(dw_spread_left, K, S, T, DW_LEFT, 0, 1)     \
-    DW_TILE(dw_spread_right, K, S, T, DW_RIGHT, 0, 1)
-#define DW_SPREADING_TILES_OF(K, S, T)                                                              \
-    {T, DW_TWICE(dw_spread_##K##_##S##_##T), DW_TWICE(dw_spread_left_##K##_##S##_##T),                \
-     DW_TWICE(dw_spread_right_##K##_##S##_##T), NULL}
-#define DW_SPREADING_TESTED(K, S, T)             \
-    DW_TILE(dw_spread, K, S, T, DW_INSIDE, 0, 1) \
-    DW_TILE(dw_spread_tested, K, S, T, DW_TESTED, 0, 1)
+/* For groups; DW_FEW: whose vectors have four inputs at most, as those of multipliers. */
+#define DW_SPREADING_TILES(NAME, K, S, T, SPREAD)       \
+    DW_TILE(NAME, K, S, T, DW_INSIDE, 0, SPREAD)        \
+    DW_TILE(NAME##_left, K, S, T, DW_LEFT, 0, SPREAD)   \
+    DW_TILE(NAME##_right, K, S, T, DW_RIGHT, 0, SPREAD)
+#define DW_SPREADING_TILES_OF(NAME, K, S, T)                                                 \
+    {T, DW_TWICE(NAME##_##K##_##S##_##T), DW_TWICE(NAME##_left_##K##_##S##_##T),             \
+     DW_TWICE(NAME##_right_##K##_##S##_##T), NULL}
+#define DW_SPREADING_TESTED(K, S, T)                   \
+    DW_TILE(dw_spread, K, S, T, DW_INSIDE, 0, DW_SOME) \
+    DW_TILE(dw_spread_tested, K, S, T, DW_TESTED, 0, DW_SOME)
 #define DW_SPREADING_TESTED_OF(K, S, T) \
     {T, DW_TWICE(dw_spread_##K##_##S##_##T), DW_TWICE(NULL), DW_TWICE(NULL), dw_spread_tested_##K##_##S##_##T}
 

@@ -27,6 +27,7 @@ typedef struct dw_tile_steps {
     int64_t step, ahead, x_times[DW_TILE_TIMES], y_times[DW_TILE_TIMES];
     int streams;
     unsigned live;
+    int group_inputs;
     float low, high;
     int rows, seen[DWC_MOST_TILE_ROWS]; /* rows to store; input rows that are on the image */
 } dw_tile_steps;
@@ -34,7 +35,7 @@ typedef struct dw_tile_steps {
 /* Instead of the taps that are left over of four: for rows that share no input; tap by tap; by dwc_dw_taps. */
 enum { DW_BY_EDGE = 0, DW_TWINS = -1, DW_EACH = -2 };
 
-/* How a vector of outputs of a multiplier gets its inputs: see dw_input. */
+/* How a vector of outputs gets the inputs of its groups: see dw_input. */
 enum { DW_SOME = 1, DW_FEW, DW_ONE };
 
 #endif

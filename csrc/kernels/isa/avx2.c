@@ -12,7 +12,7 @@
 
 /* Tiles of 4 outputs divide the widths of the usual networks; those of 5, which leave no register to spare, are for rows that 4
  * would cover twice in part: 14 outputs are 5 + 5 + 4. */
-enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
+enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1, DW_MASKS = 0 };
 #define STREAMS /* stores past the caches */
 
 #define DW_SHARES 0 /* whether weights of several taps fit the registers beside the sums */
@@ -47,14 +47,24 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
      "avx2 depthwise " #K "x" #K " s" #S ", tiles 2x4 and 2x5", \
      0},
 #define DW_EACH_SPREADING(F) F(3, 1) F(3, 2) F(5, 1) F(7, 1)
-#define DW_DEFINE_SPREADING(K, S) DW_SPREADING_TILES(K, S, 4)
+#define DW_DEFINE_SPREADING(K, S) DW_SPREADING_TILES(dw_spread_few, K, S, 4, DW_FEW)
 #define DW_LIST_SPREADING(K, S)                                       \
     {                                                                 \
         K,                                                            \
         S,                                                            \
-        1,                                                            \
-        {DW_SPREADING_TILES_OF(K, S, 4)},                             \
+        DWC_SPREADS_ONE,                                              \
+        {DW_SPREADING_TILES_OF(dw_spread_few, K, S, 4)},              \
         "avx2 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x4", \
+        0},
+#define DW_EACH_GROUPED(F) F(3, 1) F(3, 2)
+#define DW_DEFINE_GROUPED(K, S) DW_SPREADING_TILES(dw_spread, K, S, 4, DW_SOME)
+#define DW_LIST_GROUPED(K, S)                                     \
+    {                                                             \
+        K,                                                        \
+        S,                                                        \
+        DWC_SPREADS_SOME,                                         \
+        {DW_SPREADING_TILES_OF(dw_spread, K, S, 4)},              \
+        "avx2 depthwise " #K "x" #K " s" #S ", groups, tile 2x4", \
         0},
 DW_TILES(3, 2, 2)
 DW_DEFINE(3, 2)
@@ -63,6 +73,7 @@ DW_WHOLE_TILES(3, 1, 4)
 DW_WHOLE_TILES(3, 1, 5)
 DW_EACH_TILE(DW_DEFINE)
 DW_EACH_SPREADING(DW_DEFINE_SPREADING)
+DW_EACH_GROUPED(DW_DEFINE_GROUPED)
 
 static const dwc_dw_kernel tiles[] = {
     {3,
@@ -78,7 +89,7 @@ static const dwc_dw_kernel tiles[] = {
      "avx2 depthwise 3x3 s2, tiles 2x4 and 2x5",
      0},
     {5, 2, 0, {DW_TESTED_TILES_OF(5, 2, 4)}, "avx2 depthwise 5x5 s2, tile 2x4", 0},
-    DW_EACH_TILE(DW_LIST) DW_EACH_SPREADING(DW_LIST_SPREADING)};
+    DW_EACH_TILE(DW_LIST) DW_EACH_SPREADING(DW_LIST_SPREADING) DW_EACH_GROUPED(DW_LIST_GROUPED)};
 
 /* MR * NV accumulators, NV vectors of the panel, one broadcast. */
 /* clang-format off */

@@ -14,7 +14,7 @@
 #include "../vec/avx512.h"
 
 /* Tiles of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112); those of 4 take what is left. */
-enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
+enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0, DW_MASKS = 1 };
 #define DW_MASKED /* masks are free */
 #define STREAMS   /* stores past the caches */
 
@@ -59,12 +59,12 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
      0},
 #define DW_EACH_SPREADING(F) F(3, 1) F(3, 2)
 #define DW_DEFINE_SPREADING(K, S) DW_SPREADING_TESTED(K, S, 7)
-#define DW_LIST_SPREADING(K, S)                                      \
-    {K,                                                              \
-     S,                                                              \
-     1,                                                              \
-     {DW_SPREADING_TESTED_OF(K, S, 7)},                              \
-     "avx512 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x7", \
+#define DW_LIST_SPREADING(K, S)                                  \
+    {K,                                                          \
+     S,                                                          \
+     DWC_SPREADS_ONE | DWC_SPREADS_SOME,                         \
+     {DW_SPREADING_TESTED_OF(K, S, 7)},                          \
+     "avx512 depthwise " #K "x" #K " s" #S ", groups, tile 2x7", \
      0},
 #define DW_LIST_ROLLING(S) \
     {3, S, 0, {DW_ROLLING_OF(S, 7), DW_ROLLING_OF(S, 4)}, "avx512 depthwise 3x3 s" #S ", rolling rows", 1},

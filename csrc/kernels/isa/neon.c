@@ -11,7 +11,7 @@
 #include "../vec/neon.h"
 
 /* Tiles of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112); those of 4 take what is left. */
-enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
+enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0, DW_MASKS = 0 };
 
 #define DW_SHARES 1 /* whether weights of several taps fit the registers beside the sums */
 #include "../f32/depthwise_types.h"

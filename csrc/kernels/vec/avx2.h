@@ -59,15 +59,9 @@ INLINE void sum4_y(const vec_y *v, float *p) {
     const vec_y quads = _mm256_shuffle_ps(a, b, 0x44) + _mm256_shuffle_ps(a, b, 0xee);
     _mm_storeu_ps(p, _mm256_castps256_ps128(quads) + _mm256_extractf128_ps(quads, 1));
 }
-INLINE vec_y spread_y(vec_y v, const float *lanes) {
-    return _mm256_permutevar8x32_ps(v, _mm256_loadu_si256((const __m256i *)lanes));
-}
+INLINE vec_y spread_y(vec_y v, ivec_y lanes) { return _mm256_permutevar8x32_ps(v, (__m256i)lanes); }
 INLINE vec_y spread_few_y(const float *p, ivec_y lanes) {
     return _mm256_permutevar_ps(_mm256_broadcast_ps((const __m128 *)p), (__m256i)lanes);
-}
-INLINE vec_y spread_inputs_y(const float *p, int n, ivec_y lanes) {
-    (void)n;
-    return spread_few_y(p, lanes);
 }
 
 #endif

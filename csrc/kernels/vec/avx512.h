@@ -31,9 +31,8 @@ INLINE one_z load_one_z(const float *p) { return set1_z(*p); }
 INLINE vec_z fma_one_z(one_z a, vec_z b, vec_z c) { return fma_z(a, b, c); }
 INLINE vec_z min_z(vec_z a, vec_z b) { return _mm512_min_ps(a, b); }
 INLINE vec_z max_z(vec_z a, vec_z b) { return _mm512_max_ps(a, b); }
-INLINE vec_z spread_z(vec_z v, const float *lanes) {
-    return _mm512_permutexvar_ps(_mm512_loadu_si512(lanes), v);
-}
+INLINE vec_z spread_z(vec_z v, ivec_z lanes) { return _mm512_permutexvar_ps((__m512i)lanes, v); }
+INLINE vec_z spread_few_z(const float *p, ivec_z lanes) { return spread_z(load_n_z(p, 4), lanes); }
 
 typedef __m256 vec_y;
 typedef int32_t ivec_y __attribute__((vector_size(32)));
@@ -58,18 +57,8 @@ INLINE void sum4_y(const vec_y *v, float *p) {
     const vec_y quads = _mm256_shuffle_ps(a, b, 0x44) + _mm256_shuffle_ps(a, b, 0xee);
     _mm_storeu_ps(p, _mm256_castps256_ps128(quads) + _mm256_extractf128_ps(quads, 1));
 }
-INLINE vec_y spread_y(vec_y v, const float *lanes) {
-    return _mm256_permutexvar_ps(_mm256_loadu_si256((const __m256i *)lanes), v);
-}
-
-/* Of n inputs, which masks allow to read alone. */
-INLINE vec_z spread_inputs_z(const float *p, int n, ivec_z lanes) {
-    return _mm512_permutexvar_ps((__m512i)lanes, load_n_z(p, n));
-}
-INLINE vec_y spread_inputs_y(const float *p, int n, ivec_y lanes) {
-    return _mm256_permutexvar_ps((__m256i)lanes, load_n_y(p, n));
-}
-INLINE vec_z spread_few_z(const float *p, ivec_z lanes) { return spread_inputs_z(p, 4, lanes); }
+INLINE vec_y spread_y(vec_y v, ivec_y lanes) { return _mm256_permutexvar_ps((__m256i)lanes, v); }
+INLINE vec_y spread_few_y(const float *p, ivec_y lanes) { return spread_y(load_n_y(p, 4), lanes); }
 INLINE void hold_z(vec_z *v, int n) {
     (void)v;
     (void)n;

@@ -46,22 +46,12 @@ INLINE vec_x max_x(vec_x a, vec_x b) { return pick_x(a > b, a, b); }
 INLINE void sum4_x(const vec_x *v, float *p) {
     for (int i = 0; i < 4; i++) p[i] = (v[i][0] + v[i][2]) + (v[i][1] + v[i][3]);
 }
-INLINE vec_x spread_x(vec_x v, const float *lanes) {
-    int32_t i[4];
+INLINE vec_x spread_x(vec_x v, ivec_x lanes) {
     float f[4];
-    memcpy(i, lanes, sizeof i);
     memcpy(f, &v, sizeof f);
-    return (vec_x){f[i[0]], f[i[1]], f[i[2]], f[i[3]]};
+    return (vec_x){f[lanes[0]], f[lanes[1]], f[lanes[2]], f[lanes[3]]};
 }
-INLINE vec_x spread_few_x(const float *p, ivec_x lanes) {
-    float i[4];
-    memcpy(i, &lanes, sizeof i);
-    return spread_x(load_x(p), i);
-}
-INLINE vec_x spread_inputs_x(const float *p, int n, ivec_x lanes) {
-    (void)n;
-    return spread_few_x(p, lanes);
-}
+INLINE vec_x spread_few_x(const float *p, ivec_x lanes) { return spread_x(load_x(p), lanes); }
 INLINE void hold_x(vec_x *v, int n) {
     (void)v;
     (void)n;

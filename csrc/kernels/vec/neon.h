@@ -65,19 +65,12 @@ INLINE vec_q max_q(vec_q a, vec_q b) { return vmaxq_f32(a, b); }
 INLINE void sum4_q(const vec_q *v, float *p) {
     vst1q_f32(p, vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3])));
 }
-INLINE vec_q spread_q(vec_q v, const float *lanes) {
+INLINE vec_q spread_q(vec_q v, ivec_q lanes) {
     /* Bytes 4 i to 4 i + 3 for lane i. */
-    const uint32x4_t indices = vreinterpretq_u32_f32(vld1q_f32(lanes));
-    const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x03020100), indices, 0x04040404);
+    const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x03020100), (uint32x4_t)lanes, 0x04040404);
     return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(v), vreinterpretq_u8_u32(bytes)));
 }
-INLINE vec_q spread_few_q(const float *p, ivec_q lanes) {
-    return spread_q(vld1q_f32(p), (const float *)&lanes);
-}
-INLINE vec_q spread_inputs_q(const float *p, int n, ivec_q lanes) {
-    (void)n;
-    return spread_few_q(p, lanes);
-}
+INLINE vec_q spread_few_q(const float *p, ivec_q lanes) { return spread_q(vld1q_f32(p), lanes); }
 INLINE void hold_q(vec_q *v, int n) {
     (void)v;
     (void)n;

@@ -11,9 +11,8 @@
  *   fma(a, b, c)     a * b + c
  *   one              a factor for all lanes: load_one(p), fma_one(one, b, c)
  *   min, max(a, b)   NaN where b is; a is never NaN
- *   spread(v, i)     lane j becomes lane i[j] of v; i are int32 bits
+ *   spread(v, i)     lane j becomes lane i[j] of v
  *   spread_few(p, i) lane j is p[i[j]], of 4 floats that are read; where registers are few
- *   spread_inputs(p, n, i)  the same of n floats, where a mask allows no more to be read, else of 4
  *   sum4(v, p)      p[i] is the sum of the lanes of v[i], 0 <= i < 4
  *   hold(v, n)       n vectors are in registers here, and what is made of them comes later; where registers are few
  *   in_order(&p, &v) what is made of v from here on comes after the stores through p up to here
