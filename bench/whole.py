@@ -117,3 +117,47 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
     if "dwconv" in wide.columns and others:
         wide["ratio"] = wide[others].min(axis=1) / wide["dwconv"]
     return wide
+
+
+def write_docs(source: Path, docs: Path) -> Path:
+    """docs/performance-networks.md, made of a file of results."""
+    machine, rows = load(source)
+    times, frame = table(rows), pd.DataFrame([asdict(row) for row in rows])
+    ours = frame[(frame.peer == "dwconv") & frame.ms.notna()].set_index(["model", "threads"])
+    first = frame[frame.threads == 1].pivot_table(
+        index="model", columns="peer", values="first_ms", sort=False
+    )
+    parts = [
+        "# Whole networks",
+        f"<!-- Generated: python -m bench whole --report {source.as_posix()} -->",
+        f"{machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}; milliseconds per run, the least "
+        "of many, all libraries in turn in one run, threads pinned. [Which models](../bench/whole_models.py), and "
+        "[how each library is called](../bench/whole_peers.py).",
+        "\n".join(
+            f"- {threads} thread{'s' * (threads > 1)}: the fastest other library takes {_mean(ratios):.2f} times as "
+            f"long as dwconv in geometric mean, network by network, and at least {ratios.min():.2f} times."
+            for threads, ratios in times.groupby(level="threads")["ratio"]
+        ),
+        _markdown(times.round(3)),
+        "`ratio`: the fastest other library over dwconv; above 1, dwconv is faster. Empty: the library cannot read "
+        "the model.",
+    ]
+    if 2 in ours.index.get_level_values("threads"):
+        gain = ours.ms.xs(1, level="threads") / ours.ms.xs(2, level="threads")
+        parts += ["## What a second thread gains", _markdown(gain.round(2).rename("gain"))]
+    parts += ["## First call", "Reading the model, packing weights and the first run, in milliseconds.",
+              _markdown(first.round(1))]  # fmt: skip
+    memory = ours.xs(1, level="threads")[["workspace", "error"]]
+    parts += ["## Memory and error of dwconv", "Bytes of workspace; the largest error as a share of the largest "
+              f"output, against the first of {', '.join(ORACLES)} that reads the model.", _markdown(memory)]  # fmt: skip
+    path = docs / "performance-networks.md"
+    path.write_text("\n\n".join(parts) + "\n")
+    return path
+
+
+def _mean(ratios: pd.Series[float]) -> float:
+    return float(np.exp(np.log(ratios.dropna()).mean()))
+
+
+def _markdown(values: pd.DataFrame | pd.Series[float]) -> str:
+    return str(values.reset_index().to_markdown(index=False))

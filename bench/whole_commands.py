@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from bench import machine, serving, whole, whole_models, whole_peers
+from bench.compiling import ROOT
 
 
 def add(command: Callable[..., argparse.ArgumentParser], counts: Callable[[str], list[int]]) -> None:
@@ -21,6 +22,9 @@ def add(command: Callable[..., argparse.ArgumentParser], counts: Callable[[str],
     every.add_argument("--seconds", type=float, default=0.5, help="per round of one network")
     every.add_argument("--rounds", type=int, default=6)
     every.add_argument("--out", type=Path, default=Path("results") / "whole.json")
+    every.add_argument(
+        "--report", type=Path, metavar="RESULTS", help="measure nothing: write docs/performance-networks.md"
+    )
     many = command(
         "serve", _serve, "many Python threads calling one network: requests per second, and latency"
     )
@@ -32,6 +36,9 @@ def add(command: Callable[..., argparse.ArgumentParser], counts: Callable[[str],
 
 
 def _whole(options: argparse.Namespace) -> int:
+    if options.report:
+        print(whole.write_docs(options.report, ROOT / "docs"))
+        return 0
     console, rows = Console(width=200), []
     models = whole_models.names(options.models)
     for row in whole.measure(models, options.peers, options.threads, options.seconds, options.rounds):
