@@ -130,17 +130,17 @@ def write_docs(source: Path, docs: Path) -> Path:
     parts = [
         "# Whole networks",
         f"<!-- Generated: python -m bench whole --report {source.as_posix()} -->",
-        f"{machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}; milliseconds per run, the least "
-        "of many, all libraries in turn in one run, threads pinned. [Which models](../bench/whole_models.py), and "
-        "[how each library is called](../bench/whole_peers.py).",
+        f"{machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}; milliseconds per run, the "
+        "least of many, all libraries in turn in one run, threads pinned. "
+        "[Which models](../bench/whole_models.py); [how libraries are called](../bench/whole_peers.py).",
         "\n".join(
-            f"- {threads} thread{'s' * (threads > 1)}: the fastest other library takes {_mean(ratios):.2f} times as "
-            f"long as dwconv in geometric mean, network by network, and at least {ratios.min():.2f} times."
+            f"- {threads} thread{'s' * (threads > 1)}: the fastest other library takes {_mean(ratios):.2f} "
+            f"times as long as dwconv in geometric mean, and at least {ratios.min():.2f} times."
             for threads, ratios in times.groupby(level="threads")["ratio"]
         ),
         _markdown(times.round(3)),
-        "`ratio`: the fastest other library over dwconv; above 1, dwconv is faster. Empty: the library cannot read "
-        "the model.",
+        "`ratio`: the fastest other library over dwconv; above 1, dwconv is faster. Empty: the library cannot "
+        "read the model.",
     ]
     if 2 in ours.index.get_level_values("threads"):
         gain = ours.ms.xs(1, level="threads") / ours.ms.xs(2, level="threads")
@@ -148,8 +148,12 @@ def write_docs(source: Path, docs: Path) -> Path:
     parts += ["## First call", "Reading the model, packing weights and the first run, in milliseconds.",
               _markdown(first.round(1))]  # fmt: skip
     memory = ours.xs(1, level="threads")[["workspace", "error"]]
-    parts += ["## Memory and error of dwconv", "Bytes of workspace; the largest error as a share of the largest "
-              f"output, against the first of {', '.join(ORACLES)} that reads the model.", _markdown(memory)]  # fmt: skip
+    parts += [
+        "## Memory and error of dwconv",
+        "Bytes of workspace; the largest error as a share of the largest output, against the first of "
+        f"{', '.join(ORACLES)} that reads the model.",
+        _markdown(memory),
+    ]
     path = docs / "performance-networks.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path
