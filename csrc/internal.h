@@ -11,6 +11,7 @@
 #include "kernels/abi.h"
 #include "kernels/isa/which.h"
 #include "kernels/rows.h"
+#include "kernels/s8/requant.h"
 
 #if defined(__GNUC__) || defined(__clang__)
 #define DWC_HIDDEN __attribute__((visibility("hidden")))
