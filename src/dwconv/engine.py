@@ -64,8 +64,9 @@ def _run_checked(operation: Operation, plan: Plan | None, x: Any, out: Any, thre
     if out is not None:
         check_out(name, out, expected, x, operation.output_dtype)
     if plan is None:
-        numpy = fallback if operation.quantization is None else fallback_integers
-        return numpy.run(operation, x, out)
+        if operation.quantization is not None:
+            return fallback_integers.run(operation, x, out)
+        return fallback.run(operation, x, out)
     y = plan.run(x, out, threads)
     if y is not NotImplemented:
         return y

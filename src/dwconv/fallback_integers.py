@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .activation import Array
-from .fallback import CHUNK, _add_depthwise, _add_dense
+from .fallback import CHUNK, _add_dense, _add_depthwise
 from .operation import Operation, Stage
 from .quantized import Quantization, bounds, dequantize, factors, is_clamp, limits, table_of
 
@@ -81,7 +81,7 @@ def run_stage(operation: Operation, stage: Stage, x: Array, x_quantization: Quan
     else:
         scaled = total.astype(np.int32).astype(np.float32) * factors(x_quantization, q)
         y = np.rint(np.clip(scaled, np.float32(low - zero), np.float32(high - zero))).astype(np.int64) + zero
-    y = y.astype(dtype)
+    y = np.asarray(y.astype(dtype))
     if q.table is None and is_clamp(stage.activation):
         return y
     return np.asarray(table_of(stage.activation, q, dtype)[y.view(np.uint8)])

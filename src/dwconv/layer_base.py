@@ -12,6 +12,7 @@ from .engine import create_plan, run
 from .geometry import Integers, Pair, Shape, shape
 from .layouts import checked_shapes
 from .operation import Operation, Stage
+from .quantized import ClampLike, IntegerDType, Quantization, Rounding
 
 if TYPE_CHECKING:
     from ._core import Plan
@@ -24,8 +25,14 @@ class _Layer:
 
     strides: Pair
     bias: Array | None
-    activation: ActivationLike
+    activation: ActivationLike | ClampLike | Array
     flush_denormals: bool
+    dtype: IntegerDType | None
+    filter_scale: Array | None
+    input_quantization: Quantization | None
+    output_quantization: Quantization | None
+    rounding: Rounding | None
+    output_dtype: Literal["float32"] | None
     _operation: Operation
     _plan: Plan | None
 

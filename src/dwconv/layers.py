@@ -28,7 +28,7 @@ from .build import Sliding
 from .geometry import Padding, PaddingLike, Pair, StepsLike
 from .interface import layer
 from .layer_base import _Layer, sliding_of
-from .quantized import ClampLike, IntegerDType, QuantizationLike, Rounding
+from .quantized import ClampLike, IntegerDType, Quantization, QuantizationLike, Rounding
 from .quantized_layers import Quantizing, StageArguments, activation_of, stage_attributes
 
 
@@ -54,6 +54,7 @@ class DepthwiseConv2D(_Layer):
     filters: Array
     padding: Padding
     dilations: Pair
+    activation_quantization: Quantization | None
 
     def __init__(
         self,
@@ -109,6 +110,7 @@ class Conv2D(_Layer):
     filters: Array
     padding: Padding
     dilations: Pair
+    activation_quantization: Quantization | None
     groups: int
 
     def __init__(
@@ -164,6 +166,7 @@ class PointwiseConv2D(_Layer):
     )  # fmt: skip
 
     filters: Array
+    activation_quantization: Quantization | None
 
     def __init__(
         self,
@@ -224,7 +227,11 @@ class SeparableConv2D(_Layer):
     padding: Padding
     dilations: Pair
     depthwise_bias: Array | None
-    depthwise_activation: ActivationLike
+    depthwise_activation: ActivationLike | ClampLike | Array
+    depthwise_filter_scale: Array | None
+    depthwise_output_quantization: Quantization | None
+    depthwise_activation_quantization: Quantization | None
+    activation_quantization: Quantization | None
 
     def __init__(
         self,
@@ -311,6 +318,13 @@ class InvertedResidual(_Layer):
     squeeze_excite: tuple[Array | None, ...] | None
     squeeze_activation: ActivationLike
     gate_activation: ActivationLike
+    expand_filter_scale: Array | None
+    depthwise_filter_scale: Array | None
+    expand_output_quantization: Quantization | None
+    depthwise_output_quantization: Quantization | None
+    sum_quantization: Quantization | None
+    expand_activation_quantization: Quantization | None
+    depthwise_activation_quantization: Quantization | None
 
     def __init__(
         self,

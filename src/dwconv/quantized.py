@@ -17,7 +17,6 @@ from .arrays import _read, type_name
 
 Rounding: TypeAlias = Literal["even", "tflite"]
 IntegerDType: TypeAlias = Literal["int8", "uint8"]
-QuantizationLike: TypeAlias = "Quantization | tuple[float, int]"
 ClampLike: TypeAlias = tuple[Literal["clamp"], int, int]
 
 DTYPES = {"int8": np.dtype(np.int8), "uint8": np.dtype(np.uint8)}
@@ -30,6 +29,9 @@ class Quantization(NamedTuple):
 
     scale: float
     zero_point: int
+
+
+QuantizationLike: TypeAlias = Quantization | tuple[float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,10 @@ def integer_dtype(name: str, value: Any) -> np.dtype[Any] | None:
 def dtype_of(value: Any) -> np.dtype[Any] | None:
     """None: there is no such dtype."""
     try:
-        return np.dtype(value)
+        found: np.dtype[Any] = np.dtype(value)
     except TypeError:
         return None
+    return found
 
 
 def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
@@ -259,9 +262,9 @@ def table_of(activation: Activation, stage: StageQuantization, dtype: np.dtype[A
 def quantize(x: Any, scale: float, zero_point: int, dtype: IntegerDType = "int8") -> Array:
     """Integers for numbers: clamp(round(x / scale) + zero_point), halves to even, as ONNX's QuantizeLinear.
 
-    `x`: numbers of any shape, divided in float32. `dtype`: "int8" or "uint8". Raises ValueError for a scale
-    that is not finite and above 0, a zero point outside the dtype, or NaN in x; TypeError for what are no
-    numbers.
+    `x`: numbers of any shape, divided in float32. `scale`: finite and above 0. `zero_point`: the integer that
+    stands for 0, a value of the dtype. `dtype`: "int8" or "uint8". Raises ValueError for other scales, zero
+    points and dtypes, and for NaN in x; TypeError for what are no numbers.
 
     >>> import numpy as np, dwconv
     >>> dwconv.quantize(np.array([-1.0, 0.0, 0.26], np.float32), scale=0.1, zero_point=3)
@@ -284,8 +287,8 @@ def quantize(x: Any, scale: float, zero_point: int, dtype: IntegerDType = "int8"
 def dequantize(q: Any, scale: float, zero_point: int) -> Array:
     """The numbers, in float32, that integers stand for: scale * (q - zero_point).
 
-    `q`: int8 or uint8, of any shape. Raises TypeError for another dtype, ValueError for a scale that is not
-    finite and above 0 or a zero point outside the dtype.
+    `q`: int8 or uint8, of any shape. `scale`: finite and above 0. `zero_point`: a value of the dtype of q.
+    Raises TypeError for another dtype, ValueError for other scales and zero points.
 
     >>> import numpy as np, dwconv
     >>> dwconv.dequantize(np.array([-128, 0, 127], np.int8), scale=0.5, zero_point=0)
