@@ -19,7 +19,6 @@ can leave behind, slow most CPUs down 40 to 100 times.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from . import build
 from .activation import ActivationLike, Array, parse
@@ -28,7 +27,7 @@ from .build import Sliding
 from .geometry import Padding, PaddingLike, Pair, StepsLike
 from .interface import layer
 from .layer_base import _Layer, sliding_of
-from .quantized import ClampLike, IntegerDType, Quantization, QuantizationLike, Rounding
+from .quantized import ClampLike, IntegerDType, OutputDType, Quantization, QuantizationLike, Rounding
 from .quantized_layers import Quantizing, StageArguments, activation_of, stage_attributes
 
 
@@ -72,7 +71,7 @@ class DepthwiseConv2D(_Layer):
         output_quantization: QuantizationLike | None = None,
         rounding: Rounding = "even",
         activation_quantization: QuantizationLike | None = None,
-        output_dtype: Any = None,
+        output_dtype: OutputDType | None = None,
     ) -> None:
         q = Quantizing("DepthwiseConv2D", dtype, rounding, input_quantization, output_dtype)
         operation = build.depthwise(
@@ -130,7 +129,7 @@ class Conv2D(_Layer):
         output_quantization: QuantizationLike | None = None,
         rounding: Rounding = "even",
         activation_quantization: QuantizationLike | None = None,
-        output_dtype: Any = None,
+        output_dtype: OutputDType | None = None,
     ) -> None:
         q = Quantizing("Conv2D", dtype, rounding, input_quantization, output_dtype)
         operation = build.conv(
@@ -182,7 +181,7 @@ class PointwiseConv2D(_Layer):
         output_quantization: QuantizationLike | None = None,
         rounding: Rounding = "even",
         activation_quantization: QuantizationLike | None = None,
-        output_dtype: Any = None,
+        output_dtype: OutputDType | None = None,
     ) -> None:
         q = Quantizing("PointwiseConv2D", dtype, rounding, input_quantization, output_dtype)
         operation = build.pointwise(
@@ -255,7 +254,7 @@ class SeparableConv2D(_Layer):
         rounding: Rounding = "even",
         depthwise_activation_quantization: QuantizationLike | None = None,
         activation_quantization: QuantizationLike | None = None,
-        output_dtype: Any = None,
+        output_dtype: OutputDType | None = None,
     ) -> None:
         q = Quantizing("SeparableConv2D", dtype, rounding, input_quantization, output_dtype)
         operation = build.separable(
@@ -356,7 +355,7 @@ class InvertedResidual(_Layer):
         rounding: Rounding = "even",
         expand_activation_quantization: QuantizationLike | None = None,
         depthwise_activation_quantization: QuantizationLike | None = None,
-        output_dtype: Any = None,
+        output_dtype: OutputDType | None = None,
     ) -> None:
         name = "InvertedResidual"
         q = Quantizing(name, dtype, rounding, input_quantization, output_dtype, sum_quantization)

@@ -17,6 +17,7 @@ from .arrays import _read, type_name
 
 Rounding: TypeAlias = Literal["even", "tflite"]
 IntegerDType: TypeAlias = Literal["int8", "uint8"]
+OutputDType: TypeAlias = Literal["float32", "int8", "uint8"]
 ClampLike: TypeAlias = tuple[Literal["clamp"], int, int]
 
 DTYPES = {"int8": np.dtype(np.int8), "uint8": np.dtype(np.uint8)}
