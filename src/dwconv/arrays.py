@@ -216,8 +216,8 @@ def _is_small_float(dtype: str) -> bool:
 def _conversion(dtype: np.dtype[Any], expected: np.dtype[Any]) -> str:
     """The remedy for an array of another dtype, where the conversion keeps what the numbers mean."""
     if dtype.name in ("int8", "uint8"):
-        remedy = f"; for quantized numbers, dwconv.dequantize, or a layer with dtype={dtype.name!r}"
-        return f" (convert with .astype(np.{expected}){remedy})"
+        remedy = f"for quantized numbers, dwconv.dequantize, or a layer with dtype={dtype.name!r}"
+        return f" (convert with .astype(np.{expected})); {remedy}"
     if dtype.kind not in "iufb" and not _is_small_float(dtype.name):
         return ""
     other = ", or x to float32, which runs native" if dtype == np.float32 else ""
