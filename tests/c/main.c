@@ -22,6 +22,7 @@ static const struct {
     {"guard_pages", test_guard_pages},
     {"allocation", test_allocation},
     {"threads", test_threads},
+    {"quantized", test_quantized}, /* before statuses, which are all to be seen */
     {"pool", test_pool},
     {"statuses", test_statuses},
     {"lifecycle", test_lifecycle},
