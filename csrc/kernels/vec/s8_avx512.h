@@ -1,0 +1,137 @@
+/* 8-bit integers in 512-bit vectors, suffix _z, and 256-bit ones with masks, suffix _y.
+ *
+ * What the kernels rely on (Zen 4), in zmm per cycle and core: vpdpbusd, vpmaddwd, vmulps 1, on the same two pipes;
+ * conversions 1, on the two others; additions and logic 2; stores 1/2. vpdpbusd takes 4 cycles.
+ *
+ * Before: S8_VNNI, whether there is vpdpbusd. Then the dot product is inline assembly with one operand that is read and
+ * written: of the intrinsic GCC 12 copies and spills the accumulators. Without it bytes are split into even and odd ones,
+ * 16 bits each: vpmaddwd is exact, unlike vpmaddubsw, which saturates. */
+#ifndef DWCONV_VEC_S8_AVX512_H
+#define DWCONV_VEC_S8_AVX512_H
+
+#include "avx512.h"
+#include "s8.h"
+
+#if S8_VNNI
+typedef ivec_z quads_z, factors_z;
+typedef ivec_y quads_y, factors_y;
+INLINE factors_z load_factors_z(const void *p) { return (factors_z)_mm512_loadu_si512(p); }
+INLINE factors_y load_factors_y(const void *p) { return (factors_y)_mm256_loadu_si256(p); }
+INLINE quads_z split_z(ivec_z v) { return v; }
+INLINE quads_y split_y(ivec_y v) { return v; }
+INLINE ivec_z dot4_z(ivec_z acc, quads_z q, factors_z w) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), "v"(w));
+    return acc;
+}
+INLINE ivec_y dot4_y(ivec_y acc, quads_y q, factors_y w) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), "v"(w));
+    return acc;
+}
+#else
+typedef struct quads_z {
+    __m512i even, odd;
+} quads_z;
+typedef struct quads_y {
+    __m256i even, odd;
+} quads_y;
+typedef quads_z factors_z;
+typedef quads_y factors_y;
+INLINE factors_z load_factors_z(const void *p) {
+    return (factors_z){_mm512_loadu_si512(p), _mm512_loadu_si512((const char *)p + 64)};
+}
+INLINE factors_y load_factors_y(const void *p) {
+    return (factors_y){_mm256_loadu_si256(p), _mm256_loadu_si256((const __m256i *)p + 1)};
+}
+INLINE quads_z split_z(ivec_z v) {
+    return (quads_z){_mm512_and_si512((__m512i)v, _mm512_set1_epi16(0xff)),
+                     _mm512_srli_epi16((__m512i)v, 8)};
+}
+INLINE quads_y split_y(ivec_y v) {
+    return (quads_y){_mm256_and_si256((__m256i)v, _mm256_set1_epi16(0xff)),
+                     _mm256_srli_epi16((__m256i)v, 8)};
+}
+INLINE ivec_z dot4_z(ivec_z acc, quads_z q, factors_z w) {
+    acc += (ivec_z)_mm512_madd_epi16(q.even, w.even);
+    return acc + (ivec_z)_mm512_madd_epi16(q.odd, w.odd);
+}
+INLINE ivec_y dot4_y(ivec_y acc, quads_y q, factors_y w) {
+    acc += (ivec_y)_mm256_madd_epi16(q.even, w.even);
+    return acc + (ivec_y)_mm256_madd_epi16(q.odd, w.odd);
+}
+#endif
+enum { factor_bytes_z = sizeof(factors_z), factor_bytes_y = sizeof(factors_y) };
+enum { quad_bytes_z = sizeof(factors_z) / lanes_z, quad_bytes_y = quad_bytes_z };
+
+INLINE ivec_z load_ints_z(const void *p) { return (ivec_z)_mm512_loadu_si512(p); }
+INLINE void store_ints_z(void *p, ivec_z v) { _mm512_storeu_si512(p, (__m512i)v); }
+INLINE void store_ints_n_z(void *p, ivec_z v, int n) {
+    _mm512_mask_storeu_epi32(p, (__mmask16)((1u << n) - 1), (__m512i)v);
+}
+INLINE void ints_in_order_z(uint8_t **p, ivec_z *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
+INLINE ivec_z set1_ints_z(int32_t word) { return (ivec_z)_mm512_set1_epi32(word); }
+INLINE ivec_z flips_z(uint8_t flip) { /* opaque: else words are flipped before they are broadcast */
+    ivec_z v = set1_ints_z(flip * 0x01010101);
+    __asm__("" : "+v"(v));
+    return v;
+}
+INLINE quads_z one_quad_z(int32_t word, ivec_z flip) { return split_z(set1_ints_z(word) ^ flip); }
+INLINE quads_z load_quads_z(const uint8_t *p) { return split_z(load_ints_z(p)); }
+INLINE quads_z spread_quads_z(const uint8_t *p, ivec_z lanes) {
+    return split_z((ivec_z)_mm512_permutexvar_epi32((__m512i)lanes, _mm512_loadu_si512(p)));
+}
+
+typedef struct end_z {
+    vec_z low, high;
+    ivec_z zero_point;
+} end_z;
+INLINE end_z end_of_z(const dwc_s8_end *e) {
+    return (end_z){set1_z((float)(e->low - e->zero_point)), set1_z((float)(e->high - e->zero_point)),
+                   set1_ints_z(e->zero_point)};
+}
+typedef ivec_z bytes_z;
+INLINE bytes_z finish_z(ivec_z acc, vec_z multiplier, const end_z *e) {
+    const vec_z t = _mm512_cvtepi32_ps((__m512i)acc) * multiplier;
+    return (ivec_z)_mm512_cvtps_epi32(min_z(e->high, max_z(e->low, t))) + e->zero_point;
+}
+INLINE void store_bytes_z(uint8_t *p, bytes_z v) {
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v));
+}
+INLINE void store_bytes_n_z(uint8_t *p, bytes_z v, int n) {
+    _mm_mask_storeu_epi8(p, (__mmask16)((1u << n) - 1), _mm512_cvtepi32_epi8((__m512i)v));
+}
+
+INLINE ivec_y load_ints_y(const void *p) { return (ivec_y)_mm256_loadu_si256(p); }
+INLINE void store_ints_y(void *p, ivec_y v) { _mm256_storeu_si256(p, (__m256i)v); }
+INLINE void store_ints_n_y(void *p, ivec_y v, int n) {
+    _mm256_mask_storeu_epi32(p, (__mmask8)((1u << n) - 1), (__m256i)v);
+}
+INLINE void ints_in_order_y(uint8_t **p, ivec_y *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
+INLINE ivec_y set1_ints_y(int32_t word) { return (ivec_y)_mm256_set1_epi32(word); }
+INLINE ivec_y flips_y(uint8_t flip) { /* opaque: else words are flipped before they are broadcast */
+    ivec_y v = set1_ints_y(flip * 0x01010101);
+    __asm__("" : "+v"(v));
+    return v;
+}
+INLINE quads_y one_quad_y(int32_t word, ivec_y flip) { return split_y(set1_ints_y(word) ^ flip); }
+
+typedef struct end_y {
+    vec_y low, high;
+    ivec_y zero_point;
+} end_y;
+INLINE end_y end_of_y(const dwc_s8_end *e) {
+    return (end_y){set1_y((float)(e->low - e->zero_point)), set1_y((float)(e->high - e->zero_point)),
+                   set1_ints_y(e->zero_point)};
+}
+typedef ivec_y bytes_y;
+INLINE bytes_y finish_y(ivec_y acc, vec_y multiplier, const end_y *e) {
+    const vec_y t = _mm256_cvtepi32_ps((__m256i)acc) * multiplier;
+    return (ivec_y)_mm256_cvtps_epi32(min_y(e->high, max_y(e->low, t))) + e->zero_point;
+}
+INLINE void store_bytes_y(uint8_t *p, bytes_y v) {
+    _mm_storel_epi64((__m128i *)p, _mm256_cvtepi32_epi8((__m256i)v));
+}
+INLINE void store_bytes_n_y(uint8_t *p, bytes_y v, int n) {
+    _mm_mask_storeu_epi8(p, (__mmask16)((1u << n) - 1), _mm256_cvtepi32_epi8((__m256i)v));
+}
+
+#endif

@@ -1,0 +1,65 @@
+/* 8-bit integers in 128-bit vectors of Arm64, suffix _q.
+ *
+ * What the kernels rely on, per cycle and core (Arm's optimisation guides):
+ *   Cortex-A55              sdot 1, smull 1           in order, two instructions a cycle
+ *   Cortex-A76, Neoverse N1 sdot 2, smull 1, sadalp 1
+ *
+ * Before: S8_DOTPROD, whether there is sdot. Without it the products of bytes are 16 bits wide, and sadalp adds pairs of
+ * them; (-128) * (-128) still fits, a sum of two would not. */
+#ifndef DWCONV_VEC_S8_NEON_H
+#define DWCONV_VEC_S8_NEON_H
+
+#include "neon.h"
+#include "s8.h"
+
+typedef int8x16_t quads_q, factors_q;
+enum { factor_bytes_q = sizeof(factors_q), quad_bytes_q = sizeof(factors_q) / lanes_q };
+
+INLINE factors_q load_factors_q(const void *p) { return vld1q_s8(p); }
+INLINE ivec_q dot4_q(ivec_q acc, quads_q q, factors_q w) {
+#if S8_DOTPROD
+    __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(q), "w"(w));
+    return acc;
+#else /* a vector of two sums per lane would take an accumulator more: pairs are added here */
+    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(q), vget_low_s8(w)));
+    const int32x4_t high = vpaddlq_s16(vmull_high_s8(q, w));
+    return acc + (ivec_q)vpaddq_s32(low, high);
+#endif
+}
+
+INLINE ivec_q load_ints_q(const void *p) { return (ivec_q)vld1q_s32(p); }
+INLINE void store_ints_q(void *p, ivec_q v) { vst1q_s32(p, (int32x4_t)v); }
+INLINE void store_ints_n_q(void *p, ivec_q v, int n) { store_n_q(p, (vec_q)v, n); }
+INLINE void ints_in_order_q(uint8_t **p, ivec_q *v) { __asm__("" : "+r"(*p), "+w"(*v)); }
+INLINE ivec_q set1_ints_q(int32_t word) { return (ivec_q)vdupq_n_s32(word); }
+INLINE ivec_q flips_q(uint8_t flip) { return set1_ints_q(flip * 0x01010101); }
+INLINE quads_q one_quad_q(int32_t word, ivec_q flip) { return (quads_q)(set1_ints_q(word) ^ flip); }
+INLINE quads_q load_quads_q(const uint8_t *p) { return vld1q_s8((const int8_t *)p); }
+INLINE quads_q spread_quads_q(const uint8_t *p, ivec_q lanes) {
+    return (quads_q)spread_q(vreinterpretq_f32_u8(vld1q_u8(p)), (const float *)&lanes);
+}
+
+typedef struct end_q {
+    vec_q low, high;
+    ivec_q zero_point;
+} end_q;
+INLINE end_q end_of_q(const dwc_s8_end *e) {
+    return (end_q){set1_q((float)(e->low - e->zero_point)), set1_q((float)(e->high - e->zero_point)),
+                   set1_ints_q(e->zero_point)};
+}
+typedef uint8x8_t bytes_q;
+INLINE bytes_q finish_q(ivec_q acc, vec_q multiplier, const end_q *e) {
+    const vec_q t = vmulq_f32(vcvtq_f32_s32((int32x4_t)acc), multiplier);
+    const int32x4_t q = vcvtnq_s32_f32(min_q(e->high, max_q(e->low, t)));
+    const uint16x4_t words = vmovn_u32(vreinterpretq_u32_s32(vaddq_s32(q, (int32x4_t)e->zero_point)));
+    return vmovn_u16(vcombine_u16(words, words));
+}
+INLINE void store_bytes_q(uint8_t *p, bytes_q v) {
+    const uint32_t word = vget_lane_u32(vreinterpret_u32_u8(v), 0);
+    memcpy(p, &word, sizeof word);
+}
+INLINE void store_bytes_n_q(uint8_t *p, bytes_q v, int n) {
+    s8_store_part(p, vget_lane_u32(vreinterpret_u32_u8(v), 0), n);
+}
+
+#endif
