@@ -47,6 +47,7 @@ static output random_output(void) {
     o.end.low = whole ? low : (int32_t)between(low, high);
     o.end.high = whole ? high : (int32_t)between(o.end.low, high);
     o.end.sums = between(0, 7) == 0;
+    o.end.fits = between(0, 3) != 0;
     return o;
 }
 
@@ -114,6 +115,7 @@ static void check_matrix(const dwc_s8_kernels *kernels, int64_t pixels, int64_t 
     for (int64_t c = 0; c < outputs; c++) {
         bias[c] = random_bias();
         multipliers[c] = random_multiplier();
+        if (o.end.fits) multipliers[c] = fminf(multipliers[c], 1.0f);
     }
     dwc_s8_pack_matrix(&m, kernels, filter, weights);
     dwc_s8_matrix_start(&m, filter, bias, dwc_s8_seen(kernels, is_signed, zero), start);

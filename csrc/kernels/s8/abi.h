@@ -17,6 +17,7 @@
  * docs/int8 has the formula. Bounds and zero point are numbers of the output's dtype, -128 <= low <= high <= 255. */
 typedef struct dwc_s8_end {
     int32_t zero_point, low, high;
+    int fits; /* no sum times its multiplier reaches 2^31, as where no multiplier exceeds 1; else 0, which is slower */
     int sums; /* outputs are the sums, int32, and nothing of the above is looked at */
 } dwc_s8_end;
 

@@ -19,9 +19,10 @@ typedef struct mm_part {
     uint8_t *y; /* bytes or sums */
     int64_t tiles, w_quad;
     int columns;
+    int whole; /* all columns of the tiles are stored as bytes, whose rounding fits */
 } mm_part;
 
-/* What becomes of a tile's sums where outputs are the sums, or the last vector is a partial one. */
+/* What becomes of a tile's sums where they are not `whole`. */
 NOINLINE void mm_put(const mm_part *p, const int32_t *sums, uint8_t *y, int rows, int width) {
     const int columns = p->columns;
     const H(end) end = H(end_of)(&p->call->end);
@@ -112,21 +113,35 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
         a += MR * pixel;
         OPAQUE(p);
         const int64_t y_pixel = p->call->y_pixel;
-        if (LIKELY(p->columns == WIDTH && !p->call->end.sums)) {
+        if (LIKELY(p->whole)) {
             const V(end) end = V(end_of)(&p->call->end);
             const H(end) end_half = H(end_of)(&p->call->end);
             const float *m = p->multipliers;
-            /* One result after the other, lest all of a tile are held in registers before any is stored. */
-            UNROLL for (int i = 0; i < MR; i++) {
-                UNROLL for (int v = 0; v < NV; v++) {
+            /* Some results after the others, lest all of a tile are held in registers before any is stored. */
+            const int TOGETHER = NV == 4 ? 4 : NV == 2 ? 2 : 1, FOURS = MR * NV / 4 * 4;
+            UNROLL for (int q = 0; q < FOURS; q += 4) {
+                uint8_t *at[4];
+                V(ivec) sums[4];
+                V(vec) by[4];
+                UNROLL for (int j = 0; j < 4; j++) {
+                    const int i = (q + j) / NV, v = (q + j) % NV;
                     V(ints_in_order)(&y, &acc[i][v]);
-                    V(store_bytes)(y + v * V(lanes), V(finish)(acc[i][v], V(load)(m + v * V(lanes)), &end));
+                    at[j] = y + i * y_pixel + v * V(lanes);
+                    sums[j] = acc[i][v];
+                    by[j] = V(load)(m + v * V(lanes));
                 }
-                if (HALF) {
-                    H(ints_in_order)(&y, &half[i]);
-                    H(store_bytes)(y + NV * V(lanes), H(finish)(half[i], H(load)(m + NV * V(lanes)), &end_half));
-                }
-                y += y_pixel;
+                V(store_bytes4)(at, V(finish4)(sums, by, &end), TOGETHER);
+            }
+            UNROLL for (int q = FOURS; q < MR * NV; q++) {
+                const int i = q / NV, v = q % NV;
+                V(ints_in_order)(&y, &acc[i][v]);
+                V(store_bytes)(y + i * y_pixel + v * V(lanes),
+                               V(finish)(acc[i][v], V(load)(m + v * V(lanes)), &end));
+            }
+            UNROLL for (int i = 0; HALF && i < MR; i++) {
+                H(ints_in_order)(&y, &half[i]);
+                H(store_bytes)(y + i * y_pixel + NV * V(lanes),
+                               H(finish)(half[i], H(load)(m + NV * V(lanes)), &end_half));
             }
         } else {
             int32_t sums[MR * WIDTH];
@@ -135,8 +150,8 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
                 if (HALF) H(store_ints)(sums + i * WIDTH + NV * V(lanes), half[i]);
             }
             mm_put(p, sums, y, MR, WIDTH);
-            y += MR * y_pixel;
         }
+        y += MR * y_pixel;
     }
 }
 
@@ -204,6 +219,7 @@ INLINE void mm_run(const dwc_s8_mm_call *c, const mm_width *const *widths) {
                         .y = (uint8_t *)c->y + n * size,
                         .w_quad = width * V(quad_bytes),
                         .columns = (int)columns};
+        part.whole = columns % MM_UNIT == 0 && !c->end.sums && c->end.fits;
         mm_run_panel(&part, widths[(columns + MM_UNIT - 1) / MM_UNIT]);
     }
 }

@@ -14,9 +14,12 @@
  *   bytes            outputs, a byte of each lane
  *   finish(acc, m, e)       sums -> bytes
  *   store_bytes(p, v), store_bytes_n(p, v, n)   of each lane; of the first n, 1 <= n < lanes
+ *   finish4(a, m, e)        four vectors of sums, with their multipliers -> bytes4; only where e->fits
+ *   store_bytes4(p, v, together)   to p[0] to p[3], of which 1, 2 or 4 follow each other in memory
  *   ints_in_order(&p, &v)   as in_order of vec.h
  *
- * finish clamps before it rounds, which is the same since bounds are integers, and keeps every conversion in range. */
+ * finish clamps before it rounds, which is the same since bounds are integers, and keeps every conversion in range.
+ * finish4 packs first, with saturation, and clamps all bytes at once. */
 #ifndef DWCONV_VEC_S8_H
 #define DWCONV_VEC_S8_H
 
@@ -40,6 +43,9 @@ INLINE int32_t s8_last_word(const uint8_t *run, int64_t k) {
     if (rest > 2) word |= (uint32_t)run[2] << 16;
     return (int32_t)word;
 }
+
+/* Bytes of uint8 are packed as int8, 128 less, and flipped then. */
+INLINE int s8_base(const dwc_s8_end *e) { return e->high > 127 ? 128 : 0; }
 
 /* The first n < 8 bytes of a word of eight. */
 INLINE void s8_store_part(uint8_t *p, uint64_t bytes, int n) {

@@ -57,23 +57,54 @@ INLINE quads_y spread_quads_y(const uint8_t *p, ivec_y lanes) {
     return split_y((ivec_y)_mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)p), (__m256i)lanes));
 }
 
-/* Bytes of uint8 are packed as int8, 128 less: `base` and `flip`. */
 typedef struct end_y {
     vec_y low, high;
     ivec_y zero_point;
-    __m128i flip;
+    __m256i words, least, most, flip; /* words, least and most: of finish4 */
 } end_y;
 INLINE end_y end_of_y(const dwc_s8_end *e) {
-    const int base = e->high > 127 ? 128 : 0;
-    return (end_y){set1_y((float)(e->low - e->zero_point)), set1_y((float)(e->high - e->zero_point)),
-                   set1_ints_y(e->zero_point - base), _mm_set1_epi8((char)base)};
+    const int base = s8_base(e);
+    return (end_y){set1_y((float)(e->low - e->zero_point)),
+                   set1_y((float)(e->high - e->zero_point)),
+                   set1_ints_y(e->zero_point - base),
+                   _mm256_set1_epi16((short)(e->zero_point - base)),
+                   _mm256_set1_epi8((char)(e->low - base)),
+                   _mm256_set1_epi8((char)(e->high - base)),
+                   _mm256_set1_epi8((char)base)};
+}
+INLINE __m256i round_y(ivec_y acc, vec_y multiplier) {
+    return _mm256_cvtps_epi32(_mm256_cvtepi32_ps((__m256i)acc) * multiplier);
+}
+typedef __m256i bytes4_y;
+INLINE bytes4_y finish4_y(const ivec_y *a, const vec_y *m, const end_y *e) {
+    /* Packing interleaves the halves of its operands. */
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i first = _mm256_packs_epi32(round_y(a[0], m[0]), round_y(a[1], m[1]));
+    const __m256i second = _mm256_packs_epi32(round_y(a[2], m[2]), round_y(a[3], m[3]));
+    const __m256i bytes = _mm256_packs_epi16(_mm256_adds_epi16(first, e->words), _mm256_adds_epi16(second, e->words));
+    const __m256i clamped = _mm256_min_epi8(_mm256_max_epi8(bytes, e->least), e->most);
+    return _mm256_permutevar8x32_epi32(_mm256_xor_si256(clamped, e->flip), order);
+}
+INLINE void store_bytes4_y(uint8_t *const *p, bytes4_y v, const int together) {
+    const __m128i low = _mm256_castsi256_si128(v), high = _mm256_extracti128_si256(v, 1);
+    if (together == 4) {
+        _mm256_storeu_si256((__m256i *)p[0], v);
+    } else if (together == 2) {
+        _mm_storeu_si128((__m128i *)p[0], low);
+        _mm_storeu_si128((__m128i *)p[2], high);
+    } else {
+        _mm_storel_epi64((__m128i *)p[0], low);
+        _mm_storeh_pi((__m64 *)p[1], (__m128)low);
+        _mm_storel_epi64((__m128i *)p[2], high);
+        _mm_storeh_pi((__m64 *)p[3], (__m128)high);
+    }
 }
 typedef __m128i bytes_y;
 INLINE bytes_y finish_y(ivec_y acc, vec_y multiplier, const end_y *e) {
     const vec_y t = _mm256_cvtepi32_ps((__m256i)acc) * multiplier;
     const __m256i q = (__m256i)((ivec_y)_mm256_cvtps_epi32(min_y(e->high, max_y(e->low, t))) + e->zero_point);
     const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
-    return _mm_xor_si128(_mm_packs_epi16(words, words), e->flip);
+    return _mm_xor_si128(_mm_packs_epi16(words, words), _mm256_castsi256_si128(e->flip));
 }
 INLINE void store_bytes_y(uint8_t *p, bytes_y v) { _mm_storel_epi64((__m128i *)p, v); }
 INLINE void store_bytes_n_y(uint8_t *p, bytes_y v, int n) {

@@ -83,10 +83,43 @@ INLINE quads_z spread_quads_z(const uint8_t *p, ivec_z lanes) {
 typedef struct end_z {
     vec_z low, high;
     ivec_z zero_point;
+    __m512i words, least, most, flip; /* of finish4 */
 } end_z;
 INLINE end_z end_of_z(const dwc_s8_end *e) {
-    return (end_z){set1_z((float)(e->low - e->zero_point)), set1_z((float)(e->high - e->zero_point)),
-                   set1_ints_z(e->zero_point)};
+    const int base = s8_base(e);
+    return (end_z){set1_z((float)(e->low - e->zero_point)),
+                   set1_z((float)(e->high - e->zero_point)),
+                   set1_ints_z(e->zero_point),
+                   _mm512_set1_epi16((short)(e->zero_point - base)),
+                   _mm512_set1_epi8((char)(e->low - base)),
+                   _mm512_set1_epi8((char)(e->high - base)),
+                   _mm512_set1_epi8((char)base)};
+}
+INLINE __m512i round_z(ivec_z acc, vec_z multiplier) {
+    return _mm512_cvtps_epi32(_mm512_cvtepi32_ps((__m512i)acc) * multiplier);
+}
+typedef __m512i bytes4_z;
+INLINE bytes4_z finish4_z(const ivec_z *a, const vec_z *m, const end_z *e) {
+    /* Packing interleaves the four quarters of its operands. */
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i first = _mm512_packs_epi32(round_z(a[0], m[0]), round_z(a[1], m[1]));
+    const __m512i second = _mm512_packs_epi32(round_z(a[2], m[2]), round_z(a[3], m[3]));
+    const __m512i bytes = _mm512_packs_epi16(_mm512_adds_epi16(first, e->words), _mm512_adds_epi16(second, e->words));
+    const __m512i clamped = _mm512_min_epi8(_mm512_max_epi8(bytes, e->least), e->most);
+    return _mm512_permutexvar_epi32(order, _mm512_xor_si512(clamped, e->flip));
+}
+INLINE void store_bytes4_z(uint8_t *const *p, bytes4_z v, const int together) {
+    if (together == 4) {
+        _mm512_storeu_si512(p[0], v);
+    } else if (together == 2) {
+        _mm256_storeu_si256((__m256i *)p[0], _mm512_castsi512_si256(v));
+        _mm256_storeu_si256((__m256i *)p[2], _mm512_extracti64x4_epi64(v, 1));
+    } else {
+        _mm_storeu_si128((__m128i *)p[0], _mm512_castsi512_si128(v));
+        _mm_storeu_si128((__m128i *)p[1], _mm512_extracti32x4_epi32(v, 1));
+        _mm_storeu_si128((__m128i *)p[2], _mm512_extracti32x4_epi32(v, 2));
+        _mm_storeu_si128((__m128i *)p[3], _mm512_extracti32x4_epi32(v, 3));
+    }
 }
 typedef ivec_z bytes_z;
 INLINE bytes_z finish_z(ivec_z acc, vec_z multiplier, const end_z *e) {

@@ -87,4 +87,16 @@ INLINE void store_bytes_n_x(uint8_t *p, bytes_x v, int n) {
 }
 INLINE void store_bytes_x(uint8_t *p, bytes_x v) { store_bytes_n_x(p, v, 4); }
 
+typedef struct bytes4_x {
+    bytes_x each[4];
+} bytes4_x;
+INLINE bytes4_x finish4_x(const ivec_x *a, const vec_x *m, const end_x *e) {
+    return (bytes4_x){{finish_x(a[0], m[0], e), finish_x(a[1], m[1], e), finish_x(a[2], m[2], e),
+                       finish_x(a[3], m[3], e)}};
+}
+INLINE void store_bytes4_x(uint8_t *const *p, bytes4_x v, const int together) {
+    (void)together;
+    for (int i = 0; i < 4; i++) store_bytes_x(p[i], v.each[i]);
+}
+
 #endif

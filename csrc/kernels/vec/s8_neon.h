@@ -42,10 +42,41 @@ INLINE quads_q spread_quads_q(const uint8_t *p, ivec_q lanes) {
 typedef struct end_q {
     vec_q low, high;
     ivec_q zero_point;
+    int16x8_t words; /* this and what follows: of finish4 */
+    int8x16_t least, most, flip;
 } end_q;
 INLINE end_q end_of_q(const dwc_s8_end *e) {
-    return (end_q){set1_q((float)(e->low - e->zero_point)), set1_q((float)(e->high - e->zero_point)),
-                   set1_ints_q(e->zero_point)};
+    const int base = s8_base(e);
+    return (end_q){set1_q((float)(e->low - e->zero_point)),
+                   set1_q((float)(e->high - e->zero_point)),
+                   set1_ints_q(e->zero_point),
+                   vdupq_n_s16((int16_t)(e->zero_point - base)),
+                   vdupq_n_s8((int8_t)(e->low - base)),
+                   vdupq_n_s8((int8_t)(e->high - base)),
+                   vdupq_n_s8((int8_t)base)};
+}
+INLINE int32x4_t round_q(ivec_q acc, vec_q multiplier) {
+    return vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32((int32x4_t)acc), multiplier));
+}
+typedef uint32x4_t bytes4_q;
+INLINE bytes4_q finish4_q(const ivec_q *a, const vec_q *m, const end_q *e) {
+    const int16x8_t first = vqmovn_high_s32(vqmovn_s32(round_q(a[0], m[0])), round_q(a[1], m[1]));
+    const int16x8_t second = vqmovn_high_s32(vqmovn_s32(round_q(a[2], m[2])), round_q(a[3], m[3]));
+    const int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(vqaddq_s16(first, e->words)), vqaddq_s16(second, e->words));
+    return vreinterpretq_u32_s8(veorq_s8(vminq_s8(vmaxq_s8(bytes, e->least), e->most), e->flip));
+}
+INLINE void store_bytes4_q(uint8_t *const *p, bytes4_q v, const int together) {
+    if (together == 4) {
+        vst1q_u8(p[0], vreinterpretq_u8_u32(v));
+    } else if (together == 2) {
+        vst1_u8(p[0], vget_low_u8(vreinterpretq_u8_u32(v)));
+        vst1_u8(p[2], vget_high_u8(vreinterpretq_u8_u32(v)));
+    } else {
+        vst1q_lane_u32((uint32_t *)p[0], v, 0);
+        vst1q_lane_u32((uint32_t *)p[1], v, 1);
+        vst1q_lane_u32((uint32_t *)p[2], v, 2);
+        vst1q_lane_u32((uint32_t *)p[3], v, 3);
+    }
 }
 typedef uint8x8_t bytes_q;
 INLINE bytes_q finish_q(ivec_q acc, vec_q multiplier, const end_q *e) {
