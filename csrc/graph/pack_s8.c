@@ -85,3 +85,73 @@ void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter, const int
         start[c] = (int32_t)((c < m->outputs && bias ? (uint32_t)bias[c] : 0) - sum * (uint32_t)seen);
     }
 }
+
+/* ---- depthwise ------------------------------------------------------------------------------------ */
+
+int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels) {
+    if (d->kernel_h > INT32_MAX / 2 || d->stride_h > INT32_MAX / 2) return 0;
+    d->first_end = (int)divide_up(d->kernel_h, 4);
+    d->second_begin = (int)(d->stride_h / 4);
+    d->line_count = (int)divide_up(d->stride_h + d->kernel_h, 4);
+    d->vectors = divide_up(d->channels, kernels->lanes);
+    const int64_t sets = d->first_end + d->line_count - d->second_begin; /* of weights for a tap of a kernel row */
+    int64_t quads;
+    if (!dwc_multiply(sets, d->kernel_w, &quads) || !dwc_multiply(quads, kernels->quad_bytes * kernels->lanes, &d->block))
+        return 0;
+    d->block += (2 + (d->multiplier > 1)) * 4 * kernels->lanes;
+    return 1;
+}
+
+int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, int64_t *bytes) {
+    (void)kernels;
+    return dwc_multiply(d->block, d->vectors, bytes);
+}
+
+/* The weights of a channel for a line, at a tap of a row, of output row `r`. */
+static void line_quad(const dwc_s8_depthwise *d, const int8_t *filter, int64_t channel, int line, int64_t tap, int r,
+                      int8_t quad[4]) {
+    for (int i = 0; i < 4; i++) {
+        const int64_t ky = 4 * (int64_t)line + i - r * d->stride_h;
+        quad[i] = ky < 0 || ky >= d->kernel_h || channel >= d->channels
+                      ? 0
+                      : filter[(ky * d->kernel_w + tap) * d->channels + channel];
+    }
+}
+
+static void pack_vector(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
+                        const int32_t *bias, int32_t seen, const float *multipliers, int64_t first, uint8_t *to) {
+    const int lanes = kernels->lanes;
+    for (int lane = 0; lane < lanes; lane++) {
+        const int64_t channel = first + lane;
+        const int valid = channel < d->channels;
+        uint32_t sum = 0;
+        for (int64_t i = 0; valid && i < d->kernel_h * d->kernel_w; i++)
+            sum += (uint32_t)filter[i * d->channels + channel];
+        const uint32_t start = (valid && bias ? (uint32_t)bias[channel] : 0) - sum * (uint32_t)seen;
+        const float multiplier = valid ? multipliers[channel] : 0.0f;
+        const int32_t source = valid ? (int32_t)(channel / d->multiplier - first / d->multiplier) : 0;
+        memcpy(to + 4 * lane, &start, 4);
+        memcpy(to + 4 * (lanes + lane), &multiplier, 4);
+        if (d->multiplier > 1) memcpy(to + 4 * (2 * lanes + lane), &source, 4);
+    }
+    to += (2 + (d->multiplier > 1)) * 4 * lanes;
+    for (int line = 0; line < d->line_count; line++)
+        for (int64_t tap = 0; tap < d->kernel_w; tap++)
+            for (int r = 0; r < 2; r++) {
+                if (r == 0 ? line >= d->first_end : line < d->second_begin) continue;
+                for (int lane = 0; lane < lanes; lane++) {
+                    int8_t quad[4];
+                    line_quad(d, filter, first + lane, line, tap, r, quad);
+                    put_quad((int8_t *)to, lane, lanes, kernels->quad_bytes, quad);
+                }
+                to += lanes * kernels->quad_bytes;
+            }
+}
+
+void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
+                           const int32_t *bias, int32_t seen, const float *multipliers, void *memory) {
+    const int64_t last = larger(d->channels - kernels->lanes, 0);
+    for (int64_t v = 0; v < d->vectors; v++)
+        pack_vector(d, kernels, filter, bias, seen, multipliers, smaller(v * kernels->lanes, last),
+                    (uint8_t *)memory + v * d->block);
+}

@@ -175,6 +175,142 @@ static void check_matrices(const dwc_s8_kernels *kernels) {
     check_matrix(kernels, 15, 1024, 33, 1, 1, 1, 1);
 }
 
+/* ---- depthwise ------------------------------------------------------------------------------------ */
+
+/* An image of h x w pixels with channels / multiplier channels, padded on all sides, by lines and runs of two rows. */
+typedef struct dw_case {
+    int64_t h, w, channels, multiplier, kernel_h, kernel_w, stride_h, stride_w, dilation, pad;
+} dw_case;
+
+static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extremes, int at_end) {
+    const int is_signed = (int)between(0, 1);
+    const int32_t zero = (int32_t)between(is_signed ? -128 : 0, is_signed ? 127 : 255);
+    const output o = random_output();
+    const int64_t inputs = d.channels / d.multiplier, unit = o.end.sums ? 4 : 1;
+    const int64_t pixel = inputs + between(0, 1) * between(0, 9), y_pixel = d.channels * unit + between(0, 1) * 3 * unit;
+    const int64_t seen_w = (d.kernel_w - 1) * d.dilation + 1;
+    const int64_t out_h = (d.h + 2 * d.pad - d.kernel_h) / d.stride_h + 1;
+    const int64_t out_w = (d.w + 2 * d.pad - seen_w) / d.stride_w + 1;
+    CONTEXT("%s: %d x %d x %d * %d, window %d x %d, stride %d %d, dilation %d, padding %d, at end %d",
+            kernels->depthwise_name, (int)d.h, (int)d.w, (int)inputs, (int)d.multiplier, (int)d.kernel_h,
+            (int)d.kernel_w, (int)d.stride_h, (int)d.stride_w, (int)d.dilation, (int)d.pad, at_end);
+    if (d.h + 2 * d.pad < d.kernel_h || d.w + 2 * d.pad < seen_w) return;
+    const int64_t x_row = d.w * pixel, y_row = out_w * y_pixel, y_bytes = (out_h * out_w - 1) * y_pixel + d.channels * unit;
+    guarded x = guarded_create((size_t)((d.h * d.w - 1) * pixel + inputs), at_end, 1);
+    guarded y = guarded_create((size_t)y_bytes, at_end, (size_t)unit);
+    fill_bytes(x.data, (int64_t)x.bytes, is_signed, extremes);
+    memset(y.data, 0xa5, y.bytes);
+
+    const int64_t taps = d.kernel_h * d.kernel_w;
+    int8_t *filter = malloc((size_t)(taps * d.channels));
+    fill_weights(filter, taps * d.channels, extremes);
+    int32_t *bias = malloc((size_t)d.channels * sizeof *bias);
+    float *multipliers = malloc((size_t)d.channels * sizeof *multipliers);
+    for (int64_t c = 0; c < d.channels; c++) {
+        bias[c] = random_bias();
+        multipliers[c] = random_multiplier();
+        if (o.end.fits) multipliers[c] = fminf(multipliers[c], 1.0f);
+    }
+    dwc_s8_depthwise packed = {.kernel_h = d.kernel_h,
+                               .kernel_w = d.kernel_w,
+                               .stride_h = d.stride_h,
+                               .channels = d.channels,
+                               .multiplier = d.multiplier};
+    int64_t bytes;
+    CHECK(dwc_s8_choose_depthwise(&packed, kernels) && dwc_s8_depthwise_bytes(&packed, kernels, &bytes));
+    void *weights = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
+    dwc_s8_pack_depthwise(&packed, kernels, filter, bias, dwc_s8_seen(kernels, is_signed, zero), multipliers, weights);
+
+    const int64_t pitch = 4 * inputs + between(0, 1) * 4 * between(0, 9);
+    const int64_t line_bytes = (d.w + 2 * d.pad + 4 * d.stride_w) * pitch + DWC_S8_SLACK;
+    uint8_t *memory = malloc((size_t)(packed.line_count * line_bytes));
+    const uint8_t *lines[8];
+    for (int64_t oy = 0; oy < out_h; oy += 2) {
+        for (int g = 0; g < packed.line_count; g++) {
+            dwc_s8_interleave line = {.pixel = pixel,
+                                      .left = d.pad,
+                                      .columns = d.w,
+                                      .right = d.pad,
+                                      .channels = inputs,
+                                      .fill = (uint8_t)zero,
+                                      .flip = dwc_s8_flip(kernels, is_signed),
+                                      .line = memory + g * line_bytes,
+                                      .pitch = pitch};
+            for (int r = 0; r < 4; r++) {
+                const int64_t iy = oy * d.stride_h - d.pad + 4 * g + r;
+                line.rows[r] = iy >= 0 && iy < d.h ? (uint8_t *)x.data + iy * x_row : NULL;
+            }
+            kernels->interleave(&line);
+            lines[g] = line.line;
+        }
+        kernels->depthwise(&(dwc_s8_dw_run){.lines = lines,
+                                            .first_end = packed.first_end,
+                                            .second_begin = packed.second_begin,
+                                            .line_count = packed.line_count,
+                                            .rows = oy + 1 < out_h ? 2 : 1,
+                                            .kernel_w = d.kernel_w,
+                                            .x_tap = d.dilation * pitch,
+                                            .x_out = d.stride_w * pitch,
+                                            .columns = out_w,
+                                            .channels = d.channels,
+                                            .multiplier = d.multiplier,
+                                            .weights = weights,
+                                            .block = packed.block,
+                                            .y = (uint8_t *)y.data + oy * y_row,
+                                            .y_row = y_row,
+                                            .y_out = y_pixel,
+                                            .end = o.end});
+    }
+    int wrong = 0;
+    for (int64_t oy = 0; oy < out_h; oy++)
+        for (int64_t ox = 0; ox < out_w; ox++) {
+            const uint8_t *out = (uint8_t *)y.data + oy * y_row + ox * y_pixel;
+            for (int64_t c = 0; c < d.channels; c++) {
+                int64_t sum = bias[c];
+                for (int64_t t = 0; t < taps; t++) {
+                    const int64_t iy = oy * d.stride_h - d.pad + t / d.kernel_w;
+                    const int64_t ix = ox * d.stride_w - d.pad + t % d.kernel_w * d.dilation;
+                    if (iy < 0 || iy >= d.h || ix < 0 || ix >= d.w) continue;
+                    const uint8_t byte = ((uint8_t *)x.data)[iy * x_row + ix * pixel + c / d.multiplier];
+                    sum += (number(byte, is_signed) - zero) * filter[t * d.channels + c];
+                }
+                wrong += !matches(out, c, sum, multipliers[c], &o.end);
+            }
+            for (int64_t i = d.channels * unit; i < y_pixel && (oy + 1 < out_h || ox + 1 < out_w); i++)
+                wrong += out[i] != 0xa5;
+        }
+    CHECK(wrong == 0);
+    CHECK(guarded_slack_intact(&y));
+    guarded_free(&x);
+    guarded_free(&y);
+    free(filter);
+    free(bias);
+    free(multipliers);
+    free(weights);
+    free(memory);
+}
+
+static void check_depthwises(const dwc_s8_kernels *kernels) {
+    static const int64_t channels[] = {1, 2, 3, 4, 5, 8, 11, 15, 16, 17, 24, 31, 32, 40, 63, 64, 65, 72, 96, 130};
+    static const int64_t windows[][4] = {{3, 3, 1, 1}, {3, 3, 2, 2}, {5, 5, 1, 1}, {5, 5, 2, 2}, {7, 7, 1, 1}, {7, 7, 2, 2},
+                                         {1, 1, 1, 1}, {2, 4, 3, 1}, {4, 3, 5, 2}, {9, 1, 1, 1}, {1, 11, 1, 3}, {3, 3, 8, 1}};
+    for (size_t i = 0; i < sizeof channels / sizeof *channels; i++)
+        for (size_t j = 0; j < sizeof windows / sizeof *windows; j++) {
+            const int64_t *w = windows[j];
+            const dw_case d = {between(1, 12), between(1, 24), channels[i], 1, w[0], w[1], w[2], w[3], between(0, 2) ? 1 : 2,
+                               between(0, 3)};
+            check_depthwise(kernels, d, between(0, 3) == 0, (int)between(0, 1));
+        }
+    for (int i = 0; i < 60; i++) {
+        const int64_t multiplier = between(2, 9), kernel = between(1, 5), stride = between(1, 2);
+        const dw_case d = {between(1, 9), between(1, 14), multiplier * between(1, 20), multiplier, kernel, kernel, stride,
+                           stride, 1, between(0, 2)};
+        check_depthwise(kernels, d, between(0, 3) == 0, i & 1);
+    }
+    for (int64_t w = 1; w < 34; w++)
+        check_depthwise(kernels, (dw_case){3, w, between(1, 70), 1, 3, 3, 1, 1, 1, 1}, 0, (int)(w & 1));
+}
+
 void test_s8(void) {
     for (int rung = 0; rung < dwconv_isa_count(); rung++) {
         const char *isa = dwconv_isa_name(rung);
@@ -182,5 +318,6 @@ void test_s8(void) {
         if (!table || !table->s8) continue;
         state = 1;
         check_matrices(table->s8);
+        check_depthwises(table->s8);
     }
 }

@@ -16,6 +16,8 @@
 #define MM_UNIT 8
 #define MM_RELOADS 1
 #include "../s8/matmul.inc.h"
+#include "../s8/interleave.inc.h"
+#include "../s8/depthwise.inc.h"
 
 /* clang-format off */
 #define MM_HEIGHTS_1(F, ...) \
@@ -42,7 +44,10 @@ const dwc_s8_kernels dwc_s8_avx2 = {
     .panel_unit = MM_UNIT,
     .panel_width = 24,
     .matrix = mm_s8,
+    .interleave = interleave,
+    .depthwise = dw_s8,
     .matrix_name = "avx2 int8 matrix, tiles 6x16 and 4x24",
+    .depthwise_name = "avx2 int8 depthwise, lines, tiles 2x7 and 2x4",
 };
 
 #ifdef __clang__

@@ -17,6 +17,8 @@
 #define MM_UNIT 8
 #define MM_RELOADS 1
 #include "../s8/matmul.inc.h"
+#include "../s8/interleave.inc.h"
+#include "../s8/depthwise.inc.h"
 
 /* MR * (NV + HALF) accumulators, an input's two halves, their masks, a product; the panel is read from memory. */
 /* clang-format off */
@@ -51,7 +53,10 @@ const dwc_s8_kernels dwc_s8_avx512 = {
     .panel_unit = MM_UNIT,
     .panel_width = 64,
     .matrix = mm_s8,
+    .interleave = interleave,
+    .depthwise = dw_s8,
     .matrix_name = "avx512 int8 matrix, tiles 12x32, 8x48, 6x64",
+    .depthwise_name = "avx512 int8 depthwise, lines, tiles 2x7 and 2x4",
 };
 
 #ifdef __clang__

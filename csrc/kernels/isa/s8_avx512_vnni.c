@@ -17,6 +17,8 @@
 #define MM_UNIT 8
 #define MM_RELOADS 0
 #include "../s8/matmul.inc.h"
+#include "../s8/interleave.inc.h"
+#include "../s8/depthwise.inc.h"
 
 /* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, an input, what flips it. */
 /* clang-format off */
@@ -51,7 +53,10 @@ const dwc_s8_kernels dwc_s8_avx512_vnni = {
     .panel_unit = MM_UNIT,
     .panel_width = 64,
     .matrix = mm_s8,
+    .interleave = interleave,
+    .depthwise = dw_s8,
     .matrix_name = "avx512-vnni int8 matrix, tiles 14x32, 9x48, 6x64",
+    .depthwise_name = "avx512-vnni int8 depthwise, lines, tiles 2x7 and 2x4",
 };
 
 #ifdef __clang__

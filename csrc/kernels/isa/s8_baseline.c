@@ -7,6 +7,8 @@
 #define MM_UNIT 4
 #define MM_RELOADS 1
 #include "../s8/matmul.inc.h"
+#include "../s8/interleave.inc.h"
+#include "../s8/depthwise.inc.h"
 
 /* clang-format off */
 #define MM_HEIGHTS_1(F, ...) \
@@ -30,5 +32,8 @@ const dwc_s8_kernels dwc_s8_baseline = {
     .panel_unit = MM_UNIT,
     .panel_width = 8,
     .matrix = mm_s8,
+    .interleave = interleave,
+    .depthwise = dw_s8,
     .matrix_name = "baseline int8 matrix, tiles up to 3x8",
+    .depthwise_name = "baseline int8 depthwise, lines, tiles 2x7 and 2x4",
 };

@@ -16,6 +16,8 @@
 #define MM_UNIT 4
 #define MM_RELOADS 0
 #include "../s8/matmul.inc.h"
+#include "../s8/interleave.inc.h"
+#include "../s8/depthwise.inc.h"
 
 /* clang-format off */
 #define MM_HEIGHTS_1(F, ...) \
@@ -45,6 +47,9 @@ const dwc_s8_kernels dwc_s8_neon = {
     .panel_unit = MM_UNIT,
     .panel_width = 16,
     .matrix = mm_s8,
+    .interleave = interleave,
+    .depthwise = dw_s8,
     .matrix_name = "neon int8 matrix, tiles 8x8 and 4x16",
+    .depthwise_name = "neon int8 depthwise, lines, tiles 2x7 and 2x4",
 };
 #endif

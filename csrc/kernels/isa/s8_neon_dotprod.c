@@ -18,6 +18,8 @@
 #define MM_UNIT 4
 #define MM_RELOADS 0
 #include "../s8/matmul.inc.h"
+#include "../s8/interleave.inc.h"
+#include "../s8/depthwise.inc.h"
 
 /* clang-format off */
 #define MM_HEIGHTS_1(F, ...) \
@@ -47,7 +49,10 @@ const dwc_s8_kernels dwc_s8_neon_dotprod = {
     .panel_unit = MM_UNIT,
     .panel_width = 16,
     .matrix = mm_s8,
+    .interleave = interleave,
+    .depthwise = dw_s8,
     .matrix_name = "neon-dotprod int8 matrix, tiles 12x8, 8x12, 6x16",
+    .depthwise_name = "neon-dotprod int8 depthwise, lines, tiles 2x7 and 2x4",
 };
 
 #ifdef __clang__

@@ -60,31 +60,24 @@ typedef struct dwc_s8_interleave {
 } dwc_s8_interleave;
 
 /* Outputs of one or two rows from lines. Kernel row ky of output row r is lane (r * stride + ky) % 4 of line
- * (r * stride + ky) / 4; lanes that are no taps have a weight of 0. */
+ * (r * stride + ky) / 4; lanes that are no taps have a weight of 0. The first row sees lines [0, first_end), the second one
+ * lines [second_begin, line_count). What fewer than four outputs would see of a line is read as for four. */
 typedef struct dwc_s8_dw_run {
     const uint8_t *const *lines; /* at tap 0 of output 0 */
-    int line_count, rows;
+    int first_end, second_begin, line_count;
+    int rows; /* of output: 1 or 2 */
     int64_t kernel_w;
     int64_t x_tap, x_out; /* from tap to tap, from output to output: in a line */
     int64_t columns;      /* outputs of a row */
-    int64_t channel;      /* the first output channel of a multiplier's, counted from the channels of the lines */
-    int64_t channels;     /* output channels, from the begin of a vector on */
-    int64_t multiplier;
-    const uint8_t *weights; /* per vector of channels, `block` apart: see dwc_s8_pack_depthwise */
+    /* Output channels, the first one counted from the first channel of the lines. It is the begin of a vector; the last
+     * vector ends where the channels do, and overlaps the one before. */
+    int64_t channel, channels, multiplier;
+    const uint8_t *weights; /* of the vector of the first channel, and `block` on of the next: dwc_s8_pack_depthwise */
     int64_t block;
-    uint8_t *y; /* output 0 of row 0 */
+    uint8_t *y; /* output 0 of row 0, the first channel */
     int64_t y_row, y_out;
     dwc_s8_end end;
 } dwc_s8_dw_run;
-
-typedef void (*dwc_s8_dw_function)(const dwc_s8_dw_run *);
-
-/* Windows whose size and stride are constants. */
-typedef struct dwc_s8_dw_tile {
-    int kernel, stride;
-    dwc_s8_dw_function run;
-    const char *name;
-} dwc_s8_dw_tile;
 
 /* ---- an instruction set --------------------------------------------------------------------------------- */
 
@@ -96,10 +89,8 @@ typedef struct dwc_s8_kernels {
     int panel_width; /* the widest */
     void (*matrix)(const dwc_s8_mm_call *);
     void (*interleave)(const dwc_s8_interleave *);
-    const dwc_s8_dw_tile *tiles;
-    int tile_count;
-    dwc_s8_dw_function any; /* any window */
-    const char *matrix_name, *any_name;
+    void (*depthwise)(const dwc_s8_dw_run *);
+    const char *matrix_name, *depthwise_name;
 } dwc_s8_kernels;
 
 #endif

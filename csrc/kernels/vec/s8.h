@@ -16,6 +16,8 @@
  *   store_bytes(p, v), store_bytes_n(p, v, n)   of each lane; of the first n, 1 <= n < lanes
  *   finish4(a, m, e)        four vectors of sums, with their multipliers -> bytes4; only where e->fits
  *   store_bytes4(p, v, together)   to p[0] to p[3], of which 1, 2 or 4 follow each other in memory
+ *   weave(rows, f, to)      so many bytes (`woven`) of four rows, flipped by byte f: to[4 * i + r] = rows[r][i]
+ *   weave_n(rows, n, f, to) the same of n < woven, after which as much may be written as of woven
  *   ints_in_order(&p, &v)   as in_order of vec.h
  *
  * finish clamps before it rounds, which is the same since bounds are integers, and keeps every conversion in range.
@@ -62,6 +64,12 @@ INLINE void s8_store_part(uint8_t *p, uint64_t bytes, int n) {
         bytes >>= 16;
     }
     if (n & 1) *p = (uint8_t)bytes;
+}
+
+/* n bytes of four rows in memory of `size` each. */
+INLINE void s8_gather(const uint8_t *const *rows, int n, uint8_t *to, const int size) {
+    for (int r = 0; r < 4; r++)
+        for (int i = 0; i < n; i++) to[r * size + i] = rows[r][i];
 }
 
 #endif

@@ -111,4 +111,23 @@ INLINE void store_bytes_n_y(uint8_t *p, bytes_y v, int n) {
     s8_store_part(p, (uint64_t)_mm_cvtsi128_si64(v), n);
 }
 
+enum { woven_y = 16 };
+INLINE void weave_y(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
+    const __m128i f = _mm_set1_epi8((char)flip);
+    __m128i r[4];
+    UNROLL for (int i = 0; i < 4; i++) r[i] = _mm_xor_si128(_mm_loadu_si128((const __m128i *)rows[i]), f);
+    const __m128i a = _mm_unpacklo_epi8(r[0], r[1]), b = _mm_unpackhi_epi8(r[0], r[1]);
+    const __m128i c = _mm_unpacklo_epi8(r[2], r[3]), d = _mm_unpackhi_epi8(r[2], r[3]);
+    _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi16(a, c));
+    _mm_storeu_si128((__m128i *)to + 1, _mm_unpackhi_epi16(a, c));
+    _mm_storeu_si128((__m128i *)to + 2, _mm_unpacklo_epi16(b, d));
+    _mm_storeu_si128((__m128i *)to + 3, _mm_unpackhi_epi16(b, d));
+}
+NOINLINE void weave_n_y(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
+    uint8_t part[4 * woven_y] = {0};
+    s8_gather(rows, n, part, woven_y);
+    const uint8_t *parts[4] = {part, part + woven_y, part + 2 * woven_y, part + 3 * woven_y};
+    weave_y(parts, flip, to);
+}
+
 #endif

@@ -167,4 +167,24 @@ INLINE void store_bytes_n_y(uint8_t *p, bytes_y v, int n) {
     _mm_mask_storeu_epi8(p, (__mmask16)((1u << n) - 1), _mm256_cvtepi32_epi8((__m256i)v));
 }
 
+enum { woven_z = 64 };
+INLINE void weave_n_z(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
+    /* Unpacking works within quarters: each of them begins with what becomes the first one of a vector. */
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __mmask64 mask = n == woven_z ? ~(__mmask64)0 : ((__mmask64)1 << n) - 1;
+    const __m512i f = _mm512_set1_epi8((char)flip);
+    __m512i r[4];
+    UNROLL for (int i = 0; i < 4; i++) {
+        r[i] = n == woven_z ? _mm512_loadu_si512(rows[i]) : _mm512_maskz_loadu_epi8(mask, rows[i]);
+        r[i] = _mm512_permutexvar_epi32(order, _mm512_xor_si512(r[i], f));
+    }
+    const __m512i a = _mm512_unpacklo_epi8(r[0], r[1]), b = _mm512_unpackhi_epi8(r[0], r[1]);
+    const __m512i c = _mm512_unpacklo_epi8(r[2], r[3]), d = _mm512_unpackhi_epi8(r[2], r[3]);
+    _mm512_storeu_si512(to, _mm512_unpacklo_epi16(a, c));
+    _mm512_storeu_si512(to + 64, _mm512_unpackhi_epi16(a, c));
+    _mm512_storeu_si512(to + 128, _mm512_unpacklo_epi16(b, d));
+    _mm512_storeu_si512(to + 192, _mm512_unpackhi_epi16(b, d));
+}
+INLINE void weave_z(const uint8_t *const *rows, uint8_t flip, uint8_t *to) { weave_n_z(rows, woven_z, flip, to); }
+
 #endif

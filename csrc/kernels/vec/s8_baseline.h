@@ -99,4 +99,30 @@ INLINE void store_bytes4_x(uint8_t *const *p, bytes4_x v, const int together) {
     for (int i = 0; i < 4; i++) store_bytes_x(p[i], v.each[i]);
 }
 
+enum { woven_x = 16 };
+#ifdef __SSE2__
+INLINE void weave_x(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
+    const __m128i f = _mm_set1_epi8((char)flip);
+    __m128i r[4];
+    UNROLL for (int i = 0; i < 4; i++) r[i] = _mm_xor_si128(_mm_loadu_si128((const __m128i *)rows[i]), f);
+    const __m128i a = _mm_unpacklo_epi8(r[0], r[1]), b = _mm_unpackhi_epi8(r[0], r[1]);
+    const __m128i c = _mm_unpacklo_epi8(r[2], r[3]), d = _mm_unpackhi_epi8(r[2], r[3]);
+    _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi16(a, c));
+    _mm_storeu_si128((__m128i *)to + 1, _mm_unpackhi_epi16(a, c));
+    _mm_storeu_si128((__m128i *)to + 2, _mm_unpacklo_epi16(b, d));
+    _mm_storeu_si128((__m128i *)to + 3, _mm_unpackhi_epi16(b, d));
+}
+#else
+INLINE void weave_x(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
+    for (int i = 0; i < woven_x; i++)
+        for (int r = 0; r < 4; r++) to[4 * i + r] = rows[r][i] ^ flip;
+}
+#endif
+NOINLINE void weave_n_x(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
+    uint8_t part[4 * woven_x] = {0};
+    s8_gather(rows, n, part, woven_x);
+    const uint8_t *parts[4] = {part, part + woven_x, part + 2 * woven_x, part + 3 * woven_x};
+    weave_x(parts, flip, to);
+}
+
 #endif

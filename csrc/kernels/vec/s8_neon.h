@@ -93,4 +93,18 @@ INLINE void store_bytes_n_q(uint8_t *p, bytes_q v, int n) {
     s8_store_part(p, vget_lane_u32(vreinterpret_u32_u8(v), 0), n);
 }
 
+enum { woven_q = 16 };
+INLINE void weave_q(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
+    const uint8x16_t f = vdupq_n_u8(flip);
+    uint8x16x4_t r;
+    UNROLL for (int i = 0; i < 4; i++) r.val[i] = veorq_u8(vld1q_u8(rows[i]), f);
+    vst4q_u8(to, r);
+}
+NOINLINE void weave_n_q(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
+    uint8_t part[4 * woven_q] = {0};
+    s8_gather(rows, n, part, woven_q);
+    const uint8_t *parts[4] = {part, part + woven_q, part + 2 * woven_q, part + 3 * woven_q};
+    weave_q(parts, flip, to);
+}
+
 #endif
