@@ -32,6 +32,7 @@ static const struct {
     {"arena", test_arena},
     {"nodes", test_nodes},
     {"node_numbers", test_node_numbers},
+    {"s8", test_s8},
 };
 
 /* A touched guard page: say in which case, then fail. A sanitizer's own report is better where there is one.

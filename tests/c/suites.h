@@ -17,5 +17,6 @@ void test_arena(void);
 void test_nodes(void);
 void test_node_numbers(void);
 void test_quantized(void);
+void test_s8(void);
 
 #endif

@@ -50,6 +50,7 @@ static void mm_f32(const dwc_mm_call *c) {
     mm_run(c, widths, NULL, 0);
 }
 
+extern DWC_HIDDEN const dwc_s8_kernels dwc_s8_baseline;
 const dwc_kernel_table dwc_table_baseline = {
     .isa = DWCONV_ISA_BASELINE,
     .lanes = lanes_x,
@@ -71,4 +72,5 @@ const dwc_kernel_table dwc_table_baseline = {
     .copy_pixels = copy_pixels,
     .each = EACH_KERNELS,
     .rows = ROW_KERNELS,
+    .s8 = &dwc_s8_baseline,
 };

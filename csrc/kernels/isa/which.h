@@ -12,6 +12,7 @@
 #undef DWCONV_HAVE_AVX2
 #undef DWCONV_HAVE_AVX512
 #undef DWCONV_HAVE_NEON
+#undef DWCONV_HAVE_AVX512_S8
 
 #if defined __x86_64__ && !defined DWCONV_NO_AVX2
 #define DWCONV_HAVE_AVX2 1
@@ -21,6 +22,11 @@
 #endif
 #if defined __aarch64__ && !defined DWCONV_NO_NEON
 #define DWCONV_HAVE_NEON 1
+#endif
+
+/* tests/c/emulated_avx512.h has no 8-bit integers. */
+#if defined DWCONV_HAVE_AVX512 && !defined DWC_EMULATED_AVX512
+#define DWCONV_HAVE_AVX512_S8 1
 #endif
 
 #endif

@@ -1,0 +1,96 @@
+/* The contract between walks and the kernels of 8-bit integers: a kernel is told everything and decides nothing.
+ *
+ * Bytes in memory are the numbers of a tensor, int8 or uint8. An instruction set multiplies bytes of one kind, signed or
+ * unsigned, by signed weights (dwc_s8_kernels.is_signed); bytes of the other kind it flips as it reads them, by
+ * `flip`, which adds or takes away 128. Padding is filled with the zero point, never skipped: so what a sum starts from,
+ *
+ *     start[c] = bias[c] - (zero point as the kernel sees it) * (sum of the weights of c)
+ *
+ * is the same at every position (csrc/graph/pack_s8.c). Sums are exact, so all instruction sets give the same bits.
+ * All steps are in bytes. No kernel touches a byte that it was not told of, but for what is said of lines. */
+#ifndef DWCONV_KERNELS_S8_ABI_H
+#define DWCONV_KERNELS_S8_ABI_H
+
+#include <stdint.h>
+
+/* What becomes of a sum: clamp(round(sum * multiplier) + zero_point), all of it in float32 and halves to even:
+ * docs/int8 has the formula. Bounds and zero point are numbers of the output's dtype, -128 <= low <= high <= 255. */
+typedef struct dwc_s8_end {
+    int32_t zero_point, low, high;
+    int fits; /* no sum times its multiplier reaches 2^31, as where no multiplier exceeds 1; else 0, which is slower */
+    int sums; /* outputs are the sums, int32, and nothing of the above is looked at */
+} dwc_s8_end;
+
+/* ---- matrices -------------------------------------------------------------------------------------- */
+
+/* `pixels` outputs a constant step apart, times `columns` output channels. A pixel sees taps_y runs at rows[ty], each of
+ * taps_x pieces of k bytes; a piece is `k` rounded up to four of the weights. */
+typedef struct dwc_s8_mm_call {
+    const uint8_t *const *rows; /* of the first pixel: the first tap of each kernel row */
+    int64_t taps_y, taps_x;     /* at least one */
+    int64_t a_pixel, a_tap;     /* from pixel to pixel, from tap to tap of a row */
+    int64_t k, pixels;
+    uint8_t flip; /* 0 or 0x80, on inputs */
+    /* Of a stage or group: panels one after another, see dwc_s8_pack_matrix; starts and multipliers are `padded`. */
+    const void *weights;
+    const int32_t *start;
+    const float *multipliers;
+    int64_t quads;                         /* of all taps: four weights each */
+    int64_t panel, padded, first, columns; /* output channels; y begins with the first, the begin of a panel */
+    void *y;
+    int64_t y_pixel;
+    dwc_s8_end end;
+} dwc_s8_mm_call;
+
+/* ---- depthwise -------------------------------------------------------------------------------------- */
+
+/* A line: four rows of an image, interleaved: [column][channel][row], so that a vector of dot products takes four taps
+ * of a kernel column at once. Columns of padding are part of it. The kernel may write, and read, up to DWC_S8_SLACK
+ * bytes beyond a line. */
+enum { DWC_S8_SLACK = 1024 };
+
+typedef struct dwc_s8_interleave {
+    const uint8_t *rows[4]; /* NULL: a row of padding */
+    int64_t pixel;          /* from column to column */
+    int64_t left, columns, right; /* columns of padding, of the image, of padding */
+    int64_t channels;
+    uint8_t fill, flip; /* the zero point as it is in memory; 0 or 0x80 */
+    uint8_t *line;
+    int64_t pitch; /* from column to column, at least 4 * channels */
+} dwc_s8_interleave;
+
+/* Outputs of one or two rows from lines. Kernel row ky of output row r is lane (r * stride + ky) % 4 of line
+ * (r * stride + ky) / 4; lanes that are no taps have a weight of 0. The first row sees lines [0, first_end), the second one
+ * lines [second_begin, line_count). What fewer than four outputs would see of a line is read as for four. */
+typedef struct dwc_s8_dw_run {
+    const uint8_t *const *lines; /* at tap 0 of output 0 */
+    int first_end, second_begin, line_count;
+    int rows; /* of output: 1 or 2 */
+    int64_t kernel_w;
+    int64_t x_tap, x_out; /* from tap to tap, from output to output: in a line */
+    int64_t columns;      /* outputs of a row */
+    /* Output channels, the first one counted from the first channel of the lines. It is the begin of a vector; the last
+     * vector ends where the channels do, and overlaps the one before. */
+    int64_t channel, channels, multiplier;
+    const uint8_t *weights; /* of the vector of the first channel, and `block` on of the next: dwc_s8_pack_depthwise */
+    int64_t block;
+    uint8_t *y; /* output 0 of row 0, the first channel */
+    int64_t y_row, y_out;
+    dwc_s8_end end;
+} dwc_s8_dw_run;
+
+/* ---- an instruction set --------------------------------------------------------------------------------- */
+
+typedef struct dwc_s8_kernels {
+    int is_signed;   /* bytes are multiplied as int8, else as uint8 */
+    int lanes;       /* channels of a vector of sums */
+    int quad_bytes;  /* of four weights as the kernels read them: 4, or 8 for 16-bit numbers, even ones first */
+    int panel_unit;  /* widths of panels are multiples of this */
+    int panel_width; /* the widest */
+    void (*matrix)(const dwc_s8_mm_call *);
+    void (*interleave)(const dwc_s8_interleave *);
+    void (*depthwise)(const dwc_s8_dw_run *);
+    const char *matrix_name, *depthwise_name;
+} dwc_s8_kernels;
+
+#endif

@@ -1,0 +1,190 @@
+/* 8-bit integers in 512-bit vectors, suffix _z, and 256-bit ones with masks, suffix _y.
+ *
+ * What the kernels rely on (Zen 4), in zmm per cycle and core: vpdpbusd, vpmaddwd, vmulps 1, on the same two pipes;
+ * conversions 1, on the two others; additions and logic 2; stores 1/2. vpdpbusd takes 4 cycles.
+ *
+ * Before: S8_VNNI, whether there is vpdpbusd. Then the dot product is inline assembly with one operand that is read and
+ * written: of the intrinsic GCC 12 copies and spills the accumulators. Without it bytes are split into even and odd ones,
+ * 16 bits each: vpmaddwd is exact, unlike vpmaddubsw, which saturates. */
+#ifndef DWCONV_VEC_S8_AVX512_H
+#define DWCONV_VEC_S8_AVX512_H
+
+#include "avx512.h"
+#include "s8.h"
+
+#if S8_VNNI
+typedef ivec_z quads_z, factors_z;
+typedef ivec_y quads_y, factors_y;
+INLINE factors_z load_factors_z(const void *p) { return (factors_z)_mm512_loadu_si512(p); }
+INLINE factors_y load_factors_y(const void *p) { return (factors_y)_mm256_loadu_si256(p); }
+INLINE quads_z split_z(ivec_z v) { return v; }
+INLINE quads_y split_y(ivec_y v) { return v; }
+INLINE ivec_z dot4_z(ivec_z acc, quads_z q, factors_z w) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), "v"(w));
+    return acc;
+}
+INLINE ivec_y dot4_y(ivec_y acc, quads_y q, factors_y w) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), "v"(w));
+    return acc;
+}
+#else
+typedef struct quads_z {
+    __m512i even, odd;
+} quads_z;
+typedef struct quads_y {
+    __m256i even, odd;
+} quads_y;
+typedef quads_z factors_z;
+typedef quads_y factors_y;
+INLINE factors_z load_factors_z(const void *p) {
+    return (factors_z){_mm512_loadu_si512(p), _mm512_loadu_si512((const char *)p + 64)};
+}
+INLINE factors_y load_factors_y(const void *p) {
+    return (factors_y){_mm256_loadu_si256(p), _mm256_loadu_si256((const __m256i *)p + 1)};
+}
+INLINE quads_z split_z(ivec_z v) {
+    return (quads_z){_mm512_and_si512((__m512i)v, _mm512_set1_epi16(0xff)),
+                     _mm512_srli_epi16((__m512i)v, 8)};
+}
+INLINE quads_y split_y(ivec_y v) {
+    return (quads_y){_mm256_and_si256((__m256i)v, _mm256_set1_epi16(0xff)),
+                     _mm256_srli_epi16((__m256i)v, 8)};
+}
+INLINE ivec_z dot4_z(ivec_z acc, quads_z q, factors_z w) {
+    acc += (ivec_z)_mm512_madd_epi16(q.even, w.even);
+    return acc + (ivec_z)_mm512_madd_epi16(q.odd, w.odd);
+}
+INLINE ivec_y dot4_y(ivec_y acc, quads_y q, factors_y w) {
+    acc += (ivec_y)_mm256_madd_epi16(q.even, w.even);
+    return acc + (ivec_y)_mm256_madd_epi16(q.odd, w.odd);
+}
+#endif
+enum { factor_bytes_z = sizeof(factors_z), factor_bytes_y = sizeof(factors_y) };
+enum { quad_bytes_z = sizeof(factors_z) / lanes_z, quad_bytes_y = quad_bytes_z };
+
+INLINE ivec_z load_ints_z(const void *p) { return (ivec_z)_mm512_loadu_si512(p); }
+INLINE void store_ints_z(void *p, ivec_z v) { _mm512_storeu_si512(p, (__m512i)v); }
+INLINE void store_ints_n_z(void *p, ivec_z v, int n) {
+    _mm512_mask_storeu_epi32(p, (__mmask16)((1u << n) - 1), (__m512i)v);
+}
+INLINE void ints_in_order_z(uint8_t **p, ivec_z *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
+INLINE ivec_z set1_ints_z(int32_t word) { return (ivec_z)_mm512_set1_epi32(word); }
+INLINE ivec_z flips_z(uint8_t flip) { /* opaque: else words are flipped before they are broadcast */
+    ivec_z v = set1_ints_z(flip * 0x01010101);
+    __asm__("" : "+v"(v));
+    return v;
+}
+INLINE quads_z one_quad_z(int32_t word, ivec_z flip) { return split_z(set1_ints_z(word) ^ flip); }
+INLINE quads_z load_quads_z(const uint8_t *p) { return split_z(load_ints_z(p)); }
+INLINE quads_z spread_quads_z(const uint8_t *p, ivec_z lanes) {
+    return split_z((ivec_z)_mm512_permutexvar_epi32((__m512i)lanes, _mm512_loadu_si512(p)));
+}
+
+typedef struct end_z {
+    vec_z low, high;
+    ivec_z zero_point;
+    __m512i words, least, most, flip; /* of finish4 */
+} end_z;
+INLINE end_z end_of_z(const dwc_s8_end *e) {
+    const int base = s8_base(e);
+    return (end_z){set1_z((float)(e->low - e->zero_point)),
+                   set1_z((float)(e->high - e->zero_point)),
+                   set1_ints_z(e->zero_point),
+                   _mm512_set1_epi16((short)(e->zero_point - base)),
+                   _mm512_set1_epi8((char)(e->low - base)),
+                   _mm512_set1_epi8((char)(e->high - base)),
+                   _mm512_set1_epi8((char)base)};
+}
+INLINE __m512i round_z(ivec_z acc, vec_z multiplier) {
+    return _mm512_cvtps_epi32(_mm512_cvtepi32_ps((__m512i)acc) * multiplier);
+}
+typedef __m512i bytes4_z;
+INLINE bytes4_z finish4_z(const ivec_z *a, const vec_z *m, const end_z *e) {
+    /* Packing interleaves the four quarters of its operands. */
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i first = _mm512_packs_epi32(round_z(a[0], m[0]), round_z(a[1], m[1]));
+    const __m512i second = _mm512_packs_epi32(round_z(a[2], m[2]), round_z(a[3], m[3]));
+    const __m512i bytes = _mm512_packs_epi16(_mm512_adds_epi16(first, e->words), _mm512_adds_epi16(second, e->words));
+    const __m512i clamped = _mm512_min_epi8(_mm512_max_epi8(bytes, e->least), e->most);
+    return _mm512_permutexvar_epi32(order, _mm512_xor_si512(clamped, e->flip));
+}
+INLINE void store_bytes4_z(uint8_t *const *p, bytes4_z v, const int together) {
+    if (together == 4) {
+        _mm512_storeu_si512(p[0], v);
+    } else if (together == 2) {
+        _mm256_storeu_si256((__m256i *)p[0], _mm512_castsi512_si256(v));
+        _mm256_storeu_si256((__m256i *)p[2], _mm512_extracti64x4_epi64(v, 1));
+    } else {
+        _mm_storeu_si128((__m128i *)p[0], _mm512_castsi512_si128(v));
+        _mm_storeu_si128((__m128i *)p[1], _mm512_extracti32x4_epi32(v, 1));
+        _mm_storeu_si128((__m128i *)p[2], _mm512_extracti32x4_epi32(v, 2));
+        _mm_storeu_si128((__m128i *)p[3], _mm512_extracti32x4_epi32(v, 3));
+    }
+}
+typedef ivec_z bytes_z;
+INLINE bytes_z finish_z(ivec_z acc, vec_z multiplier, const end_z *e) {
+    const vec_z t = _mm512_cvtepi32_ps((__m512i)acc) * multiplier;
+    return (ivec_z)_mm512_cvtps_epi32(min_z(e->high, max_z(e->low, t))) + e->zero_point;
+}
+INLINE void store_bytes_z(uint8_t *p, bytes_z v) {
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v));
+}
+INLINE void store_bytes_n_z(uint8_t *p, bytes_z v, int n) {
+    _mm_mask_storeu_epi8(p, (__mmask16)((1u << n) - 1), _mm512_cvtepi32_epi8((__m512i)v));
+}
+
+INLINE ivec_y load_ints_y(const void *p) { return (ivec_y)_mm256_loadu_si256(p); }
+INLINE void store_ints_y(void *p, ivec_y v) { _mm256_storeu_si256(p, (__m256i)v); }
+INLINE void store_ints_n_y(void *p, ivec_y v, int n) {
+    _mm256_mask_storeu_epi32(p, (__mmask8)((1u << n) - 1), (__m256i)v);
+}
+INLINE void ints_in_order_y(uint8_t **p, ivec_y *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
+INLINE ivec_y set1_ints_y(int32_t word) { return (ivec_y)_mm256_set1_epi32(word); }
+INLINE ivec_y flips_y(uint8_t flip) { /* opaque: else words are flipped before they are broadcast */
+    ivec_y v = set1_ints_y(flip * 0x01010101);
+    __asm__("" : "+v"(v));
+    return v;
+}
+INLINE quads_y one_quad_y(int32_t word, ivec_y flip) { return split_y(set1_ints_y(word) ^ flip); }
+
+typedef struct end_y {
+    vec_y low, high;
+    ivec_y zero_point;
+} end_y;
+INLINE end_y end_of_y(const dwc_s8_end *e) {
+    return (end_y){set1_y((float)(e->low - e->zero_point)), set1_y((float)(e->high - e->zero_point)),
+                   set1_ints_y(e->zero_point)};
+}
+typedef ivec_y bytes_y;
+INLINE bytes_y finish_y(ivec_y acc, vec_y multiplier, const end_y *e) {
+    const vec_y t = _mm256_cvtepi32_ps((__m256i)acc) * multiplier;
+    return (ivec_y)_mm256_cvtps_epi32(min_y(e->high, max_y(e->low, t))) + e->zero_point;
+}
+INLINE void store_bytes_y(uint8_t *p, bytes_y v) {
+    _mm_storel_epi64((__m128i *)p, _mm256_cvtepi32_epi8((__m256i)v));
+}
+INLINE void store_bytes_n_y(uint8_t *p, bytes_y v, int n) {
+    _mm_mask_storeu_epi8(p, (__mmask16)((1u << n) - 1), _mm256_cvtepi32_epi8((__m256i)v));
+}
+
+enum { woven_z = 64 };
+INLINE void weave_n_z(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
+    /* Unpacking works within quarters: each of them begins with what becomes the first one of a vector. */
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __mmask64 mask = n == woven_z ? ~(__mmask64)0 : ((__mmask64)1 << n) - 1;
+    const __m512i f = _mm512_set1_epi8((char)flip);
+    __m512i r[4];
+    UNROLL for (int i = 0; i < 4; i++) {
+        r[i] = n == woven_z ? _mm512_loadu_si512(rows[i]) : _mm512_maskz_loadu_epi8(mask, rows[i]);
+        r[i] = _mm512_permutexvar_epi32(order, _mm512_xor_si512(r[i], f));
+    }
+    const __m512i a = _mm512_unpacklo_epi8(r[0], r[1]), b = _mm512_unpackhi_epi8(r[0], r[1]);
+    const __m512i c = _mm512_unpacklo_epi8(r[2], r[3]), d = _mm512_unpackhi_epi8(r[2], r[3]);
+    _mm512_storeu_si512(to, _mm512_unpacklo_epi16(a, c));
+    _mm512_storeu_si512(to + 64, _mm512_unpackhi_epi16(a, c));
+    _mm512_storeu_si512(to + 128, _mm512_unpacklo_epi16(b, d));
+    _mm512_storeu_si512(to + 192, _mm512_unpackhi_epi16(b, d));
+}
+INLINE void weave_z(const uint8_t *const *rows, uint8_t flip, uint8_t *to) { weave_n_z(rows, woven_z, flip, to); }
+
+#endif

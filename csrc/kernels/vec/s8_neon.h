@@ -1,0 +1,110 @@
+/* 8-bit integers in 128-bit vectors of Arm64, suffix _q.
+ *
+ * What the kernels rely on, per cycle and core (Arm's optimisation guides):
+ *   Cortex-A55              sdot 1, smull 1           in order, two instructions a cycle
+ *   Cortex-A76, Neoverse N1 sdot 2, smull 1, sadalp 1
+ *
+ * Before: S8_DOTPROD, whether there is sdot. Without it the products of bytes are 16 bits wide, and sadalp adds pairs of
+ * them; (-128) * (-128) still fits, a sum of two would not. */
+#ifndef DWCONV_VEC_S8_NEON_H
+#define DWCONV_VEC_S8_NEON_H
+
+#include "neon.h"
+#include "s8.h"
+
+typedef int8x16_t quads_q, factors_q;
+enum { factor_bytes_q = sizeof(factors_q), quad_bytes_q = sizeof(factors_q) / lanes_q };
+
+INLINE factors_q load_factors_q(const void *p) { return vld1q_s8(p); }
+INLINE ivec_q dot4_q(ivec_q acc, quads_q q, factors_q w) {
+#if S8_DOTPROD
+    __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(q), "w"(w));
+    return acc;
+#else /* a vector of two sums per lane would take an accumulator more: pairs are added here */
+    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(q), vget_low_s8(w)));
+    const int32x4_t high = vpaddlq_s16(vmull_high_s8(q, w));
+    return acc + (ivec_q)vpaddq_s32(low, high);
+#endif
+}
+
+INLINE ivec_q load_ints_q(const void *p) { return (ivec_q)vld1q_s32(p); }
+INLINE void store_ints_q(void *p, ivec_q v) { vst1q_s32(p, (int32x4_t)v); }
+INLINE void store_ints_n_q(void *p, ivec_q v, int n) { store_n_q(p, (vec_q)v, n); }
+INLINE void ints_in_order_q(uint8_t **p, ivec_q *v) { __asm__("" : "+r"(*p), "+w"(*v)); }
+INLINE ivec_q set1_ints_q(int32_t word) { return (ivec_q)vdupq_n_s32(word); }
+INLINE ivec_q flips_q(uint8_t flip) { return set1_ints_q(flip * 0x01010101); }
+INLINE quads_q one_quad_q(int32_t word, ivec_q flip) { return (quads_q)(set1_ints_q(word) ^ flip); }
+INLINE quads_q load_quads_q(const uint8_t *p) { return vld1q_s8((const int8_t *)p); }
+INLINE quads_q spread_quads_q(const uint8_t *p, ivec_q lanes) {
+    return (quads_q)spread_q(vreinterpretq_f32_u8(vld1q_u8(p)), (const float *)&lanes);
+}
+
+typedef struct end_q {
+    vec_q low, high;
+    ivec_q zero_point;
+    int16x8_t words; /* this and what follows: of finish4 */
+    int8x16_t least, most, flip;
+} end_q;
+INLINE end_q end_of_q(const dwc_s8_end *e) {
+    const int base = s8_base(e);
+    return (end_q){set1_q((float)(e->low - e->zero_point)),
+                   set1_q((float)(e->high - e->zero_point)),
+                   set1_ints_q(e->zero_point),
+                   vdupq_n_s16((int16_t)(e->zero_point - base)),
+                   vdupq_n_s8((int8_t)(e->low - base)),
+                   vdupq_n_s8((int8_t)(e->high - base)),
+                   vdupq_n_s8((int8_t)base)};
+}
+INLINE int32x4_t round_q(ivec_q acc, vec_q multiplier) {
+    return vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32((int32x4_t)acc), multiplier));
+}
+typedef uint32x4_t bytes4_q;
+INLINE bytes4_q finish4_q(const ivec_q *a, const vec_q *m, const end_q *e) {
+    const int16x8_t first = vqmovn_high_s32(vqmovn_s32(round_q(a[0], m[0])), round_q(a[1], m[1]));
+    const int16x8_t second = vqmovn_high_s32(vqmovn_s32(round_q(a[2], m[2])), round_q(a[3], m[3]));
+    const int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(vqaddq_s16(first, e->words)), vqaddq_s16(second, e->words));
+    return vreinterpretq_u32_s8(veorq_s8(vminq_s8(vmaxq_s8(bytes, e->least), e->most), e->flip));
+}
+INLINE void store_bytes4_q(uint8_t *const *p, bytes4_q v, const int together) {
+    if (together == 4) {
+        vst1q_u8(p[0], vreinterpretq_u8_u32(v));
+    } else if (together == 2) {
+        vst1_u8(p[0], vget_low_u8(vreinterpretq_u8_u32(v)));
+        vst1_u8(p[2], vget_high_u8(vreinterpretq_u8_u32(v)));
+    } else {
+        vst1q_lane_u32((uint32_t *)p[0], v, 0);
+        vst1q_lane_u32((uint32_t *)p[1], v, 1);
+        vst1q_lane_u32((uint32_t *)p[2], v, 2);
+        vst1q_lane_u32((uint32_t *)p[3], v, 3);
+    }
+}
+typedef uint8x8_t bytes_q;
+INLINE bytes_q finish_q(ivec_q acc, vec_q multiplier, const end_q *e) {
+    const vec_q t = vmulq_f32(vcvtq_f32_s32((int32x4_t)acc), multiplier);
+    const int32x4_t q = vcvtnq_s32_f32(min_q(e->high, max_q(e->low, t)));
+    const uint16x4_t words = vmovn_u32(vreinterpretq_u32_s32(vaddq_s32(q, (int32x4_t)e->zero_point)));
+    return vmovn_u16(vcombine_u16(words, words));
+}
+INLINE void store_bytes_q(uint8_t *p, bytes_q v) {
+    const uint32_t word = vget_lane_u32(vreinterpret_u32_u8(v), 0);
+    memcpy(p, &word, sizeof word);
+}
+INLINE void store_bytes_n_q(uint8_t *p, bytes_q v, int n) {
+    s8_store_part(p, vget_lane_u32(vreinterpret_u32_u8(v), 0), n);
+}
+
+enum { woven_q = 16 };
+INLINE void weave_q(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
+    const uint8x16_t f = vdupq_n_u8(flip);
+    uint8x16x4_t r;
+    UNROLL for (int i = 0; i < 4; i++) r.val[i] = veorq_u8(vld1q_u8(rows[i]), f);
+    vst4q_u8(to, r);
+}
+NOINLINE void weave_n_q(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
+    uint8_t part[4 * woven_q] = {0};
+    s8_gather(rows, n, part, woven_q);
+    const uint8_t *parts[4] = {part, part + woven_q, part + 2 * woven_q, part + 3 * woven_q};
+    weave_q(parts, flip, to);
+}
+
+#endif
