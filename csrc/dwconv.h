@@ -336,7 +336,7 @@ DWCONV_API dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int6
                                              int64_t output[4]);
 
 /* Scratch that dwconv_run needs for an input of this shape with this many threads, however many of them it then
- * uses. 0 for single convolutions. docs/embedding.md has the formula; it grows with the height of the image only where
+ * uses. 0 for single convolutions of float32. docs/embedding.md has the formula; it grows with the height of the image only where
  * two passes keep what depthwise gives, up to 16 MB.
  *
  * The statuses of dwconv_output_shape, and

@@ -21,6 +21,13 @@ static void put_node(dwc_text *t, const char *op, int64_t channels, const char *
     dwc_text_close(t, '}');
 }
 
+static const char *quantized_name(const dwc_node *n) {
+    if (n->op == DWC_ADD) return NULL;
+    const dwc_s8_stage *s = &n->s8;
+    if (!s->kernels) return "plain loops of bytes";
+    return s->is_depthwise ? s->kernels->depthwise_name : s->kernels->matrix_name;
+}
+
 static void put_nodes(dwc_text *t, const dwc_graph *g, const dwc_kernel_table *table) {
     static const char *const names[] = {[DWC_DEPTHWISE] = "depthwise",
                                         [DWC_MATRIX] = "matrix",
@@ -30,7 +37,7 @@ static void put_nodes(dwc_text *t, const dwc_graph *g, const dwc_kernel_table *t
     dwc_text_open(t, "nodes", '[');
     for (const dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
         const int panel = n->op == DWC_MATRIX && !dwc_is_quantized(g);
-        const char *kernel = dwc_is_quantized(g)      ? n->op == DWC_ADD ? NULL : "plain 8-bit"
+        const char *kernel = dwc_is_quantized(g)      ? quantized_name(n)
                              : n->op == DWC_DEPTHWISE ? dwc_depthwise_name(&n->depthwise, table)
                              : n->op == DWC_MATRIX    ? n->matrix.kernel->name
                                                       : NULL;
@@ -115,8 +122,10 @@ static void put_block(dwc_text *t, const dwconv_plan *plan, const dwc_block_sche
 static dwconv_status put_quantized(dwc_text *t, const dwconv_plan *plan, const int64_t input[4],
                                    const dwconv_threads *threads) {
     dwc_s8_schedule s;
+    size_t scratch;
     DWC_TRY(dwc_schedule_s8(plan, input, threads, &s));
-    dwc_text_int(t, "scratch_bytes", input[0] ? (int64_t)s.scratch_bytes : 0);
+    DWC_TRY(dwc_s8_scratch(plan, input, threads ? threads->count : 1, &scratch));
+    dwc_text_int(t, "scratch_bytes", (int64_t)scratch);
     if (input[0] == 0) return DWCONV_OK;
     int workers = 1;
     for (int i = 0; i < s.stages; i++)

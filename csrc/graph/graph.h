@@ -5,6 +5,7 @@
 
 #include "../internal.h"
 #include "integers.h"
+#include "pack_s8.h"
 
 #define DWC_TRY(call)                                   \
     do {                                                \
@@ -71,9 +72,21 @@ typedef struct dwc_matmul_stage {
 typedef struct dwc_s8_stage {
     dwconv_window window;
     int64_t groups, group_inputs, group_outputs;
+    int is_depthwise;
     int32_t x_zero; /* zero point of the input, as an unsigned number */
     dwc_requant requant;
-    const int8_t *filter; /* the caller's order */
+    const dwc_s8_kernels *kernels; /* NULL: plain loops, which read `filter` in the order of the caller */
+    const int8_t *filter;
+    /* Of kernels: */
+    uint8_t flip, fill; /* the zero point as it is in memory */
+    dwc_s8_end end;
+    const void *packed;
+    dwc_s8_depthwise lines; /* of depthwise, else: */
+    dwc_s8_matrix matrix;   /* of each group, of so many bytes */
+    int64_t group_bytes;
+    int joins_taps; /* taps of a row are one piece of memory: pixels must be dense */
+    const int32_t *starts;
+    const float *multipliers;
 } dwc_s8_stage;
 
 /* What tiles or vectors a depthwise stage is computed with where its shape allows it. */
@@ -218,9 +231,11 @@ DWC_HIDDEN dwc_fixed dwc_fixed_multiplier(const dwc_graph *graph, const dwc_node
 DWC_HIDDEN void dwc_fill_table(const dwc_graph *graph, const dwc_node *node, uint8_t table[256]);
 static inline uint8_t dwc_flip(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? 0x80 : 0; }
 
-/* pack_quantized.c: bytes, then the packing itself. */
-DWC_HIDDEN int dwc_s8_bytes(const dwc_graph *graph, const dwc_node *node, int64_t *bytes);
-DWC_HIDDEN void dwc_pack_s8(const dwc_graph *graph, dwc_node *node, void *memory);
+/* pack_quantized.c, for the kernels of an instruction set or NULL: bytes, then the packing itself. */
+DWC_HIDDEN int dwc_s8_bytes(const dwc_graph *graph, const dwc_node *node, const dwc_s8_kernels *kernels,
+                            int64_t *bytes);
+DWC_HIDDEN void dwc_pack_s8(const dwc_graph *graph, dwc_node *node, const dwc_s8_kernels *kernels,
+                            void *memory);
 
 /* pack.c: bytes, then the packing itself. flush: denormal weights become zero. */
 DWC_HIDDEN int dwc_depthwise_bytes(const dwc_depthwise_stage *stage, int lanes, int64_t *bytes);

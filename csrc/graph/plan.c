@@ -105,7 +105,8 @@ static dwc_matmul_stage matmul_stage(const dwc_node *n, int64_t inputs, int64_t 
 
 /* Whether a vector of outputs has whole groups, whose inputs fit a vector too. A panel of such a group is mostly padding; that
  * of one as wide as a vector is not, but tiles share inputs. Without masks whole vectors are read and written. */
-static int has_thin_groups(const dwc_node *n, int64_t inputs, int64_t outputs, const dwc_kernel_table *table) {
+static int has_thin_groups(const dwc_node *n, int64_t inputs, int64_t outputs,
+                           const dwc_kernel_table *table) {
     dwc_depthwise_stage s = depthwise_stage(n, inputs, outputs);
     choose_depthwise(&s, table);
     return n->groups > 1 && table->lanes % s.multiplier == 0 && s.group_inputs <= s.multiplier &&
@@ -152,11 +153,12 @@ static size_t values_at(const dwc_graph *g) {
     return nodes_at() + aligned((size_t)g->node_count * sizeof *g->nodes);
 }
 
-static int packed_bytes(const dwc_graph *g, const dwc_node *n, int lanes, int64_t *bytes) {
+static int packed_bytes(const dwc_graph *g, const dwc_node *n, const dwc_kernel_table *table,
+                        int64_t *bytes) {
     *bytes = 0;
     if (n->op != DWC_DEPTHWISE && n->op != DWC_MATRIX) return 1;
-    if (dwc_is_quantized(g)) return dwc_s8_bytes(g, n, bytes);
-    if (n->op == DWC_DEPTHWISE) return dwc_depthwise_bytes(&n->depthwise, lanes, bytes);
+    if (dwc_is_quantized(g)) return dwc_s8_bytes(g, n, table->s8, bytes);
+    if (n->op == DWC_DEPTHWISE) return dwc_depthwise_bytes(&n->depthwise, table->lanes, bytes);
     return dwc_matmul_bytes(&n->matrix, bytes);
 }
 
@@ -172,7 +174,7 @@ static dwconv_status lay_out(dwconv_plan *plan) {
     for (dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
         int64_t bytes;
         n->weights = plan->bytes;
-        if (!packed_bytes(g, n, plan->table->lanes, &bytes) ||
+        if (!packed_bytes(g, n, plan->table, &bytes) ||
             (uint64_t)bytes > PTRDIFF_MAX - plan->bytes - DWCONV_ALIGNMENT)
             return DWCONV_OVERFLOW;
         plan->bytes += aligned((size_t)bytes);
@@ -197,7 +199,7 @@ dwconv_status dwc_prepare_plan(const dwconv_desc *desc, const dwc_kernel_table *
 static void pack(dwconv_plan *plan, dwc_node *n) {
     void *weights = (char *)plan + n->weights;
     if (dwc_is_quantized(&plan->graph)) {
-        if (n->op != DWC_ADD) dwc_pack_s8(&plan->graph, n, weights);
+        if (n->op != DWC_ADD) dwc_pack_s8(&plan->graph, n, plan->table->s8, weights);
     } else if (n->op == DWC_DEPTHWISE)
         dwc_pack_depthwise(&n->depthwise, n->filter, n->bias, plan->table->lanes, plan->flush, weights);
     else if (n->op == DWC_MATRIX)

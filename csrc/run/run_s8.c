@@ -1,135 +1,49 @@
-/* Quantized operations, stage by stage: plain C, for every shape. */
-#include <string.h>
-
-#include "run.h"
-
-/* Outputs of a pixel that are summed at a time. */
-enum { BLOCK = 64 };
-
-typedef struct job {
-    const dwc_s8_stage *stage;
-    const dwc_s8_stage_schedule *how;
-    int is_depthwise;
-    dwc_view x, y;         /* of one image, or of all of them */
-    const dwc_s8_add *add; /* or NULL, and then no residual */
-    dwc_view residual;
-    dwconv_quant quant; /* of the output, which may be float32 */
-} job;
-
-/* Outputs [first, first + count) of a pixel. */
-typedef struct block {
-    const job *job;
-    int64_t first, count;
-    int32_t sums[BLOCK];
-} block;
-
-/* The input of a tap, or NULL: padding. */
-static const uint8_t *input_at(const job *j, int64_t image, int64_t row, int64_t column) {
-    const dwc_view *x = &j->x;
-    if (row < 0 || row >= x->height || column < 0 || column >= x->width) return NULL;
-    return x->bytes + image * x->image + row * x->row + column * x->pixel;
-}
-
-/* ---- sums ------------------------------------------------------------------------------------- */
-
-/* sums += weights * input. A product fits 16 bits, a sum of them 32: only what it starts with may not. */
-static void add_products(int32_t *sums, const int8_t *weights, const uint8_t *inputs, int64_t count) {
-    for (int64_t i = 0; i < count; i++) sums[i] += (int16_t)(weights[i] * inputs[i]);
-}
-
-static void add_scaled(int32_t *sums, const int8_t *weights, int16_t input, int64_t count) {
-    for (int64_t i = 0; i < count; i++) sums[i] += (int16_t)(weights[i] * input);
-}
-
-/* A tap of a depthwise convolution; weights of the block's first output. */
-static void add_depthwise(block *b, const uint8_t *x, const int8_t *weights) {
-    const dwc_s8_stage *s = b->job->stage;
-    const uint8_t flip = s->requant.flip;
-    uint8_t inputs[BLOCK];
-    if (!x) {
-        add_scaled(b->sums, weights, (int16_t)s->x_zero, b->count);
-        return;
-    }
-    if (s->group_outputs == 1)
-        for (int64_t i = 0; i < b->count; i++) inputs[i] = x[b->first + i] ^ flip;
-    else
-        for (int64_t i = 0; i < b->count; i++) inputs[i] = x[(b->first + i) / s->group_outputs] ^ flip;
-    add_products(b->sums, weights, inputs, b->count);
-}
-
-/* A tap of any other, whose outputs are all of one group. */
-static void add_matrix(block *b, const uint8_t *x, const int8_t *weights, int64_t outputs) {
-    const dwc_s8_stage *s = b->job->stage;
-    const uint8_t flip = s->requant.flip;
-    if (x) x += b->first / s->group_outputs * s->group_inputs;
-    for (int64_t k = 0; k < s->group_inputs; k++)
-        add_scaled(b->sums, weights + k * outputs, (int16_t)(x ? x[k] ^ flip : s->x_zero), b->count);
-}
-
-static void sum_taps(block *b, int64_t image, int64_t row, int64_t column) {
-    const job *j = b->job;
-    const dwc_s8_stage *s = j->stage;
-    const dwconv_window *w = &s->window;
-    const int64_t outputs = s->groups * s->group_outputs;
-    const int8_t *weights = s->filter + b->first;
-    const int64_t top = row * w->stride_h - j->how->extent.pad_top;
-    const int64_t left = column * w->stride_w - j->how->extent.pad_left;
-    memset(b->sums, 0, sizeof b->sums);
-    for (int64_t ky = 0; ky < w->kernel_h; ky++)
-        for (int64_t kx = 0; kx < w->kernel_w; kx++, weights += s->group_inputs * outputs) {
-            const uint8_t *x = input_at(j, image, top + ky * w->dilation_h, left + kx * w->dilation_w);
-            if (j->is_depthwise)
-                add_depthwise(b, x, weights);
-            else
-                add_matrix(b, x, weights, outputs);
-        }
-}
+/* Quantized operations, stage by stage; what lies between stages stays in scratch. */
+#include "s8.h"
 
 /* ---- results ---------------------------------------------------------------------------------- */
 
-static void store(const block *b, int64_t image, int64_t row, int64_t column) {
-    const job *j = b->job;
-    const dwc_view *y = &j->y, *r = &j->residual;
+void dwc_s8_finish(const dwc_s8_job *j, const dwc_s8_part *part, const int32_t *sums, const uint8_t *bytes) {
     const dwc_requant *requant = &j->stage->requant;
-    const int64_t at = image * y->image + row * y->row + column * y->pixel + b->first;
-    const uint8_t *residual =
-        j->add ? r->bytes + image * r->image + row * r->row + column * r->pixel + b->first : NULL;
-    for (int64_t i = 0; i < b->count; i++) {
-        const int32_t sum = (int32_t)((uint32_t)requant->start[b->first + i] + (uint32_t)b->sums[i]);
-        uint8_t byte = dwc_requant_byte(requant, b->first + i, sum);
-        if (residual) byte = dwc_add_bytes(j->add, byte, residual[i]);
-        if (y->dtype == DWCONV_F32)
-            y->data[at + i] = j->quant.scale * (float)(dwc_number(byte, requant->flip) - j->quant.zero_point);
-        else
-            y->bytes[at + i] = byte;
-    }
-}
-
-static void run_pixel(const job *j, int64_t image, int64_t row, int64_t column) {
-    const dwc_s8_stage *s = j->stage;
-    const int64_t outputs = s->groups * s->group_outputs;
-    const int64_t unit = j->is_depthwise ? outputs : s->group_outputs; /* blocks do not leave their group */
-    for (int64_t begin = 0; begin < outputs; begin += unit)
-        for (int64_t first = begin; first < begin + unit; first += BLOCK) {
-            block b;
-            b.job = j;
-            b.first = first;
-            b.count = smaller(BLOCK, begin + unit - first);
-            sum_taps(&b, image, row, column);
-            store(&b, image, row, column);
+    if (!sums && !bytes && !requant->table && !j->add) return;
+    const int64_t at = dwc_s8_at(&j->y, part), count = part->channels;
+    const int64_t residual_at = j->add ? dwc_s8_at(&j->residual, part) : 0;
+    for (int64_t p = 0; p < part->pixels; p++)
+        for (int64_t i = 0; i < count; i++) {
+            const int64_t y = at + p * j->y.pixel + i;
+            uint8_t byte;
+            if (sums) {
+                byte = dwc_requant_byte(requant, part->first + i, sums[p * count + i]);
+            } else {
+                byte = bytes ? bytes[p * count + i] : j->y.bytes[y];
+                if (requant->table) byte = requant->table[byte];
+            }
+            if (j->add)
+                byte =
+                    dwc_add_bytes(j->add, byte, j->residual.bytes[residual_at + p * j->residual.pixel + i]);
+            if (j->y.dtype == DWCONV_F32)
+                j->y.data[y] =
+                    j->quant.scale * (float)(dwc_number(byte, requant->flip) - j->quant.zero_point);
+            else
+                j->y.bytes[y] = byte;
         }
 }
 
-static void task(void *context, int64_t item, int worker) {
-    const job *j = context;
-    const dwc_s8_stage_schedule *how = j->how;
-    const int64_t image = item / how->strips, first = item % how->strips * how->strip_rows;
-    (void)worker;
-    for (int64_t row = first; row < smaller(first + how->strip_rows, j->y.height); row++)
-        for (int64_t column = 0; column < j->y.width; column++) run_pixel(j, image, row, column);
-}
-
 /* ---- stages ----------------------------------------------------------------------------------- */
+
+static void task(void *context, int64_t item, int worker) {
+    const dwc_s8_job *j = context;
+    const dwc_s8_stage_schedule *how = j->how;
+    const int64_t image = item / how->strips, begin = item % how->strips * how->strip_rows;
+    const int64_t end = smaller(begin + how->strip_rows, j->y.height);
+    char *memory = j->workers + worker * j->worker_bytes;
+    if (!j->stage->kernels)
+        dwc_s8_run_plain(j, image, begin, end);
+    else if (j->stage->is_depthwise)
+        dwc_s8_run_lines(j, image, begin, end, memory);
+    else
+        dwc_s8_run_matrix(j, image, begin, end, memory);
+}
 
 static dwc_view image_of(const dwc_view *v, int64_t image) {
     dwc_view one = *v;
@@ -157,7 +71,7 @@ static dwc_view between(const dwc_s8_stage_schedule *how, dwconv_dtype dtype, vo
 
 /* All stages, from x to y, which are one image or, of a single stage, all of them. */
 static void run_stages(const dwconv_plan *plan, const dwc_s8_schedule *s, const dwc_view *x,
-                       const dwc_view *y, void *scratch, const dwconv_threads *threads) {
+                       const dwc_view *y, char *scratch, const dwconv_threads *threads) {
     const dwc_graph *g = &plan->graph;
     const dwc_node *end = &g->nodes[g->node_count - 1];
     const dwc_value *output = &g->values[g->value_count - 1];
@@ -165,14 +79,15 @@ static void run_stages(const dwconv_plan *plan, const dwc_s8_schedule *s, const 
     for (int i = 0; i < s->stages; i++) {
         const dwc_s8_stage_schedule *how = &s->stage[i];
         const int last = i == s->stages - 1;
-        job j = {.stage = &g->nodes[i].s8,
-                 .how = how,
-                 .is_depthwise = g->nodes[i].op == DWC_DEPTHWISE,
-                 .x = from,
-                 .y = last ? *y : between(how, g->dtype, scratch),
-                 .add = last && end->op == DWC_ADD ? &end->add : NULL,
-                 .residual = *x,
-                 .quant = {output->scale, output->zero_point}};
+        dwc_s8_job j = {.stage = &g->nodes[i].s8,
+                        .how = how,
+                        .x = from,
+                        .y = last ? *y : between(how, g->dtype, scratch),
+                        .add = last && end->op == DWC_ADD ? &end->add : NULL,
+                        .residual = *x,
+                        .quant = {output->scale, output->zero_point},
+                        .workers = scratch + (scratch ? s->workers_at : 0),
+                        .worker_bytes = s->worker_bytes};
         dwc_parallel(threads, how->workers, from.batch * how->strips, task, &j);
         from = j.y;
     }

@@ -165,7 +165,7 @@ cdef class Plan:
         cdef dwconv_status status
         cdef bytes name = isa.encode()
         self.name = operation.name
-        self.has_scratch = len(operation.stages) > 1
+        self.has_scratch = len(operation.stages) > 1 or operation.quantization is not None
         self.x_dtype = <dwconv_dtype><int>DTYPES[operation.dtype.name]
         self.y_dtype = <dwconv_dtype><int>DTYPES[operation.output_dtype.name]
         description.desc.isa = name

@@ -63,9 +63,7 @@ INLINE ivec_x flips_x(uint8_t flip) { return set1_ints_x((int32_t)(flip * 0x0101
 INLINE quads_x one_quad_x(int32_t word, ivec_x flip) { return split_x(set1_ints_x(word) ^ flip); }
 INLINE quads_x load_quads_x(const uint8_t *p) { return split_x(load_ints_x(p)); }
 INLINE quads_x spread_quads_x(const uint8_t *p, ivec_x lanes) {
-    float i[4];
-    memcpy(i, &lanes, sizeof i);
-    return split_x((ivec_x)spread_x((vec_x)load_ints_x(p), i));
+    return split_x((ivec_x)spread_x((vec_x)load_ints_x(p), lanes));
 }
 
 typedef struct end_x {

@@ -1,0 +1,107 @@
+/* Depthwise stages of bytes: four rows are interleaved to a line, of which kernels make two rows of outputs. */
+#include "s8.h"
+
+enum { MOST_LINES = 64 }; /* as in graph/pack_quantized.c */
+
+/* Channels [first, first + count), made of inputs [in_first, in_first + inputs), and columns [column, column + pixels). */
+typedef struct tile {
+    const dwc_s8_job *job;
+    int64_t image, first, count, in_first, inputs, column, pixels;
+    dwc_s8_columns columns;
+    char *lines, *staged;
+} tile;
+
+/* Line `line` of output row `row`. */
+static void fill_line(const tile *t, int64_t row, int line) {
+    const dwc_s8_job *j = t->job;
+    const dwc_s8_stage *s = j->stage;
+    const dwconv_window *w = &s->window;
+    dwc_s8_interleave call = {.pixel = j->x.pixel,
+                              .left = t->columns.left,
+                              .columns = t->columns.count,
+                              .right = t->columns.right,
+                              .channels = t->inputs,
+                              .fill = s->fill,
+                              .flip = s->flip,
+                              .line = (uint8_t *)t->lines + line * j->how->row_bytes,
+                              .pitch = 4 * t->inputs};
+    for (int r = 0; r < 4; r++) {
+        const int64_t y =
+            row * w->stride_h - j->how->extent.pad_top + (4 * (int64_t)line + r) * w->dilation_h;
+        if (y < 0 || y >= j->x.height || t->columns.count == 0) continue;
+        const dwc_s8_part at = {t->image, y, t->columns.begin, 1, t->in_first, 1};
+        call.rows[r] = j->x.bytes + dwc_s8_at(&j->x, &at);
+    }
+    s->kernels->interleave(&call);
+}
+
+/* Output row `row`, and the one `step` further if `rows` is 2. */
+static void run_pair(const tile *t, int64_t row, int rows, int64_t step) {
+    const dwc_s8_job *j = t->job;
+    const dwc_s8_stage *s = j->stage;
+    const dwc_s8_depthwise *d = &s->lines;
+    const uint8_t *lines[MOST_LINES] = {0};
+    for (int line = 0; line < d->line_count; line++) {
+        const int second = rows == 2 && line >= d->second_begin;
+        lines[line] = (const uint8_t *)t->lines + line * j->how->row_bytes;
+        if (line < d->first_end || second) fill_line(t, row, line);
+    }
+    const int staged = dwc_s8_is_staged(j);
+    const int64_t unit = dwc_s8_unit(j), pitch = 4 * t->inputs, dense = t->count * unit;
+    const dwc_s8_part part = {t->image, row, t->column, t->pixels, t->first, t->count};
+    uint8_t *y = staged ? (uint8_t *)t->staged : j->y.bytes + dwc_s8_at(&j->y, &part);
+    const dwc_s8_dw_run run = {
+        .lines = lines,
+        .first_end = d->first_end,
+        .second_begin = d->second_begin,
+        .line_count = d->line_count,
+        .rows = rows,
+        .kernel_w = s->window.kernel_w,
+        .x_tap = s->window.dilation_w * pitch,
+        .x_out = s->window.stride_w * pitch,
+        .columns = t->pixels,
+        .channel = t->first - t->in_first * d->multiplier,
+        .channels = t->count,
+        .multiplier = d->multiplier,
+        .weights = (const uint8_t *)s->packed + t->first / s->kernels->lanes * d->block,
+        .block = d->block,
+        .y = y,
+        .y_row = staged ? t->pixels * dense : step * j->y.row,
+        .y_out = staged ? dense : j->y.pixel,
+        .end = s->end};
+    s->kernels->depthwise(&run);
+    for (int r = 0; r < rows; r++) {
+        dwc_s8_part done = part;
+        done.row += r * step;
+        const char *from = t->staged + r * t->pixels * dense;
+        dwc_s8_finish(j, &done, staged && unit > 1 ? (const int32_t *)(const void *)from : NULL,
+                      staged && unit == 1 ? (const uint8_t *)from : NULL);
+    }
+}
+
+/* With a dilation, rows that see the same lines are `step` apart. */
+static void run_tile(const tile *t, int64_t begin, int64_t end) {
+    const dwconv_window *w = &t->job->stage->window;
+    const int64_t step = w->dilation_h / common_divisor(w->stride_h, w->dilation_h);
+    for (int64_t first = begin; first < smaller(begin + step, end); first++)
+        for (int64_t row = first; row < end; row += 2 * step)
+            run_pair(t, row, row + step < end ? 2 : 1, step);
+}
+
+void dwc_s8_run_lines(const dwc_s8_job *j, int64_t image, int64_t begin, int64_t end, char *memory) {
+    const dwc_s8_stage_schedule *how = j->how;
+    const int64_t all = j->y.channels, multiplier = j->stage->group_outputs;
+    const int64_t blocks = larger(all / how->channels, 1);
+    tile t = {.job = j, .image = image, .staged = memory, .lines = memory + how->staged_bytes};
+    for (int64_t b = 0; b < blocks; b++) {
+        t.first = b * how->channels;
+        t.count = b == blocks - 1 ? all - t.first : how->channels;
+        t.in_first = t.first / multiplier;
+        t.inputs = (t.first + t.count - 1) / multiplier + 1 - t.in_first;
+        for (t.column = 0; t.column < j->y.width; t.column += how->columns) {
+            t.pixels = smaller(how->columns, j->y.width - t.column);
+            t.columns = dwc_s8_columns_of(j, t.column, t.pixels);
+            run_tile(&t, begin, end);
+        }
+    }
+}
