@@ -24,8 +24,8 @@ static int choose_lines(dwc_s8_stage *s) {
                                   .channels = s->groups * s->group_outputs,
                                   .multiplier = s->group_outputs};
     int64_t bytes;
-    return dwc_s8_choose_depthwise(&s->lines, s->kernels) && s->lines.line_count <= MOST_LINES &&
-           dwc_s8_depthwise_bytes(&s->lines, s->kernels, &bytes);
+    return dwc_s8_choose_depthwise(&s->lines, s->kernels) && 2 * s->lines.quads <= MOST_LINES &&
+           dwc_s8_depthwise_bytes(&s->lines, &bytes);
 }
 
 /* Taps side by side are one piece where walks have their pixels side by side. */
@@ -73,7 +73,7 @@ static int add(int64_t *at, int64_t bytes) {
 
 static int weights_bytes(const dwc_s8_stage *s, int64_t *bytes) {
     if (!s->kernels) return dwc_multiply(depth_of(s), s->groups * s->group_outputs, bytes);
-    if (s->is_depthwise) return dwc_s8_depthwise_bytes(&s->lines, s->kernels, bytes);
+    if (s->is_depthwise) return dwc_s8_depthwise_bytes(&s->lines, bytes);
     return dwc_multiply(s->group_bytes, s->groups, bytes);
 }
 

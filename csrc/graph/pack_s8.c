@@ -92,37 +92,36 @@ int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels) 
     if (d->kernel_h > INT32_MAX / 2 || d->stride_h > INT32_MAX / 2) return 0;
     d->first_end = (int)divide_up(d->kernel_h, 4);
     d->second_begin = (int)(d->stride_h / 4);
-    d->line_count = (int)divide_up(d->stride_h + d->kernel_h, 4);
-    d->vectors = divide_up(d->channels, kernels->lanes);
-    const int64_t sets = d->first_end + d->line_count - d->second_begin; /* of weights for a tap of a kernel row */
-    int64_t quads;
-    if (!dwc_multiply(sets, d->kernel_w, &quads) || !dwc_multiply(quads, kernels->quad_bytes * kernels->lanes, &d->block))
+    d->quads = (int)divide_up(d->stride_h + d->kernel_h, 4);
+    d->groups = divide_up(d->channels, 2 * kernels->lanes);
+    const int64_t sets = d->first_end + d->quads - d->second_begin; /* of weights for a tap of a kernel row */
+    int64_t factors;
+    if (!dwc_multiply(sets, d->kernel_w, &factors) ||
+        !dwc_multiply(factors, 2 * kernels->lanes * kernels->quad_bytes, &d->block))
         return 0;
-    d->block += (2 + (d->multiplier > 1)) * 4 * kernels->lanes;
-    return 1;
+    return !__builtin_add_overflow(d->block, (2 + (d->multiplier > 1)) * 8 * kernels->lanes, &d->block);
 }
 
-int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, int64_t *bytes) {
-    (void)kernels;
-    return dwc_multiply(d->block, d->vectors, bytes);
-}
+int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, int64_t *bytes) { return dwc_multiply(d->block, d->groups, bytes); }
 
-/* The weights of a channel for a line, at a tap of a row, of output row `r`. */
-static void line_quad(const dwc_s8_depthwise *d, const int8_t *filter, int64_t channel, int line, int64_t tap, int r,
-                      int8_t quad[4]) {
+/* The weights of a channel for a quad of rows, at a tap of a row, of output row `r`. */
+static void row_quad(const dwc_s8_depthwise *d, const int8_t *filter, int64_t channel, int quad, int64_t tap, int r,
+                     int8_t weights[4]) {
     for (int i = 0; i < 4; i++) {
-        const int64_t ky = 4 * (int64_t)line + i - r * d->stride_h;
-        quad[i] = ky < 0 || ky >= d->kernel_h || channel >= d->channels
-                      ? 0
-                      : filter[(ky * d->kernel_w + tap) * d->channels + channel];
+        const int64_t ky = 4 * (int64_t)quad + i - r * d->stride_h;
+        const int is_tap = ky >= 0 && ky < d->kernel_h && channel < d->channels;
+        weights[i] = is_tap ? filter[(ky * d->kernel_w + tap) * d->channels + channel] : 0;
     }
 }
 
-static void pack_vector(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
-                        const int32_t *bias, int32_t seen, const float *multipliers, int64_t first, uint8_t *to) {
-    const int lanes = kernels->lanes;
-    for (int lane = 0; lane < lanes; lane++) {
-        const int64_t channel = first + lane;
+/* The channel of lane l of both vectors of a group: see s8_channel in csrc/kernels/vec/s8.h. */
+static int group_channel(int l, int lanes) { return l % lanes / 4 * 8 + l / lanes * 4 + l % 4; }
+
+static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
+                       const int32_t *bias, int32_t seen, const float *multipliers, int64_t first, uint8_t *to) {
+    const int lanes = kernels->lanes, all = 2 * lanes;
+    for (int l = 0; l < all; l++) {
+        const int64_t channel = first + group_channel(l, lanes);
         const int valid = channel < d->channels;
         uint32_t sum = 0;
         for (int64_t i = 0; valid && i < d->kernel_h * d->kernel_w; i++)
@@ -130,28 +129,28 @@ static void pack_vector(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels
         const uint32_t start = (valid && bias ? (uint32_t)bias[channel] : 0) - sum * (uint32_t)seen;
         const float multiplier = valid ? multipliers[channel] : 0.0f;
         const int32_t source = valid ? (int32_t)(channel / d->multiplier - first / d->multiplier) : 0;
-        memcpy(to + 4 * lane, &start, 4);
-        memcpy(to + 4 * (lanes + lane), &multiplier, 4);
-        if (d->multiplier > 1) memcpy(to + 4 * (2 * lanes + lane), &source, 4);
+        memcpy(to + 4 * l, &start, 4);
+        memcpy(to + 4 * (all + l), &multiplier, 4);
+        if (d->multiplier > 1) memcpy(to + 4 * (2 * all + l), &source, 4);
     }
-    to += (2 + (d->multiplier > 1)) * 4 * lanes;
-    for (int line = 0; line < d->line_count; line++)
+    to += (2 + (d->multiplier > 1)) * 4 * all;
+    for (int quad = 0; quad < d->quads; quad++)
         for (int64_t tap = 0; tap < d->kernel_w; tap++)
             for (int r = 0; r < 2; r++) {
-                if (r == 0 ? line >= d->first_end : line < d->second_begin) continue;
-                for (int lane = 0; lane < lanes; lane++) {
-                    int8_t quad[4];
-                    line_quad(d, filter, first + lane, line, tap, r, quad);
-                    put_quad((int8_t *)to, lane, lanes, kernels->quad_bytes, quad);
+                if (r == 0 ? quad >= d->first_end : quad < d->second_begin) continue;
+                for (int l = 0; l < all; l++) {
+                    int8_t weights[4];
+                    row_quad(d, filter, first + group_channel(l, lanes), quad, tap, r, weights);
+                    put_quad((int8_t *)to + l / lanes * lanes * kernels->quad_bytes, l % lanes, lanes, kernels->quad_bytes,
+                             weights);
                 }
-                to += lanes * kernels->quad_bytes;
+                to += all * kernels->quad_bytes;
             }
 }
 
 void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
                            const int32_t *bias, int32_t seen, const float *multipliers, void *memory) {
-    const int64_t last = larger(d->channels - kernels->lanes, 0);
-    for (int64_t v = 0; v < d->vectors; v++)
-        pack_vector(d, kernels, filter, bias, seen, multipliers, smaller(v * kernels->lanes, last),
-                    (uint8_t *)memory + v * d->block);
+    const int64_t group = 2 * kernels->lanes, last = larger(d->channels - group, 0);
+    for (int64_t g = 0; g < d->groups; g++)
+        pack_group(d, kernels, filter, bias, seen, multipliers, smaller(g * group, last), (uint8_t *)memory + g * d->block);
 }

@@ -39,15 +39,16 @@ DWC_HIDDEN void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter
  * the lines are made of. */
 typedef struct dwc_s8_depthwise {
     int64_t kernel_h, kernel_w, stride_h, channels, multiplier;
-    int first_end, second_begin, line_count; /* of a run of two output rows */
-    int64_t vectors, block;                  /* of channels; bytes of each */
+    int first_end, second_begin, quads; /* of a run of two output rows */
+    int64_t groups, block;              /* of channels; bytes of each */
 } dwc_s8_depthwise;
 
 /* Fills in what follows from the others; 0: sizes do not fit. */
 DWC_HIDDEN int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels);
-DWC_HIDDEN int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, int64_t *bytes);
-/* Per vector of channels, the last of which ends with the last channel and may overlap the one before: starts, multipliers, lanes of a multiplier (if there is one); then of each line, tap of a row
- * and output row four weights per lane. */
+DWC_HIDDEN int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, int64_t *bytes);
+/* Per group of channels, the last of which ends with the last channel and may overlap the one before: starts,
+ * multipliers, input channels of a multiplier (if there is one); then of each quad of rows, tap of a kernel row and output
+ * row four weights per channel. Channels are in the order of the group's two vectors (csrc/kernels/vec/s8.h). */
 DWC_HIDDEN void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
                                       const int32_t *bias, int32_t seen, const float *multipliers, void *to);
 

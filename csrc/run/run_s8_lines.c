@@ -1,4 +1,4 @@
-/* Depthwise stages of bytes: four rows are interleaved to a line, of which kernels make two rows of outputs. */
+/* Depthwise stages of bytes: two rows are interleaved to a line, and kernels make two rows of outputs of some lines. */
 #include "s8.h"
 
 enum { MOST_LINES = 64 }; /* as in graph/pack_quantized.c */
@@ -9,10 +9,11 @@ typedef struct tile {
     int64_t image, first, count, in_first, inputs, column, pixels;
     dwc_s8_columns columns;
     char *lines, *staged;
+    int64_t held[MOST_LINES]; /* the number of the line at each place; -1: none */
 } tile;
 
-/* Line `line` of output row `row`. */
-static void fill_line(const tile *t, int64_t row, int line) {
+/* Line `line` of output row `row`: two rows of the image, `dilation_h` apart. */
+static void fill_line(const tile *t, int64_t row, int line, char *to) {
     const dwc_s8_job *j = t->job;
     const dwc_s8_stage *s = j->stage;
     const dwconv_window *w = &s->window;
@@ -23,11 +24,11 @@ static void fill_line(const tile *t, int64_t row, int line) {
                               .channels = t->inputs,
                               .fill = s->fill,
                               .flip = s->flip,
-                              .line = (uint8_t *)t->lines + line * j->how->row_bytes,
-                              .pitch = 4 * t->inputs};
-    for (int r = 0; r < 4; r++) {
+                              .line = (uint8_t *)to,
+                              .pitch = 2 * t->inputs};
+    for (int r = 0; r < 2; r++) {
         const int64_t y =
-            row * w->stride_h - j->how->extent.pad_top + (4 * (int64_t)line + r) * w->dilation_h;
+            row * w->stride_h - j->how->extent.pad_top + (2 * (int64_t)line + r) * w->dilation_h;
         if (y < 0 || y >= j->x.height || t->columns.count == 0) continue;
         const dwc_s8_part at = {t->image, y, t->columns.begin, 1, t->in_first, 1};
         call.rows[r] = j->x.bytes + dwc_s8_at(&j->x, &at);
@@ -35,26 +36,40 @@ static void fill_line(const tile *t, int64_t row, int line) {
     s->kernels->interleave(&call);
 }
 
+/* Lines of the pair of output rows that begins with `row`, the `pair`th of its tile. The first line of the next pair is
+ * line `stride_h` of this one, so that lines go round: that of number n lies at n modulo their count. */
+static void find_lines(tile *t, int64_t row, int rows, int64_t pair, const uint8_t *lines[]) {
+    const dwc_s8_depthwise *d = &t->job->stage->lines;
+    const int count = 2 * d->quads;
+    for (int line = 0; line < count; line++) {
+        const int64_t number = pair * d->stride_h + line;
+        const int quad = line / 2, place = (int)(number % count);
+        char *at = t->lines + place * t->job->how->row_bytes;
+        lines[line] = (const uint8_t *)at;
+        if (quad >= d->first_end && (rows == 1 || quad < d->second_begin))
+            continue; /* no output row sees it */
+        if (t->held[place] == number) continue;
+        fill_line(t, row, line, at);
+        t->held[place] = number;
+    }
+}
+
 /* Output row `row`, and the one `step` further if `rows` is 2. */
-static void run_pair(const tile *t, int64_t row, int rows, int64_t step) {
+static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair) {
     const dwc_s8_job *j = t->job;
     const dwc_s8_stage *s = j->stage;
     const dwc_s8_depthwise *d = &s->lines;
-    const uint8_t *lines[MOST_LINES] = {0};
-    for (int line = 0; line < d->line_count; line++) {
-        const int second = rows == 2 && line >= d->second_begin;
-        lines[line] = (const uint8_t *)t->lines + line * j->how->row_bytes;
-        if (line < d->first_end || second) fill_line(t, row, line);
-    }
+    const uint8_t *lines[MOST_LINES];
+    find_lines(t, row, rows, pair, lines);
     const int staged = dwc_s8_is_staged(j);
-    const int64_t unit = dwc_s8_unit(j), pitch = 4 * t->inputs, dense = t->count * unit;
+    const int64_t unit = dwc_s8_unit(j), pitch = 2 * t->inputs, dense = t->count * unit;
     const dwc_s8_part part = {t->image, row, t->column, t->pixels, t->first, t->count};
     uint8_t *y = staged ? (uint8_t *)t->staged : j->y.bytes + dwc_s8_at(&j->y, &part);
     const dwc_s8_dw_run run = {
         .lines = lines,
         .first_end = d->first_end,
         .second_begin = d->second_begin,
-        .line_count = d->line_count,
+        .quads = d->quads,
         .rows = rows,
         .kernel_w = s->window.kernel_w,
         .x_tap = s->window.dilation_w * pitch,
@@ -63,7 +78,7 @@ static void run_pair(const tile *t, int64_t row, int rows, int64_t step) {
         .channel = t->first - t->in_first * d->multiplier,
         .channels = t->count,
         .multiplier = d->multiplier,
-        .weights = (const uint8_t *)s->packed + t->first / s->kernels->lanes * d->block,
+        .weights = (const uint8_t *)s->packed + t->first / (2 * s->kernels->lanes) * d->block,
         .block = d->block,
         .y = y,
         .y_row = staged ? t->pixels * dense : step * j->y.row,
@@ -80,12 +95,15 @@ static void run_pair(const tile *t, int64_t row, int rows, int64_t step) {
 }
 
 /* With a dilation, rows that see the same lines are `step` apart. */
-static void run_tile(const tile *t, int64_t begin, int64_t end) {
+static void run_tile(tile *t, int64_t begin, int64_t end) {
     const dwconv_window *w = &t->job->stage->window;
     const int64_t step = w->dilation_h / common_divisor(w->stride_h, w->dilation_h);
-    for (int64_t first = begin; first < smaller(begin + step, end); first++)
+    for (int64_t first = begin; first < smaller(begin + step, end); first++) {
+        int64_t pair = 0;
+        for (int i = 0; i < 2 * t->job->stage->lines.quads; i++) t->held[i] = -1;
         for (int64_t row = first; row < end; row += 2 * step)
-            run_pair(t, row, row + step < end ? 2 : 1, step);
+            run_pair(t, row, row + step < end ? 2 : 1, step, pair++);
+    }
 }
 
 void dwc_s8_run_lines(const dwc_s8_job *j, int64_t image, int64_t begin, int64_t end, char *memory) {

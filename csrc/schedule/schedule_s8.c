@@ -10,7 +10,7 @@
 #define STORE_WORK 10.0
 
 enum {
-    LINE_BYTES = 8192,    /* two or three lines stay in the first-level cache beside weights and outputs */
+    LINE_BYTES = 4096,    /* four to eight lines stay in the first-level cache beside weights and outputs */
     STAGED_BYTES = 16384, /* sums on their way */
     PASSING_BYTES = 16384 /* inputs that pass all panels before the next ones do */
 };
@@ -28,36 +28,31 @@ static int64_t span_of(const dwconv_window *w, int64_t outputs) {
     return (outputs - 1) * w->stride_w + (w->kernel_w - 1) * w->dilation_w + 1;
 }
 
-/* Columns of a line for so many outputs: kernels read on as if there were four more. */
-static int64_t line_columns(const dwconv_window *w, int64_t outputs) {
-    return span_of(w, outputs) + 4 * w->stride_w;
-}
-
 /* Inputs that so many outputs of a depthwise stage see. */
 static int64_t line_inputs(const dwc_s8_stage *s, int64_t outputs) {
     const int64_t multiplier = s->group_outputs;
     return multiplier == 1 ? outputs : outputs / multiplier + 2;
 }
 
-/* All of a row and as many channels as fit, or a vector of channels and as much of a row. */
+/* All of a row and as many groups of channels as fit, or one of them and as much of a row. */
 static dwconv_status schedule_lines(const dwc_s8_stage *s, int staged, dwc_s8_stage_schedule *how) {
     const dwconv_window *w = &s->window;
-    const int64_t out_w = how->out[2], all = how->out[3], lanes = s->kernels->lanes;
-    const int64_t vector = 4 * line_inputs(s, lanes);
-    const int64_t vectors = LINE_BYTES / vector / line_columns(w, out_w);
-    how->channels = vectors > 0 ? vectors * lanes : lanes;
+    const int64_t out_w = how->out[2], all = how->out[3], unit = 2 * s->kernels->lanes;
+    const int64_t group = 2 * line_inputs(s, unit);
+    const int64_t groups = LINE_BYTES / group / span_of(w, out_w);
+    how->channels = groups > 0 ? groups * unit : unit;
     how->columns = out_w;
-    if (vectors == 0) {
-        const int64_t outputs = (LINE_BYTES / vector - span_of(w, 1)) / w->stride_w - 3;
+    if (groups == 0) {
+        const int64_t outputs = (LINE_BYTES / group - span_of(w, 1)) / w->stride_w + 1;
         how->columns = within(outputs, smaller(16, out_w), out_w);
     }
     const int64_t most = smaller(all, 2 * how->channels);
-    if (!dwc_multiply(line_columns(w, how->columns), 4 * line_inputs(s, most), &how->row_bytes) ||
+    if (!dwc_multiply(span_of(w, how->columns), 2 * line_inputs(s, most), &how->row_bytes) ||
         how->row_bytes > PTRDIFF_MAX / 1024)
         return DWCONV_OVERFLOW;
     how->row_bytes = round_up(how->row_bytes + DWC_S8_SLACK, DWCONV_ALIGNMENT);
     how->staged_bytes = staged ? round_up(2 * how->columns * most * 4, DWCONV_ALIGNMENT) : 0;
-    how->worker_bytes = s->lines.line_count * how->row_bytes + how->staged_bytes;
+    how->worker_bytes = 2 * s->lines.quads * how->row_bytes + how->staged_bytes;
     return DWCONV_OK;
 }
 

@@ -217,16 +217,16 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
                                .channels = d.channels,
                                .multiplier = d.multiplier};
     int64_t bytes;
-    CHECK(dwc_s8_choose_depthwise(&packed, kernels) && dwc_s8_depthwise_bytes(&packed, kernels, &bytes));
+    CHECK(dwc_s8_choose_depthwise(&packed, kernels) && dwc_s8_depthwise_bytes(&packed, &bytes));
     void *weights = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
     dwc_s8_pack_depthwise(&packed, kernels, filter, bias, dwc_s8_seen(kernels, is_signed, zero), multipliers, weights);
 
-    const int64_t pitch = 4 * inputs + between(0, 1) * 4 * between(0, 9);
-    const int64_t line_bytes = (d.w + 2 * d.pad + 4 * d.stride_w) * pitch + DWC_S8_SLACK;
-    uint8_t *memory = malloc((size_t)(packed.line_count * line_bytes));
-    const uint8_t *lines[8];
+    const int64_t pitch = 2 * inputs + between(0, 1) * 2 * between(0, 9);
+    const int64_t line_bytes = (d.w + 2 * d.pad) * pitch + DWC_S8_SLACK;
+    uint8_t *memory = malloc((size_t)(2 * packed.quads * line_bytes));
+    const uint8_t *lines[16];
     for (int64_t oy = 0; oy < out_h; oy += 2) {
-        for (int g = 0; g < packed.line_count; g++) {
+        for (int g = 0; g < 2 * packed.quads; g++) {
             dwc_s8_interleave line = {.pixel = pixel,
                                       .left = d.pad,
                                       .columns = d.w,
@@ -236,8 +236,8 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
                                       .flip = dwc_s8_flip(kernels, is_signed),
                                       .line = memory + g * line_bytes,
                                       .pitch = pitch};
-            for (int r = 0; r < 4; r++) {
-                const int64_t iy = oy * d.stride_h - d.pad + 4 * g + r;
+            for (int r = 0; r < 2; r++) {
+                const int64_t iy = oy * d.stride_h - d.pad + 2 * g + r;
                 line.rows[r] = iy >= 0 && iy < d.h ? (uint8_t *)x.data + iy * x_row : NULL;
             }
             kernels->interleave(&line);
@@ -246,7 +246,7 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
         kernels->depthwise(&(dwc_s8_dw_run){.lines = lines,
                                             .first_end = packed.first_end,
                                             .second_begin = packed.second_begin,
-                                            .line_count = packed.line_count,
+                                            .quads = packed.quads,
                                             .rows = oy + 1 < out_h ? 2 : 1,
                                             .kernel_w = d.kernel_w,
                                             .x_tap = d.dilation * pitch,

@@ -44,35 +44,35 @@ typedef struct dwc_s8_mm_call {
 
 /* ---- depthwise -------------------------------------------------------------------------------------- */
 
-/* A line: four rows of an image, interleaved: [column][channel][row], so that a vector of dot products takes four taps
- * of a kernel column at once. Columns of padding are part of it. The kernel may write, and read, up to DWC_S8_SLACK
- * bytes beyond a line. */
-enum { DWC_S8_SLACK = 1024 };
+/* A line: two rows of an image, interleaved: [column][channel][row]. Two lines make four rows, so that a vector of dot
+ * products takes four taps of a kernel column at once. Columns of padding are part of a line. Kernels may read and write
+ * DWC_S8_SLACK bytes beyond it. */
+enum { DWC_S8_SLACK = 256 };
 
 typedef struct dwc_s8_interleave {
-    const uint8_t *rows[4]; /* NULL: a row of padding */
+    const uint8_t *rows[2]; /* NULL: a row of padding */
     int64_t pixel;          /* from column to column */
     int64_t left, columns, right; /* columns of padding, of the image, of padding */
     int64_t channels;
     uint8_t fill, flip; /* the zero point as it is in memory; 0 or 0x80 */
     uint8_t *line;
-    int64_t pitch; /* from column to column, at least 4 * channels */
+    int64_t pitch; /* from column to column, at least 2 * channels */
 } dwc_s8_interleave;
 
-/* Outputs of one or two rows from lines. Kernel row ky of output row r is lane (r * stride + ky) % 4 of line
- * (r * stride + ky) / 4; lanes that are no taps have a weight of 0. The first row sees lines [0, first_end), the second one
- * lines [second_begin, line_count). What fewer than four outputs would see of a line is read as for four. */
+/* Outputs of one or two rows. Kernel row ky of output row r is row (r * stride + ky) % 4 of quad (r * stride + ky) / 4: of
+ * lines[2 * quad] and the next one. Rows that are no taps have a weight of 0. The first output row sees quads
+ * [0, first_end), the second one quads [second_begin, quads). */
 typedef struct dwc_s8_dw_run {
     const uint8_t *const *lines; /* at tap 0 of output 0 */
-    int first_end, second_begin, line_count;
+    int first_end, second_begin, quads;
     int rows; /* of output: 1 or 2 */
     int64_t kernel_w;
     int64_t x_tap, x_out; /* from tap to tap, from output to output: in a line */
     int64_t columns;      /* outputs of a row */
-    /* Output channels, the first one counted from the first channel of the lines. It is the begin of a vector; the last
-     * vector ends where the channels do, and overlaps the one before. */
+    /* Output channels, the first one counted from the first channel of the lines. It is the begin of a group of channels;
+     * the last group ends where the channels do, and overlaps the one before, if there is one. */
     int64_t channel, channels, multiplier;
-    const uint8_t *weights; /* of the vector of the first channel, and `block` on of the next: dwc_s8_pack_depthwise */
+    const uint8_t *weights; /* of the group of the first channel, and `block` on of the next: dwc_s8_pack_depthwise */
     int64_t block;
     uint8_t *y; /* output 0 of row 0, the first channel */
     int64_t y_row, y_out;
@@ -83,7 +83,7 @@ typedef struct dwc_s8_dw_run {
 
 typedef struct dwc_s8_kernels {
     int is_signed;   /* bytes are multiplied as int8, else as uint8 */
-    int lanes;       /* channels of a vector of sums */
+    int lanes;       /* channels of a vector of sums; depthwise takes them in groups of two vectors */
     int quad_bytes;  /* of four weights as the kernels read them: 4, or 8 for 16-bit numbers, even ones first */
     int panel_unit;  /* widths of panels are multiples of this */
     int panel_width; /* the widest */

@@ -1,140 +1,235 @@
-/* Depthwise convolution of 8-bit integers on lines: four kernel rows at a time. A tile is two output rows times T outputs;
- * both rows see the same vectors of a line, with weights of their own.
- *
- * Before: SUFFIX, and DW_COLUMNS and DW_FEW_COLUMNS, the widths of tiles. */
+/* Depthwise convolution of 8-bit integers on lines: four kernel rows at a time, one or two output rows, a group of channels
+ * (two vectors) at a time. Both output rows see the same vectors of a line, with weights of their own. */
 
-enum { DW_ROWS = 2, DW_MOST = 7 };
+enum { DW_SUMS = 16, DW_TILE = 4 }; /* sums of the largest tile, which has so many outputs of a row */
 
-/* What a tile's sums are added to, for lines [begin, end). FIRST, SECOND: which rows see them; STRIDE: how many sets of
- * weights each tap has, of which that of the first row comes first. */
-INLINE const uint8_t *dw_add(V(ivec) (*acc)[DW_MOST], const dwc_s8_dw_run *c, int begin, int end, int64_t x,
-                             const uint8_t *w, const V(ivec) *lanes, const int T, const int FIRST, const int SECOND,
-                             const int SETS) {
-    for (int g = begin; g < end; g++) {
-        const uint8_t *in = c->lines[g] + x;
-        const int64_t x_out = c->x_out;
-        for (int64_t tap = c->kernel_w; tap > 0; tap--, in += c->x_tap, w += SETS * V(factor_bytes)) {
-            const V(factors) first = V(load_factors)(w), second = V(load_factors)(w + (SETS - 1) * V(factor_bytes));
-            const uint8_t *p = in;
-            UNROLL for (int t = 0; t < T; t++) {
-                const V(quads) q = lanes ? V(spread_quads)(p, *lanes) : V(load_quads)(p);
-                if (FIRST) acc[0][t] = V(dot4)(acc[0][t], q, first);
-                if (SECOND) acc[1][t] = V(dot4)(acc[1][t], q, second);
-                p += x_out;
+/* What is known once of a group of channels. */
+typedef struct dw_group {
+    const dwc_s8_dw_run *call;
+    const uint8_t *start, *multipliers, *sources, *weights;
+    int64_t x, y; /* bytes of a line, and of an output, to its first channel */
+    int channels; /* that are stored */
+    int bytes;    /* they are stored as bytes, whose rounding fits */
+} dw_group;
+
+/* ---- the end of two outputs ----------------------------------------------------------------------- */
+
+NOINLINE void dw_put(const dw_group *g, const int32_t *sums, uint8_t *y) {
+    V(ivec) by[2] = {V(load_ints)(g->multipliers), V(load_ints)(g->multipliers + 4 * V(lanes))};
+    V(unpair)(by);
+    const V(end) end = V(end_of)(&g->call->end);
+    for (int h = 0; h < 2; h++) {
+        const int n = g->channels - h * V(lanes);
+        const V(ivec) acc = V(load_ints)(sums + h * V(lanes));
+        if (n <= 0) break;
+        if (g->call->end.sums) {
+            memcpy(y + 4 * h * V(lanes), sums + h * V(lanes), (size_t)(n < V(lanes) ? n : V(lanes)) * sizeof *sums);
+            continue;
+        }
+        const V(bytes) bytes = V(finish)(acc, (V(vec))by[h], &end);
+        if (n >= V(lanes))
+            V(store_bytes)(y + h * V(lanes), bytes);
+        else
+            V(store_bytes_n)(y + h * V(lanes), bytes, n);
+    }
+}
+
+/* Two outputs side by side, of two vectors each; the second one is at `second`. */
+INLINE void dw_end(const dw_group *g, V(ivec) *acc, uint8_t *first, uint8_t *second, const V(end) *end) {
+    if (LIKELY(g->bytes)) {
+        const V(vec) by[2] = {V(load)((const float *)g->multipliers), V(load)((const float *)g->multipliers + V(lanes))};
+        V(store_groups)(first, second, V(finish_groups)(acc, by, end), g->channels);
+        return;
+    }
+    int32_t sums[4 * V(lanes)];
+    V(unpair)(acc);
+    V(unpair)(acc + 2);
+    UNROLL for (int i = 0; i < 4; i++) V(store_ints)(sums + i * V(lanes), acc[i]);
+    dw_put(g, sums, first);
+    dw_put(g, sums + 2 * V(lanes), second);
+}
+
+/* ---- any window ------------------------------------------------------------------------------------- */
+
+/* Adds the taps of quads [begin, end) to a tile of T outputs of a row, at acc[(row * T + output) * 2 + vector]. FIRST,
+ * SECOND: which rows see them; SETS of weights for each tap, of which that of the first row comes first. */
+INLINE const uint8_t *dw_add(V(ivec) *acc, const dw_group *g, int begin, int end, int64_t x, const uint8_t *w, const int T,
+                             const int SPREAD, const int FIRST, const int SECOND, const int SETS) {
+    const dwc_s8_dw_run *c = g->call;
+    const int64_t x_out = c->x_out, x_tap = c->x_tap;
+    for (int q = begin; q < end; q++) {
+        const uint8_t *p0 = c->lines[2 * q] + x, *p1 = c->lines[2 * q + 1] + x;
+        for (int64_t tap = c->kernel_w; tap > 0; tap--) {
+            V(factors) first[2], second[2];
+            UNROLL for (int h = 0; h < 2; h++) {
+                first[h] = V(load_factors)(w + h * V(factor_bytes));
+                second[h] = V(load_factors)(w + ((SETS - 1) * 2 + h) * V(factor_bytes));
             }
+            UNROLL for (int t = 0; t < T; t++) {
+                V(quads) in[2];
+                if (SPREAD) {
+                    UNROLL for (int h = 0; h < 2; h++) {
+                        const V(ivec) lanes = V(load_ints)(g->sources + h * 4 * V(lanes));
+                        in[h] = V(spread_pairs)(p0 + t * x_out, p1 + t * x_out, lanes);
+                    }
+                } else {
+                    V(load_pairs)(p0 + t * x_out, p1 + t * x_out, in);
+                }
+                UNROLL for (int h = 0; h < 2; h++) {
+                    if (FIRST) acc[t * 2 + h] = V(dot4)(acc[t * 2 + h], in[h], first[h]);
+                    if (SECOND) acc[(T + t) * 2 + h] = V(dot4)(acc[(T + t) * 2 + h], in[h], second[h]);
+                }
+            }
+            p0 += x_tap;
+            p1 += x_tap;
+            w += SETS * 2 * V(factor_bytes);
         }
     }
     return w;
 }
 
-/* What becomes of sums that are not bytes of whole tiles: n lanes of `columns` outputs. */
-NOINLINE void dw_put(const dwc_s8_dw_run *c, const int32_t *sums, const float *multipliers, uint8_t *y, int64_t columns,
-                     int n) {
-    const V(end) end = V(end_of)(&c->end);
-    for (; columns > 0; columns--, sums += V(lanes), y += c->y_out) {
-        const V(ivec) acc = V(load_ints)(sums);
-        if (c->end.sums) {
-            memcpy(y, sums, (size_t)n * sizeof *sums);
-            continue;
-        }
-        const V(bytes) bytes = V(finish)(acc, V(load)(multipliers), &end);
-        if (n == V(lanes))
-            V(store_bytes)(y, bytes);
-        else
-            V(store_bytes_n)(y, bytes, n);
-    }
-}
-
-/* The tiles of a vector of n channels: outputs [begin, end), T at a time. The last tile overlaps others, if there are
- * enough outputs before; else more are computed and not stored. */
-INLINE void dw_tiles(const dwc_s8_dw_run *run, const uint8_t *weights, int64_t channel, int n, int64_t begin, int64_t end,
-                     const int T, const int ROWS, const int SPREAD) {
-    const V(end) ends = V(end_of)(&run->end);
-    for (int64_t next = begin; next < end; next += T) {
-        const int64_t column = next + T <= end || end < T ? next : end - T;
-        const dwc_s8_dw_run *c = run;
-        OPAQUE(c);
-        V(ivec) acc[DW_ROWS][DW_MOST], lanes;
-        const V(ivec) start = V(load_ints)(weights);
-        const float *multipliers = (const float *)weights + V(lanes);
-        const uint8_t *w = weights + 2 * V(lanes) * sizeof(float);
-        if (SPREAD) {
-            lanes = V(load_ints)(w);
-            w += V(lanes) * sizeof(float);
-        }
-        UNROLL for (int r = 0; r < ROWS; r++) {
-            UNROLL for (int t = 0; t < T; t++) acc[r][t] = start;
-        }
-        const int64_t x = column * c->x_out + (c->channel + channel) / (SPREAD ? c->multiplier : 1) * 4;
-        const int both = c->second_begin < c->first_end;
-        const int first = both ? c->second_begin : c->first_end;
-        w = dw_add(acc, c, 0, first, x, w, SPREAD ? &lanes : NULL, T, 1, 0, 1);
-        if (both) w = dw_add(acc, c, first, c->first_end, x, w, SPREAD ? &lanes : NULL, T, 1, ROWS > 1, 2);
+/* Outputs [begin, end), which are a multiple of T. */
+INLINE void dw_tiles(const dw_group *group, int64_t begin, int64_t end, const int T, const int ROWS, const int SPREAD) {
+    const V(end) ends = V(end_of)(&group->call->end);
+    for (int64_t column = begin; column < end; column += T) {
+        const dw_group *g = group;
+        OPAQUE(g);
+        const dwc_s8_dw_run *c = g->call;
+        V(ivec) acc[DW_SUMS];
+        UNROLL for (int i = 0; i < 2 * T * ROWS; i++) acc[i] = V(load_ints)(g->start + i % 2 * 4 * V(lanes));
+        const int64_t x = column * c->x_out + g->x;
+        const int both = c->second_begin < c->first_end, first = both ? c->second_begin : c->first_end;
+        const uint8_t *w = dw_add(acc, g, 0, first, x, g->weights, T, SPREAD, 1, 0, 1);
+        if (both) w = dw_add(acc, g, first, c->first_end, x, w, T, SPREAD, 1, ROWS > 1, 2);
         if (ROWS > 1)
-            dw_add(acc, c, both ? c->first_end : c->second_begin, c->line_count, x, w, SPREAD ? &lanes : NULL, T, 0, 1, 1);
-        OPAQUE(c);
-        const int64_t y_out = c->y_out, y_row = c->y_row;
-        uint8_t *y = c->y + column * y_out + channel * (c->end.sums ? 4 : 1);
-        if (LIKELY(column + T <= end && n == V(lanes) && c->end.fits && !c->end.sums)) {
-            const V(vec) by = V(load)(multipliers);
-            const V(vec) bys[4] = {by, by, by, by};
-            const int FOURS = ROWS * T / 4 * 4;
-            UNROLL for (int i = 0; i < FOURS; i += 4) {
-                uint8_t *at[4];
+            dw_add(acc, g, both ? c->first_end : c->second_begin, c->quads, x, w, T, SPREAD, 0, 1, 1);
+        OPAQUE(g);
+        c = g->call;
+        const int64_t y_out = c->y_out;
+        UNROLL for (int r = 0; r < ROWS; r++) {
+            uint8_t *y = c->y + g->y + column * y_out + r * c->y_row;
+            UNROLL for (int t = 0; t < T; t += 2) {
                 V(ivec) sums[4];
-                UNROLL for (int j = 0; j < 4; j++) {
-                    V(ints_in_order)(&y, &acc[(i + j) / T][(i + j) % T]);
-                    at[j] = y + (i + j) / T * y_row + (i + j) % T * y_out;
-                    sums[j] = acc[(i + j) / T][(i + j) % T];
+                UNROLL for (int i = 0; i < 4; i++) {
+                    const int output = t + i / 2 < T ? t + i / 2 : t;
+                    sums[i] = acc[(r * T + output) * 2 + i % 2];
+                    V(ints_in_order)(&y, &sums[i]);
                 }
-                V(store_bytes4)(at, V(finish4)(sums, bys, &ends), 1);
+                dw_end(g, sums, y + t * y_out, y + (t + 1 < T ? t + 1 : t) * y_out, &ends);
             }
-            UNROLL for (int i = FOURS; i < ROWS * T; i++)
-                V(store_bytes)(y + i / T * y_row + i % T * y_out, V(finish)(acc[i / T][i % T], by, &ends));
-        } else {
-            int32_t sums[DW_ROWS][DW_MOST * V(lanes)];
-            UNROLL for (int r = 0; r < ROWS; r++) {
-                UNROLL for (int t = 0; t < T; t++) V(store_ints)(sums[r] + t * V(lanes), acc[r][t]);
-            }
-            const int64_t columns = end - column < T ? end - column : T;
-            for (int r = 0; r < ROWS; r++) dw_put(c, sums[r], multipliers, y + r * y_row, columns, n);
         }
     }
 }
 
-#define DW_TILES(T, ROWS, SPREAD)                                                                                      \
-    NOINLINE void dw_tiles_##T##_##ROWS##_##SPREAD(const dwc_s8_dw_run *c, const uint8_t *w, int64_t channel, int n,  \
-                                                   int64_t begin, int64_t end) {                                      \
-        dw_tiles(c, w, channel, n, begin, end, T, ROWS, SPREAD);                                                      \
+#define DW_TILES(T, ROWS, SPREAD)                                                                  \
+    NOINLINE void dw_tiles_##T##_##ROWS##_##SPREAD(const dw_group *g, int64_t begin, int64_t end) { \
+        dw_tiles(g, begin, end, T, ROWS, SPREAD);                                                  \
     }
-DW_TILES(7, 2, 0)
-DW_TILES(7, 1, 0)
 DW_TILES(4, 2, 0)
+DW_TILES(2, 2, 0)
+DW_TILES(1, 2, 0)
 DW_TILES(4, 1, 0)
-DW_TILES(4, 2, 1)
-DW_TILES(4, 1, 1)
+DW_TILES(1, 1, 0)
+DW_TILES(2, 2, 1)
+DW_TILES(1, 2, 1)
+DW_TILES(2, 1, 1)
+DW_TILES(1, 1, 1)
 
-typedef void (*dw_tiles_function)(const dwc_s8_dw_run *, const uint8_t *, int64_t, int, int64_t, int64_t);
+/* ---- 3x3 with stride 1 ------------------------------------------------------------------------------- */
+
+/* The sums of the columns that an input feeds roll along the row: each is loaded once, and the dot products of some outputs
+ * go together with the end of others. */
+NOINLINE void dw_roll_3(const dw_group *group) {
+    const dw_group *g = group;
+    const dwc_s8_dw_run *c = g->call;
+    const V(end) end = V(end_of)(&c->end);
+    const int64_t x_tap = c->x_tap, y_out = c->y_out, y_row = c->y_row;
+    const uint8_t *p0 = c->lines[0] + g->x, *p1 = c->lines[1] + g->x;
+    uint8_t *y = c->y + g->y;
+    V(factors) w[3][2][2]; /* of tap, row, vector */
+    UNROLL for (int i = 0; i < 12; i++) w[i / 4][i / 2 % 2][i % 2] = V(load_factors)(g->weights + i * V(factor_bytes));
+    V(ivec) a[4], b[4]; /* sums of an output and the next one: of row, vector */
+    V(quads) in[2];
+    V(load_pairs)(p0, p1, in);
+    UNROLL for (int i = 0; i < 4; i++) a[i] = V(dot4)(V(load_ints)(g->start + i % 2 * 4 * V(lanes)), in[i % 2], w[0][i / 2][i % 2]);
+    V(load_pairs)(p0 + x_tap, p1 + x_tap, in);
+    UNROLL for (int i = 0; i < 4; i++) {
+        a[i] = V(dot4)(a[i], in[i % 2], w[1][i / 2][i % 2]);
+        b[i] = V(dot4)(V(load_ints)(g->start + i % 2 * 4 * V(lanes)), in[i % 2], w[0][i / 2][i % 2]);
+    }
+    int64_t left = c->columns;
+    for (; left > 1; left -= 2) {
+        V(ivec) next[4], after[4];
+        p0 += 2 * x_tap;
+        p1 += 2 * x_tap;
+        V(load_pairs)(p0, p1, in);
+        UNROLL for (int i = 0; i < 4; i++) {
+            a[i] = V(dot4)(a[i], in[i % 2], w[2][i / 2][i % 2]);
+            b[i] = V(dot4)(b[i], in[i % 2], w[1][i / 2][i % 2]);
+            next[i] = V(dot4)(V(load_ints)(g->start + i % 2 * 4 * V(lanes)), in[i % 2], w[0][i / 2][i % 2]);
+        }
+        V(load_pairs)(p0 + x_tap, p1 + x_tap, in);
+        UNROLL for (int i = 0; i < 4; i++) {
+            b[i] = V(dot4)(b[i], in[i % 2], w[2][i / 2][i % 2]);
+            next[i] = V(dot4)(next[i], in[i % 2], w[1][i / 2][i % 2]);
+            after[i] = V(dot4)(V(load_ints)(g->start + i % 2 * 4 * V(lanes)), in[i % 2], w[0][i / 2][i % 2]);
+        }
+        UNROLL for (int r = 0; r < 2; r++) {
+            V(ivec) sums[4] = {a[2 * r], a[2 * r + 1], b[2 * r], b[2 * r + 1]};
+            dw_end(g, sums, y + r * y_row, y + r * y_row + y_out, &end);
+        }
+        y += 2 * y_out;
+        UNROLL for (int i = 0; i < 4; i++) {
+            a[i] = next[i];
+            b[i] = after[i];
+        }
+    }
+    if (left) {
+        V(load_pairs)(p0 + 2 * x_tap, p1 + 2 * x_tap, in);
+        UNROLL for (int i = 0; i < 4; i++) a[i] = V(dot4)(a[i], in[i % 2], w[2][i / 2][i % 2]);
+        UNROLL for (int r = 0; r < 2; r++) {
+            V(ivec) sums[4] = {a[2 * r], a[2 * r + 1], a[2 * r], a[2 * r + 1]};
+            dw_end(g, sums, y + r * y_row, y + r * y_row, &end);
+        }
+    }
+}
+
+/* ---- the run ------------------------------------------------------------------------------------------ */
+
+typedef void (*dw_tiles_function)(const dw_group *, int64_t, int64_t);
+
+/* Tiles of four outputs, then of what is left. */
+INLINE void dw_run_group(const dw_group *g) {
+    static const dw_tiles_function tiles[2][2][3] = {{{dw_tiles_4_1_0, dw_tiles_1_1_0, dw_tiles_1_1_0},
+                                                      {dw_tiles_4_2_0, dw_tiles_2_2_0, dw_tiles_1_2_0}},
+                                                     {{dw_tiles_2_1_1, dw_tiles_2_1_1, dw_tiles_1_1_1},
+                                                      {dw_tiles_2_2_1, dw_tiles_2_2_1, dw_tiles_1_2_1}}};
+    const dwc_s8_dw_run *c = g->call;
+    if (c->kernel_w == 3 && c->quads == 1 && c->rows == 2 && c->x_out == c->x_tap && c->multiplier == 1) {
+        dw_roll_3(g);
+        return;
+    }
+    const dw_tiles_function *by = tiles[c->multiplier > 1][c->rows > 1];
+    const int64_t fours = c->columns / 4 * 4, twos = c->columns / 2 * 2;
+    if (fours > 0) by[0](g, 0, fours);
+    if (twos > fours) by[1](g, fours, twos);
+    if (c->columns > twos) by[2](g, twos, c->columns);
+}
 
 static void dw_s8(const dwc_s8_dw_run *c) {
-    static const dw_tiles_function wide[2] = {dw_tiles_7_1_0, dw_tiles_7_2_0}, narrow[2] = {dw_tiles_4_1_0, dw_tiles_4_2_0},
-                                   spread[2] = {dw_tiles_4_1_1, dw_tiles_4_2_1};
-    const int second = c->rows > 1, few = c->channels < V(lanes);
-    /* As many tiles of the greater width as leave a multiple of the smaller one, or of the greater one, with little over. */
-    int64_t wides = 0, least = INT64_MAX;
-    for (int64_t n = 0; n <= c->columns / 7 + 1; n++) {
-        const int64_t rest = c->columns - 7 * n, cost = 7 * n + (rest > 0 ? (rest + 3) / 4 * 4 : 0);
-        if (cost <= least) {
-            least = cost;
-            wides = n;
-        }
-    }
-    const int64_t split = c->multiplier > 1 ? 0 : 7 * wides < c->columns ? 7 * wides : c->columns;
+    const int group = 2 * V(lanes);
     const uint8_t *w = c->weights;
-    for (int64_t i = 0; i < c->channels; i += V(lanes), w += c->block) {
-        const int64_t channel = i + V(lanes) <= c->channels || few ? i : c->channels - V(lanes);
-        const int n = few ? (int)c->channels : V(lanes);
-        if (split) wide[second](c, w, channel, n, 0, split);
-        if (split < c->columns) (c->multiplier > 1 ? spread : narrow)[second](c, w, channel, n, split, c->columns);
+    for (int64_t done = 0; done < c->channels; done += group, w += c->block) {
+        const int64_t begin = c->channels - done >= group || done == 0 ? done : c->channels - group;
+        dw_group g = {.call = c,
+                      .start = w,
+                      .multipliers = w + 8 * V(lanes),
+                      .sources = w + 16 * V(lanes),
+                      .weights = w + (c->multiplier > 1 ? 24 : 16) * V(lanes),
+                      .x = (c->channel + begin) / (c->multiplier > 1 ? c->multiplier : 1) * 2,
+                      .y = begin * (c->end.sums ? 4 : 1),
+                      .channels = c->channels < group ? (int)c->channels : group,
+                      .bytes = c->end.fits && !c->end.sums};
+        dw_run_group(&g);
     }
 }

@@ -3,12 +3,18 @@
  *   quads            four bytes of input in each lane, ready to be multiplied
  *   factors          four weights for each lane, ready to be multiplied
  *   factor_bytes     of these in memory
- *   load_quads(p)    4 * lanes bytes
  *   flips(byte)      what flips quads, in every byte
  *   one_quad(word, f)  one word, four bytes, in every lane, flipped by f
  *   load_factors(p)  any alignment
  *   dot4(acc, q, w)  acc + q[0] w[0] + ... + q[3] w[3] in every lane, exact modulo 2^32
- *   spread_quads(p, i)   lane j becomes quad i[j] of these
+
+ * Depthwise takes channels in groups of two vectors. Where vectors consist of several 128 bits, interleaving and packing go by
+ * these: vector h of a group has channel l / 4 * 8 + h * 4 + l % 4 in lane l (s8_channel).
+ *
+ *   load_pairs(p, q, v)      2 * lanes channels of two lines, rows 0 and 1 at p, 2 and 3 at q: v[0] and v[1]
+ *   spread_pairs(p, q, i)    a vector, of channel i[j] of these in lane j, i[j] < lanes
+ *   unpair(v)                two vectors of a group, int32, become channels in order
+ *
  *   load_ints, store_ints, store_ints_n, set1_ints   int32
  *   end, end_of(e)   what a dwc_s8_end says, ready to be used
  *   bytes            outputs, a byte of each lane
@@ -16,7 +22,9 @@
  *   store_bytes(p, v), store_bytes_n(p, v, n)   of each lane; of the first n, 1 <= n < lanes
  *   finish4(a, m, e)        four vectors of sums, with their multipliers -> bytes4; only where e->fits
  *   store_bytes4(p, v, together)   to p[0] to p[3], of which 1, 2 or 4 follow each other in memory
- *   weave(rows, f, to)      so many bytes (`woven`) of four rows, flipped by byte f: to[4 * i + r] = rows[r][i]
+ *   finish_groups(a, m, e)  the same of two groups, with the multipliers of one
+ *   store_groups(p, q, v, n)  the first n channels of both, 1 <= n <= 2 * lanes
+ *   weave(rows, f, to)      so many bytes (`woven`) of two rows, flipped by byte f: to[2 * i + r] = rows[r][i]
  *   weave_n(rows, n, f, to) the same of n < woven, after which as much may be written as of woven
  *   ints_in_order(&p, &v)   as in_order of vec.h
  *
@@ -49,8 +57,9 @@ INLINE int32_t s8_last_word(const uint8_t *run, int64_t k) {
 /* Bytes of uint8 are packed as int8, 128 less, and flipped then. */
 INLINE int s8_base(const dwc_s8_end *e) { return e->high > 127 ? 128 : 0; }
 
-/* The first n < 8 bytes of a word of eight. */
+/* The first n <= 8 bytes of a word of eight. */
 INLINE void s8_store_part(uint8_t *p, uint64_t bytes, int n) {
+    if (n & 8) memcpy(p, &bytes, sizeof bytes);
     if (n & 4) {
         const uint32_t part = (uint32_t)bytes;
         memcpy(p, &part, sizeof part);
@@ -66,10 +75,7 @@ INLINE void s8_store_part(uint8_t *p, uint64_t bytes, int n) {
     if (n & 1) *p = (uint8_t)bytes;
 }
 
-/* n bytes of four rows in memory of `size` each. */
-INLINE void s8_gather(const uint8_t *const *rows, int n, uint8_t *to, const int size) {
-    for (int r = 0; r < 4; r++)
-        for (int i = 0; i < n; i++) to[r * size + i] = rows[r][i];
-}
+/* The channel of lane `lane` in vector `half` of a group. */
+INLINE int s8_channel(int half, int lane) { return lane / 4 * 8 + half * 4 + lane % 4; }
 
 #endif

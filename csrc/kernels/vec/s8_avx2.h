@@ -52,9 +52,21 @@ INLINE ivec_y flips_y(uint8_t flip) { /* opaque: else words are flipped before t
     return v;
 }
 INLINE quads_y one_quad_y(int32_t word, ivec_y flip) { return split_y(set1_ints_y(word) ^ flip); }
-INLINE quads_y load_quads_y(const uint8_t *p) { return split_y(load_ints_y(p)); }
-INLINE quads_y spread_quads_y(const uint8_t *p, ivec_y lanes) {
-    return split_y((ivec_y)_mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)p), (__m256i)lanes));
+INLINE void load_pairs_y(const uint8_t *p, const uint8_t *q, quads_y *v) {
+    const __m256i a = _mm256_loadu_si256((const __m256i *)p), b = _mm256_loadu_si256((const __m256i *)q);
+    v[0] = split_y((ivec_y)_mm256_unpacklo_epi16(a, b));
+    v[1] = split_y((ivec_y)_mm256_unpackhi_epi16(a, b));
+}
+INLINE quads_y spread_pairs_y(const uint8_t *p, const uint8_t *q, ivec_y lanes) {
+    const __m128i a = _mm_loadu_si128((const __m128i *)p), b = _mm_loadu_si128((const __m128i *)q);
+    const __m256i quads = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_unpacklo_epi16(a, b)),
+                                                  _mm_unpackhi_epi16(a, b), 1);
+    return split_y((ivec_y)_mm256_permutevar8x32_epi32(quads, (__m256i)lanes));
+}
+INLINE void unpair_y(ivec_y *v) {
+    const __m256i a = (__m256i)v[0], b = (__m256i)v[1];
+    v[0] = (ivec_y)_mm256_permute2x128_si256(a, b, 0x20);
+    v[1] = (ivec_y)_mm256_permute2x128_si256(a, b, 0x31);
 }
 
 typedef struct end_y {
@@ -76,14 +88,33 @@ INLINE __m256i round_y(ivec_y acc, vec_y multiplier) {
     return _mm256_cvtps_epi32(_mm256_cvtepi32_ps((__m256i)acc) * multiplier);
 }
 typedef __m256i bytes4_y;
+INLINE __m256i pack4_y(const ivec_y *a, vec_y m0, vec_y m1, vec_y m2, vec_y m3, const end_y *e) {
+    const __m256i first = _mm256_packs_epi32(round_y(a[0], m0), round_y(a[1], m1));
+    const __m256i second = _mm256_packs_epi32(round_y(a[2], m2), round_y(a[3], m3));
+    const __m256i bytes = _mm256_packs_epi16(_mm256_adds_epi16(first, e->words), _mm256_adds_epi16(second, e->words));
+    return _mm256_xor_si256(_mm256_min_epi8(_mm256_max_epi8(bytes, e->least), e->most), e->flip);
+}
 INLINE bytes4_y finish4_y(const ivec_y *a, const vec_y *m, const end_y *e) {
     /* Packing interleaves the halves of its operands. */
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256i first = _mm256_packs_epi32(round_y(a[0], m[0]), round_y(a[1], m[1]));
-    const __m256i second = _mm256_packs_epi32(round_y(a[2], m[2]), round_y(a[3], m[3]));
-    const __m256i bytes = _mm256_packs_epi16(_mm256_adds_epi16(first, e->words), _mm256_adds_epi16(second, e->words));
-    const __m256i clamped = _mm256_min_epi8(_mm256_max_epi8(bytes, e->least), e->most);
-    return _mm256_permutevar8x32_epi32(_mm256_xor_si256(clamped, e->flip), order);
+    return _mm256_permutevar8x32_epi32(pack4_y(a, m[0], m[1], m[2], m[3], e), order);
+}
+INLINE bytes4_y finish_groups_y(const ivec_y *a, const vec_y *m, const end_y *e) {
+    return _mm256_permute4x64_epi64(pack4_y(a, m[0], m[1], m[0], m[1], e), 0xd8);
+}
+INLINE void s8_store_half(uint8_t *p, __m128i v, int n) {
+    s8_store_part(p, (uint64_t)_mm_cvtsi128_si64(v), n < 8 ? n : 8);
+    if (n > 8) s8_store_part(p + 8, (uint64_t)_mm_extract_epi64(v, 1), n - 8);
+}
+INLINE void store_groups_y(uint8_t *p, uint8_t *q, bytes4_y v, int n) {
+    const __m128i low = _mm256_castsi256_si128(v), high = _mm256_extracti128_si256(v, 1);
+    if (LIKELY(n == 2 * lanes_y)) {
+        _mm_storeu_si128((__m128i *)p, low);
+        _mm_storeu_si128((__m128i *)q, high);
+    } else {
+        s8_store_half(p, low, n);
+        s8_store_half(q, high, n);
+    }
 }
 INLINE void store_bytes4_y(uint8_t *const *p, bytes4_y v, const int together) {
     const __m128i low = _mm256_castsi256_si128(v), high = _mm256_extracti128_si256(v, 1);
@@ -114,20 +145,14 @@ INLINE void store_bytes_n_y(uint8_t *p, bytes_y v, int n) {
 enum { woven_y = 16 };
 INLINE void weave_y(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
     const __m128i f = _mm_set1_epi8((char)flip);
-    __m128i r[4];
-    UNROLL for (int i = 0; i < 4; i++) r[i] = _mm_xor_si128(_mm_loadu_si128((const __m128i *)rows[i]), f);
-    const __m128i a = _mm_unpacklo_epi8(r[0], r[1]), b = _mm_unpackhi_epi8(r[0], r[1]);
-    const __m128i c = _mm_unpacklo_epi8(r[2], r[3]), d = _mm_unpackhi_epi8(r[2], r[3]);
-    _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi16(a, c));
-    _mm_storeu_si128((__m128i *)to + 1, _mm_unpackhi_epi16(a, c));
-    _mm_storeu_si128((__m128i *)to + 2, _mm_unpacklo_epi16(b, d));
-    _mm_storeu_si128((__m128i *)to + 3, _mm_unpackhi_epi16(b, d));
+    const __m128i a = _mm_xor_si128(_mm_loadu_si128((const __m128i *)rows[0]), f);
+    const __m128i b = _mm_xor_si128(_mm_loadu_si128((const __m128i *)rows[1]), f);
+    _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi8(a, b));
+    _mm_storeu_si128((__m128i *)to + 1, _mm_unpackhi_epi8(a, b));
 }
 NOINLINE void weave_n_y(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
-    uint8_t part[4 * woven_y] = {0};
-    s8_gather(rows, n, part, woven_y);
-    const uint8_t *parts[4] = {part, part + woven_y, part + 2 * woven_y, part + 3 * woven_y};
-    weave_y(parts, flip, to);
+    for (int i = 0; i < n; i++)
+        for (int r = 0; r < 2; r++) to[2 * i + r] = rows[r][i] ^ flip;
 }
 
 #endif

@@ -75,9 +75,22 @@ INLINE ivec_z flips_z(uint8_t flip) { /* opaque: else words are flipped before t
     return v;
 }
 INLINE quads_z one_quad_z(int32_t word, ivec_z flip) { return split_z(set1_ints_z(word) ^ flip); }
-INLINE quads_z load_quads_z(const uint8_t *p) { return split_z(load_ints_z(p)); }
-INLINE quads_z spread_quads_z(const uint8_t *p, ivec_z lanes) {
-    return split_z((ivec_z)_mm512_permutexvar_epi32((__m512i)lanes, _mm512_loadu_si512(p)));
+INLINE void load_pairs_z(const uint8_t *p, const uint8_t *q, quads_z *v) {
+    const __m512i a = _mm512_loadu_si512(p), b = _mm512_loadu_si512(q);
+    v[0] = split_z((ivec_z)_mm512_unpacklo_epi16(a, b));
+    v[1] = split_z((ivec_z)_mm512_unpackhi_epi16(a, b));
+}
+INLINE quads_z spread_pairs_z(const uint8_t *p, const uint8_t *q, ivec_z lanes) {
+    const __m256i a = _mm256_loadu_si256((const __m256i *)p), b = _mm256_loadu_si256((const __m256i *)q);
+    const ivec_z words = lanes * 0x00010001 + 0x00100000; /* of both */
+    return split_z((ivec_z)_mm512_permutexvar_epi16((__m512i)words, _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1)));
+}
+INLINE void unpair_z(ivec_z *v) {
+    const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    const __m512i second = _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+    const __m512i a = (__m512i)v[0], b = (__m512i)v[1];
+    v[0] = (ivec_z)_mm512_permutex2var_epi32(a, first, b);
+    v[1] = (ivec_z)_mm512_permutex2var_epi32(a, second, b);
 }
 
 typedef struct end_z {
@@ -99,14 +112,31 @@ INLINE __m512i round_z(ivec_z acc, vec_z multiplier) {
     return _mm512_cvtps_epi32(_mm512_cvtepi32_ps((__m512i)acc) * multiplier);
 }
 typedef __m512i bytes4_z;
+INLINE __m512i pack4_z(const ivec_z *a, vec_z m0, vec_z m1, vec_z m2, vec_z m3, const end_z *e) {
+    const __m512i first = _mm512_packs_epi32(round_z(a[0], m0), round_z(a[1], m1));
+    const __m512i second = _mm512_packs_epi32(round_z(a[2], m2), round_z(a[3], m3));
+    const __m512i bytes = _mm512_packs_epi16(_mm512_adds_epi16(first, e->words), _mm512_adds_epi16(second, e->words));
+    return _mm512_xor_si512(_mm512_min_epi8(_mm512_max_epi8(bytes, e->least), e->most), e->flip);
+}
 INLINE bytes4_z finish4_z(const ivec_z *a, const vec_z *m, const end_z *e) {
     /* Packing interleaves the four quarters of its operands. */
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512i first = _mm512_packs_epi32(round_z(a[0], m[0]), round_z(a[1], m[1]));
-    const __m512i second = _mm512_packs_epi32(round_z(a[2], m[2]), round_z(a[3], m[3]));
-    const __m512i bytes = _mm512_packs_epi16(_mm512_adds_epi16(first, e->words), _mm512_adds_epi16(second, e->words));
-    const __m512i clamped = _mm512_min_epi8(_mm512_max_epi8(bytes, e->least), e->most);
-    return _mm512_permutexvar_epi32(order, _mm512_xor_si512(clamped, e->flip));
+    return _mm512_permutexvar_epi32(order, pack4_z(a, m[0], m[1], m[2], m[3], e));
+}
+INLINE bytes4_z finish_groups_z(const ivec_z *a, const vec_z *m, const end_z *e) {
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    return _mm512_permutexvar_epi64(order, pack4_z(a, m[0], m[1], m[0], m[1], e));
+}
+INLINE void store_groups_z(uint8_t *p, uint8_t *q, bytes4_z v, int n) {
+    const __m256i low = _mm512_castsi512_si256(v), high = _mm512_extracti64x4_epi64(v, 1);
+    if (LIKELY(n == 2 * lanes_z)) {
+        _mm256_storeu_si256((__m256i *)p, low);
+        _mm256_storeu_si256((__m256i *)q, high);
+    } else {
+        const __mmask32 mask = ((__mmask32)1 << n) - 1;
+        _mm256_mask_storeu_epi8(p, mask, low);
+        _mm256_mask_storeu_epi8(q, mask, high);
+    }
 }
 INLINE void store_bytes4_z(uint8_t *const *p, bytes4_z v, const int together) {
     if (together == 4) {
@@ -169,21 +199,17 @@ INLINE void store_bytes_n_y(uint8_t *p, bytes_y v, int n) {
 
 enum { woven_z = 64 };
 INLINE void weave_n_z(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
-    /* Unpacking works within quarters: each of them begins with what becomes the first one of a vector. */
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    /* Unpacking works within quarters: each begins with what goes to the first vector. */
+    const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
     const __mmask64 mask = n == woven_z ? ~(__mmask64)0 : ((__mmask64)1 << n) - 1;
     const __m512i f = _mm512_set1_epi8((char)flip);
-    __m512i r[4];
-    UNROLL for (int i = 0; i < 4; i++) {
+    __m512i r[2];
+    UNROLL for (int i = 0; i < 2; i++) {
         r[i] = n == woven_z ? _mm512_loadu_si512(rows[i]) : _mm512_maskz_loadu_epi8(mask, rows[i]);
-        r[i] = _mm512_permutexvar_epi32(order, _mm512_xor_si512(r[i], f));
+        r[i] = _mm512_permutexvar_epi64(order, _mm512_xor_si512(r[i], f));
     }
-    const __m512i a = _mm512_unpacklo_epi8(r[0], r[1]), b = _mm512_unpackhi_epi8(r[0], r[1]);
-    const __m512i c = _mm512_unpacklo_epi8(r[2], r[3]), d = _mm512_unpackhi_epi8(r[2], r[3]);
-    _mm512_storeu_si512(to, _mm512_unpacklo_epi16(a, c));
-    _mm512_storeu_si512(to + 64, _mm512_unpackhi_epi16(a, c));
-    _mm512_storeu_si512(to + 128, _mm512_unpacklo_epi16(b, d));
-    _mm512_storeu_si512(to + 192, _mm512_unpackhi_epi16(b, d));
+    _mm512_storeu_si512(to, _mm512_unpacklo_epi8(r[0], r[1]));
+    _mm512_storeu_si512(to + 64, _mm512_unpackhi_epi8(r[0], r[1]));
 }
 INLINE void weave_z(const uint8_t *const *rows, uint8_t flip, uint8_t *to) { weave_n_z(rows, woven_z, flip, to); }
 

@@ -61,10 +61,31 @@ INLINE void ints_in_order_x(uint8_t **p, ivec_x *v) {
 INLINE ivec_x set1_ints_x(int32_t word) { return (ivec_x){word, word, word, word}; }
 INLINE ivec_x flips_x(uint8_t flip) { return set1_ints_x((int32_t)(flip * 0x01010101u)); }
 INLINE quads_x one_quad_x(int32_t word, ivec_x flip) { return split_x(set1_ints_x(word) ^ flip); }
-INLINE quads_x load_quads_x(const uint8_t *p) { return split_x(load_ints_x(p)); }
-INLINE quads_x spread_quads_x(const uint8_t *p, ivec_x lanes) {
-    return split_x((ivec_x)spread_x((vec_x)load_ints_x(p), lanes));
+INLINE void load_pairs_x(const uint8_t *p, const uint8_t *q, quads_x *v) {
+    words_x a, b, low, high;
+    memcpy(&a, p, sizeof a);
+    memcpy(&b, q, sizeof b);
+#ifdef __SSE2__
+    low = (words_x)_mm_unpacklo_epi16((__m128i)a, (__m128i)b);
+    high = (words_x)_mm_unpackhi_epi16((__m128i)a, (__m128i)b);
+#else
+    for (int i = 0; i < 4; i++) {
+        low[2 * i] = a[i], low[2 * i + 1] = b[i];
+        high[2 * i] = a[4 + i], high[2 * i + 1] = b[4 + i];
+    }
+#endif
+    v[0] = split_x((ivec_x)low);
+    v[1] = split_x((ivec_x)high);
 }
+INLINE quads_x spread_pairs_x(const uint8_t *p, const uint8_t *q, ivec_x lanes) {
+    int16_t pairs[8];
+    for (int i = 0; i < 4; i++) {
+        memcpy(pairs + 2 * i, p + 2 * lanes[i], 2);
+        memcpy(pairs + 2 * i + 1, q + 2 * lanes[i], 2);
+    }
+    return split_x(load_ints_x(pairs));
+}
+INLINE void unpair_x(ivec_x *v) { (void)v; }
 
 typedef struct end_x {
     vec_x low, high;
@@ -97,30 +118,35 @@ INLINE void store_bytes4_x(uint8_t *const *p, bytes4_x v, const int together) {
     for (int i = 0; i < 4; i++) store_bytes_x(p[i], v.each[i]);
 }
 
+INLINE bytes4_x finish_groups_x(const ivec_x *a, const vec_x *m, const end_x *e) {
+    const vec_x by[4] = {m[0], m[1], m[0], m[1]};
+    return finish4_x(a, by, e);
+}
+INLINE void store_groups_x(uint8_t *p, uint8_t *q, bytes4_x v, int n) {
+    for (int i = 0; i < n; i++) {
+        p[i] = (uint8_t)v.each[i / 4][i % 4];
+        q[i] = (uint8_t)v.each[2 + i / 4][i % 4];
+    }
+}
+
 enum { woven_x = 16 };
 #ifdef __SSE2__
 INLINE void weave_x(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
     const __m128i f = _mm_set1_epi8((char)flip);
-    __m128i r[4];
-    UNROLL for (int i = 0; i < 4; i++) r[i] = _mm_xor_si128(_mm_loadu_si128((const __m128i *)rows[i]), f);
-    const __m128i a = _mm_unpacklo_epi8(r[0], r[1]), b = _mm_unpackhi_epi8(r[0], r[1]);
-    const __m128i c = _mm_unpacklo_epi8(r[2], r[3]), d = _mm_unpackhi_epi8(r[2], r[3]);
-    _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi16(a, c));
-    _mm_storeu_si128((__m128i *)to + 1, _mm_unpackhi_epi16(a, c));
-    _mm_storeu_si128((__m128i *)to + 2, _mm_unpacklo_epi16(b, d));
-    _mm_storeu_si128((__m128i *)to + 3, _mm_unpackhi_epi16(b, d));
+    const __m128i a = _mm_xor_si128(_mm_loadu_si128((const __m128i *)rows[0]), f);
+    const __m128i b = _mm_xor_si128(_mm_loadu_si128((const __m128i *)rows[1]), f);
+    _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi8(a, b));
+    _mm_storeu_si128((__m128i *)to + 1, _mm_unpackhi_epi8(a, b));
 }
 #else
 INLINE void weave_x(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
     for (int i = 0; i < woven_x; i++)
-        for (int r = 0; r < 4; r++) to[4 * i + r] = rows[r][i] ^ flip;
+        for (int r = 0; r < 2; r++) to[2 * i + r] = rows[r][i] ^ flip;
 }
 #endif
 NOINLINE void weave_n_x(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
-    uint8_t part[4 * woven_x] = {0};
-    s8_gather(rows, n, part, woven_x);
-    const uint8_t *parts[4] = {part, part + woven_x, part + 2 * woven_x, part + 3 * woven_x};
-    weave_x(parts, flip, to);
+    for (int i = 0; i < n; i++)
+        for (int r = 0; r < 2; r++) to[2 * i + r] = rows[r][i] ^ flip;
 }
 
 #endif

@@ -34,10 +34,17 @@ INLINE void ints_in_order_q(uint8_t **p, ivec_q *v) { __asm__("" : "+r"(*p), "+w
 INLINE ivec_q set1_ints_q(int32_t word) { return (ivec_q)vdupq_n_s32(word); }
 INLINE ivec_q flips_q(uint8_t flip) { return set1_ints_q(flip * 0x01010101); }
 INLINE quads_q one_quad_q(int32_t word, ivec_q flip) { return (quads_q)(set1_ints_q(word) ^ flip); }
-INLINE quads_q load_quads_q(const uint8_t *p) { return vld1q_s8((const int8_t *)p); }
-INLINE quads_q spread_quads_q(const uint8_t *p, ivec_q lanes) {
-    return (quads_q)spread_q(vreinterpretq_f32_u8(vld1q_u8(p)), (const float *)&lanes);
+INLINE void load_pairs_q(const uint8_t *p, const uint8_t *q, quads_q *v) {
+    const int16x8_t a = vreinterpretq_s16_u8(vld1q_u8(p)), b = vreinterpretq_s16_u8(vld1q_u8(q));
+    v[0] = vreinterpretq_s8_s16(vzip1q_s16(a, b));
+    v[1] = vreinterpretq_s8_s16(vzip2q_s16(a, b));
 }
+INLINE quads_q spread_pairs_q(const uint8_t *p, const uint8_t *q, ivec_q lanes) {
+    const uint8x16_t pairs = vcombine_u8(vld1_u8(p), vld1_u8(q));
+    const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x09080100), (uint32x4_t)lanes, 0x02020202);
+    return vreinterpretq_s8_u8(vqtbl1q_u8(pairs, vreinterpretq_u8_u32(bytes)));
+}
+INLINE void unpair_q(ivec_q *v) { (void)v; }
 
 typedef struct end_q {
     vec_q low, high;
@@ -64,6 +71,20 @@ INLINE bytes4_q finish4_q(const ivec_q *a, const vec_q *m, const end_q *e) {
     const int16x8_t second = vqmovn_high_s32(vqmovn_s32(round_q(a[2], m[2])), round_q(a[3], m[3]));
     const int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(vqaddq_s16(first, e->words)), vqaddq_s16(second, e->words));
     return vreinterpretq_u32_s8(veorq_s8(vminq_s8(vmaxq_s8(bytes, e->least), e->most), e->flip));
+}
+INLINE bytes4_q finish_groups_q(const ivec_q *a, const vec_q *m, const end_q *e) {
+    const vec_q by[4] = {m[0], m[1], m[0], m[1]};
+    return finish4_q(a, by, e);
+}
+INLINE void store_groups_q(uint8_t *p, uint8_t *q, bytes4_q v, int n) {
+    const uint8x16_t bytes = vreinterpretq_u8_u32(v);
+    if (LIKELY(n == 2 * lanes_q)) {
+        vst1_u8(p, vget_low_u8(bytes));
+        vst1_u8(q, vget_high_u8(bytes));
+    } else {
+        s8_store_part(p, vgetq_lane_u64(vreinterpretq_u64_u8(bytes), 0), n);
+        s8_store_part(q, vgetq_lane_u64(vreinterpretq_u64_u8(bytes), 1), n);
+    }
 }
 INLINE void store_bytes4_q(uint8_t *const *p, bytes4_q v, const int together) {
     if (together == 4) {
@@ -96,15 +117,12 @@ INLINE void store_bytes_n_q(uint8_t *p, bytes_q v, int n) {
 enum { woven_q = 16 };
 INLINE void weave_q(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
     const uint8x16_t f = vdupq_n_u8(flip);
-    uint8x16x4_t r;
-    UNROLL for (int i = 0; i < 4; i++) r.val[i] = veorq_u8(vld1q_u8(rows[i]), f);
-    vst4q_u8(to, r);
+    const uint8x16x2_t r = {{veorq_u8(vld1q_u8(rows[0]), f), veorq_u8(vld1q_u8(rows[1]), f)}};
+    vst2q_u8(to, r);
 }
 NOINLINE void weave_n_q(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
-    uint8_t part[4 * woven_q] = {0};
-    s8_gather(rows, n, part, woven_q);
-    const uint8_t *parts[4] = {part, part + woven_q, part + 2 * woven_q, part + 3 * woven_q};
-    weave_q(parts, flip, to);
+    for (int i = 0; i < n; i++)
+        for (int r = 0; r < 2; r++) to[2 * i + r] = rows[r][i] ^ flip;
 }
 
 #endif
