@@ -186,8 +186,9 @@ typedef struct dwconv_window {
 /* What an 8-bit integer q stands for: scale * (q - zero_point). The scale is finite and above 0, the zero point a value
  * of the dtype.
  *
- * With desc.dtype DWCONV_S8 or DWCONV_U8 input, output and what lies between stages are of this dtype, filters are int8_t
- * with zero point 0, biases int32_t in units of input.scale * filter_scale[c]. A convolution is the exact integer
+ * With desc.dtype DWCONV_S8 or DWCONV_U8 input, output and what lies between stages are of this dtype, filters are
+ * int8_t with zero point 0, biases int32_t in units of input.scale * filter_scale[c]. A convolution is the exact
+ * integer
  *
  *     sum[c] = bias[c] + sum over taps and channels of w * (x - input.zero_point)        padding adds 0
  *
@@ -197,8 +198,8 @@ typedef struct dwconv_window {
  *
  * Where a table follows, `activation_input` is what it is indexed by and stands for `output` in this formula.
  *
- * DWCONV_ROUND_EVEN     m[c] = (input.scale * filter_scale[c]) / output.scale; (float)sum * m[c], all in float32, then to
- *                       the nearest integer, halves to even: the bits of ONNX Runtime and of XNNPACK
+ * DWCONV_ROUND_EVEN     m[c] = (input.scale * filter_scale[c]) / output.scale; (float)sum * m[c], all in float32, then
+ *                       to the nearest integer, halves to even: the bits of ONNX Runtime and of XNNPACK
  * DWCONV_ROUND_TFLITE   m[c] in double, as a 31-bit integer and a shift; two roundings, halves away from zero: the bits
  *                       of TensorFlow Lite's reference kernels, of TFLite Micro and of CMSIS-NN
  *
@@ -235,9 +236,9 @@ typedef struct dwconv_conv_desc {
     const float *filter_scale; /* [out_channels], or one for all if filter_scales is 1 */
     int64_t filter_scales;     /* 0: one per output channel */
     dwconv_quant output;
-    /* Activations that are no clamps are a table. `table`: 256 entries by (uint8_t)q, with which the activation is not
-     * looked at; NULL: made of the activation, table[q] = f(x) / output.scale + output.zero_point to the nearest, halves
-     * to even, for the x that q stands for. activation_input: what indices stand for; needed for either. */
+    /* Activations that are no clamps are a table. `table`: 256 entries by (uint8_t)q, with which the activation is
+     * not looked at; NULL: made of the activation, table[q] = f(x) / output.scale + output.zero_point to the nearest,
+     * halves to even, for the x that q stands for. activation_input: what indices stand for; needed for either. */
     dwconv_quant activation_input;
     const uint8_t *table;
     int32_t low, high; /* the clamp, as integers; both 0: that of the activation, or all of the dtype */
@@ -303,15 +304,15 @@ typedef struct dwconv_plan dwconv_plan;
  * DWCONV_BAD_RESIDUAL   DWCONV_RESIDUAL_ON where a stride is not 1, or input and output differ in channels
  * DWCONV_BAD_DTYPE      a dtype that does not exist; quantized squeeze-and-excite; DWCONV_FLOAT_OUTPUT of float32
  * DWCONV_BAD_PADDING, DWCONV_BAD_ACTIVATION
- * DWCONV_BAD_QUANTIZATION   a scale that is not finite or not above 0, a zero point or clamp outside the dtype, a ratio
- *                       of scales of 256 or more, or of 0; weights and a bias for which 255 * sum |w| + |bias| reaches 2^31
+ * DWCONV_BAD_QUANTIZATION   a scale that is not finite or not above 0, a zero point or clamp outside the dtype, a
+ *                       ratio of scales of 256 or more, or of 0; 255 * sum |w| + |bias| of 2^31 or more
  * DWCONV_OVERFLOW       a size above 2^31 - 1, or weights that do not fit the address space
  * DWCONV_NO_ISA         desc->isa is not available
  * DWCONV_NO_MEMORY */
 DWCONV_API dwconv_status dwconv_plan_create(const dwconv_desc *desc, dwconv_plan **plan);
 
 /* The same in memory of the caller, aligned to DWCONV_ALIGNMENT, of at least dwconv_plan_size bytes; it must outlive
- * the plan, and must not be moved. dwconv_plan_destroy then frees nothing. dwconv_plan_size reads no weight and no bias.
+ * the plan, and must not be moved. dwconv_plan_destroy then frees nothing. dwconv_plan_size reads no weight, no bias.
  *
  * The statuses of dwconv_plan_create but DWCONV_NO_MEMORY, and
  * DWCONV_NULL_POINTER   memory or bytes is NULL too
@@ -336,8 +337,8 @@ DWCONV_API dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int6
                                              int64_t output[4]);
 
 /* Scratch that dwconv_run needs for an input of this shape with this many threads, however many of them it then
- * uses. 0 for single convolutions of float32. docs/embedding.md has the formula; it grows with the height of the image only where
- * two passes keep what depthwise gives, up to 16 MB.
+ * uses. 0 for single convolutions of float32. docs/embedding.md has the formula; it grows with the height of the image
+ * only where stages are quantized, or two passes keep what depthwise gives, up to 16 MB.
  *
  * The statuses of dwconv_output_shape, and
  * DWCONV_BAD_VALUE   a negative number of threads */
@@ -416,7 +417,8 @@ DWCONV_API dwconv_status dwconv_explain(const dwconv_plan *plan, const int64_t i
 /* ---- the oracle ----------------------------------------------------------------------------- */
 
 /* The same operation as plain loops, summed in double precision or in 64-bit integers: what kernels are tested against.
- * Slow; allocates where the operation is a block. The statuses of dwconv_plan_create but DWCONV_NO_ISA, and those of dwconv_run. */
+ * Slow; allocates where the operation is a block. The statuses of dwconv_plan_create but DWCONV_NO_ISA, and those of
+ * dwconv_run. */
 DWCONV_API dwconv_status dwconv_reference(const dwconv_desc *desc, const dwconv_tensor *input,
                                           const dwconv_tensor *output);
 

@@ -1,5 +1,5 @@
-/* Quantized nodes as plain loops in 64-bit integers: see reference.c. Taps outside the image are skipped, and zero points
- * subtracted where they stand in the formulas of dwconv.h. */
+/* Quantized nodes as plain loops in 64-bit integers: see reference.c. Taps outside the image are skipped, and zero
+ * points subtracted where they stand in the formulas of dwconv.h. */
 #include "reference.h"
 
 static const uint8_t *at(const dwc_view *v, int64_t image, int64_t row, int64_t column) {

@@ -322,3 +322,49 @@ def test_quantize_and_dequantize_are_inverse(dtype: Any) -> None:
     ties = np.array([-1.5, -0.5, 0.5, 1.5, 2.5, np.inf, -np.inf], np.float32)
     expected = [-2, 0, 0, 2, 2, 127, -128] if dtype == "int8" else [0, 0, 0, 2, 2, 255, 0]
     assert dwconv.quantize(ties, 1, 0, dtype).tolist() == expected
+
+
+# ---- from float layers ------------------------------------------------------------------------
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(9).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_quantized_layers_are_about_their_float_layers(dtype: Any) -> None:
+    x = noise(1, 12, 12, 8)
+    layers = [
+        dwconv.DepthwiseConv2D(noise(3, 3, 8, 2), padding="same", bias=noise(16), activation="silu"),
+        dwconv.Conv2D(noise(3, 3, 8, 5), strides=2, activation="relu"),
+        dwconv.PointwiseConv2D(noise(8, 16), bias=noise(16)),
+        dwconv.SeparableConv2D(noise(3, 3, 8, 1), noise(8, 6), depthwise_activation="relu6"),
+        dwconv.InvertedResidual(noise(8, 24), noise(3, 3, 24, 1), noise(24, 8)),
+    ]
+    for layer in layers:
+        y = layer(x)
+        ranges: dict[str, Any] = {"output_range": (y.min(), y.max())}
+        if isinstance(layer, dwconv.DepthwiseConv2D):
+            ranges["activation_range"] = (-12, 12)
+        if isinstance(layer, dwconv.InvertedResidual):
+            projected = y - x
+            ranges["project_range"] = (projected.min(), projected.max())
+        small = layer.quantized((x.min(), x.max()), dtype=dtype, output_dtype="float32", **ranges)
+        assert type(small) is type(layer)
+        q = dwconv.quantize(x, *small.input_quantization, dtype=dtype)
+        error = np.abs(small(q) - y)
+        assert error.mean() < 0.02 * (y.max() - y.min())
+
+
+def test_quantized_needs_the_ranges_that_nothing_else_tells() -> None:
+    layer = dwconv.SeparableConv2D(noise(3, 3, 8, 1), noise(8, 6))
+    with pytest.raises(TypeError, match=r"SeparableConv2D\.quantized: depthwise_range is needed"):
+        layer.quantized((0, 1), (0, 1))
+    with pytest.raises(ValueError, match="output_range must be finite with low <= high"):
+        layer.quantized((0, 1), (1, 0), depthwise_range=(0, 1))
+    with pytest.raises(TypeError, match=r"activation_range is needed: .* of what tanh takes"):
+        dwconv.PointwiseConv2D(noise(2, 2), activation="tanh").quantized((0, 1))
+    zeros = dwconv.PointwiseConv2D(np.zeros((2, 2), np.float32), bias=np.ones(2, np.float32))
+    small = zeros.quantized((0, 1), (0, 2), output_dtype="float32")
+    assert np.allclose(small(np.zeros((1, 1, 1, 2), np.int8)), 1, atol=0.01)

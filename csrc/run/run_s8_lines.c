@@ -3,7 +3,8 @@
 
 enum { MOST_LINES = 64 }; /* as in graph/pack_quantized.c */
 
-/* Channels [first, first + count), made of inputs [in_first, in_first + inputs), and columns [column, column + pixels). */
+/* Channels [first, first + count), made of inputs [in_first, in_first + inputs), and columns [column, column +
+ * pixels). */
 typedef struct tile {
     const dwc_s8_job *job;
     int64_t image, first, count, in_first, inputs, column, pixels;

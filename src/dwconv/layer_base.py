@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MemberDescriptorType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from .activation import ActivationLike, Array
 from .arrays import TensorLike
@@ -12,10 +12,13 @@ from .engine import create_plan, run
 from .geometry import Integers, Pair, Shape, shape
 from .layouts import checked_shapes
 from .operation import Operation, Stage
-from .quantized import ClampLike, IntegerDType, Quantization, Rounding
+from .quantized import ClampLike, IntegerDType, OutputDType, Quantization, Rounding
+from .quantizing import Range, quantized
 
 if TYPE_CHECKING:
     from ._core import Plan
+
+Layer = TypeVar("Layer", bound="_Layer")
 
 
 class _Layer:
@@ -55,6 +58,38 @@ class _Layer:
         """Of an input [batch, height, width, channels]; raises ValueError where the layer cannot take it."""
         operation = self._operation
         return checked_shapes(operation, shape(f"{operation.name}: x", input_shape))[-1]
+
+    def quantized(
+        self: Layer, input_range: Range, output_range: Range | None = None, *,
+        activation_range: Range | None = None, expand_range: Range | None = None,
+        expand_activation_range: Range | None = None,
+        depthwise_range: Range | None = None, depthwise_activation_range: Range | None = None,
+        project_range: Range | None = None, dtype: IntegerDType = "int8", rounding: Rounding = "even",
+        output_dtype: OutputDType | None = None,
+    ) -> Layer:  # fmt: skip
+        """This layer of float32 as one of 8-bit integers: symmetric weights, a scale for each output channel.
+
+        Ranges are (low, high) of numbers, as they were seen in samples. `input_range`: of x. `output_range`:
+        of the result. `expand_range`, `depthwise_range`, `project_range`: of what the stages of a block give,
+        the last before x is added. Those of bounded activations, such as relu6, need not be given.
+        `activation_range`, `expand_activation_range`, `depthwise_activation_range`: of what an activation
+        takes that is more than a clamp. `dtype`, `rounding`, `output_dtype`: of the new layer.
+
+        Raises TypeError where a range is missing, ValueError where it is none.
+
+        >>> import numpy as np, dwconv
+        >>> layer = dwconv.PointwiseConv2D(np.eye(4, dtype=np.float32), activation="relu6")
+        >>> small = layer.quantized(input_range=(-1, 7), output_range=(0, 6))
+        >>> small.filters.dtype, small.input_quantization.zero_point
+        (dtype('int8'), -96)
+        """
+        ranges = {
+            "input_range": input_range, "output_range": output_range, "activation_range": activation_range,
+            "expand_range": expand_range, "expand_activation_range": expand_activation_range,
+            "depthwise_range": depthwise_range, "depthwise_activation_range": depthwise_activation_range,
+            "project_range": project_range,
+        }  # fmt: skip
+        return cast(Layer, quantized(self, self._operation, ranges, dtype, rounding, output_dtype))
 
     @property
     def nbytes(self) -> int:
