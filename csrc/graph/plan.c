@@ -105,7 +105,8 @@ static dwc_matmul_stage matmul_stage(const dwc_node *n, int64_t inputs, int64_t 
 
 /* Whether a vector of outputs has whole groups, whose inputs fit a vector too. A panel of such a group is mostly padding; that
  * of one as wide as a vector is not, but tiles share inputs. Without masks whole vectors are read and written. */
-static int has_thin_groups(const dwc_node *n, int64_t inputs, int64_t outputs, const dwc_kernel_table *table) {
+static int has_thin_groups(const dwc_node *n, int64_t inputs, int64_t outputs,
+                           const dwc_kernel_table *table) {
     dwc_depthwise_stage s = depthwise_stage(n, inputs, outputs);
     choose_depthwise(&s, table);
     return n->groups > 1 && table->lanes % s.multiplier == 0 && s.group_inputs <= s.multiplier &&

@@ -22,8 +22,7 @@ typedef struct dw_any_steps {
 
 /* The inputs of a vector of outputs: as many; or those of its groups, spread over the lanes (DW_FEW: four at most, of four
  * that can be read), or a single one for all lanes. */
-INLINE V(vec)
-    V(dw_input)(const char *from, int lanes, V(ivec) spread, const int SPREAD, const int WHOLE) {
+INLINE V(vec) V(dw_input)(const char *from, int lanes, V(ivec) spread, const int SPREAD, const int WHOLE) {
     const float *x = (const float *)from;
     if (SPREAD == DW_ONE) return V(set1)(*x);
     if (SPREAD == DW_FEW) return V(spread_few)(x, spread);

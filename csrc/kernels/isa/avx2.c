@@ -48,24 +48,22 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1, DW_MASKS
      0},
 #define DW_EACH_SPREADING(F) F(3, 1) F(3, 2) F(5, 1) F(7, 1)
 #define DW_DEFINE_SPREADING(K, S) DW_SPREADING_TILES(dw_spread_few, K, S, 4, DW_FEW)
-#define DW_LIST_SPREADING(K, S)                                       \
-    {                                                                 \
-        K,                                                            \
-        S,                                                            \
-        DWC_SPREADS_ONE,                                              \
-        {DW_SPREADING_TILES_OF(dw_spread_few, K, S, 4)},              \
-        "avx2 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x4", \
-        0},
+#define DW_LIST_SPREADING(K, S)                                    \
+    {K,                                                            \
+     S,                                                            \
+     DWC_SPREADS_ONE,                                              \
+     {DW_SPREADING_TILES_OF(dw_spread_few, K, S, 4)},              \
+     "avx2 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x4", \
+     0},
 #define DW_EACH_GROUPED(F) F(3, 1) F(3, 2)
 #define DW_DEFINE_GROUPED(K, S) DW_SPREADING_TILES(dw_spread, K, S, 4, DW_SOME)
-#define DW_LIST_GROUPED(K, S)                                     \
-    {                                                             \
-        K,                                                        \
-        S,                                                        \
-        DWC_SPREADS_SOME,                                         \
-        {DW_SPREADING_TILES_OF(dw_spread, K, S, 4)},              \
-        "avx2 depthwise " #K "x" #K " s" #S ", groups, tile 2x4", \
-        0},
+#define DW_LIST_GROUPED(K, S)                                  \
+    {K,                                                        \
+     S,                                                        \
+     DWC_SPREADS_SOME,                                         \
+     {DW_SPREADING_TILES_OF(dw_spread, K, S, 4)},              \
+     "avx2 depthwise " #K "x" #K " s" #S ", groups, tile 2x4", \
+     0},
 DW_TILES(3, 2, 2)
 DW_DEFINE(3, 2)
 DW_TESTED_TILES(5, 2, 4)
