@@ -12,7 +12,7 @@ static const dwc_dw_kernel *find_tiles(const dwc_kernel_table *table, int64_t ke
                                        dwc_dw_spreads spreads) {
     for (int i = 0; i < table->tile_count; i++) {
         const dwc_dw_kernel *row = &table->tiles[i];
-        const int suits = spreads ? row->spreads & spreads : !row->spreads;
+        const int suits = spreads ? (row->spreads & (int)spreads) != 0 : !row->spreads;
         if (row->kernel == kernel && row->stride == stride && suits) return row;
     }
     return NULL;
