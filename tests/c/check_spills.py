@@ -69,12 +69,9 @@ WEIGHTS = "weights: beside these of two rows and 14 sums few registers are left,
 ALLOWED = [
     Allowed("gcc", "avx2", "activate_y", 5, GELU),
     Allowed("gcc", "avx2", "each_unary_f32", 8, EXP),
-<<<<<<< HEAD
     Allowed("gcc", "avx2", "softmax_*", 2, EXP),
     Allowed("gcc", "avx2", "softmax", 1, TURNED),
     Allowed("gcc", "avx512", "softmax", 1, TURNED),
-=======
->>>>>>> h-ccore
     Allowed("gcc", "avx2", "dw_flat_edge_3", 4, FLAT),
     Allowed("gcc", "avx2", "dw_any_edge", 2, EDGE),
     Allowed("gcc", "avx2", "dw_spread*_3_[12]_4", 4, SPREAD),
@@ -86,11 +83,8 @@ ALLOWED = [
     Allowed("gcc", "avx512", "dw_*_5_2_7", 7, "an input or a weight around tests"),
     Allowed("clang", "avx2", "activate_y", 11, GELU),
     Allowed("clang", "avx2", "each_unary_f32", 4, EXP),
-<<<<<<< HEAD
     Allowed("clang", "avx2", "softmax_*", 6, EXP),
     Allowed("clang", "avx2", "softmax", 1, TURNED),
-=======
->>>>>>> h-ccore
     Allowed("clang", "avx2", "dw_flat_edge_3", 6, FLAT),
     Allowed("clang", "avx2", "dw_spread*_3_2_4", 7, SPREAD),
     Allowed("clang", "avx2", "dw_*_3_1_[45]", 16, STRAIGHT),
