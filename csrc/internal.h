@@ -92,8 +92,8 @@ typedef struct dwc_kernel_table {
     dwc_matrix_kernel matrix;
     dwc_matrix_kernel dots; /* few outputs: sums along the inputs of a pixel, on panels of one column */
     int dot_outputs;        /* the most that it is for */
-    const dwc_dw_kernel
-        *tiles; /* of square windows, by kernel, stride and what inputs they spread */
+    int thin_outputs; /* of groups that go as depthwise, in whose vectors several of them, or one, find their place */
+    const dwc_dw_kernel *tiles; /* of square windows, by kernel, stride and what inputs they spread */
     int tile_count;
     dwc_dw_any any;
     dwc_dw_few few;
