@@ -9,7 +9,6 @@
  * them with. Found for each vector again, they cost as much as some ten taps. */
 typedef struct dw_any_steps {
     int64_t tap, second; /* from tap to tap; to the weights of the second row */
-    int64_t input;       /* of groups: from the weights of an input to those of the next */
     int64_t rounds;      /* of a row: four taps, and REST beside them; else single taps */
     int64_t times[DWC_MOST_COLUMNS / 2], y_times[DWC_MOST_COLUMNS / 2];
     int ends[3]; /* of the rows that the first output row sees, both, the second */
@@ -221,7 +220,7 @@ INLINE void V(dw_any)(const dwc_dw_run *run, const dw_any_steps *p, int64_t inpu
             V(ivec) lane = spread;                                                                           \
             NO_UNROLL for (int64_t j = c->group_inputs; j > 0; j--) {                                        \
                 DW_ROW(x, w, lane, ROWS)                                                                     \
-                w += p->input;                                                                               \
+                w += c->input_block * (int64_t)sizeof(float);                                                \
                 if (SPREAD == DW_ONE)                                                                        \
                     x += sizeof(float);                                                                      \
                 else                                                                                         \

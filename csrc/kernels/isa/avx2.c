@@ -12,7 +12,7 @@
 
 /* Tiles of 4 outputs divide the widths of the usual networks; those of 5, which leave no register to spare, are for rows that 4
  * would cover twice in part: 14 outputs are 5 + 5 + 4. */
-enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1, DW_MASKS = 0 };
+enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #define STREAMS /* stores past the caches */
 
 #define DW_SHARES 0 /* whether weights of several taps fit the registers beside the sums */
@@ -124,6 +124,7 @@ const dwc_kernel_table dwc_table_avx2 = {
     .matrix = {"avx2 matrix, tiles up to 6x16 and 4x24", mm_f32},
     .dots = {"avx2 matrix, few outputs, sums along channels", mm_dots},
     .dot_outputs = 4,
+    .thin_outputs = 8,
     .tiles = tiles,
     .tile_count = sizeof tiles / sizeof *tiles,
     .any = DW_ANY_WINDOW,
