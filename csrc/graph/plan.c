@@ -103,16 +103,6 @@ static dwc_matmul_stage matmul_stage(const dwc_node *n, int64_t inputs, int64_t 
                               .activation = n->activation};
 }
 
-<<<<<<< HEAD
-/* Whether a vector of outputs has whole groups, whose inputs fit a vector too. A panel of such a group is mostly padding; that
- * of one as wide as a vector is not, but tiles share inputs. Without masks whole vectors are read and written. */
-static int has_thin_groups(const dwc_node *n, int64_t inputs, int64_t outputs,
-                           const dwc_kernel_table *table) {
-    dwc_depthwise_stage s = depthwise_stage(n, inputs, outputs);
-    choose_depthwise(&s, table);
-    return n->groups > 1 && table->lanes % s.multiplier == 0 && s.group_inputs <= s.multiplier &&
-           (s.multiplier < table->lanes || s.kernel) && outputs >= table->lanes && inputs >= table->lanes;
-=======
 /* Groups of few outputs, of which a panel is mostly padding, where a vector of outputs has whole groups, whose inputs fit a
  * vector too. Larger windows gain with wider groups as well: tiles share what they read. Without masks vectors are whole.
  * Not a window of one column: in a sequence it goes along a row, where taps would come in another order. */
@@ -124,7 +114,6 @@ static int has_thin_groups(const dwc_node *n, int64_t inputs, int64_t outputs,
     const int64_t most = w->kernel_w > 1 ? table->thin_outputs : w->kernel_h > 1 ? 0 : table->panel_unit - 1;
     return n->groups > 1 && group_outputs <= smaller(most, table->thin_outputs) &&
            group_inputs <= group_outputs && lanes % group_outputs == 0 && inputs >= least && outputs >= least;
->>>>>>> h-groups
 }
 
 /* A depthwise layer of one channel is a dense one; so it runs if there are outputs to share the broadcast input. */

@@ -60,18 +60,11 @@ typedef struct dwc_dw_run {
     int64_t channel, channels;                     /* the first output channel, and how many */
     int64_t in_channels, group_inputs, multiplier; /* multiplier: outputs of a group */
     const float *weights; /* of the vector of channels that `channel` begins: see dwc_depthwise_stage */
-<<<<<<< HEAD
-    int64_t block;        /* floats from vector to vector */
-    int64_t kernel_row;   /* kernel rows that come before those of this run */
-    const float *last;    /* NULL, or weights of a last vector that overlaps the one before */
-    float low, high;      /* the clamp that results are stored with */
-=======
     int64_t block,
         input_block;    /* floats from vector to vector; of its weights, from input to input of a group */
     int64_t kernel_row; /* kernel rows that come before those of this run */
     const float *last;  /* NULL, or weights of a last vector that overlaps the one before */
     float low, high;    /* the clamp that results are stored with */
->>>>>>> h-groups
     const dwconv_activation *activation; /* NULL, or what follows it */
 } dwc_dw_run;
 
