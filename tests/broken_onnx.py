@@ -20,8 +20,8 @@ OPERATIONS = (
     "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape",
     "Conv", "ConvTranspose", "DepthToSpace", "Erf", "Expand", "Flatten", "Gather", "Gemm",
     "GlobalAveragePool", "HardSigmoid", "Identity", "If", "LayerNormalization", "Loop", "MatMul", "MaxPool",
-    "Mul", "Pad", "PRelu", "ReduceMean", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax", "SpaceToDepth", "Split",
-    "Squeeze", "Tile", "Transpose", "Unsqueeze", "Upsample", "Where",
+    "Mul", "Pad", "PRelu", "ReduceMean", "Reshape", "Resize", "Shape", "Sigmoid", "Slice",
+    "Softmax", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Upsample", "Where",
 )  # fmt: skip
 OPSETS = (0, 1, 6, 8, 9, 10, 11, 12, 13, 18, 21, 25)
 
