@@ -85,7 +85,7 @@ THIN_GROUPS: tuple[tuple[int, dict[str, Any]], ...] = (
 
 
 def cases() -> list[Case]:
-    """Every geometry with every operation, and thin groups; activations, biases, groups and expansions take turns."""
+    """Every geometry with every operation, and thin groups; all that is optional takes turns."""
     result = [
         Case("conv", seed=i, activation=ACTIVATIONS[i % len(ACTIVATIONS)], **(geometry | {"groups": groups}))
         for i, (groups, geometry) in enumerate(THIN_GROUPS)

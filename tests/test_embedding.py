@@ -199,6 +199,38 @@ def test_the_example_in_the_header_runs(baseline_objects: list[Path], tmp_path: 
     assert run(tmp_path / "example") == "success\n"
 
 
+NETWORK_PROGRAM = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "dwconv_network.h"
+enum { HEIGHT = 9, WIDTH = 8, CHANNELS = 5 };
+static float filter[CHANNELS], in[HEIGHT * WIDTH * CHANNELS], out[CHANNELS];
+int main(void) {
+    const dwconv_conv_desc conv = {.size = sizeof conv, .in_channels = CHANNELS, .out_channels = CHANNELS,
+        .groups = CHANNELS, .filter = filter};
+    const dwconv_desc desc = {.size = sizeof desc, .conv = &conv};
+    for (int c = 0; c < CHANNELS; c++) filter[c] = 2.0f;
+    for (int i = 0; i < HEIGHT * WIDTH * CHANNELS; i++) in[i] = (float)(i %% CHANNELS);
+%s
+    free(workspace);
+    for (int c = 0; c < CHANNELS; c++) printf("%%g ", (double)out[c]);
+    return status != DWCONV_OK;
+}
+"""
+
+
+@in_source_tree
+@needs_cc
+def test_the_network_of_the_manual_runs(baseline_objects: list[Path], tmp_path: Path) -> None:
+    manual = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+    found = re.search(r"```c\n(const dwconv_value values.*?)```", manual, re.DOTALL)
+    assert found is not None
+    (tmp_path / "network.c").write_text(NETWORK_PROGRAM % found[1], encoding="utf-8")
+    run(CC, *WARNINGS, f"-I{CSRC}", tmp_path / "network.c", *baseline_objects, "-lm", "-pthread",
+        "-o", tmp_path / "network")  # fmt: skip
+    assert run(tmp_path / "network") == "0 2 4 6 8 "
+
+
 OPENMP_PROGRAM = """
 #include <omp.h>
 #include <stdio.h>
