@@ -56,6 +56,7 @@ typedef struct dwc_matmul_stage {
     int64_t depth;  /* kernel_h * kernel_w * group_inputs */
     int64_t panel;  /* columns of a full panel */
     int64_t padded; /* group_outputs rounded up to the panel unit */
+    int joins; /* whether inputs of neighbouring taps are one run: else sums would depend on the strides of x */
     dwconv_activation activation;
     const dwc_matrix_kernel *kernel;
     int64_t first;        /* of the packed output channels: not 0 for a slice, of a stage of one group */

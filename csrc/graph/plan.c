@@ -61,12 +61,10 @@ static int64_t panel_width(const dwc_kernel_table *table, int64_t padded) {
     return table->panel_width;
 }
 
-/* Few outputs leave most of a panel empty. Their inputs lie along the lanes instead, if pieces of memory that follow each other
- * fill a vector, and with more than two outputs several of them, since every sum of lanes takes some steps. */
+/* Few outputs leave most of a panel empty. Their inputs lie along the lanes instead, if those of a pixel fill a vector, and
+ * with more than two outputs several of them, since every sum of lanes takes some steps. */
 static int sums_along_inputs(const dwc_matmul_stage *s, const dwc_kernel_table *table) {
-    const int64_t piece =
-        s->group_inputs * (s->groups == 1 && s->window.dilation_w == 1 ? s->window.kernel_w : 1);
-    return s->group_outputs <= table->dot_outputs && piece >= table->panel_unit &&
+    return s->group_outputs <= table->dot_outputs && s->group_inputs >= table->panel_unit &&
            s->depth >= (s->group_outputs > 2 ? 4 : 1) * table->panel_unit;
 }
 
@@ -76,6 +74,7 @@ void dwc_choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table) {
     s->kernel = dots ? &table->dots : &table->matrix;
     s->padded = dots ? s->group_outputs : round_up(s->group_outputs, table->panel_unit);
     s->panel = dots ? 1 : panel_width(table, s->padded);
+    s->joins = !dots || s->group_inputs % table->panel_unit == 0;
 }
 
 /* ---- stages ------------------------------------------------------------------------------- */
