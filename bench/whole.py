@@ -139,8 +139,8 @@ def write_docs(source: Path, docs: Path) -> Path:
             for threads, ratios in times.groupby(level="threads")["ratio"]
         ),
         _markdown(times.round(3)),
-        "`ratio`: the fastest other library over dwconv; above 1, dwconv is faster. Empty: the library cannot "
-        "read the model.",
+        "`ratio`: the fastest other library over dwconv; above 1, dwconv is faster. Empty: the library "
+        "cannot read the model.",
     ]
     if 2 in ours.index.get_level_values("threads"):
         gain = ours.ms.xs(1, level="threads") / ours.ms.xs(2, level="threads")

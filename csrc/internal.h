@@ -92,8 +92,9 @@ typedef struct dwc_kernel_table {
     int panel_width; /* the widest panel of the matrix kernel */
     int overlaps;    /* channels that fill no vector go with some that do: see dwc_depthwise_stage */
     dwc_matrix_kernel matrix;
-    dwc_matrix_kernel dots;     /* few outputs: sums along the inputs of a pixel, on panels of one column */
-    int dot_outputs;            /* the most that it is for */
+    dwc_matrix_kernel dots; /* few outputs: sums along the inputs of a pixel, on panels of one column */
+    int dot_outputs;        /* the most that it is for */
+    int thin_outputs; /* of groups that go as depthwise, in whose vectors several of them, or one, find their place */
     const dwc_dw_kernel *tiles; /* of square windows, by kernel, stride and what inputs they spread */
     int tile_count;
     dwc_dw_any any;

@@ -53,6 +53,9 @@ def random_case(seed: int) -> Case:
     if operation == "conv" and draw.chance(0.5):
         if draw.chance(0.4):  # depthwise in disguise, with or without a multiplier
             groups, out_channels = channels, channels * draw.integer(1, 3)
+        elif draw.chance(0.4):  # groups of few channels, several of which fill a vector
+            groups, outputs = draw.integer(2, 24), 2 ** draw.integer(1, 4)
+            channels, out_channels = groups * draw.integer(1, outputs), groups * outputs
         else:
             groups = draw.integer(2, 6)
             channels, out_channels = groups * draw.integer(1, 12), groups * draw.integer(1, 100 // groups)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,21 @@ def _depthwise(size: str, kernel: str, stride: int = 1, dilation: int = 1, multi
     return Workload("hard", (stage,), height, width)
 
 
+@dataclass(frozen=True)
+class _Grouped(Stage):
+    parts: int = 1
+
+    @property
+    def groups(self) -> int:
+        return self.parts
+
+
+def _grouped(size: str, groups: int, kernel: int, stride: int = 1) -> Workload:
+    height, width, channels = map(int, size.split("x"))
+    stage = _Grouped("conv", channels, channels, (kernel, kernel), stride, parts=groups)
+    return Workload("hard", (stage,), height, width)
+
+
 def _block(size: str, chain: str, kernel: int, stride: int = 1, squeeze: int = 0) -> Workload:
     height, width = map(int, size.split("x"))
     channels = [int(word) for word in chain.split(">")]
@@ -99,6 +115,13 @@ HARD = (
     *(_depthwise(f"300x300x{c}", "3x3") for c in (96, 256)),
     *(_depthwise(size, kernel) for size in ("1x999x256", "999x1x256") for kernel in ("1x31", "31x1")),
     _depthwise("9x11x1024", "1x1"),
+    *(
+        _grouped(size, groups, kernel)
+        for size in ("56x56x128", "7x9x256")
+        for groups in (8, 32)
+        for kernel in (1, 3)
+    ),
+    *(_grouped("28x28x256", 64, 3, s) for s in (1, 2)),
     *(_block(size, "24>144>24", k, s) for size in ("57x63", "300x200") for k in (3, 7) for s in (1, 2)),
     *(_block(f"{n}x{n}", "320>1920>320", k) for n in (13, 14) for k in (3, 7)),
     *(_block("26x26", "512>2048>512", 3), _block("1x3200", "128>512>128", 3)),
@@ -118,7 +141,9 @@ def workloads() -> list[Workload]:
 
 def name(workload: Workload) -> str:
     kind = "block" if len(workload.stages) > 1 else workload.op
-    return f"{kind} {workload.shape}"
+    stage = workload.stages[0]
+    groups = f" g{stage.groups}" if isinstance(stage, _Grouped) else ""
+    return f"{kind} {workload.shape}{groups}"
 
 
 def _line(workload: Workload, threads: int) -> str:

@@ -70,9 +70,26 @@ GEOMETRIES: tuple[dict[str, Any], ...] = (
 )
 
 
+# Groups of few channels, several of which fill a vector.
+THIN_GROUPS: tuple[tuple[int, dict[str, Any]], ...] = (
+    (32, _geometry((1, 14, 14, 128), 128, 3)),
+    (13, _geometry((2, 9, 15, 52), 52, 3, 2)),
+    (9, _geometry((1, 8, 11, 18), 36, 3, padding=((1, 0), (2, 3)))),
+    (3, _geometry((1, 7, 9, 48), 48, 3)),
+    (10, _geometry((1, 6, 7, 20), 20, 1)),
+    (12, _geometry((1, 7, 8, 24), 24, (5, 3))),
+    (5, _geometry((1, 12, 12, 40), 40, 3, dilations=2)),
+    (8, _geometry((1, 1, 30, 32), 32, (1, 3))),
+    (3, _geometry((1, 9, 9, 12), 12, 3)),
+)
+
+
 def cases() -> list[Case]:
-    """Every geometry with every operation; activations, biases, groups and expansions take turns."""
-    result = []
+    """Every geometry with every operation, and thin groups; all that is optional takes turns."""
+    result = [
+        Case("conv", seed=i, activation=ACTIVATIONS[i % len(ACTIVATIONS)], **(geometry | {"groups": groups}))
+        for i, (groups, geometry) in enumerate(THIN_GROUPS)
+    ]
     for i, geometry in enumerate(GEOMETRIES):
         for j, operation in enumerate(OPERATIONS):
             number = i * len(OPERATIONS) + j

@@ -60,7 +60,7 @@ def test_version_is_the_one_of_the_header() -> None:
 
 
 def test_package_holds_its_data_and_types() -> None:
-    for name in ("py.typed", "_core.pyi", "data/digits.npz", "data/README.md"):
+    for name in ("py.typed", "_core.pyi", "data/digits.npz", "data/digits_images.npy", "data/README.md"):
         assert (PACKAGE / name).exists(), name
 
 

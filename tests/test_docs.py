@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from dwconv import cli
@@ -159,6 +158,7 @@ def test_python_examples_run(path: Path, tmp_path: Path) -> None:
         modules = re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE)
         if any(importlib.util.find_spec(module) is None for module in modules):
             continue
+        shutil.copytree(ROOT / "src" / "dwconv" / "data", tmp_path, dirs_exist_ok=True)  # model files
         result = subprocess.run(
             [sys.executable, "-W", "error", "-c", code],
             cwd=tmp_path,
@@ -171,9 +171,15 @@ def test_python_examples_run(path: Path, tmp_path: Path) -> None:
 
 # What the snippets of C talk about.
 PRELUDE = """
-#include "dwconv.h"
+#include <stdlib.h>
+#include "dwconv_network.h"
 enum { HEIGHT = 112, WIDTH = 112, CHANNELS = 32 };
 static float filter[9 * CHANNELS], in[HEIGHT * WIDTH * CHANNELS], out[HEIGHT * WIDTH * CHANNELS];
+static float image[64], probabilities[10];
+dwconv_status digits_init(void), digits_run(const float *, float *);
+const dwconv_network *digits_network(void);
+dwconv_conv_desc conv;
+dwconv_desc desc;
 dwconv_plan *plan;
 dwconv_status status;
 dwconv_tensor x, y;
@@ -207,21 +213,6 @@ def test_c_examples_compile(path: Path, tmp_path: Path) -> None:
         command = [compiler, "-std=c11", *WARNINGS, f"-I{ROOT / 'csrc'}", "-fsyntax-only", str(source)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"example {number + 1}:\n{result.stderr}"
-
-
-def test_the_readme_converts_weights_of_pytorch() -> None:
-    row = re.search(
-        r"^\| PyTorch, ONNX \| `(.+)` \| `(.+)` \|$", (ROOT / "README.md").read_text(), re.MULTILINE
-    )
-    assert row is not None
-    channels, multiplier, kh, kw = 3, 2, 4, 5
-    w = np.arange(channels * multiplier * kh * kw).reshape(channels * multiplier, 1, kh, kw)
-    depthwise = eval(row[1], {"w": w, "channels": channels, "kh": kh, "kw": kw})
-    assert depthwise.shape == (kh, kw, channels, multiplier)
-    assert all((depthwise[:, :, o // multiplier, o % multiplier] == w[o, 0]).all() for o in range(len(w)))
-    w = w.reshape(2, channels, kh, kw)
-    dense = eval(row[2], {"w": w})
-    assert all((dense[:, :, i, o] == w[o, i]).all() for o in range(2) for i in range(channels))
 
 
 def test_the_figure_of_the_readme_is_in_the_report() -> None:

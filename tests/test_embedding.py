@@ -16,6 +16,7 @@ import pytest
 
 import dwconv
 from dwconv import demo
+from oracles import backends, using
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
@@ -26,9 +27,20 @@ needs_cc = pytest.mark.skipif(CC is None, reason="there is no C compiler")
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 
 
+# What CMake runs finds the package that is under test.
+HERE = {"PYTHONPATH": str(Path(dwconv.__file__).resolve().parent.parent)}
+WITH_PYTHON = f"-DPython3_EXECUTABLE={sys.executable}"
+has_core = "baseline" in backends()
+
+
 def run(*command: object, cwd: Path | None = None) -> str:
     result = subprocess.run(
-        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False
+        [str(word) for word in command],
+        cwd=cwd,
+        env=os.environ | HERE,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
     return result.stdout
@@ -82,7 +94,7 @@ def test_every_file_is_clean_under_strict_warnings(compiler: str) -> None:
         pytest.skip(f"there is no {compiler}")
     nothing = [f"-DDWCONV_NO_{isa}" for isa in ("AVX2", "AVX512", "NEON")]
     sources = [*CSRC.rglob("*.c"), *EXAMPLES.glob("*.c")]
-    sources = [path for path in sources if path.name != "classify.c"]  # compiled below, with its weights
+    sources = [path for path in sources if path.name != "classify.c"]  # compiled below, with its network
     run(compiler, *WARNINGS, "-O1", "-fsyntax-only", f"-I{CSRC}", *sources)
     run(compiler, *WARNINGS, "-O1", "-fsyntax-only", *nothing, *CSRC.rglob("*.c"))
     tests = [*ROOT.glob("tests/c/*.c"), *ROOT.glob("tests/c/*/*.c")]
@@ -108,15 +120,38 @@ def build_example(name: str, objects: list[Path], directory: Path, *more: object
 
 @in_source_tree
 @needs_cc
-def test_classify_prints_the_predictions_of_python(baseline_objects: list[Path], tmp_path: Path) -> None:
-    run(sys.executable, EXAMPLES / "digits_header.py", demo.DATA, tmp_path / "digits.h")
-    program = build_example("classify", baseline_objects, tmp_path)
-    digits = demo.Digits.load()
-    predictions = digits.classify(digits.images)
-    assert [int(line) for line in run(program, "--all").split()] == predictions.tolist()
+@pytest.mark.skipif(not has_core, reason="to_c needs the compiled core")
+def test_classify_has_the_bits_of_python(baseline_objects: list[Path], tmp_path: Path) -> None:
+    _, *network = dwconv.load(demo.DATA / "digits.npz").to_c(tmp_path)
+    program = build_example("classify", baseline_objects, tmp_path, *network)
+    images, labels = (demo.DATA / f"digits_{name}.npy" for name in ("images", "labels"))
+    with using("baseline"):
+        digits = demo.Digits.load()
+        scores = digits.network(digits.pixels())
+    predictions = scores.argmax(axis=1)
+    lines = [line.split() for line in run(program, images).splitlines()]
+    assert [int(digit) for digit, _ in lines] == predictions.tolist()
+    assert [np.float32(score) for _, score in lines] == scores.max(axis=1).tolist()
     correct = int(np.sum(predictions == digits.labels))
-    accuracy = f"{100 * correct / len(digits.labels):.2f}% ({correct} of {len(digits.labels)})"
-    assert run(program).split(maxsplit=1)[1].strip() == accuracy
+    accuracy = f"{100 * correct / len(predictions):.2f}% ({correct} of {len(predictions)})"
+    assert run(program, images, labels).split(maxsplit=1)[1].strip() == accuracy
+
+
+@in_source_tree
+@needs_cc
+@pytest.mark.skipif(not has_core, reason="to_c needs the compiled core")
+def test_classify_refuses_other_files(baseline_objects: list[Path], tmp_path: Path) -> None:
+    _, *network = dwconv.load(demo.DATA / "digits.npz").to_c(tmp_path)
+    program = build_example("classify", baseline_objects, tmp_path, *network)
+    images = demo.DATA / "digits_images.npy"
+    np.save(tmp_path / "floats.npy", np.zeros((2, 8, 8), np.float32))
+    np.save(tmp_path / "few.npy", np.zeros(3, np.uint8))
+    (tmp_path / "short.npy").write_bytes(images.read_bytes()[:20])
+    wrong = [["floats.npy"], ["few.npy"], ["short.npy"], ["none.npy"], [images, "few.npy"], []]
+    for words in wrong:
+        failed = subprocess.run([program, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert failed.returncode == 2
+        assert "usage" in failed.stderr if not words else "no uint8 arrays" in failed.stderr
 
 
 @in_source_tree
@@ -162,6 +197,38 @@ def test_the_example_in_the_header_runs(baseline_objects: list[Path], tmp_path: 
     run(CC, *WARNINGS, f"-I{CSRC}", tmp_path / "example.c", *baseline_objects, "-lm", "-pthread",
         "-o", tmp_path / "example")  # fmt: skip
     assert run(tmp_path / "example") == "success\n"
+
+
+NETWORK_PROGRAM = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "dwconv_network.h"
+enum { HEIGHT = 9, WIDTH = 8, CHANNELS = 5 };
+static float filter[CHANNELS], in[HEIGHT * WIDTH * CHANNELS], out[CHANNELS];
+int main(void) {
+    const dwconv_conv_desc conv = {.size = sizeof conv, .in_channels = CHANNELS, .out_channels = CHANNELS,
+        .groups = CHANNELS, .filter = filter};
+    const dwconv_desc desc = {.size = sizeof desc, .conv = &conv};
+    for (int c = 0; c < CHANNELS; c++) filter[c] = 2.0f;
+    for (int i = 0; i < HEIGHT * WIDTH * CHANNELS; i++) in[i] = (float)(i %% CHANNELS);
+%s
+    free(workspace);
+    for (int c = 0; c < CHANNELS; c++) printf("%%g ", (double)out[c]);
+    return status != DWCONV_OK;
+}
+"""
+
+
+@in_source_tree
+@needs_cc
+def test_the_network_of_the_manual_runs(baseline_objects: list[Path], tmp_path: Path) -> None:
+    manual = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+    found = re.search(r"```c\n(const dwconv_value values.*?)```", manual, re.DOTALL)
+    assert found is not None
+    (tmp_path / "network.c").write_text(NETWORK_PROGRAM % found[1], encoding="utf-8")
+    run(CC, *WARNINGS, f"-I{CSRC}", tmp_path / "network.c", *baseline_objects, "-lm", "-pthread",
+        "-o", tmp_path / "network")  # fmt: skip
+    assert run(tmp_path / "network") == "0 2 4 6 8 "
 
 
 OPENMP_PROGRAM = """
@@ -247,24 +314,27 @@ def test_the_shared_library_keeps_the_mode_of_arithmetic_and_is_never_unloaded(t
     reason="there is no compiler for Arm64, or no emulator",
 )
 def test_cmake_builds_for_another_architecture_without_a_toolchain_file(tmp_path: Path) -> None:
-    run("cmake", "-S", CSRC, "-B", tmp_path, *BASELINE_ONLY, "-DCMAKE_BUILD_TYPE=Debug",
+    run("cmake", "-S", CSRC, "-B", tmp_path, *BASELINE_ONLY, "-DCMAKE_BUILD_TYPE=Debug", WITH_PYTHON,
         "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
         "-DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc",
         "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu")  # fmt: skip
-    libraries = ("dwconv_static", "dwconv_shared")  # what is installed
-    run("cmake", "--build", tmp_path, "--parallel", os.cpu_count(), "--target", *libraries)
-    text = run("ctest", "--test-dir", tmp_path, "--output-on-failure", "-R", "consumer")
+    targets = ["dwconv_static", "dwconv_shared"]  # what is installed
+    targets += ["classify"] if has_core else []
+    run("cmake", "--build", tmp_path, "--parallel", os.cpu_count(), "--target", *targets)
+    text = run("ctest", "--test-dir", tmp_path, "--output-on-failure", "-R", "|".join(["consumer", *targets]))
     assert "100% tests passed" in text
+    assert has_core <= ("example_classify" in text)
 
 
 @in_source_tree
 @needs_cc
 @needs_cmake
 def test_cmake_builds_tests_and_installs(tmp_path: Path) -> None:
-    run("cmake", "-S", CSRC, "-B", tmp_path, "-DDWCONV_WERROR=ON")
+    run("cmake", "-S", CSRC, "-B", tmp_path, "-DDWCONV_WERROR=ON", WITH_PYTHON)
     run("cmake", "--build", tmp_path, "--parallel", os.cpu_count())
     text = run("ctest", "--test-dir", tmp_path, "--output-on-failure")
     assert "100% tests passed" in text
+    assert has_core <= ("example_classify" in text)
     assert (tmp_path / f"libdwconv.so.{dwconv.__version__.rpartition('.')[0]}").is_symlink()  # the soname
     if shutil.which("strip") is not None:
         run("strip", "--strip-unneeded", tmp_path / "libdwconv.a")

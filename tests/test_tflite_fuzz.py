@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broken import edited
+from broken_tflite import broken_tflite
+from drawn import Draw
 from dwconv.graph import UnsupportedModel
 from dwconv.importers import tflite
-from tflite_cases import CASES, SAME, VALID, Make, conv, i32, numbers, plain, pool, transposed, x
+from tflite_cases import SAME, VALID, Make, conv, i32, numbers, plain, pool, transposed, x
 from tflite_models import Writer, opened
 
 MODELS = Path(__file__).parents[2] / "shared" / "models"
@@ -97,14 +100,7 @@ def test_arguments_are_checked(tmp_path: Path) -> None:
 # ---- drawn --------------------------------------------------------------------------------------
 
 
-def written(make: Make) -> bytes:
-    m = Writer()
-    y = make(m)
-    return m.content(y if isinstance(y, list) else [y])
-
-
-WRITTEN = {name: written(make) for name, make in CASES.items()}
-EDITS = st.lists(st.tuples(st.integers(0, 2**31), st.integers(0, 255)), min_size=1, max_size=6)
+SEEDS = st.integers(0, 2**32 - 1)
 
 
 def survives(content: bytes) -> None:
@@ -115,70 +111,25 @@ def survives(content: bytes) -> None:
     assert graph.outputs
 
 
-def edited(content: bytes, edits: list[tuple[int, int]], length: int | None = None) -> bytes:
-    """Bytes replaced, of the first `length` alone."""
-    found = bytearray(content)
-    for position, byte in edits:
-        found[position % min(length or len(found), len(found))] = byte
-    return bytes(found)
-
-
-@settings(max_examples=300, deadline=None)
-@given(name=st.sampled_from(list(WRITTEN)), edits=EDITS, cut=st.integers(0, 400))
-def test_edited_operators_survive(name: str, edits: list[tuple[int, int]], cut: int) -> None:
-    content = edited(WRITTEN[name], edits)
-    survives(content[: len(content) - cut] if cut < 40 else content)
+@settings(max_examples=700, deadline=None)
+@given(seed=SEEDS)
+def test_broken_operators_survive(seed: int) -> None:
+    survives(broken_tflite(Draw(seed)))
 
 
 @pytest.mark.parametrize("name", ["vww_96_float", "palm_detection_lite", "vww_96_int8"])
 @settings(max_examples=40, deadline=None)
-@given(edits=EDITS, words=st.booleans(), cut=st.integers(0, 2**22))
-def test_edited_real_files_survive(name: str, edits: list[tuple[int, int]], words: bool, cut: int) -> None:
+@given(seed=SEEDS)
+def test_broken_real_files_survive(name: str, seed: int) -> None:
     path = MODELS / f"{name}.tflite"
     if not path.exists():
         pytest.skip(f"{path} is absent")
-    content = path.read_bytes()
+    content, draw = path.read_bytes(), Draw(seed)
     # Tables stand before and behind the weights.
-    content = edited(content, edits, 4096) if words else edited(content[::-1], edits, 32768)[::-1]
-    survives(content if cut % 4 else content[:cut])
-
-
-NUMBERS = st.sampled_from([-(2**31), -2, -1, 0, 1, 2, 3, 5, 7, 64, 1 << 16, 2**31 - 1])
-
-
-class Odd(Writer):
-    """Writes options, shapes and constants of integers that are not what the case says."""
-
-    def __init__(self, draw: st.DataObject) -> None:
-        super().__init__()
-        self.draw = draw
-
-    def odd(self) -> bool:
-        return self.draw.draw(st.integers(0, 3)) == 0
-
-    def constant(self, data: object, **more: object) -> int:
-        array = np.asarray(data)
-        if array.dtype == np.int32 and self.odd():
-            items = self.draw.draw(st.lists(NUMBERS, min_size=array.size, max_size=array.size))
-            array = np.array(items, np.int32).reshape(array.shape)
-        return super().constant(array, **more)
-
-    def op(self, op: str, inputs: list[int], options: str = "", **fields: object) -> object:
-        if inputs and self.odd():
-            last = len(self.tensors) - 1
-            inputs = [self.draw.draw(st.integers(-1, last)) if self.odd() else i for i in inputs]
-        numbers = [n for n, v in fields.items() if type(v) is int and n not in ("outputs", "version")]
-        for name in numbers:
-            if self.odd():
-                value = self.draw.draw(NUMBERS)
-                small = name in ("Padding", "FusedActivationFunction", "OutType", "Mode")
-                fields[name] = value % 100 if small else value
-        return super().op(op, inputs, options, **fields)
-
-
-@settings(max_examples=400, deadline=None)
-@given(name=st.sampled_from(list(CASES)), data=st.data())
-def test_odd_options_and_shapes_survive(name: str, data: st.DataObject) -> None:
-    m = Odd(data)
-    y = CASES[name](m)
-    survives(m.content(y if isinstance(y, list) else [y]))
+    cut = 4096 if draw.chance(0.5) else len(content) - 32768
+    if draw.chance(0.25):
+        survives(content[: draw.integer(0, len(content))])
+    elif cut == 4096:
+        survives(edited(content[:cut], draw) + content[cut:])
+    else:
+        survives(content[:cut] + edited(content[cut:], draw))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch.nn import functional  # noqa: E402
 from torch.utils import _pytree as pytree  # noqa: E402
 
 import models_torch  # noqa: E402
-from dwconv.importers.torch import read  # noqa: E402
+from dwconv.importers.torch import from_torch, read  # noqa: E402
 from dwconv.interpreter import Interpreter  # noqa: E402
 
 WEIGHTS = Path(__file__).parents[2] / "shared" / "models" / "mobilenet_v2-b0353104.pth"
@@ -282,6 +283,12 @@ def test_more_than_a_block_becomes_a_network() -> None:
     with pytest.raises(ValueError, match="more than one layer or block: pass example_input"):
         dwconv.from_torch(module)
     assert isinstance(dwconv.from_torch(module, random(1, 8, 9, 9)), dwconv.Network)
+
+
+def test_the_example_of_help_runs() -> None:
+    (example,) = doctest.DocTestFinder(recurse=False).find(from_torch, "from_torch")
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 # ---- errors -----------------------------------------------------------------------------------

@@ -46,10 +46,10 @@ typedef struct dwc_depthwise_stage {
     dwconv_activation activation;
     float low, high;             /* the clamp that kernels store with; infinities if the activation is none */
     const dwc_dw_kernel *kernel; /* tiles for its window, or NULL: those of any window */
-    /* Per vector of channels: bias, [kernel_h][group_inputs][kernel_w] vectors, and if multiplier > 1 for each lane the index
+    /* Per vector of channels: bias, [group_inputs][kernel_h][kernel_w] vectors, and if multiplier > 1 for each lane the index
      * of the first input of its group. */
     const float *weights;
-    int64_t block; /* floats per vector of channels */
+    int64_t block, input_block; /* floats per vector of channels, and of its weights, per input of a group */
     /* The same of the last `lanes` channels, some of which the vector before has too; where masks are slow, or
      * NULL. */
     const float *last;
@@ -61,6 +61,7 @@ typedef struct dwc_matmul_stage {
     int64_t depth;  /* kernel_h * kernel_w * group_inputs */
     int64_t panel;  /* columns of a full panel */
     int64_t padded; /* group_outputs rounded up to the panel unit */
+    int joins; /* whether inputs of neighbouring taps are one run: else sums would depend on the strides of x */
     dwconv_activation activation;
     const dwc_matrix_kernel *kernel;
     int64_t first;        /* of the packed output channels: not 0 for a slice, of a stage of one group */

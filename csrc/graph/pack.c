@@ -20,7 +20,7 @@ int dwc_depthwise_bytes(const dwc_depthwise_stage *s, int lanes, int64_t *bytes)
  * stored. The filter is [kernel_h][kernel_w][group_inputs][channels]. */
 static void pack_vector(const dwc_depthwise_stage *s, const float *filter, const float *bias, int lanes,
                         int flush, int64_t first, float *to) {
-    const int64_t kernel_h = s->window.kernel_h, kernel_w = s->window.kernel_w, inputs = s->group_inputs,
+    const int64_t taps = s->window.kernel_h * s->window.kernel_w, inputs = s->group_inputs,
                   channels = s->repeated ? lanes : s->channels;
     for (int lane = 0; lane < lanes; lane++) {
         const int valid = first + lane < channels;
@@ -32,20 +32,19 @@ static void pack_vector(const dwc_depthwise_stage *s, const float *filter, const
             memcpy(to + s->block - lanes + lane, &source, sizeof source);
         }
         float *weight = to + lanes + lane;
-        for (int64_t y = 0; y < kernel_h; y++)
-            for (int64_t input = 0; input < inputs; input++)
-                for (int64_t x = 0; x < kernel_w; x++, weight += lanes) {
-                    const int64_t row = (y * kernel_w + x) * inputs + input;
-                    *weight = valid ? flushed(filter[row * s->channels + channel], flush) : 0.0f;
-                }
+        for (int64_t input = 0; input < inputs; input++)
+            for (int64_t tap = 0; tap < taps; tap++, weight += lanes) {
+                const int64_t row = tap * inputs + input;
+                *weight = valid ? flushed(filter[row * s->channels + channel], flush) : 0.0f;
+            }
     }
 }
 
 void dwc_pack_depthwise(dwc_depthwise_stage *s, const float *filter, const float *bias, int lanes, int flush,
                         float *memory) {
-    const int64_t taps = s->window.kernel_h * s->window.kernel_w * s->group_inputs;
     s->weights = memory;
-    s->block = (1 + taps + (s->multiplier > 1)) * lanes;
+    s->input_block = s->window.kernel_h * s->window.kernel_w * lanes;
+    s->block = s->group_inputs * s->input_block + (1 + (s->multiplier > 1)) * lanes;
     for (int64_t first = 0; first < s->channels; first += lanes, memory += s->block)
         pack_vector(s, filter, bias, lanes, flush, first, memory);
     s->last = s->overlaps ? memory : NULL;

@@ -12,7 +12,7 @@ static const dwc_dw_kernel *find_tiles(const dwc_kernel_table *table, int64_t ke
                                        dwc_dw_spreads spreads) {
     for (int i = 0; i < table->tile_count; i++) {
         const dwc_dw_kernel *row = &table->tiles[i];
-        const int suits = spreads ? row->spreads & spreads : !row->spreads;
+        const int suits = spreads ? (row->spreads & (int)spreads) != 0 : !row->spreads;
         if (row->kernel == kernel && row->stride == stride && suits) return row;
     }
     return NULL;
@@ -61,12 +61,10 @@ static int64_t panel_width(const dwc_kernel_table *table, int64_t padded) {
     return table->panel_width;
 }
 
-/* Few outputs leave most of a panel empty. Their inputs lie along the lanes instead, if pieces of memory that follow each other
- * fill a vector, and with more than two outputs several of them, since every sum of lanes takes some steps. */
+/* Few outputs leave most of a panel empty. Their inputs lie along the lanes instead, if those of a pixel fill a vector, and
+ * with more than two outputs several of them, since every sum of lanes takes some steps. */
 static int sums_along_inputs(const dwc_matmul_stage *s, const dwc_kernel_table *table) {
-    const int64_t piece =
-        s->group_inputs * (s->groups == 1 && s->window.dilation_w == 1 ? s->window.kernel_w : 1);
-    return s->group_outputs <= table->dot_outputs && piece >= table->panel_unit &&
+    return s->group_outputs <= table->dot_outputs && s->group_inputs >= table->panel_unit &&
            s->depth >= (s->group_outputs > 2 ? 4 : 1) * table->panel_unit;
 }
 
@@ -76,6 +74,7 @@ void dwc_choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table) {
     s->kernel = dots ? &table->dots : &table->matrix;
     s->padded = dots ? s->group_outputs : round_up(s->group_outputs, table->panel_unit);
     s->panel = dots ? 1 : panel_width(table, s->padded);
+    s->joins = !dots || s->group_inputs % table->panel_unit == 0;
 }
 
 /* ---- stages ------------------------------------------------------------------------------- */
@@ -103,14 +102,17 @@ static dwc_matmul_stage matmul_stage(const dwc_node *n, int64_t inputs, int64_t 
                               .activation = n->activation};
 }
 
-/* Whether a vector of outputs has whole groups, whose inputs fit a vector too. A panel of such a group is mostly padding; that
- * of one as wide as a vector is not, but tiles share inputs. Without masks whole vectors are read and written. */
+/* Groups of few outputs, of which a panel is mostly padding, where a vector of outputs has whole groups, whose inputs fit a
+ * vector too. Larger windows gain with wider groups as well: tiles share what they read. Without masks vectors are whole.
+ * Not a window of one column: in a sequence it goes along a row, where taps would come in another order. */
 static int has_thin_groups(const dwc_node *n, int64_t inputs, int64_t outputs,
                            const dwc_kernel_table *table) {
-    dwc_depthwise_stage s = depthwise_stage(n, inputs, outputs);
-    choose_depthwise(&s, table);
-    return n->groups > 1 && table->lanes % s.multiplier == 0 && s.group_inputs <= s.multiplier &&
-           (s.multiplier < table->lanes || s.kernel) && outputs >= table->lanes && inputs >= table->lanes;
+    const dwconv_window *w = &n->window;
+    const int64_t group_inputs = inputs / n->groups, group_outputs = outputs / n->groups;
+    const int64_t lanes = table->lanes, least = table->overlaps ? lanes : 1;
+    const int64_t most = w->kernel_w > 1 ? table->thin_outputs : w->kernel_h > 1 ? 0 : table->panel_unit - 1;
+    return n->groups > 1 && group_outputs <= smaller(most, table->thin_outputs) &&
+           group_inputs <= group_outputs && lanes % group_outputs == 0 && inputs >= least && outputs >= least;
 }
 
 /* A depthwise layer of one channel is a dense one; so it runs if there are outputs to share the broadcast input. */

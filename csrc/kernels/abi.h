@@ -57,14 +57,14 @@ typedef struct dwc_dw_run {
     const dwc_dw_taps *taps; /* of any window */
     const dwc_dw_flat *flat; /* of few channels, or NULL: all inputs are inside */
     int64_t kernel_w;
-    int64_t channel, channels; /* the first output channel, and how many */
+    int64_t channel, channels;                     /* the first output channel, and how many */
     int64_t in_channels, group_inputs, multiplier; /* multiplier: outputs of a group */
-    const float
-        *weights;  /* of the vector of channels that `channel` begins: see dwc_depthwise_stage */
-    int64_t block; /* floats from vector to vector */
-    int64_t kernel_row;                  /* kernel rows that come before those of this run */
-    const float *last;                   /* NULL, or weights of a last vector that overlaps the one before */
-    float low, high;                     /* the clamp that results are stored with */
+    const float *weights; /* of the vector of channels that `channel` begins: see dwc_depthwise_stage */
+    int64_t block,
+        input_block;    /* floats from vector to vector; of its weights, from input to input of a group */
+    int64_t kernel_row; /* kernel rows that come before those of this run */
+    const float *last;  /* NULL, or weights of a last vector that overlaps the one before */
+    float low, high;    /* the clamp that results are stored with */
     const dwconv_activation *activation; /* NULL, or what follows it */
 } dwc_dw_run;
 
@@ -79,7 +79,11 @@ typedef struct dwc_dw_tiles {
 
 /* What tiles are for: depthwise without a multiplier, or groups of one input or of several, where a vector of outputs spreads
  * the inputs of its groups over its lanes. */
-typedef enum dwc_dw_spreads { DWC_SPREADS_NONE = 0, DWC_SPREADS_ONE = 1, DWC_SPREADS_SOME = 2 } dwc_dw_spreads;
+typedef enum dwc_dw_spreads {
+    DWC_SPREADS_NONE = 0,
+    DWC_SPREADS_ONE = 1,
+    DWC_SPREADS_SOME = 2
+} dwc_dw_spreads;
 
 /* Square windows of a size and a stride, dense. */
 typedef struct dwc_dw_kernel {

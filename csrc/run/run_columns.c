@@ -26,6 +26,7 @@ static dwc_dw_columns *add_run(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t o
                                   .multiplier = stage->multiplier,
                                   .weights = m->weights,
                                   .block = stage->block,
+                                  .input_block = stage->input_block,
                                   .last = m->last}};
     c->run.taps = &c->taps;
     return c;

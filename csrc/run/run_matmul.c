@@ -47,11 +47,12 @@ static void run_rectangle(const dwc_matmul_rows *r, int64_t group, int64_t oy, i
     if (call.taps_y == 0 || call.taps_x == 0) { /* nothing but the bias: an empty tap, which reads nothing */
         call.taps_y = call.taps_x = 1;
         call.k = 0;
-    } else if (call.a_tap_x == s->group_inputs) { /* neighbouring taps are one longer run of inputs */
+    } else if (s->joins &&
+               call.a_tap_x == s->group_inputs) { /* neighbouring taps are one longer run of inputs */
         call.k *= call.taps_x;
         call.taps_x = 1;
     }
-    if (call.taps_x == 1 && call.a_tap_y == call.k &&
+    if (s->joins && call.taps_x == 1 && call.a_tap_y == call.k &&
         call.w_tap_y == call.k) { /* so are kernel rows: of a column of pixels */
         call.k *= call.taps_y;
         call.taps_y = 1;

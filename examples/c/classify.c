@@ -1,152 +1,75 @@
-/* The classifier of `dwconv demo`, from C, with static memory only: no call of this program allocates.
+/* The classifier of `dwconv demo`, from C, in static memory only: no call of this program allocates.
  *
- *   classify          accuracy on 540 handwritten digits that training never saw
- *   classify --all    the prediction for each of them, one a line
+ *   classify IMAGES.npy LABELS.npy    how many of the digits it sees right
+ *   classify IMAGES.npy               the digit on every image and its probability, one a line
  *
- * digits.h is made by examples/c/digits_header.py. */
+ * digits.c, digits.h and digits_weights.c are the network, as dwconv writes it:
+ *
+ *   dwconv compile src/dwconv/data/digits.npz -o build
+ *   cc -std=c11 -O2 -Icsrc -Ibuild examples/c/classify.c build/digits*.c libdwconv.a -lm -pthread -o classify
+ *   ./classify src/dwconv/data/digits_images.npy src/dwconv/data/digits_labels.npy */
 #include <stdio.h>
 #include <string.h>
 
 #include "digits.h"
-#include "dwconv.h"
 
-enum { SIZE = 8, IMAGES = sizeof digits_labels, CLASSES = 10, FEATURES = 96 };
-enum { STEM, SEPARABLE1, RESIDUAL, SEPARABLE2, CLASSIFIER, LAYERS };
+enum { PIXELS = DIGITS_IMAGES_ELEMENTS, CLASSES = DIGITS_OUTPUT_ELEMENTS, MOST = 1024 };
+static unsigned char images[MOST * PIXELS], labels[MOST];
 
-/* Plans, one behind the other, and the scratch that the hungriest of them needs. */
-static _Alignas(DWCONV_ALIGNMENT) unsigned char plan_memory[160 * 1024], scratch[96 * 1024];
-static float features[2][SIZE * SIZE * FEATURES];
-
-static dwconv_window window(int64_t stride) {
-    return (dwconv_window){.kernel_h = 3,
-                           .kernel_w = 3,
-                           .stride_h = stride,
-                           .stride_w = stride,
-                           .padding = DWCONV_EXPLICIT,
-                           .pad_top = 1,
-                           .pad_bottom = 1,
-                           .pad_left = 1,
-                           .pad_right = 1};
-}
-
-#define CONV(inputs, outputs, in_groups, weights, biases, kind_of_activation)                              \
-    (dwconv_conv_desc) {                                                                                   \
-        .size = sizeof(dwconv_conv_desc), .in_channels = inputs, .out_channels = outputs,                  \
-        .groups = in_groups, .filter = weights, .bias = biases, .activation = {.kind = kind_of_activation} \
+/* The bytes of an array in NumPy's format, and how many there are; -1 where it is none of `shape` uint8. */
+static long read_array(const char *path, unsigned char *bytes, size_t most, const char *shape) {
+    unsigned char begin[10]; /* magic, version, length of the text that describes the array */
+    char text[1024];
+    long count = -1;
+    FILE *file = fopen(path, "rb");
+    if (!file) return -1;
+    if (fread(begin, 1, sizeof begin, file) == sizeof begin && memcmp(begin, "\x93NUMPY\x01", 7) == 0) {
+        const size_t length = begin[8] + 256u * begin[9];
+        if (length < sizeof text && fread(text, 1, length, file) == length) {
+            text[length] = '\0';
+            if (strstr(text, "'|u1'") && strstr(text, "False") && strstr(text, shape))
+                count = (long)fread(bytes, 1, most, file);
+        }
     }
-
-/* A layer and the convolutions that it consists of; not to be moved once it is described. */
-typedef struct layer {
-    dwconv_conv_desc expand, conv, project;
-    dwconv_desc desc;
-} layer;
-
-static void describe_stem(layer *l) {
-    l->conv = CONV(1, 16, 1, digits_stem_filter, digits_stem_bias, DWCONV_RELU6);
-    l->conv.window = window(1);
-    l->desc = (dwconv_desc){.size = sizeof l->desc, .conv = &l->conv};
+    fclose(file);
+    return count;
 }
 
-static void describe_separable(layer *l, int64_t inputs, int64_t outputs, int64_t stride,
-                               const float *depthwise, const float *depthwise_bias, const float *pointwise,
-                               const float *bias) {
-    l->conv = CONV(inputs, inputs, inputs, depthwise, depthwise_bias, DWCONV_RELU6);
-    l->conv.window = window(stride);
-    l->project = CONV(inputs, outputs, 1, pointwise, bias, DWCONV_RELU6);
-    l->desc = (dwconv_desc){.size = sizeof l->desc, .conv = &l->conv, .project = &l->project};
-}
-
-static void describe_residual(layer *l) {
-    l->expand = CONV(32, 128, 1, digits_residual_expand_filter, digits_residual_expand_bias, DWCONV_RELU6);
-    l->conv =
-        CONV(128, 128, 128, digits_residual_depthwise_filter, digits_residual_depthwise_bias, DWCONV_RELU6);
-    l->conv.window = window(1);
-    l->project =
-        CONV(128, 32, 1, digits_residual_project_filter, digits_residual_project_bias, DWCONV_IDENTITY);
-    l->desc = (dwconv_desc){.size = sizeof l->desc,
-                            .expand = &l->expand,
-                            .conv = &l->conv,
-                            .project = &l->project,
-                            .residual = DWCONV_RESIDUAL_ON};
-}
-
-static void describe_classifier(layer *l) {
-    l->conv = CONV(FEATURES, CLASSES, 1, digits_classifier_filter, digits_classifier_bias, DWCONV_IDENTITY);
-    l->desc = (dwconv_desc){.size = sizeof l->desc, .conv = &l->conv};
-}
-
-/* Plans for all layers in `plan_memory`. */
-static dwconv_status plan_all(dwconv_plan *plans[LAYERS]) {
-    static layer layers[LAYERS];
-    size_t used = 0;
-    describe_stem(&layers[STEM]);
-    describe_separable(&layers[SEPARABLE1], 16, 32, 1, digits_separable1_depthwise_filter,
-                       digits_separable1_depthwise_bias, digits_separable1_pointwise_filter,
-                       digits_separable1_pointwise_bias);
-    describe_residual(&layers[RESIDUAL]);
-    describe_separable(&layers[SEPARABLE2], 32, FEATURES, 2, digits_separable2_depthwise_filter,
-                       digits_separable2_depthwise_bias, digits_separable2_pointwise_filter,
-                       digits_separable2_pointwise_bias);
-    describe_classifier(&layers[CLASSIFIER]);
-    for (int i = 0; i < LAYERS; i++) {
-        dwconv_status status =
-            dwconv_plan_create_in(&layers[i].desc, plan_memory + used, sizeof plan_memory - used, &plans[i]);
-        if (status != DWCONV_OK) return status;
-        used += (dwconv_plan_bytes(plans[i]) + DWCONV_ALIGNMENT - 1) / DWCONV_ALIGNMENT * DWCONV_ALIGNMENT;
-    }
-    return DWCONV_OK;
-}
-
-static dwconv_tensor tensor(float *data, const int64_t shape[4]) {
-    return (dwconv_tensor){
-        .data = data, .batch = shape[0], .height = shape[1], .width = shape[2], .channels = shape[3]};
-}
-
-static dwconv_status run_layer(const dwconv_plan *plan, float *in, float *out, int64_t shape[4]) {
-    int64_t output[4];
-    dwconv_status status = dwconv_output_shape(plan, shape, output);
-    if (status != DWCONV_OK) return status;
-    const dwconv_tensor x = tensor(in, shape), y = tensor(out, output);
-    memcpy(shape, output, sizeof output);
-    return dwconv_run(plan, &x, &y, scratch, sizeof scratch, NULL);
-}
-
-/* The digit on an image of 8x8 pixels from 0 to 16. */
-static dwconv_status classify(dwconv_plan *const plans[LAYERS], const unsigned char *image, int *digit) {
-    int64_t shape[4] = {1, SIZE, SIZE, 1};
-    float mean[FEATURES] = {0}, scores[CLASSES];
-    for (int i = 0; i < SIZE * SIZE; i++) features[0][i] = (float)image[i] / 16.0f;
-    for (int i = STEM; i < CLASSIFIER; i++) {
-        const dwconv_status status = run_layer(plans[i], features[i % 2], features[(i + 1) % 2], shape);
-        if (status != DWCONV_OK) return status;
-    }
-    const int64_t pixels = shape[1] * shape[2];
-    for (int64_t p = 0; p < pixels; p++)
-        for (int c = 0; c < FEATURES; c++) mean[c] += features[CLASSIFIER % 2][p * FEATURES + c];
-    for (int c = 0; c < FEATURES; c++) mean[c] /= (float)pixels;
-    shape[1] = shape[2] = 1;
-    const dwconv_status status = run_layer(plans[CLASSIFIER], mean, scores, shape);
-    *digit = 0;
-    for (int c = 1; c < CLASSES; c++)
-        if (scores[c] > scores[*digit]) *digit = c;
-    return status;
+/* The probabilities of ten digits for an image of 8x8 pixels from 0 to 16. */
+static dwconv_status classify(const unsigned char *image, float probabilities[CLASSES]) {
+    float x[PIXELS];
+    for (int i = 0; i < PIXELS; i++) x[i] = (float)image[i] / 16.0f;
+    return digits_run(x, probabilities);
 }
 
 int main(int argc, char **argv) {
-    const int all = argc > 1 && strcmp(argv[1], "--all") == 0;
-    dwconv_plan *plans[LAYERS];
-    dwconv_status status = plan_all(plans);
-    int correct = 0;
-    for (int i = 0; i < IMAGES && status == DWCONV_OK; i++) {
-        int digit;
-        status = classify(plans, digits_images + i * SIZE * SIZE, &digit);
-        if (all) printf("%d\n", digit);
-        correct += digit == digits_labels[i];
+    if (argc < 2 || argc > 3) {
+        fputs("usage: classify IMAGES.npy [LABELS.npy]\n", stderr);
+        return 2;
+    }
+    const long count = read_array(argv[1], images, sizeof images, ", 8, 8)") / PIXELS;
+    if (count <= 0 || (argc > 2 && read_array(argv[2], labels, sizeof labels, ",)") != count)) {
+        fprintf(stderr, "classify: the files are no uint8 arrays [count, 8, 8] and [count], at most %d\n",
+                MOST);
+        return 2;
+    }
+    dwconv_status status = digits_init();
+    long correct = 0;
+    for (long i = 0; i < count && status == DWCONV_OK; i++) {
+        float probabilities[CLASSES];
+        status = classify(images + i * PIXELS, probabilities);
+        int digit = 0;
+        for (int c = 1; c < CLASSES; c++)
+            if (probabilities[c] > probabilities[digit]) digit = c;
+        if (argc == 2 && status == DWCONV_OK) printf("%d %.9g\n", digit, (double)probabilities[digit]);
+        correct += digit == labels[i];
     }
     if (status != DWCONV_OK) {
         fprintf(stderr, "classify: %s\n", dwconv_status_string(status));
         return 1;
     }
-    if (!all) printf("accuracy            %.2f%% (%d of %d)\n", 100.0 * correct / IMAGES, correct, IMAGES);
-    return correct < IMAGES * 97 / 100;
+    if (argc == 2) return 0;
+    printf("accuracy            %.2f%% (%ld of %ld)\n", 100.0 * (double)correct / (double)count, correct,
+           count);
+    return correct < count * 97 / 100;
 }

@@ -7,6 +7,8 @@ nobody reads their input later. What remains to be moved is a step of kind "copy
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .emit_nodes import NODES
@@ -17,6 +19,8 @@ from .program import Program
 
 # How much more workspace may be, so that what several nodes read is not copied into a concatenation.
 MEMORY_FOR_COPIES = 1.25
+# A transposed convolution takes a step for each; networks for segmentation have a stride of 32.
+MOST_PHASES = 32 * 32
 
 
 def emit(graph: Graph, name: str = "network") -> Program:
@@ -71,4 +75,7 @@ def _problems(graph: Graph) -> dict[str, None]:
                 found[f"{label}: {name!r} is {value.dtype}: only float32 is supported"] = None
             if node.op in ("conv", "transpose_conv") and position and value.data is None:
                 found[f"{label}: {name!r} is computed: only constant filters and biases are supported"] = None
+        if node.op == "transpose_conv" and math.prod(node["strides"]) > MOST_PHASES:
+            strides = " x ".join(map(str, node["strides"]))
+            found[f"{label}: stride {strides}: at most {MOST_PHASES} outputs per input are supported"] = None
     return found

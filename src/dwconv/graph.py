@@ -133,6 +133,7 @@ class Builder:
     def __init__(self) -> None:
         self.graph = Graph()
         self._count = 0
+        self._now: dict[str, str] = {}  # what values are called since `output` took their names
 
     def input(
         self,
@@ -161,7 +162,7 @@ class Builder:
         from . import nodes, nodes_numpy  # they need Node
 
         given = [item for item in inputs if item is not None]
-        names = tuple(item if isinstance(item, str) else self.constant(item) for item in given)
+        names = tuple(self._name(item) if isinstance(item, str) else self.constant(item) for item in given)
         values = [self.graph.values[item] for item in names]
         node = Node(op, names, self._new(name or op), nodes.complete(op, attributes), name)
         shape, dtype = nodes.infer(node, values)
@@ -174,8 +175,8 @@ class Builder:
         return node.output
 
     def output(self, name: str, value: str) -> None:
-        """`value` is what the network gives under this name."""
-        graph = self.graph
+        """`value` is what the network gives under this name; callers may go on to use the name it had."""
+        graph, value = self.graph, self._name(value)
         if name in graph.outputs:
             raise ValueError(f"network: two outputs are called {name!r}")
         if name != value:
@@ -186,15 +187,18 @@ class Builder:
         graph.outputs.append(name)
 
     def shape(self, value: str) -> tuple[int, ...]:
-        return self.graph.values[value].shape
+        return self.graph.values[self._name(value)].shape
 
     def data(self, value: str) -> Array | None:
-        return self.graph.values[value].data
+        return self.graph.values[self._name(value)].data
+
+    def _name(self, value: str) -> str:
+        return self._now.get(value, value)
 
     def _new(self, hint: str) -> str:
         """A name that is not taken, `hint` itself if possible."""
         name = hint
-        while name in self.graph.values:
+        while name in self.graph.values or name in self._now:
             self._count += 1
             name = f"{hint}_{self._count}"
         return name
@@ -210,6 +214,8 @@ class Builder:
         graph = self.graph
         if new in graph.values:  # an inner value has the name: it gets another
             self._rename(new, self._new(new))
+        known = [name for name, now in self._now.items() if now == old]
+        self._now.update(dict.fromkeys(known or [old], new))
         value = graph.values.pop(old)
         value.name = new
         graph.values[new] = value

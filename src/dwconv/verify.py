@@ -155,6 +155,8 @@ def cases(quick: bool = False) -> Iterator[Case]:
     yield make.conv((2, 9, 10, 12), (3, 3), 8, 1, "same", groups=4)
     yield make.conv((1, 9, 10, 6), (5, 5), 6, 1, "same", groups=6)
     yield make.conv((1, 14, 3, 5), (1, 3), 7)
+    for stride in (1, 2):
+        yield make.conv((1, 13, 15, 16), (3, 3), 16, stride, "same", groups=4)
 
     for strides in (1, 2):
         for kernel in ((3, 3), (5, 5), (4, 2)):

@@ -51,11 +51,11 @@ void net_strides(const net *n, int value, int64_t strides[DWCONV_MAX_RANK]) {
     }
 }
 
-int net_value(net *n, dwconv_storage storage, int rank, const int64_t *shape) {
+int net_value(net *n, dwconv_storage storage, int rank, const int64_t *sizes) {
     if (n->value_count == NET_VALUES) abort();
     dwconv_value *v = &n->values[n->value_count];
     *v = (dwconv_value){.storage = storage, .rank = rank};
-    memcpy(v->shape, shape, (size_t)rank * sizeof *shape);
+    memcpy(v->shape, sizes, (size_t)rank * sizeof *sizes);
     return n->value_count++;
 }
 
@@ -65,14 +65,14 @@ static float *random_floats(net *n, int64_t count, rng *r) {
     return data;
 }
 
-int net_constant(net *n, int rank, const int64_t *shape, rng *r) {
-    const int value = net_value(n, DWCONV_CONSTANT, rank, shape);
+int net_constant(net *n, int rank, const int64_t *sizes, rng *r) {
+    const int value = net_value(n, DWCONV_CONSTANT, rank, sizes);
     n->values[value].data = random_floats(n, net_elements(&n->values[value]), r);
     return value;
 }
 
-int net_view(net *n, int base, int rank, const int64_t *shape, const int64_t *strides, int64_t offset) {
-    const int value = net_value(n, DWCONV_VIEW, rank, shape);
+int net_view(net *n, int base, int rank, const int64_t *sizes, const int64_t *strides, int64_t offset) {
+    const int value = net_value(n, DWCONV_VIEW, rank, sizes);
     dwconv_value *v = &n->values[value];
     v->base = net_root(n, base);
     v->offset = offset;
@@ -104,7 +104,7 @@ static void make_ready(growing *g, int value) { g->ready[g->count++] = value; }
 /* A view of part of a value: its axes permuted, cut, flipped or with a step. */
 static int random_view(growing *g, int of) {
     const dwconv_value v = g->n->values[of];
-    int64_t own[DWCONV_MAX_RANK], shape[DWCONV_MAX_RANK], strides[DWCONV_MAX_RANK], offset = v.offset;
+    int64_t own[DWCONV_MAX_RANK], sizes[DWCONV_MAX_RANK], strides[DWCONV_MAX_RANK], offset = v.offset;
     int axes[DWCONV_MAX_RANK];
     net_strides(g->n, of, own);
     for (int a = 0; a < v.rank; a++) axes[a] = a;
@@ -118,26 +118,26 @@ static int random_view(growing *g, int of) {
         const int axis = axes[a];
         const int64_t size = v.shape[axis], step = rng_range(g->r, 1, size > 2 ? 2 : 1);
         const int64_t first = rng_range(g->r, 0, size > 1 ? 1 : 0);
-        shape[a] = (size - first + step - 1) / step;
+        sizes[a] = (size - first + step - 1) / step;
         strides[a] = own[axis] * step;
         offset += first * own[axis];
         if (rng_range(g->r, 0, 3) == 0) {
-            offset += (shape[a] - 1) * strides[a];
+            offset += (sizes[a] - 1) * strides[a];
             strides[a] = -strides[a];
         }
     }
-    return net_view(g->n, of, v.rank, shape, strides, offset);
+    return net_view(g->n, of, v.rank, sizes, strides, offset);
 }
 
 /* A place for a result of this shape: dense, or a part of something larger. */
-static int place_for(growing *g, int rank, const int64_t *shape) {
-    int64_t larger_shape[DWCONV_MAX_RANK], strides[DWCONV_MAX_RANK], offset = 0;
-    if (rank == 0 || rng_range(g->r, 0, 2)) return net_value(g->n, DWCONV_WORKSPACE, rank, shape);
-    for (int a = 0; a < rank; a++) larger_shape[a] = shape[a] + rng_range(g->r, 0, 2);
-    const int base = net_value(g->n, DWCONV_WORKSPACE, rank, larger_shape);
+static int place_for(growing *g, int rank, const int64_t *sizes) {
+    int64_t larger_sizes[DWCONV_MAX_RANK], strides[DWCONV_MAX_RANK], offset = 0;
+    if (rank == 0 || rng_range(g->r, 0, 2)) return net_value(g->n, DWCONV_WORKSPACE, rank, sizes);
+    for (int a = 0; a < rank; a++) larger_sizes[a] = sizes[a] + rng_range(g->r, 0, 2);
+    const int base = net_value(g->n, DWCONV_WORKSPACE, rank, larger_sizes);
     net_strides(g->n, base, strides);
-    for (int a = 0; a < rank; a++) offset += rng_range(g->r, 0, larger_shape[a] - shape[a]) * strides[a];
-    return net_view(g->n, base, rank, shape, strides, offset);
+    for (int a = 0; a < rank; a++) offset += rng_range(g->r, 0, larger_sizes[a] - sizes[a]) * strides[a];
+    return net_view(g->n, base, rank, sizes, strides, offset);
 }
 
 static dwconv_activation random_activation(rng *r) {
@@ -172,10 +172,10 @@ static void add_unary(growing *g) {
 
 /* A shape that broadcasts to that of v. */
 static int random_operand(growing *g, const dwconv_value *v) {
-    int64_t shape[DWCONV_MAX_RANK];
+    int64_t sizes[DWCONV_MAX_RANK];
     const int missing = (int)rng_range(g->r, 0, v->rank);
-    for (int a = missing; a < v->rank; a++) shape[a - missing] = rng_range(g->r, 0, 1) ? v->shape[a] : 1;
-    return net_constant(g->n, v->rank - missing, shape, g->r);
+    for (int a = missing; a < v->rank; a++) sizes[a - missing] = rng_range(g->r, 0, 1) ? v->shape[a] : 1;
+    return net_constant(g->n, v->rank - missing, sizes, g->r);
 }
 
 static void add_binary(growing *g) {
@@ -215,9 +215,9 @@ static void add_gather(growing *g) {
 static void add_padding(growing *g) {
     const int from = any_ready(g);
     const dwconv_value v = g->n->values[from];
-    int64_t shape[DWCONV_MAX_RANK], strides[DWCONV_MAX_RANK], offset = 0;
-    for (int a = 0; a < v.rank; a++) shape[a] = v.shape[a] + 2;
-    const int base = net_value(g->n, DWCONV_WORKSPACE, v.rank, shape);
+    int64_t sizes[DWCONV_MAX_RANK], strides[DWCONV_MAX_RANK], offset = 0;
+    for (int a = 0; a < v.rank; a++) sizes[a] = v.shape[a] + 2;
+    const int base = net_value(g->n, DWCONV_WORKSPACE, v.rank, sizes);
     net_strides(g->n, base, strides);
     for (int a = 0; a < v.rank; a++) offset += strides[a];
     net_node(g->n, DWCONV_FILL, base, -1, -1)->parameters[0] = 0.25f;
@@ -277,12 +277,12 @@ void net_random(net *n, rng *r, int steps, int64_t elements) {
     *n = (net){0};
     for (int i = 0; i < 2; i++) {
         const int rank = i ? (int)rng_range(r, 0, DWCONV_MAX_RANK) : 4;
-        int64_t shape[DWCONV_MAX_RANK], left = elements;
+        int64_t sizes[DWCONV_MAX_RANK], left = elements;
         for (int a = 0; a < rank; a++) {
-            shape[a] = rng_range(r, 1, left > 40 ? 40 : left);
-            left = left / shape[a] > 1 ? left / shape[a] : 1;
+            sizes[a] = rng_range(r, 1, left > 40 ? 40 : left);
+            left = left / sizes[a] > 1 ? left / sizes[a] : 1;
         }
-        make_ready(&g, net_value(n, DWCONV_INPUT, rank, shape));
+        make_ready(&g, net_value(n, DWCONV_INPUT, rank, sizes));
     }
     for (int i = 0; i < steps; i++)
         adders[rng_range(r, 0, (int64_t)(sizeof adders / sizeof *adders) - 1)](&g);

@@ -21,9 +21,9 @@ void net_free(net *n);
 dwconv_network_desc net_desc(const net *n, const char *isa, int threads);
 
 /* All return the index of a value. */
-int net_value(net *n, dwconv_storage storage, int rank, const int64_t *shape);
-int net_constant(net *n, int rank, const int64_t *shape, rng *r);
-int net_view(net *n, int base, int rank, const int64_t *shape, const int64_t *strides, int64_t offset);
+int net_value(net *n, dwconv_storage storage, int rank, const int64_t *sizes);
+int net_constant(net *n, int rank, const int64_t *sizes, rng *r);
+int net_view(net *n, int base, int rank, const int64_t *sizes, const int64_t *strides, int64_t offset);
 /* Appends a node of a kind; the caller fills in the rest. */
 dwconv_node *net_node(net *n, dwconv_node_kind kind, int output, int input0, int input1);
 

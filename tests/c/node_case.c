@@ -27,22 +27,22 @@ void array_index(const dwc_array *a, int64_t element, int64_t *index) {
     for (int i = a->rank - 1; i >= 0; element /= a->shape[i--]) index[i] = element % a->shape[i];
 }
 
-array array_create(int rank, const int64_t *shape, strides how, int at_end, rng *r) {
+array array_create(int rank, const int64_t *sizes, strides how, int at_end, rng *r) {
     array a = {.as = {.rank = rank}};
     int64_t step = how == STEPS ? 2 : 1, last = 0;
     for (int n = 0; n < rank; n++) {
         const int i = how == TURNED ? n : rank - 1 - n;
-        a.as.shape[i] = shape[i];
+        a.as.shape[i] = sizes[i];
         a.as.strides[i] = step;
-        last += (shape[i] - 1) * step;
-        step = step * shape[i] + (how == GAPS || how == FLIPPED ? 1 + n % 3 : 0);
+        last += (sizes[i] - 1) * step;
+        step = step * sizes[i] + (how == GAPS || how == FLIPPED ? 1 + n % 3 : 0);
     }
     a.floats = last + 1;
     a.memory = guarded_create((size_t)a.floats * sizeof(float), at_end, sizeof(float));
     a.as.data = a.memory.data;
     for (int64_t i = 0; i < a.floats; i++) memcpy(&a.as.data[i], &gap_bits, sizeof gap_bits);
     if (how == FLIPPED && rank > 1) {
-        a.as.data += (shape[0] - 1) * a.as.strides[0];
+        a.as.data += (sizes[0] - 1) * a.as.strides[0];
         a.as.strides[0] = -a.as.strides[0];
     }
     for (int64_t i = 0; i < array_elements(&a.as); i++) {

@@ -22,7 +22,7 @@ typedef struct array {
 } array;
 
 /* Elements are random in [-4, 4), all other floats a NaN pattern. */
-array array_create(int rank, const int64_t *shape, strides how, int at_end, rng *r);
+array array_create(int rank, const int64_t *sizes, strides how, int at_end, rng *r);
 void array_free(array *a);
 float *array_at(const dwc_array *a, const int64_t *index);
 int64_t array_elements(const dwc_array *a);

@@ -153,12 +153,39 @@ static void specialise(shape *s, int variant) {
     if (s->operation == INVERTED_RESIDUAL && variant % 2) s->squeezed = 1 + s->in_channels / 2 + variant;
 }
 
-/* Every geometry with every operation, then wide blocks; activations and biases take turns. */
+/* Groups of few channels, several of which fill a vector: whole vectors and what is left, fewer inputs than outputs, a vector
+ * for each group; with tiles, without, and in passes of kernel rows; last, two that go through the matrix kernel. */
+#define THIN(g) .operation = CONV, .groups = g
+static const shape thin_groups[] = {
+    {THIN(8), GEOMETRY(2, 8, 15, 32, 0, 32), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {THIN(13), GEOMETRY(1, 7, 9, 26, 0, 26), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {THIN(5), GEOMETRY(1, 9, 16, 20, 0, 20), WINDOW(3, 3, 2, 2, 1, 1) SAME},
+    {THIN(7), GEOMETRY(1, 15, 16, 14, 0, 28), WINDOW(3, 3, 2, 2, 1, 1) PADS(1, 0, 0, 1)},
+    {THIN(3), GEOMETRY(1, 9, 9, 24, 0, 24), WINDOW(3, 3, 1, 1, 1, 1) VALID},
+    {THIN(3), GEOMETRY(1, 8, 11, 48, 0, 48), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {THIN(4), GEOMETRY(1, 8, 7, 12, 0, 32), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {THIN(9), GEOMETRY(2, 6, 7, 36, 0, 36), WINDOW(5, 5, 1, 1, 1, 1) SAME},
+    {THIN(12), GEOMETRY(1, 5, 6, 24, 0, 24), WINDOW(1, 1, 1, 1, 1, 1) VALID},
+    {THIN(6), GEOMETRY(1, 5, 13, 24, 0, 24), WINDOW(1, 1, 2, 2, 1, 1) PADS(1, 1, 2, 0)},
+    {THIN(10), GEOMETRY(1, 12, 21, 40, 0, 40), WINDOW(3, 3, 1, 1, 2, 2) SAME},
+    {THIN(10), GEOMETRY(1, 7, 31, 20, 0, 20), WINDOW(3, 3, 1, 1, 6, 6) SAME},
+    {THIN(11), GEOMETRY(1, 11, 12, 22, 0, 44), WINDOW(3, 2, 2, 3, 1, 1) SAME},
+    {THIN(4), GEOMETRY(1, 3, 3, 16, 0, 16), WINDOW(3, 3, 1, 1, 1, 1) PADS(4, 2, 5, 3)},
+    {THIN(2), GEOMETRY(1, 9, 9, 4, 0, 8), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {THIN(6), GEOMETRY(1, 1, 40, 24, 0, 24), WINDOW(1, 5, 1, 1, 1, 1) SAME},
+    {THIN(6), GEOMETRY(1, 40, 1, 24, 0, 24), WINDOW(3, 1, 2, 1, 1, 1) SAME},
+    {THIN(6), GEOMETRY(1, 75, 5, 12, 0, 24), WINDOW(66, 2, 1, 1, 1, 1) PADS(30, 20, 1, 0)},
+    {THIN(8), GEOMETRY(1, 9, 9, 24, 0, 24), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+    {THIN(8), GEOMETRY(1, 9, 9, 32, 0, 16), WINDOW(3, 3, 1, 1, 1, 1) SAME},
+};
+enum { THIN_GROUPS = sizeof thin_groups / sizeof thin_groups[0] };
+
+/* Every geometry with every operation, then wide blocks and thin groups; activations and biases take turns. */
 const shape *grid_shape(int index) {
     static shape s;
-    const int wide = index - GEOMETRIES * OPERATION_COUNT;
-    if (wide >= WIDE_BLOCKS) return NULL;
-    s = wide < 0 ? geometries[index / OPERATION_COUNT] : wide_blocks[wide];
+    const int wide = index - GEOMETRIES * OPERATION_COUNT, thin = wide - WIDE_BLOCKS;
+    if (thin >= THIN_GROUPS) return NULL;
+    s = wide < 0 ? geometries[index / OPERATION_COUNT] : thin < 0 ? wide_blocks[wide] : thin_groups[thin];
     if (wide < 0) s.operation = (operation)(index % OPERATION_COUNT);
     s.activation = activations[index % ACTIVATIONS];
     s.gate = activations[(index / 2 + 5) % ACTIVATIONS];
@@ -191,6 +218,11 @@ shape random_shape(rng *r) {
     s.without_residual = (int)rng_range(r, 0, 1);
     if (s.operation == INVERTED_RESIDUAL && rng_range(r, 0, 1)) s.out_channels = s.in_channels;
     specialise(&s, (int)rng_range(r, 0, 5));
+    if (s.operation == CONV && rng_range(r, 0, 3) == 0) { /* thin groups, or nearly */
+        s.groups = rng_range(r, 2, 20);
+        s.in_channels = s.groups * rng_range(r, 1, 4);
+        s.out_channels = s.groups << rng_range(r, 0, 3);
+    }
     return s;
 }
 

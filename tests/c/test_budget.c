@@ -14,7 +14,8 @@ static int is(const char *isa, const char *name) { return strcmp(isa, name) == 0
 static int64_t lanes_of(const char *isa) { return is(isa, "avx512") ? 16 : is(isa, "avx2") ? 8 : 4; }
 
 static int64_t depthwise_bytes(const dwconv_conv_desc *c, const char *isa) {
-    const int64_t lanes = lanes_of(isa), taps = c->window.kernel_h * c->window.kernel_w;
+    const int64_t lanes = lanes_of(isa), groups = c->groups ? c->groups : 1;
+    const int64_t taps = c->window.kernel_h * c->window.kernel_w * c->in_channels / groups;
     int64_t channels = c->out_channels;
     if (channels <= 2 && c->window.stride_w <= 1) channels *= lanes;
     const int overlaps = !is(isa, "avx512");
@@ -32,13 +33,16 @@ static int64_t dense_bytes(const dwconv_conv_desc *c, const char *isa) {
         DWCONV_ALIGNMENT);
 }
 
-/* Of a part of an operation; one channel runs as one or the other. */
+/* Of a part of an operation; one channel, and groups of few, run as one or the other. */
 static int64_t part_bytes(const dwconv_conv_desc *c, const char *isa) {
     if (!c) return 0;
     const int64_t dense = dense_bytes(c, isa);
-    if (c->groups != c->in_channels && c->in_channels > 1) return dense;
+    const int64_t groups = c->groups ? c->groups : 1, inputs = c->in_channels / groups,
+                  outputs = c->out_channels / groups;
+    const int is_depthwise = inputs == 1, is_thin = inputs <= outputs && outputs <= lanes_of(isa);
+    if (!is_depthwise && (groups == 1 || !is_thin)) return dense;
     const int64_t depthwise = depthwise_bytes(c, isa);
-    return c->in_channels > 1 || depthwise > dense ? depthwise : dense;
+    return (is_depthwise && c->in_channels > 1) || depthwise > dense ? depthwise : dense;
 }
 
 /* What the parts of a plan may take at most. */

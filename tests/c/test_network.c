@@ -225,10 +225,10 @@ enum { SWEEP = 4099 };
 /* One node of a function, from `in` to an output of the same shape. */
 static void run_function(const char *isa, dwconv_node_kind kind, dwconv_function function, const float *in,
                          const float *second, const float *parameters, float *out) {
-    static const int64_t shape[] = {SWEEP};
+    static const int64_t sizes[] = {SWEEP};
     net n = {0};
-    const int x0 = net_value(&n, DWCONV_INPUT, 1, shape), x1 = net_value(&n, DWCONV_INPUT, 1, shape);
-    dwconv_node *node = net_node(&n, kind, net_value(&n, DWCONV_OUTPUT, 1, shape), x0, x1);
+    const int x0 = net_value(&n, DWCONV_INPUT, 1, sizes), x1 = net_value(&n, DWCONV_INPUT, 1, sizes);
+    dwconv_node *node = net_node(&n, kind, net_value(&n, DWCONV_OUTPUT, 1, sizes), x0, x1);
     node->function = function;
     memcpy(node->parameters, parameters, 2 * sizeof *parameters);
     const dwconv_network_desc desc = net_desc(&n, isa, 1);

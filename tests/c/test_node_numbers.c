@@ -40,15 +40,15 @@ static expected reduce_oracle(const node_case *c, const int64_t *index) {
 }
 
 /* Axes in `axes`, a set of bits, are reduced. */
-static void reduce_case(int rank, const int64_t *shape, unsigned axes, dwconv_function f, int number,
+static void reduce_case(int rank, const int64_t *sizes, unsigned axes, dwconv_function f, int number,
                         rng *r) {
     int64_t out[DWCONV_MAX_RANK];
-    for (int i = 0; i < rank; i++) out[i] = axes >> i & 1 ? 1 : shape[i];
+    for (int i = 0; i < rank; i++) out[i] = axes >> i & 1 ? 1 : sizes[i];
     node_case c = {.node = {.kind = DWCONV_REDUCE, .function = f},
                    .inputs = 1,
                    .oracle = reduce_oracle,
                    .tolerance = f == DWCONV_PRODUCT ? 1e-4 : 1e-5};
-    c.in[0] = array_create(rank, shape, (strides)(number % STRIDES_COUNT), number % 2, r);
+    c.in[0] = array_create(rank, sizes, (strides)(number % STRIDES_COUNT), number % 2, r);
     c.out = array_create(rank, out, (strides)(number / 2 % STRIDES_COUNT), number / 2 % 2, r);
     for (int64_t i = 0; i < array_elements(&c.in[0].as); i++) {
         int64_t at[DWCONV_MAX_RANK];
@@ -58,7 +58,7 @@ static void reduce_case(int rank, const int64_t *shape, unsigned axes, dwconv_fu
         if (number % 7 == 0 && i == array_elements(&c.in[0].as) / 2) *value = NAN;
     }
     CONTEXT("reduce %d, rank %d, axes %x, last %lld, number %d", (int)f, rank, axes,
-            (long long)(rank ? shape[rank - 1] : 0), number);
+            (long long)(rank ? sizes[rank - 1] : 0), number);
     check_node(&c);
     node_case_free(&c);
 }
@@ -119,16 +119,16 @@ static expected norm_oracle(const node_case *c, const int64_t *index) {
                       fabs(scale) * 4 + fabs(bias)};
 }
 
-static void rows_case(dwconv_node_kind kind, int log, int rank, const int64_t *shape, double offset,
+static void rows_case(dwconv_node_kind kind, int log, int rank, const int64_t *sizes, double offset,
                       int number, rng *r) {
     static const strides layouts[] = {PACKED, GAPS, FLIPPED};
     node_case c = {.node = {.kind = kind, .function = (dwconv_function)log, .parameters = {1e-5f}},
                    .inputs = kind == DWCONV_SOFTMAX ? 1 : 3,
                    .oracle = kind == DWCONV_SOFTMAX ? softmax_oracle : norm_oracle,
                    .tolerance = 4e-6};
-    c.in[0] = array_create(rank, shape, layouts[number % 3], number % 2, r);
-    for (int i = 1; i < c.inputs; i++) c.in[i] = array_create(1, &shape[rank - 1], PACKED, number % 2, r);
-    c.out = array_create(rank, shape, layouts[number / 3 % 3], number / 2 % 2, r);
+    c.in[0] = array_create(rank, sizes, layouts[number % 3], number % 2, r);
+    for (int i = 1; i < c.inputs; i++) c.in[i] = array_create(1, &sizes[rank - 1], PACKED, number % 2, r);
+    c.out = array_create(rank, sizes, layouts[number / 3 % 3], number / 2 % 2, r);
     for (int64_t i = 0; i < array_elements(&c.in[0].as); i++) {
         int64_t at[DWCONV_MAX_RANK];
         array_index(&c.in[0].as, i, at);
@@ -139,7 +139,7 @@ static void rows_case(dwconv_node_kind kind, int log, int rank, const int64_t *s
         if (kind == DWCONV_SOFTMAX && number % 6 == 1 && i == 40) *value = NAN;
     }
     CONTEXT("rows, kind %d, log %d, rank %d, %lld numbers, number %d", (int)kind, log, rank,
-            (long long)shape[rank - 1], number);
+            (long long)sizes[rank - 1], number);
     check_node(&c);
     node_case_free(&c);
 }

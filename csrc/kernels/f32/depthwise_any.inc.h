@@ -9,7 +9,6 @@
  * them with. Found for each vector again, they cost as much as some ten taps. */
 typedef struct dw_any_steps {
     int64_t tap, second; /* from tap to tap; to the weights of the second row */
-    int64_t input;       /* of groups: from the weights of an input to those of the next */
     int64_t rounds;      /* of a row: four taps, and REST beside them; else single taps */
     int64_t times[DWC_MOST_COLUMNS / 2], y_times[DWC_MOST_COLUMNS / 2];
     int ends[3]; /* of the rows that the first output row sees, both, the second */
@@ -22,8 +21,7 @@ typedef struct dw_any_steps {
 
 /* The inputs of a vector of outputs: as many; or those of its groups, spread over the lanes (DW_FEW: four at most, of four
  * that can be read), or a single one for all lanes. */
-INLINE V(vec)
-    V(dw_input)(const char *from, int lanes, V(ivec) spread, const int SPREAD, const int WHOLE) {
+INLINE V(vec) V(dw_input)(const char *from, int lanes, V(ivec) spread, const int SPREAD, const int WHOLE) {
     const float *x = (const float *)from;
     if (SPREAD == DW_ONE) return V(set1)(*x);
     if (SPREAD == DW_FEW) return V(spread_few)(x, spread);
@@ -222,7 +220,7 @@ INLINE void V(dw_any)(const dwc_dw_run *run, const dw_any_steps *p, int64_t inpu
             V(ivec) lane = spread;                                                                           \
             NO_UNROLL for (int64_t j = c->group_inputs; j > 0; j--) {                                        \
                 DW_ROW(x, w, lane, ROWS)                                                                     \
-                w += p->input;                                                                               \
+                w += c->input_block * (int64_t)sizeof(float);                                                \
                 if (SPREAD == DW_ONE)                                                                        \
                     x += sizeof(float);                                                                      \
                 else                                                                                         \

@@ -3,12 +3,11 @@
 /* Rows between those of a small kernel no output sees. Of twins the second output row's come by their distance. */
 INLINE void dw_find_rows(const dwc_dw_run *c, dw_any_steps *p, const int TWINS) {
     const int64_t tap = V(lanes) * (int64_t)sizeof(float), first = c->taps->first;
-    const int64_t row = c->kernel_w * c->group_inputs * tap;
+    const int64_t row = c->kernel_w * tap;
     const int second = c->rows > 1 ? c->row_stride : INT32_MAX,
               end = c->kernel_h + (c->rows > 1 && !TWINS ? second : 0);
     int count = 0, part = 0;
     p->second = -c->row_stride * row;
-    p->input = c->kernel_w * tap;
     for (int i = 0; i < end; i++) {
         for (; part < (i >= second) + (i >= c->kernel_h); part++) p->ends[part] = count;
         if (!c->in[i] || (i >= c->kernel_h && i < second)) continue;
@@ -99,8 +98,10 @@ INLINE void dw_any_multiplied(const dwc_dw_run *c, const int REST, const int ONE
                 V(dw_any)(c, &p, from, to, w, V(lanes), 1, REST, 0, DW_WIDE, DW_ONE, 1);
             } else if (DW_SPREADS_FEW && left >= V(lanes) && in_lanes <= 4 && first + 4 <= c->in_channels) {
                 V(dw_any)(c, &p, from, to, w, V(lanes), 4, DW_BY_EDGE, 0, DW_WIDE, DW_FEW, 1);
-            } else if (!DW_MASKS && left >= V(lanes) && first + V(lanes) <= c->in_channels) {
+#ifndef DW_MASKED
+            } else if (left >= V(lanes) && first + V(lanes) <= c->in_channels) {
                 V(dw_any)(c, &p, from, to, w, V(lanes), V(lanes), DW_BY_EDGE, 0, DW_WIDE, DW_SOME, 1);
+#endif
             } else {
                 V(dw_any)(c, &p, from, to, w, lanes, in_lanes, DW_BY_EDGE, 0, DW_WIDE, DW_SOME, 0);
             }

@@ -32,16 +32,16 @@ INLINE V(vec) V(tile_input)(const char *x, int lanes, V(ivec) spread, const int 
 #define DW_OUTERMOST(J) ((J) < edge || (J) >= (COLUMNS - 1) * STRIDE + KERNEL - edge)
 
 /* An input row for the output rows [R_BEGIN, R_END), weights in registers; `w` is the kernel row that output row 0 would see
- * it with, `second` floats after the one of output row 1. */
+ * it with. */
 INLINE void V(tile_row_weights)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char *x, int64_t step, const float *w,
-                                int64_t second, unsigned live, V(ivec) spread, int lanes, const int R_BEGIN, const int R_END,
+                                unsigned live, V(ivec) spread, int lanes, const int R_BEGIN, const int R_END,
                                 const int KERNEL, const int STRIDE, const int COLUMNS, const int EDGE,
                                 const int SPREAD, const int FULL, const int BLOCK) {
     const int edge = (KERNEL - 1) / 2, begin = EDGE == DW_LEFT ? edge : 0;
     const int end = (COLUMNS - 1) * STRIDE + KERNEL - (EDGE == DW_RIGHT ? edge : 0);
     V(vec) weight[DW_TILE_ROWS][DW_TILE_KERNEL];
     UNROLL for (int r = R_BEGIN; r < R_END; r++) {
-        UNROLL for (int k = 0; k < KERNEL; k++) weight[r][k] = V(load)(w - r * second + k * BLOCK);
+        UNROLL for (int k = 0; k < KERNEL; k++) weight[r][k] = V(load)(w + (k - r * STRIDE * KERNEL) * BLOCK);
     }
     if (EDGE == DW_TESTED) OPAQUE(live); /* or the compiler makes a loop of its own for every mask */
     x += begin * step;
@@ -65,7 +65,7 @@ INLINE void V(tile_row_weights)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char
  * row: with stride 2 those of odd taps, those that are tested, and with five columns the one that only the last taps see.
  * With five columns the compiler is kept from changing the order too. */
 INLINE void V(tile_row_inputs)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char *x, const int64_t *times,
-                               const float *w, int64_t second, unsigned live, V(ivec) spread, int lanes, const int R_BEGIN,
+                               const float *w, unsigned live, V(ivec) spread, int lanes, const int R_BEGIN,
                                const int R_END, const int KERNEL, const int STRIDE, const int COLUMNS, const int EDGE,
                                const int SPREAD, const int FULL, const int BLOCK) {
     const int edge = (KERNEL - 1) / 2, begin = EDGE == DW_LEFT ? edge : 0;
@@ -84,7 +84,7 @@ INLINE void V(tile_row_inputs)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char 
                 if (odd || DW_IS_TESTED(j) || r > R_BEGIN || j < begin || j >= end || (k >= STRIDE && t < COLUMNS - 1)) continue;
                 in[j] = V(tile_input)(V(column)(x, times, j), lanes, spread, SPREAD, FULL);
             }
-            const V(vec) weight = V(load)(w - r * second + k * BLOCK);
+            const V(vec) weight = V(load)(w + (k - r * STRIDE * KERNEL) * BLOCK);
             UNROLL for (int t = 0; t < COLUMNS; t++) {
                 const int j = t * STRIDE + k;
                 if (j < begin || j >= end || (DW_IS_TESTED(j) && !LIKELY(live >> j & 1))) continue;
@@ -114,15 +114,14 @@ INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int
     const V(vec) bias = V(load)(weights);
     UNROLL for (int t = 0; t < COLUMNS; t++) acc[0][t] = acc[1][t] = bias;
     const float *w = weights + BLOCK; /* kernel row that output row 0 sees input row r with */
-    const int64_t w_row = KERNEL * BLOCK * (int64_t)(SPREAD ? c->group_inputs : 1), second = STRIDE * w_row;
 /* An input row; of groups, one of their inputs. */
 #define DW_ROW(W, INPUT, R_BEGIN, R_END)                                                                           \
     if (STAY)                                                                                                      \
-        V(tile_row_weights)(acc, x[r] + offset, c->step, W, second, c->live, INPUT, in_lanes, R_BEGIN, R_END,      \
-                            KERNEL, STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);                                   \
+        V(tile_row_weights)(acc, x[r] + offset, c->step, W, c->live, INPUT, in_lanes, R_BEGIN, R_END, KERNEL,      \
+                            STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);                                           \
     else                                                                                                           \
-        V(tile_row_inputs)(acc, x[r] + offset, c->x_times, W, second, c->live, INPUT, in_lanes, R_BEGIN, R_END,    \
-                           KERNEL, STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);
+        V(tile_row_inputs)(acc, x[r] + offset, c->x_times, W, c->live, INPUT, in_lanes, R_BEGIN, R_END, KERNEL,    \
+                           STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);
 /* The input rows that the output rows [R_BEGIN, R_END) see. */
 #define DW_ROWS_BETWEEN(FROM, TO, R_BEGIN, R_END)                                                                  \
     for (int r = FROM; r < TO; r++) {                                                                              \
@@ -135,14 +134,14 @@ INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int
                 V(ivec) input = spread;                                                                            \
                 NO_UNROLL for (int j = c->group_inputs; j > 0; j--) {                                              \
                     DW_ROW(part, input, R_BEGIN, R_END)                                                            \
-                    part += KERNEL * BLOCK;                                                                        \
+                    part += KERNEL * KERNEL * BLOCK;                                                               \
                     input += 1;                                                                                    \
                 }                                                                                                  \
             } else {                                                                                               \
                 DW_ROW(w, spread, R_BEGIN, R_END)                                                                  \
             }                                                                                                      \
         }                                                                                                          \
-        w += w_row;                                                                                                \
+        w += KERNEL * BLOCK;                                                                                       \
         if (PIECE) {                                                                                               \
             x[r] += next;                                                                                          \
             OPAQUE(x[r]);                                                                                          \

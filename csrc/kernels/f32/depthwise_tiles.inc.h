@@ -26,7 +26,8 @@ INLINE int64_t dw_spread(const dwc_dw_run *c, int64_t channel, int lanes, const 
     *inputs = (int32_t)(channel + lanes - 1) / outputs * each + each - first;
     return first * (int64_t)sizeof(float);
 #else
-    const int32_t last = (int32_t)c->in_channels - (SPREAD == DW_FEW ? 4 : V(lanes)), from = first < last ? first : last;
+    const int32_t last = (int32_t)c->in_channels - (SPREAD == DW_FEW ? 4 : V(lanes)),
+                  from = first < last ? first : last;
     *spread += first - from;
     *inputs = lanes;
     return from * (int64_t)sizeof(float);

@@ -1,6 +1,6 @@
 /* Reductions, softmax, layer normalisation. Included once, for whole vectors, after image_rows.inc.h; see
- * kernels/rows.h. Sums are of several partial ones: their order depends on the lanes of a vector and on sizes, never on
- * who computes. */
+ * kernels/rows.h. Sums are of several partial ones: their order depends on the lanes of a vector and on sizes, never
+ * on who computes. */
 
 /* n lanes, the first ones; ALL: all of them. */
 INLINE V(vec) V(some)(const float *p, int n, const int ALL) {
@@ -264,38 +264,43 @@ INLINE norm_sums norm_about(const float *x, int64_t count, float mean) {
             first[v] = first[v] + d;
             second[v] = V(fma)(d, d, second[v]);
         }
-    for (; i < count; i += V(lanes)) {
-        const int n = count - i < V(lanes) ? (int)(count - i) : V(lanes);
+    if (i + V(lanes) <= count) {
+        const V(vec) d = V(load)(x + i) - m;
+        first[0] = first[0] + d;
+        second[0] = V(fma)(d, d, second[0]);
+        i += V(lanes);
+    }
+    if (i < count) {
+        const int n = (int)(count - i);
         float kept[V(lanes)]; /* for lanes beyond the last to become 0 */
         V(store)(kept, V(load_n)(x + i, n) - m);
         const V(vec) d = V(load_n)(kept, n);
-        first[0] = first[0] + d;
-        second[0] = V(fma)(d, d, second[0]);
+        first[1] = first[1] + d;
+        second[1] = V(fma)(d, d, second[1]);
     }
     return (norm_sums){V(fold)(first[0] + first[1], DWCONV_SUM), V(fold)(second[0] + second[1], DWCONV_SUM)};
 }
 
-INLINE V(vec) V(norm)(V(vec) x, V(vec) scale, V(vec) bias, const V(vec) by[3]) {
-    return V(fma)((x - by[0] - by[1]) * by[2], scale, bias);
+INLINE void norm_row(const float *x, int64_t count, const float *scale, const float *bias, float epsilon, float *y) {
+    const float mean = reduce_numbers(x, count, DWCONV_SUM) / (float)count;
+    const norm_sums s = norm_about(x, count, mean);
+    const double shift = (double)s.first / (double)count;
+    double variance = (double)s.second / (double)count - shift * shift;
+    if (variance < 0) variance = 0;
+    const V(vec) m = V(set1)(mean), d = V(set1)((float)shift);
+    const V(vec) unit = V(set1)((float)(1 / sqrt(variance + (double)epsilon)));
+    if (count >= V(lanes)) {
+        for (int64_t i = 0; i >= 0; i = V(after)(i, count))
+            V(store)(y + i, V(fma)((V(load)(x + i) - m - d) * unit, V(load)(scale + i), V(load)(bias + i)));
+    } else {
+        const int n = (int)count;
+        V(store_n)(y, V(fma)((V(load_n)(x, n) - m - d) * unit, V(load_n)(scale, n), V(load_n)(bias, n)), n);
+    }
 }
 
 static void layer_norm(const float *x, int64_t x_row, int64_t rows, int64_t count, const float *scale,
                        const float *bias, float epsilon, float *y, int64_t y_row) {
-    for (; rows > 0; rows--, x += x_row, y += y_row) {
-        const float mean = reduce_numbers(x, count, DWCONV_SUM) / (float)count;
-        const norm_sums s = norm_about(x, count, mean);
-        const double shift = (double)s.first / (double)count;
-        double variance = (double)s.second / (double)count - shift * shift;
-        if (variance < 0) variance = 0;
-        const V(vec) by[3] = {V(set1)(mean), V(set1)((float)shift),
-                              V(set1)((float)(1 / sqrt(variance + (double)epsilon)))};
-        int64_t i = 0;
-        for (; i + V(lanes) <= count; i += V(lanes))
-            V(store)(y + i, V(norm)(V(load)(x + i), V(load)(scale + i), V(load)(bias + i), by));
-        const int n = (int)(count - i);
-        if (n)
-            V(store_n)(y + i, V(norm)(V(load_n)(x + i, n), V(load_n)(scale + i, n), V(load_n)(bias + i, n), by), n);
-    }
+    for (; rows > 0; rows--, x += x_row, y += y_row) norm_row(x, count, scale, bias, epsilon, y);
 }
 
 #define ROW_KERNELS                                                                                            \

@@ -12,7 +12,7 @@
 
 /* Tiles of 4 outputs divide the widths of the usual networks; those of 5, which leave no register to spare, are for rows that 4
  * would cover twice in part: 14 outputs are 5 + 5 + 4. */
-enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1, DW_MASKS = 0 };
+enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #define STREAMS /* stores past the caches */
 
 #define DW_SHARES 0 /* whether weights of several taps fit the registers beside the sums */
@@ -48,24 +48,22 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1, DW_MASKS
      0},
 #define DW_EACH_SPREADING(F) F(3, 1) F(3, 2) F(5, 1) F(7, 1)
 #define DW_DEFINE_SPREADING(K, S) DW_SPREADING_TILES(dw_spread_few, K, S, 4, DW_FEW)
-#define DW_LIST_SPREADING(K, S)                                       \
-    {                                                                 \
-        K,                                                            \
-        S,                                                            \
-        DWC_SPREADS_ONE,                                              \
-        {DW_SPREADING_TILES_OF(dw_spread_few, K, S, 4)},              \
-        "avx2 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x4", \
-        0},
+#define DW_LIST_SPREADING(K, S)                                    \
+    {K,                                                            \
+     S,                                                            \
+     DWC_SPREADS_ONE,                                              \
+     {DW_SPREADING_TILES_OF(dw_spread_few, K, S, 4)},              \
+     "avx2 depthwise " #K "x" #K " s" #S ", multiplied, tile 2x4", \
+     0},
 #define DW_EACH_GROUPED(F) F(3, 1) F(3, 2)
 #define DW_DEFINE_GROUPED(K, S) DW_SPREADING_TILES(dw_spread, K, S, 4, DW_SOME)
-#define DW_LIST_GROUPED(K, S)                                     \
-    {                                                             \
-        K,                                                        \
-        S,                                                        \
-        DWC_SPREADS_SOME,                                         \
-        {DW_SPREADING_TILES_OF(dw_spread, K, S, 4)},              \
-        "avx2 depthwise " #K "x" #K " s" #S ", groups, tile 2x4", \
-        0},
+#define DW_LIST_GROUPED(K, S)                                  \
+    {K,                                                        \
+     S,                                                        \
+     DWC_SPREADS_SOME,                                         \
+     {DW_SPREADING_TILES_OF(dw_spread, K, S, 4)},              \
+     "avx2 depthwise " #K "x" #K " s" #S ", groups, tile 2x4", \
+     0},
 DW_TILES(3, 2, 2)
 DW_DEFINE(3, 2)
 DW_TESTED_TILES(5, 2, 4)
@@ -127,6 +125,7 @@ static void mm_f32(const dwc_mm_call *c) {
     .matrix = {"avx2 matrix, tiles up to 6x16 and 4x24", mm_f32},                                           \
     .dots = {"avx2 matrix, few outputs, sums along channels", mm_dots},                                     \
     .dot_outputs = 4,                                                                                       \
+    .thin_outputs = 8,                                                                                      \
     .tiles = tiles,                                                                                         \
     .tile_count = sizeof tiles / sizeof *tiles,                                                             \
     .any = DW_ANY_WINDOW,                                                                                   \

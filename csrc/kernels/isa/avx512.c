@@ -14,7 +14,7 @@
 #include "../vec/avx512.h"
 
 /* Tiles of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112); those of 4 take what is left. */
-enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0, DW_MASKS = 1 };
+enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #define DW_MASKED /* masks are free */
 #define STREAMS   /* stores past the caches */
 
@@ -118,6 +118,7 @@ static void mm_f32(const dwc_mm_call *c) {
     .matrix = {"avx512 matrix, tiles 14x32, 9x48, 6x64", mm_f32},                                           \
     .dots = {"avx512 matrix, few outputs, sums along channels", mm_dots},                                   \
     .dot_outputs = 4,                                                                                       \
+    .thin_outputs = 16,                                                                                     \
     .tiles = tiles,                                                                                         \
     .tile_count = sizeof tiles / sizeof *tiles,                                                             \
     .any = DW_ANY_WINDOW,                                                                                   \

@@ -3,7 +3,7 @@
 #include "../vec/baseline.h"
 
 /* 16 registers at least, and no fused multiply-add: a product needs one of its own. */
-enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 0, DW_MASKS = 0 };
+enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 0 };
 
 #define DW_SHARES 0 /* whether weights of several taps fit the registers beside the sums */
 #include "../f32/depthwise_types.h"
@@ -60,6 +60,7 @@ const dwc_kernel_table dwc_table_baseline = {
     .matrix = {"baseline matrix, tiles up to 4x8", mm_f32},
     .dots = {"baseline matrix, few outputs, sums along channels", mm_dots},
     .dot_outputs = 2,
+    .thin_outputs = 4,
     .tiles = tiles,
     .tile_count = sizeof tiles / sizeof *tiles,
     .any = DW_ANY_WINDOW,

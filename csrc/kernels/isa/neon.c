@@ -11,7 +11,7 @@
 #include "../vec/neon.h"
 
 /* Tiles of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112); those of 4 take what is left. */
-enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0, DW_MASKS = 0 };
+enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 
 #define DW_SHARES 1 /* whether weights of several taps fit the registers beside the sums */
 #include "../f32/depthwise_types.h"
@@ -81,6 +81,7 @@ static void mm_f32(const dwc_mm_call *c) {
     .matrix = {"neon matrix, tiles 12x8, 8x12, 6x16", mm_f32},                                              \
     .dots = {"neon matrix, few outputs, sums along channels", mm_dots},                                     \
     .dot_outputs = 2,                                                                                       \
+    .thin_outputs = 2,                                                                                      \
     .tiles = tiles,                                                                                         \
     .tile_count = sizeof tiles / sizeof *tiles,                                                             \
     .any = DW_ANY_WINDOW,                                                                                   \

@@ -168,8 +168,13 @@ def _resize(call: Call) -> T:
         raise UnsupportedError("align_corners with scales that give no whole size; sizes are supported")
     if call.integer("antialias") and any(sizes[i] < old[i] for i in changed):
         raise UnsupportedError("antialias of a smaller image; it is supported where images grow")
-    rounding = call.text("nearest_mode", "round_prefer_floor") if call.opset > 10 else "floor"
-    to: dict[str, Any] = {"coordinates": how, "rounding": rounding, "sizes": [sizes[i] for i in changed]}
+    to: dict[str, Any] = {"coordinates": how, "sizes": [sizes[i] for i in changed]}
+    if kind == "nearest":
+        rounding = "round_prefer_floor" if call.opset > 10 else "floor"
+        call.refuse(
+            "nearest_mode", "round_prefer_floor", "round_prefer_ceil", "floor", "ceil", default=rounding
+        )
+        to["rounding"] = call.text("nearest_mode", rounding)
     if scales:
         to["scales"] = [scales[i] for i in changed]
     return _resized(call, x, [axes[i] for i in changed], kind, to)

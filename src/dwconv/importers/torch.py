@@ -63,7 +63,7 @@ def from_torch(module: Any, example_input: Any = None) -> Any:
     does. `example_input`: as for `Network.from_torch`, which raises the same errors; a layer or
     block needs none.
 
-    >>> import torch, dwconv
+    >>> import dwconv, numpy as np, torch
     >>> depthwise = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8)
     >>> layer = dwconv.from_torch(torch.nn.Sequential(depthwise, torch.nn.Conv2d(8, 4, 1)))
     >>> layer(np.ones((1, 6, 6, 8), np.float32)).shape
