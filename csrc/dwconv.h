@@ -298,11 +298,11 @@ typedef struct dwconv_plan dwconv_plan;
  *
  * DWCONV_NULL_POINTER   desc, plan, conv or a filter is NULL; or a block's project, or one of squeeze and excite
  * DWCONV_BAD_SIZE       a descriptor's size is not that of a version of it, or fields that this library lacks are not 0
- * DWCONV_BAD_VALUE      a flag or residual that does not exist
+ * DWCONV_BAD_VALUE      a flag, residual or rounding that does not exist, or DWCONV_FLOAT_OUTPUT of float32
  * DWCONV_BAD_SHAPE      a size below 1, channels that groups do not divide, parts of a block that do not fit together
  * DWCONV_BAD_STRIDE     a negative stride or dilation; in a block, another stride than 1 outside conv
  * DWCONV_BAD_RESIDUAL   DWCONV_RESIDUAL_ON where a stride is not 1, or input and output differ in channels
- * DWCONV_BAD_DTYPE      a dtype that does not exist; quantized squeeze-and-excite; DWCONV_FLOAT_OUTPUT of float32
+ * DWCONV_BAD_DTYPE      a dtype that does not exist; quantized squeeze-and-excite
  * DWCONV_BAD_PADDING, DWCONV_BAD_ACTIVATION
  * DWCONV_BAD_QUANTIZATION   a scale that is not finite or not above 0, a zero point or clamp outside the dtype, a
  *                       ratio of scales of 256 or more, or of 0; 255 * sum |w| + |bias| of 2^31 or more

@@ -191,7 +191,7 @@ static dwconv_status check_operation(const dwconv_desc *d, dwc_graph *g) {
     if (d->residual != DWCONV_RESIDUAL_OFF && d->residual != DWCONV_RESIDUAL_AUTO &&
         d->residual != DWCONV_RESIDUAL_ON)
         return DWCONV_BAD_VALUE;
-    if (d->dtype == DWCONV_F32) return d->flags & DWCONV_FLOAT_OUTPUT ? DWCONV_BAD_DTYPE : DWCONV_OK;
+    if (d->dtype == DWCONV_F32) return d->flags & DWCONV_FLOAT_OUTPUT ? DWCONV_BAD_VALUE : DWCONV_OK;
     if ((unsigned)d->rounding >= DWCONV_QUANT_ROUNDING_COUNT) return DWCONV_BAD_VALUE;
     if (d->squeeze || d->excite) return DWCONV_BAD_DTYPE;
     g->dtype = d->dtype;

@@ -306,7 +306,7 @@ static void check_refused(void) {
                         p.desc.input.scale = 1e-20f));
     REFUSED(DWCONV_BAD_VALUE, p.desc.rounding = (dwconv_quant_rounding)2);
     REFUSED(DWCONV_BAD_DTYPE, p.desc.dtype = (dwconv_dtype)DWCONV_DTYPE_COUNT);
-    REFUSED(DWCONV_BAD_DTYPE, (p.desc.dtype = DWCONV_F32, p.desc.flags = DWCONV_FLOAT_OUTPUT));
+    REFUSED(DWCONV_BAD_VALUE, (p.desc.dtype = DWCONV_F32, p.desc.flags = DWCONV_FLOAT_OUTPUT));
     REFUSED(DWCONV_BAD_DTYPE, p.desc.squeeze = d);
 }
 
