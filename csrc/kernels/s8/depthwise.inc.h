@@ -17,7 +17,7 @@ typedef struct dw_group {
 NOINLINE void dw_put(const dw_group *g, const int32_t *sums, uint8_t *y) {
     V(ivec) by[2] = {V(load_ints)(g->multipliers), V(load_ints)(g->multipliers + 4 * V(lanes))};
     V(unpair)(by);
-    const V(end) end = V(end_of)(&g->call->end);
+    const V(end) end = V(end_of)(&g->call->end, S8_CLAMPED);
     for (int h = 0; h < 2; h++) {
         const int n = g->channels - h * V(lanes);
         const V(ivec) acc = V(load_ints)(sums + h * V(lanes));
@@ -38,7 +38,7 @@ NOINLINE void dw_put(const dw_group *g, const int32_t *sums, uint8_t *y) {
 INLINE void dw_end(const dw_group *g, V(ivec) *acc, uint8_t *first, uint8_t *second, const V(end) *end) {
     if (LIKELY(g->bytes)) {
         const V(vec) by[2] = {V(load)((const float *)g->multipliers), V(load)((const float *)g->multipliers + V(lanes))};
-        V(store_groups)(first, second, V(finish_groups)(acc, by, end), g->channels);
+        V(store_groups)(first, second, V(finish_groups)(acc, by, end, S8_CLAMPED), g->channels);
         return;
     }
     int32_t sums[4 * V(lanes)];
@@ -90,7 +90,7 @@ INLINE const uint8_t *dw_add(V(ivec) *acc, const dw_group *g, int begin, int end
 
 /* Outputs [begin, end), which are a multiple of T. */
 INLINE void dw_tiles(const dw_group *group, int64_t begin, int64_t end, const int T, const int ROWS, const int SPREAD) {
-    const V(end) ends = V(end_of)(&group->call->end);
+    const V(end) ends = V(end_of)(&group->call->end, S8_CLAMPED);
     for (int64_t column = begin; column < end; column += T) {
         const dw_group *g = group;
         OPAQUE(g);
@@ -137,62 +137,80 @@ DW_TILES(1, 1, 1)
 
 /* ---- 3x3 with stride 1 ------------------------------------------------------------------------------- */
 
-/* The sums of the columns that an input feeds roll along the row: each is loaded once, and the dot products of some outputs
- * go together with the end of others. */
-NOINLINE void dw_roll_3(const dw_group *group) {
-    const dw_group *g = group;
-    const dwc_s8_dw_run *c = g->call;
-    const V(end) end = V(end_of)(&c->end);
-    const int64_t x_tap = c->x_tap, y_out = c->y_out, y_row = c->y_row;
-    const uint8_t *p0 = c->lines[0] + g->x, *p1 = c->lines[1] + g->x;
-    uint8_t *y = c->y + g->y;
-    V(factors) w[3][2][2]; /* of tap, row, vector */
-    UNROLL for (int i = 0; i < 12; i++) w[i / 4][i / 2 % 2][i % 2] = V(load_factors)(g->weights + i * V(factor_bytes));
-    V(ivec) a[4], b[4]; /* sums of an output and the next one: of row, vector */
+/* The sums of the outputs that an input feeds roll along the row: each input is loaded once, and the dot products of some
+ * outputs go together with the rounding of others. Sums are of two rows and two vectors. */
+typedef struct dw_roll {
+    const dw_group *group;
+    const uint8_t *line[2];
+    int64_t x_tap;
+    uint8_t *y;
+} dw_roll;
+
+/* The next input is tap 2 of `old`, tap 1 of `middle` and tap 0 of `fresh`, any of which may be NULL. */
+INLINE void dw_roll_input(dw_roll *r, V(ivec) *old, V(ivec) *middle, V(ivec) *fresh, V(factors) (*w)[4]) {
     V(quads) in[2];
-    V(load_pairs)(p0, p1, in);
-    UNROLL for (int i = 0; i < 4; i++) a[i] = V(dot4)(V(load_ints)(g->start + i % 2 * 4 * V(lanes)), in[i % 2], w[0][i / 2][i % 2]);
-    V(load_pairs)(p0 + x_tap, p1 + x_tap, in);
+    V(load_pairs)(r->line[0], r->line[1], in);
+    r->line[0] += r->x_tap;
+    r->line[1] += r->x_tap;
     UNROLL for (int i = 0; i < 4; i++) {
-        a[i] = V(dot4)(a[i], in[i % 2], w[1][i / 2][i % 2]);
-        b[i] = V(dot4)(V(load_ints)(g->start + i % 2 * 4 * V(lanes)), in[i % 2], w[0][i / 2][i % 2]);
-    }
-    int64_t left = c->columns;
-    for (; left > 1; left -= 2) {
-        V(ivec) next[4], after[4];
-        p0 += 2 * x_tap;
-        p1 += 2 * x_tap;
-        V(load_pairs)(p0, p1, in);
-        UNROLL for (int i = 0; i < 4; i++) {
-            a[i] = V(dot4)(a[i], in[i % 2], w[2][i / 2][i % 2]);
-            b[i] = V(dot4)(b[i], in[i % 2], w[1][i / 2][i % 2]);
-            next[i] = V(dot4)(V(load_ints)(g->start + i % 2 * 4 * V(lanes)), in[i % 2], w[0][i / 2][i % 2]);
-        }
-        V(load_pairs)(p0 + x_tap, p1 + x_tap, in);
-        UNROLL for (int i = 0; i < 4; i++) {
-            b[i] = V(dot4)(b[i], in[i % 2], w[2][i / 2][i % 2]);
-            next[i] = V(dot4)(next[i], in[i % 2], w[1][i / 2][i % 2]);
-            after[i] = V(dot4)(V(load_ints)(g->start + i % 2 * 4 * V(lanes)), in[i % 2], w[0][i / 2][i % 2]);
-        }
-        UNROLL for (int r = 0; r < 2; r++) {
-            V(ivec) sums[4] = {a[2 * r], a[2 * r + 1], b[2 * r], b[2 * r + 1]};
-            dw_end(g, sums, y + r * y_row, y + r * y_row + y_out, &end);
-        }
-        y += 2 * y_out;
-        UNROLL for (int i = 0; i < 4; i++) {
-            a[i] = next[i];
-            b[i] = after[i];
-        }
-    }
-    if (left) {
-        V(load_pairs)(p0 + 2 * x_tap, p1 + 2 * x_tap, in);
-        UNROLL for (int i = 0; i < 4; i++) a[i] = V(dot4)(a[i], in[i % 2], w[2][i / 2][i % 2]);
-        UNROLL for (int r = 0; r < 2; r++) {
-            V(ivec) sums[4] = {a[2 * r], a[2 * r + 1], a[2 * r], a[2 * r + 1]};
-            dw_end(g, sums, y + r * y_row, y + r * y_row, &end);
+        if (old) old[i] = V(dot4)(old[i], in[i % 2], w[2][i]);
+        if (middle) middle[i] = V(dot4)(middle[i], in[i % 2], w[1][i]);
+        if (fresh) { /* loaded again and again: copies would take the pipes of the products */
+            const uint8_t *start = r->group->start;
+            OPAQUE(start);
+            fresh[i] = V(dot4)(V(load_ints)(start + i % 2 * 4 * V(lanes)), in[i % 2], w[0][i]);
         }
     }
 }
+
+/* Ends two outputs of both rows. */
+INLINE void dw_roll_end(dw_roll *r, const V(ivec) *a, const V(ivec) *b, int64_t y_out, const V(end) *end,
+                        const int RANGE) {
+    const float *m = (const float *)r->group->multipliers;
+    uint8_t *y = r->y;
+    UNROLL for (int row = 0; row < 2; row++) {
+        const V(ivec) sums[4] = {a[2 * row], a[2 * row + 1], b[2 * row], b[2 * row + 1]};
+        const V(vec) by[2] = {V(load)(m), V(load)(m + V(lanes))};
+        V(store_groups)(y, y + y_out, V(finish_groups)(sums, by, end, RANGE), 2 * V(lanes));
+        y += r->group->call->y_row;
+    }
+    r->y += 2 * y_out;
+}
+
+INLINE void dw_roll_3(const dw_group *g, const int RANGE) {
+    const dwc_s8_dw_run *c = g->call;
+    const V(end) end = V(end_of)(&c->end, RANGE);
+    const int64_t y_out = c->y_out;
+    dw_roll r = {g, {c->lines[0] + g->x, c->lines[1] + g->x}, c->x_tap, c->y + g->y};
+    V(factors) w[3][4]; /* of tap; of row and vector */
+    UNROLL for (int i = 0; i < 12; i++) w[i / 4][i % 4] = V(load_factors)(g->weights + i * V(factor_bytes));
+    V(ivec) s0[4], s1[4], s2[4], s3[4];
+    dw_roll_input(&r, NULL, NULL, s0, w);
+    dw_roll_input(&r, NULL, s0, s1, w);
+    int64_t left = c->columns;
+    for (; left >= 4; left -= 4) {
+        dw_roll_input(&r, s0, s1, s2, w);
+        dw_roll_input(&r, s1, s2, s3, w);
+        dw_roll_end(&r, s0, s1, y_out, &end, RANGE);
+        dw_roll_input(&r, s2, s3, s0, w);
+        dw_roll_input(&r, s3, s0, s1, w);
+        dw_roll_end(&r, s2, s3, y_out, &end, RANGE);
+    }
+    if (left >= 2) {
+        dw_roll_input(&r, s0, s1, s2, w);
+        dw_roll_input(&r, s1, s2, NULL, w);
+        dw_roll_end(&r, s0, s1, y_out, &end, RANGE);
+        UNROLL for (int i = 0; i < 4; i++) s0[i] = s2[i];
+    }
+    if (left % 2) {
+        dw_roll_input(&r, s0, NULL, NULL, w);
+        dw_roll_end(&r, s0, s0, 0, &end, RANGE); /* the output is stored twice */
+    }
+}
+
+NOINLINE void dw_roll_3_clamped(const dw_group *g) { dw_roll_3(g, S8_CLAMPED); }
+NOINLINE void dw_roll_3_signed(const dw_group *g) { dw_roll_3(g, S8_ALL_SIGNED); }
+NOINLINE void dw_roll_3_unsigned(const dw_group *g) { dw_roll_3(g, S8_ALL_UNSIGNED); }
 
 /* ---- the run ------------------------------------------------------------------------------------------ */
 
@@ -205,8 +223,15 @@ INLINE void dw_run_group(const dw_group *g) {
                                                      {{dw_tiles_2_1_1, dw_tiles_2_1_1, dw_tiles_1_1_1},
                                                       {dw_tiles_2_2_1, dw_tiles_2_2_1, dw_tiles_1_2_1}}};
     const dwc_s8_dw_run *c = g->call;
-    if (c->kernel_w == 3 && c->quads == 1 && c->rows == 2 && c->x_out == c->x_tap && c->multiplier == 1) {
-        dw_roll_3(g);
+    const int whole = g->bytes && g->channels == 2 * V(lanes);
+    if (whole && c->kernel_w == 3 && c->quads == 1 && c->rows == 2 && c->x_out == c->x_tap && c->multiplier == 1) {
+        const dwc_s8_end *e = &c->end;
+        if (e->low == -128 && e->high == 127)
+            dw_roll_3_signed(g);
+        else if (e->low == 0 && e->high == 255)
+            dw_roll_3_unsigned(g);
+        else
+            dw_roll_3_clamped(g);
         return;
     }
     const dw_tiles_function *by = tiles[c->multiplier > 1][c->rows > 1];

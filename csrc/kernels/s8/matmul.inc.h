@@ -25,7 +25,7 @@ typedef struct mm_part {
 /* What becomes of a tile's sums where they are not `whole`. */
 NOINLINE void mm_put(const mm_part *p, const int32_t *sums, uint8_t *y, int rows, int width) {
     const int columns = p->columns;
-    const H(end) end = H(end_of)(&p->call->end);
+    const H(end) end = H(end_of)(&p->call->end, S8_CLAMPED);
     for (; rows > 0; rows--, sums += width, y += p->call->y_pixel) {
         if (p->call->end.sums) {
             memcpy(y, sums, (size_t)columns * sizeof *sums);
@@ -114,8 +114,8 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
         OPAQUE(p);
         const int64_t y_pixel = p->call->y_pixel;
         if (LIKELY(p->whole)) {
-            const V(end) end = V(end_of)(&p->call->end);
-            const H(end) end_half = H(end_of)(&p->call->end);
+            const V(end) end = V(end_of)(&p->call->end, S8_CLAMPED);
+            const H(end) end_half = H(end_of)(&p->call->end, S8_CLAMPED);
             const float *m = p->multipliers;
             /* Some results after the others, lest all of a tile are held in registers before any is stored. */
             const int TOGETHER = NV == 4 ? 4 : NV == 2 ? 2 : 1, FOURS = MR * NV / 4 * 4;

@@ -91,7 +91,8 @@ typedef struct end_x {
     vec_x low, high;
     ivec_x zero_point;
 } end_x;
-INLINE end_x end_of_x(const dwc_s8_end *e) {
+INLINE end_x end_of_x(const dwc_s8_end *e, const int range) {
+    (void)range;
     return (end_x){set1_x((float)(e->low - e->zero_point)), set1_x((float)(e->high - e->zero_point)),
                    set1_ints_x(e->zero_point)};
 }
@@ -118,8 +119,9 @@ INLINE void store_bytes4_x(uint8_t *const *p, bytes4_x v, const int together) {
     for (int i = 0; i < 4; i++) store_bytes_x(p[i], v.each[i]);
 }
 
-INLINE bytes4_x finish_groups_x(const ivec_x *a, const vec_x *m, const end_x *e) {
+INLINE bytes4_x finish_groups_x(const ivec_x *a, const vec_x *m, const end_x *e, const int range) {
     const vec_x by[4] = {m[0], m[1], m[0], m[1]};
+    (void)range;
     return finish4_x(a, by, e);
 }
 INLINE void store_groups_x(uint8_t *p, uint8_t *q, bytes4_x v, int n) {
