@@ -248,6 +248,8 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
                                             .second_begin = packed.second_begin,
                                             .quads = packed.quads,
                                             .rows = oy + 1 < out_h ? 2 : 1,
+                                            .stride_h = d.stride_h,
+                                            .kernel_h = d.kernel_h,
                                             .kernel_w = d.kernel_w,
                                             .x_tap = d.dilation * pitch,
                                             .x_out = d.stride_w * pitch,
@@ -308,7 +310,11 @@ static void check_depthwises(const dwc_s8_kernels *kernels) {
         check_depthwise(kernels, d, between(0, 3) == 0, i & 1);
     }
     for (int64_t w = 1; w < 34; w++)
-        check_depthwise(kernels, (dw_case){3, w, between(1, 70), 1, 3, 3, 1, 1, 1, 1}, 0, (int)(w & 1));
+        for (int64_t stride = 1; stride < 3; stride++)
+            for (int64_t kernel = 1; kernel < 5; kernel++) {
+                const dw_case d = {between(2, 6), w, between(1, 90), 1, kernel, 3, stride, stride, 1, 1};
+                check_depthwise(kernels, d, 0, (int)(w & 1));
+            }
 }
 
 void test_s8(void) {

@@ -56,7 +56,7 @@ const dwc_s8_kernels dwc_s8_avx512 = {
     .interleave = interleave,
     .depthwise = dw_s8,
     .matrix_name = "avx512 int8 matrix, tiles 12x32, 8x48, 6x64",
-    .depthwise_name = "avx512 int8 depthwise, lines, tiles 2x7 and 2x4",
+    .depthwise_name = "avx512 int8 depthwise, lines, tiles 2x4",
 };
 
 #ifdef __clang__

@@ -19,6 +19,7 @@
 #define MM_RELOADS 0
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
+#define DW_ROLLS
 #include "../s8/depthwise.inc.h"
 
 /* clang-format off */
@@ -52,7 +53,7 @@ const dwc_s8_kernels dwc_s8_neon_dotprod = {
     .interleave = interleave,
     .depthwise = dw_s8,
     .matrix_name = "neon-dotprod int8 matrix, tiles 12x8, 8x12, 6x16",
-    .depthwise_name = "neon-dotprod int8 depthwise, lines, tiles 2x7 and 2x4",
+    .depthwise_name = "neon-dotprod int8 depthwise, lines, rolling 3x3, tiles 2x4",
 };
 
 #ifdef __clang__

@@ -65,8 +65,9 @@ typedef struct dwc_s8_interleave {
 typedef struct dwc_s8_dw_run {
     const uint8_t *const *lines; /* at tap 0 of output 0 */
     int first_end, second_begin, quads;
-    int rows; /* of output: 1 or 2 */
-    int64_t kernel_w;
+    int rows;              /* of output: 1 or 2 */
+    int64_t stride_h;      /* between them, in rows of the lines */
+    int64_t kernel_h, kernel_w;
     int64_t x_tap, x_out; /* from tap to tap, from output to output: in a line */
     int64_t columns;      /* outputs of a row */
     /* Output channels, the first one counted from the first channel of the lines. It is the begin of a group of channels;

@@ -1,5 +1,7 @@
 /* Depthwise convolution of 8-bit integers on lines: four kernel rows at a time, one or two output rows, a group of channels
- * (two vectors) at a time. Both output rows see the same vectors of a line, with weights of their own. */
+ * (two vectors) at a time. Both output rows see the same vectors of a line, with weights of their own.
+ *
+ * Before: SUFFIX, and DW_ROLLS where there are registers for the weights of 3x3. */
 
 enum { DW_SUMS = 16, DW_TILE = 4 }; /* sums of the largest tile, which has so many outputs of a row */
 
@@ -9,24 +11,23 @@ typedef struct dw_group {
     const uint8_t *start, *multipliers, *sources, *weights;
     int64_t x, y; /* bytes of a line, and of an output, to its first channel */
     int channels; /* that are stored */
-    int bytes;    /* they are stored as bytes, whose rounding fits */
+    int whole;    /* all of a group, as bytes whose rounding fits */
 } dw_group;
 
 /* ---- the end of two outputs ----------------------------------------------------------------------- */
 
+/* Sums of a group in order: as numbers, or as bytes. */
 NOINLINE void dw_put(const dw_group *g, const int32_t *sums, uint8_t *y) {
     V(ivec) by[2] = {V(load_ints)(g->multipliers), V(load_ints)(g->multipliers + 4 * V(lanes))};
     V(unpair)(by);
     const V(end) end = V(end_of)(&g->call->end, S8_CLAMPED);
-    for (int h = 0; h < 2; h++) {
+    if (g->call->end.sums) {
+        memcpy(y, sums, (size_t)g->channels * sizeof *sums);
+        return;
+    }
+    for (int h = 0; h < 2 && h * V(lanes) < g->channels; h++) {
         const int n = g->channels - h * V(lanes);
-        const V(ivec) acc = V(load_ints)(sums + h * V(lanes));
-        if (n <= 0) break;
-        if (g->call->end.sums) {
-            memcpy(y + 4 * h * V(lanes), sums + h * V(lanes), (size_t)(n < V(lanes) ? n : V(lanes)) * sizeof *sums);
-            continue;
-        }
-        const V(bytes) bytes = V(finish)(acc, (V(vec))by[h], &end);
+        const V(bytes) bytes = V(finish)(V(load_ints)(sums + h * V(lanes)), (V(vec))by[h], &end);
         if (n >= V(lanes))
             V(store_bytes)(y + h * V(lanes), bytes);
         else
@@ -34,19 +35,32 @@ NOINLINE void dw_put(const dw_group *g, const int32_t *sums, uint8_t *y) {
     }
 }
 
-/* Two outputs side by side, of two vectors each; the second one is at `second`. */
-INLINE void dw_end(const dw_group *g, V(ivec) *acc, uint8_t *first, uint8_t *second, const V(end) *end) {
-    if (LIKELY(g->bytes)) {
+/* Two outputs that are not whole groups of bytes whose rounding fits. */
+NOINLINE void dw_end_other(const dw_group *g, V(ivec) *acc, uint8_t *first, uint8_t *second) {
+    const dwc_s8_end *e = &g->call->end;
+    if (e->fits && !e->sums) {
+        const V(end) end = V(end_of)(e, S8_CLAMPED);
         const V(vec) by[2] = {V(load)((const float *)g->multipliers), V(load)((const float *)g->multipliers + V(lanes))};
-        V(store_groups)(first, second, V(finish_groups)(acc, by, end, S8_CLAMPED), g->channels);
+        V(store_groups)(first, second, V(finish_groups)(acc, by, &end, S8_CLAMPED), g->channels);
         return;
     }
     int32_t sums[4 * V(lanes)];
     V(unpair)(acc);
     V(unpair)(acc + 2);
-    UNROLL for (int i = 0; i < 4; i++) V(store_ints)(sums + i * V(lanes), acc[i]);
+    for (int i = 0; i < 4; i++) V(store_ints)(sums + i * V(lanes), acc[i]);
     dw_put(g, sums, first);
     dw_put(g, sums + 2 * V(lanes), second);
+}
+
+/* Two outputs side by side, of two vectors each; the second one is at `second`. */
+INLINE void dw_end(const dw_group *g, const V(ivec) *acc, uint8_t *first, uint8_t *second, const V(end) *end) {
+    if (LIKELY(g->whole)) {
+        const V(vec) by[2] = {V(load)((const float *)g->multipliers), V(load)((const float *)g->multipliers + V(lanes))};
+        V(store_groups)(first, second, V(finish_groups)(acc, by, end, S8_CLAMPED), 2 * V(lanes));
+        return;
+    }
+    V(ivec) sums[4] = {acc[0], acc[1], acc[2], acc[3]};
+    dw_end_other(g, sums, first, second);
 }
 
 /* ---- any window ------------------------------------------------------------------------------------- */
@@ -135,6 +149,7 @@ DW_TILES(1, 2, 1)
 DW_TILES(2, 1, 1)
 DW_TILES(1, 1, 1)
 
+#ifdef DW_ROLLS
 /* ---- 3x3 with stride 1 ------------------------------------------------------------------------------- */
 
 /* The sums of the outputs that an input feeds roll along the row: each input is loaded once, and the dot products of some
@@ -208,9 +223,78 @@ INLINE void dw_roll_3(const dw_group *g, const int RANGE) {
     }
 }
 
-NOINLINE void dw_roll_3_clamped(const dw_group *g) { dw_roll_3(g, S8_CLAMPED); }
-NOINLINE void dw_roll_3_signed(const dw_group *g) { dw_roll_3(g, S8_ALL_SIGNED); }
-NOINLINE void dw_roll_3_unsigned(const dw_group *g) { dw_roll_3(g, S8_ALL_UNSIGNED); }
+/* ---- 3x3 with stride 2 ------------------------------------------------------------------------------- */
+
+/* Of one output row, on two lines of its own: a third of the products fewer than those of two rows that share lines. */
+INLINE void dw_roll_3_2(const dw_group *g, int row, const int RANGE) {
+    const dwc_s8_dw_run *c = g->call;
+    const V(end) end = V(end_of)(&c->end, RANGE);
+    const int64_t x_tap = c->x_tap, y_out = c->y_out;
+    const uint8_t *p0 = c->lines[row] + g->x, *p1 = c->lines[row + 1] + g->x;
+    uint8_t *y = c->y + row * c->y_row + g->y;
+    V(factors) w[3][2]; /* of tap, vector: those of the first row */
+    UNROLL for (int i = 0; i < 6; i++) w[i / 2][i % 2] = V(load_factors)(g->weights + (i / 2 * 4 + i % 2) * V(factor_bytes));
+    const V(vec) by[2] = {V(load)((const float *)g->multipliers), V(load)((const float *)g->multipliers + V(lanes))};
+    V(ivec) sums[4], next[2];
+    V(quads) in[2];
+    V(load_pairs)(p0, p1, in);
+    UNROLL for (int h = 0; h < 2; h++) sums[h] = V(dot4)(V(load_ints)(g->start + 4 * h * V(lanes)), in[h], w[0][h]);
+    for (int64_t left = c->columns; left > 0; left -= 2) {
+        const int two = left > 1;
+        UNROLL for (int t = 0; t < 2; t++) {
+            V(load_pairs)(p0 + x_tap, p1 + x_tap, in);
+            UNROLL for (int h = 0; h < 2; h++) sums[2 * t + h] = V(dot4)(sums[2 * t + h], in[h], w[1][h]);
+            p0 += 2 * x_tap;
+            p1 += 2 * x_tap;
+            V(load_pairs)(p0, p1, in);
+            UNROLL for (int h = 0; h < 2; h++) {
+                sums[2 * t + h] = V(dot4)(sums[2 * t + h], in[h], w[2][h]);
+                next[h] = V(dot4)(V(load_ints)(g->start + 4 * h * V(lanes)), in[h], w[0][h]);
+            }
+            if (t == 1) break;
+            if (!LIKELY(two)) { /* the last output is stored twice */
+                UNROLL for (int h = 0; h < 2; h++) sums[2 + h] = sums[h];
+                break;
+            }
+            UNROLL for (int h = 0; h < 2; h++) sums[2 + h] = next[h];
+        }
+        V(store_groups)(y, two ? y + y_out : y, V(finish_groups)(sums, by, &end, RANGE), 2 * V(lanes));
+        y += 2 * y_out;
+        UNROLL for (int h = 0; h < 2; h++) sums[h] = next[h];
+    }
+}
+
+/* ---- which of them ----------------------------------------------------------------------------------- */
+
+INLINE void dw_roll_rows(const dw_group *g, const int RANGE) {
+    if (g->call->stride_h == 1) {
+        dw_roll_3(g, RANGE);
+        return;
+    }
+    for (int row = 0; row < g->call->rows; row++) dw_roll_3_2(g, row, RANGE);
+}
+
+NOINLINE void dw_roll_clamped(const dw_group *g) { dw_roll_rows(g, S8_CLAMPED); }
+NOINLINE void dw_roll_signed(const dw_group *g) { dw_roll_rows(g, S8_ALL_SIGNED); }
+NOINLINE void dw_roll_unsigned(const dw_group *g) { dw_roll_rows(g, S8_ALL_UNSIGNED); }
+
+static int dw_rolls(const dw_group *g) {
+    const dwc_s8_dw_run *c = g->call;
+    if (!g->whole || c->multiplier > 1 || c->kernel_h > 4 || c->kernel_w != 3) return 0;
+    if (c->stride_h == 1) return c->kernel_h <= 3 && c->rows == 2 && c->x_out == c->x_tap;
+    return c->stride_h == 2 && c->x_out == 2 * c->x_tap;
+}
+
+static void dw_roll_any(const dw_group *g) {
+    const dwc_s8_end *e = &g->call->end;
+    if (e->low == -128 && e->high == 127)
+        dw_roll_signed(g);
+    else if (e->low == 0 && e->high == 255)
+        dw_roll_unsigned(g);
+    else
+        dw_roll_clamped(g);
+}
+#endif
 
 /* ---- the run ------------------------------------------------------------------------------------------ */
 
@@ -223,17 +307,12 @@ INLINE void dw_run_group(const dw_group *g) {
                                                      {{dw_tiles_2_1_1, dw_tiles_2_1_1, dw_tiles_1_1_1},
                                                       {dw_tiles_2_2_1, dw_tiles_2_2_1, dw_tiles_1_2_1}}};
     const dwc_s8_dw_run *c = g->call;
-    const int whole = g->bytes && g->channels == 2 * V(lanes);
-    if (whole && c->kernel_w == 3 && c->quads == 1 && c->rows == 2 && c->x_out == c->x_tap && c->multiplier == 1) {
-        const dwc_s8_end *e = &c->end;
-        if (e->low == -128 && e->high == 127)
-            dw_roll_3_signed(g);
-        else if (e->low == 0 && e->high == 255)
-            dw_roll_3_unsigned(g);
-        else
-            dw_roll_3_clamped(g);
+#ifdef DW_ROLLS
+    if (dw_rolls(g)) {
+        dw_roll_any(g);
         return;
     }
+#endif
     const dw_tiles_function *by = tiles[c->multiplier > 1][c->rows > 1];
     const int64_t fours = c->columns / 4 * 4, twos = c->columns / 2 * 2;
     if (fours > 0) by[0](g, 0, fours);
@@ -254,7 +333,7 @@ static void dw_s8(const dwc_s8_dw_run *c) {
                       .x = (c->channel + begin) / (c->multiplier > 1 ? c->multiplier : 1) * 2,
                       .y = begin * (c->end.sums ? 4 : 1),
                       .channels = c->channels < group ? (int)c->channels : group,
-                      .bytes = c->end.fits && !c->end.sums};
+                      .whole = c->channels >= group && c->end.fits && !c->end.sums};
         dw_run_group(&g);
     }
 }
