@@ -18,6 +18,7 @@
 #define MM_RELOADS 1
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
+#define DW_TILE 4
 #include "../s8/depthwise.inc.h"
 
 /* MR * (NV + HALF) accumulators, an input's two halves, their masks, a product; the panel is read from memory. */

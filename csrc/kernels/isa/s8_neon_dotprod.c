@@ -19,6 +19,7 @@
 #define MM_RELOADS 0
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
+#define DW_TILE 4
 #define DW_ROLLS
 #include "../s8/depthwise.inc.h"
 

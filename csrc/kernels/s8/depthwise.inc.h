@@ -1,9 +1,10 @@
 /* Depthwise convolution of 8-bit integers on lines: four kernel rows at a time, one or two output rows, a group of channels
  * (two vectors) at a time. Both output rows see the same vectors of a line, with weights of their own.
  *
- * Before: SUFFIX, and DW_ROLLS where there are registers for the weights of 3x3. */
+ * Before: SUFFIX; DW_TILE, the outputs of a row of the widest tiles, 2 or 4; DW_ROLLS, if there are registers for the
+ * weights of 3x3. */
 
-enum { DW_SUMS = 16, DW_TILE = 4 }; /* sums of the largest tile, which has so many outputs of a row */
+enum { DW_SUMS = 16, DW_COLUMNS = 10, DW_TAPS = 7 }; /* of the largest tile: sums, columns and constant taps */
 
 /* What is known once of a group of channels. */
 typedef struct dw_group {
@@ -65,45 +66,67 @@ INLINE void dw_end(const dw_group *g, const V(ivec) *acc, uint8_t *first, uint8_
 
 /* ---- any window ------------------------------------------------------------------------------------- */
 
-/* Adds the taps of quads [begin, end) to a tile of T outputs of a row, at acc[(row * T + output) * 2 + vector]. FIRST,
- * SECOND: which rows see them; SETS of weights for each tap, of which that of the first row comes first. */
-INLINE const uint8_t *dw_add(V(ivec) *acc, const dw_group *g, int begin, int end, int64_t x, const uint8_t *w, const int T,
-                             const int SPREAD, const int FIRST, const int SECOND, const int SETS) {
+/* A tile, all of it constants: outputs of a row, rows; whether inputs are those of a multiplier; taps of a kernel row and
+ * columns from output to output, or 0: as the call says. */
+typedef struct dw_shape {
+    int T, ROWS, SPREAD, TAPS, STRIDE;
+} dw_shape;
+
+/* A column of a line, for both vectors. */
+INLINE void dw_load(const dw_group *g, const uint8_t *p, const uint8_t *q, V(quads) *in, const int SPREAD) {
+    if (!SPREAD) {
+        V(load_pairs)(p, q, in);
+        return;
+    }
+    UNROLL for (int h = 0; h < 2; h++) in[h] = V(spread_pairs)(p, q, V(load_ints)(g->sources + h * 4 * V(lanes)));
+}
+
+/* One tap of a tile, at acc[(row * T + output) * 2 + vector]. FIRST, SECOND: which rows see it; SETS of weights, of which
+ * that of the first row comes first. Of constant taps a column is loaded once, when the first output sees it. */
+INLINE void dw_tap(V(ivec) *acc, const dw_group *g, V(quads) (*in)[2], int tap, const uint8_t *p, const uint8_t *q,
+                   int64_t x_out, const uint8_t *w, const dw_shape s, const int FIRST, const int SECOND, const int SETS) {
+    V(factors) first[2], second[2];
+    UNROLL for (int h = 0; h < 2; h++) {
+        first[h] = V(load_factors)(w + h * V(factor_bytes));
+        second[h] = V(load_factors)(w + ((SETS - 1) * 2 + h) * V(factor_bytes));
+    }
+    UNROLL for (int t = 0; t < s.T; t++) {
+        const int at = tap + t * s.STRIDE;
+        if (tap < s.STRIDE || t == s.T - 1) dw_load(g, p + t * x_out, q + t * x_out, in[at], s.SPREAD);
+        UNROLL for (int h = 0; h < 2; h++) {
+            if (FIRST) acc[t * 2 + h] = V(dot4)(acc[t * 2 + h], in[at][h], first[h]);
+            if (SECOND) acc[(s.T + t) * 2 + h] = V(dot4)(acc[(s.T + t) * 2 + h], in[at][h], second[h]);
+        }
+    }
+}
+
+/* Adds the taps of quads [begin, end) to a tile. */
+INLINE const uint8_t *dw_add(V(ivec) *acc, const dw_group *g, int begin, int end, int64_t x, const uint8_t *w,
+                             const dw_shape s, const int FIRST, const int SECOND, const int SETS) {
     const dwc_s8_dw_run *c = g->call;
-    const int64_t x_out = c->x_out, x_tap = c->x_tap;
+    const int64_t x_tap = c->x_tap, x_out = s.TAPS ? s.STRIDE * x_tap : c->x_out;
+    const int STEP = SETS * 2 * V(factor_bytes);
     for (int q = begin; q < end; q++) {
         const uint8_t *p0 = c->lines[2 * q] + x, *p1 = c->lines[2 * q + 1] + x;
-        for (int64_t tap = c->kernel_w; tap > 0; tap--) {
-            V(factors) first[2], second[2];
-            UNROLL for (int h = 0; h < 2; h++) {
-                first[h] = V(load_factors)(w + h * V(factor_bytes));
-                second[h] = V(load_factors)(w + ((SETS - 1) * 2 + h) * V(factor_bytes));
+        V(quads) in[DW_COLUMNS][2];
+        if (s.TAPS) {
+            UNROLL for (int tap = 0; tap < DW_TAPS; tap++) {
+                if (tap >= s.TAPS) break;
+                dw_tap(acc, g, in, tap, p0 + tap * x_tap, p1 + tap * x_tap, x_out, w + tap * STEP, s, FIRST, SECOND, SETS);
             }
-            UNROLL for (int t = 0; t < T; t++) {
-                V(quads) in[2];
-                if (SPREAD) {
-                    UNROLL for (int h = 0; h < 2; h++) {
-                        const V(ivec) lanes = V(load_ints)(g->sources + h * 4 * V(lanes));
-                        in[h] = V(spread_pairs)(p0 + t * x_out, p1 + t * x_out, lanes);
-                    }
-                } else {
-                    V(load_pairs)(p0 + t * x_out, p1 + t * x_out, in);
-                }
-                UNROLL for (int h = 0; h < 2; h++) {
-                    if (FIRST) acc[t * 2 + h] = V(dot4)(acc[t * 2 + h], in[h], first[h]);
-                    if (SECOND) acc[(T + t) * 2 + h] = V(dot4)(acc[(T + t) * 2 + h], in[h], second[h]);
-                }
-            }
-            p0 += x_tap;
-            p1 += x_tap;
-            w += SETS * 2 * V(factor_bytes);
+            w += s.TAPS * STEP;
+            continue;
         }
+        const dw_shape any = {s.T, s.ROWS, s.SPREAD, 0, 1};
+        NO_UNROLL for (int64_t tap = c->kernel_w; tap > 0; tap--, p0 += x_tap, p1 += x_tap, w += STEP)
+            dw_tap(acc, g, in, 0, p0, p1, x_out, w, any, FIRST, SECOND, SETS);
     }
     return w;
 }
 
 /* Outputs [begin, end), which are a multiple of T. */
-INLINE void dw_tiles(const dw_group *group, int64_t begin, int64_t end, const int T, const int ROWS, const int SPREAD) {
+INLINE void dw_tiles(const dw_group *group, int64_t begin, int64_t end, const dw_shape s) {
+    const int T = s.T, ROWS = s.ROWS;
     const V(end) ends = V(end_of)(&group->call->end, S8_CLAMPED);
     for (int64_t column = begin; column < end; column += T) {
         const dw_group *g = group;
@@ -113,10 +136,10 @@ INLINE void dw_tiles(const dw_group *group, int64_t begin, int64_t end, const in
         UNROLL for (int i = 0; i < 2 * T * ROWS; i++) acc[i] = V(load_ints)(g->start + i % 2 * 4 * V(lanes));
         const int64_t x = column * c->x_out + g->x;
         const int both = c->second_begin < c->first_end, first = both ? c->second_begin : c->first_end;
-        const uint8_t *w = dw_add(acc, g, 0, first, x, g->weights, T, SPREAD, 1, 0, 1);
-        if (both) w = dw_add(acc, g, first, c->first_end, x, w, T, SPREAD, 1, ROWS > 1, 2);
+        const uint8_t *w = dw_add(acc, g, 0, first, x, g->weights, s, 1, 0, 1);
+        if (both) w = dw_add(acc, g, first, c->first_end, x, w, s, 1, ROWS > 1, 2);
         if (ROWS > 1)
-            dw_add(acc, g, both ? c->first_end : c->second_begin, c->quads, x, w, T, SPREAD, 0, 1, 1);
+            dw_add(acc, g, both ? c->first_end : c->second_begin, c->quads, x, w, s, 0, 1, 1);
         OPAQUE(g);
         c = g->call;
         const int64_t y_out = c->y_out;
@@ -135,19 +158,30 @@ INLINE void dw_tiles(const dw_group *group, int64_t begin, int64_t end, const in
     }
 }
 
-#define DW_TILES(T, ROWS, SPREAD)                                                                  \
-    NOINLINE void dw_tiles_##T##_##ROWS##_##SPREAD(const dw_group *g, int64_t begin, int64_t end) { \
-        dw_tiles(g, begin, end, T, ROWS, SPREAD);                                                  \
+#define DW_TILES(T, ROWS, SPREAD, TAPS, STRIDE)                                                               \
+    NOINLINE void dw_tiles_##T##_##ROWS##_##SPREAD##_##TAPS##_##STRIDE(const dw_group *g, int64_t begin, int64_t end) { \
+        dw_tiles(g, begin, end, (dw_shape){T, ROWS, SPREAD, TAPS, STRIDE});                                   \
     }
-DW_TILES(4, 2, 0)
-DW_TILES(2, 2, 0)
-DW_TILES(1, 2, 0)
-DW_TILES(4, 1, 0)
-DW_TILES(1, 1, 0)
-DW_TILES(2, 2, 1)
-DW_TILES(1, 2, 1)
-DW_TILES(2, 1, 1)
-DW_TILES(1, 1, 1)
+#if DW_TILE == 4
+DW_TILES(4, 2, 0, 0, 0)
+DW_TILES(4, 1, 0, 0, 0)
+DW_TILES(4, 2, 0, 5, 1)
+DW_TILES(4, 2, 0, 7, 1)
+#define DW_WIDEST(ROWS, TAPS, STRIDE) dw_tiles_4_##ROWS##_0_##TAPS##_##STRIDE
+#else
+DW_TILES(2, 2, 0, 3, 1)
+DW_TILES(2, 2, 0, 5, 1)
+DW_TILES(2, 2, 0, 7, 1)
+#define DW_WIDEST(ROWS, TAPS, STRIDE) dw_tiles_2_##ROWS##_0_##TAPS##_##STRIDE
+#endif
+DW_TILES(2, 2, 0, 0, 0)
+DW_TILES(1, 2, 0, 0, 0)
+DW_TILES(2, 1, 0, 0, 0)
+DW_TILES(1, 1, 0, 0, 0)
+DW_TILES(2, 2, 1, 0, 0)
+DW_TILES(1, 2, 1, 0, 0)
+DW_TILES(2, 1, 1, 0, 0)
+DW_TILES(1, 1, 1, 0, 0)
 
 #ifdef DW_ROLLS
 /* ---- 3x3 with stride 1 ------------------------------------------------------------------------------- */
@@ -300,12 +334,23 @@ static void dw_roll_any(const dw_group *g) {
 
 typedef void (*dw_tiles_function)(const dw_group *, int64_t, int64_t);
 
-/* Tiles of four outputs, then of what is left. */
-INLINE void dw_run_group(const dw_group *g) {
-    static const dw_tiles_function tiles[2][2][3] = {{{dw_tiles_4_1_0, dw_tiles_1_1_0, dw_tiles_1_1_0},
-                                                      {dw_tiles_4_2_0, dw_tiles_2_2_0, dw_tiles_1_2_0}},
-                                                     {{dw_tiles_2_1_1, dw_tiles_2_1_1, dw_tiles_1_1_1},
-                                                      {dw_tiles_2_2_1, dw_tiles_2_2_1, dw_tiles_1_2_1}}};
+/* Tiles of two rows and the greatest width for constant taps, or NULL. */
+static dw_tiles_function dw_constant(const dwc_s8_dw_run *c) {
+    const int64_t taps = c->kernel_w;
+    if (c->rows == 1 || c->multiplier > 1 || c->x_out != c->x_tap) return NULL;
+#if DW_TILE == 2
+    if (taps == 3) return DW_WIDEST(2, 3, 1);
+#endif
+    return taps == 5 ? DW_WIDEST(2, 5, 1) : taps == 7 ? DW_WIDEST(2, 7, 1) : NULL;
+}
+
+/* The widest tiles, then what is left by twos and one. */
+static void dw_run_group(const dw_group *g) {
+    static const dw_tiles_function tiles[2][2][3] = {
+        {{DW_WIDEST(1, 0, 0), dw_tiles_2_1_0_0_0, dw_tiles_1_1_0_0_0},
+         {DW_WIDEST(2, 0, 0), dw_tiles_2_2_0_0_0, dw_tiles_1_2_0_0_0}},
+        {{dw_tiles_2_1_1_0_0, dw_tiles_2_1_1_0_0, dw_tiles_1_1_1_0_0},
+         {dw_tiles_2_2_1_0_0, dw_tiles_2_2_1_0_0, dw_tiles_1_2_1_0_0}}};
     const dwc_s8_dw_run *c = g->call;
 #ifdef DW_ROLLS
     if (dw_rolls(g)) {
@@ -313,10 +358,11 @@ INLINE void dw_run_group(const dw_group *g) {
         return;
     }
 #endif
-    const dw_tiles_function *by = tiles[c->multiplier > 1][c->rows > 1];
-    const int64_t fours = c->columns / 4 * 4, twos = c->columns / 2 * 2;
-    if (fours > 0) by[0](g, 0, fours);
-    if (twos > fours) by[1](g, fours, twos);
+    const int64_t columns = c->multiplier > 1 ? 2 : DW_TILE;
+    const dw_tiles_function *by = tiles[c->multiplier > 1][c->rows > 1], constant = dw_constant(c);
+    const int64_t wide = c->columns / columns * columns, twos = c->columns / 2 * 2;
+    if (wide > 0) (constant ? constant : by[0])(g, 0, wide);
+    if (twos > wide) by[1](g, wide, twos);
     if (c->columns > twos) by[2](g, twos, c->columns);
 }
 
