@@ -1,11 +1,12 @@
-/* 8-bit integers with AVX-512 that has no dot products of them. Only static code besides the table; compiled without LTO. */
+/* 8-bit integers with AVX-512 that has no dot products of them. Only static code besides the table; compiled
+ * without LTO. */
 #include "../../internal.h"
 
 #ifdef DWCONV_HAVE_AVX512_S8 /* else empty */
 
 #ifdef __clang__
-#pragma clang attribute push(                                                                            \
-    __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
+                             apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,prefer-vector-width=512")
 #endif

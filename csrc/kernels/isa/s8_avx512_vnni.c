@@ -4,7 +4,7 @@
 #ifdef DWCONV_HAVE_AVX512_S8 /* else empty */
 
 #ifdef __clang__
-#pragma clang attribute push(                                                                            \
+#pragma clang attribute push( \
     __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma"))), apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma,prefer-vector-width=512")

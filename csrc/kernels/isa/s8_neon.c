@@ -38,7 +38,8 @@ MM_WIDTH(MM_HEIGHTS_3, 3, 0)
 MM_WIDTH(MM_HEIGHTS_4, 4, 0)
 
 static void mm_s8(const dwc_s8_mm_call *c) {
-    static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0, &mm_width_4_0};
+    static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0,
+                                             &mm_width_4_0};
     mm_run(c, widths);
 }
 

@@ -1,10 +1,14 @@
-/* Depthwise convolution of 8-bit integers on lines: four kernel rows at a time, one or two output rows, a group of channels
- * (two vectors) at a time. Both output rows see the same vectors of a line, with weights of their own.
+/* Depthwise convolution of 8-bit integers on lines: four kernel rows at a time, one or two output rows, a group
+ * of channels (two vectors) at a time. Both output rows see the same vectors of a line, with weights of their own.
  *
  * Before: SUFFIX; DW_TILE, the outputs of a row of the widest tiles, 2 or 4; DW_ROLLS, if there are registers for the
  * weights of 3x3. */
 
-enum { DW_SUMS = 16, DW_COLUMNS = 10, DW_TAPS = 7 }; /* of the largest tile: sums, columns and constant taps */
+enum {
+    DW_SUMS = 16,
+    DW_COLUMNS = 10,
+    DW_TAPS = 7
+}; /* of the largest tile: sums, columns and constant taps */
 
 /* What is known once of a group of channels. */
 typedef struct dw_group {
@@ -37,11 +41,12 @@ NOINLINE void dw_put(const dw_group *g, const int32_t *sums, uint8_t *y) {
 }
 
 /* Two outputs that are not whole groups of bytes whose rounding fits. */
-NOINLINE void dw_end_other(const dw_group *g, V(ivec) *acc, uint8_t *first, uint8_t *second) {
+NOINLINE void dw_end_other(const dw_group *g, V(ivec) * acc, uint8_t *first, uint8_t *second) {
     const dwc_s8_end *e = &g->call->end;
     if (e->fits && !e->sums) {
         const V(end) end = V(end_of)(e, S8_CLAMPED);
-        const V(vec) by[2] = {V(load)((const float *)g->multipliers), V(load)((const float *)g->multipliers + V(lanes))};
+        const V(vec) by[2] = {V(load)((const float *)g->multipliers),
+                              V(load)((const float *)g->multipliers + V(lanes))};
         V(store_groups)(first, second, V(finish_groups)(acc, by, &end, S8_CLAMPED), g->channels);
         return;
     }
@@ -54,9 +59,11 @@ NOINLINE void dw_end_other(const dw_group *g, V(ivec) *acc, uint8_t *first, uint
 }
 
 /* Two outputs side by side, of two vectors each; the second one is at `second`. */
-INLINE void dw_end(const dw_group *g, const V(ivec) *acc, uint8_t *first, uint8_t *second, const V(end) *end) {
+INLINE void dw_end(const dw_group *g, const V(ivec) * acc, uint8_t *first, uint8_t *second,
+                   const V(end) * end) {
     if (LIKELY(g->whole)) {
-        const V(vec) by[2] = {V(load)((const float *)g->multipliers), V(load)((const float *)g->multipliers + V(lanes))};
+        const V(vec) by[2] = {V(load)((const float *)g->multipliers),
+                              V(load)((const float *)g->multipliers + V(lanes))};
         V(store_groups)(first, second, V(finish_groups)(acc, by, end, S8_CLAMPED), 2 * V(lanes));
         return;
     }
@@ -66,14 +73,14 @@ INLINE void dw_end(const dw_group *g, const V(ivec) *acc, uint8_t *first, uint8_
 
 /* ---- any window ------------------------------------------------------------------------------------- */
 
-/* A tile, all of it constants: outputs of a row, rows; whether inputs are those of a multiplier; taps of a kernel row and
- * columns from output to output, or 0: as the call says. */
+/* A tile, all of it constants: outputs of a row, rows; whether inputs are those of a multiplier; taps of a
+ * kernel row and columns from output to output, or 0: as the call says. */
 typedef struct dw_shape {
     int T, ROWS, SPREAD, TAPS, STRIDE;
 } dw_shape;
 
 /* A column of a line, for both vectors. */
-INLINE void dw_load(const dw_group *g, const uint8_t *p, const uint8_t *q, V(quads) *in, const int SPREAD) {
+INLINE void dw_load(const dw_group *g, const uint8_t *p, const uint8_t *q, V(quads) * in, const int SPREAD) {
     if (!SPREAD) {
         V(load_pairs)(p, q, in);
         return;
@@ -81,8 +88,9 @@ INLINE void dw_load(const dw_group *g, const uint8_t *p, const uint8_t *q, V(qua
     UNROLL for (int h = 0; h < 2; h++) in[h] = V(spread_pairs)(p, q, V(load_ints)(g->sources + h * 4 * V(lanes)));
 }
 
-/* One tap of a tile, at acc[(row * T + output) * 2 + vector]. FIRST, SECOND: which rows see it; SETS of weights, of which
- * that of the first row comes first. Of constant taps a column is loaded once, when the first output sees it. */
+/* One tap of a tile, at acc[(row * T + output) * 2 + vector]. FIRST, SECOND: which rows see it; SETS of weights,
+ * of which that of the first row comes first. Of constant taps a column is loaded once, when the first output
+ * sees it. */
 INLINE void dw_tap(V(ivec) *acc, const dw_group *g, V(quads) (*in)[2], int tap, const uint8_t *p, const uint8_t *q,
                    int64_t x_out, const uint8_t *w, const dw_shape s, const int FIRST, const int SECOND, const int SETS) {
     V(factors) first[2], second[2];
@@ -186,8 +194,8 @@ DW_TILES(1, 1, 1, 0, 0)
 #ifdef DW_ROLLS
 /* ---- 3x3 with stride 1 ------------------------------------------------------------------------------- */
 
-/* The sums of the outputs that an input feeds roll along the row: each input is loaded once, and the dot products of some
- * outputs go together with the rounding of others. Sums are of two rows and two vectors. */
+/* The sums of the outputs that an input feeds roll along the row: each input is loaded once, and the dot
+ * products of some outputs go together with the rounding of others. Sums are of two rows and two vectors. */
 typedef struct dw_roll {
     const dw_group *group;
     const uint8_t *line[2];
@@ -259,7 +267,8 @@ INLINE void dw_roll_3(const dw_group *g, const int RANGE) {
 
 /* ---- 3x3 with stride 2 ------------------------------------------------------------------------------- */
 
-/* Of one output row, on two lines of its own: a third of the products fewer than those of two rows that share lines. */
+/* Of one output row, on two lines of its own: a third of the products fewer than those of two rows that share
+ * lines. */
 INLINE void dw_roll_3_2(const dw_group *g, int row, const int RANGE) {
     const dwc_s8_dw_run *c = g->call;
     const V(end) end = V(end_of)(&c->end, RANGE);
@@ -301,7 +310,7 @@ INLINE void dw_roll_3_2(const dw_group *g, int row, const int RANGE) {
 /* ---- which of them ----------------------------------------------------------------------------------- */
 
 INLINE void dw_roll_rows(const dw_group *g, const int RANGE) {
-    if (g->call->stride_h == 1) {
+    if (g->call->quads == 1) {
         dw_roll_3(g, RANGE);
         return;
     }
@@ -314,9 +323,9 @@ NOINLINE void dw_roll_unsigned(const dw_group *g) { dw_roll_rows(g, S8_ALL_UNSIG
 
 static int dw_rolls(const dw_group *g) {
     const dwc_s8_dw_run *c = g->call;
-    if (!g->whole || c->multiplier > 1 || c->kernel_h > 4 || c->kernel_w != 3) return 0;
-    if (c->stride_h == 1) return c->kernel_h <= 3 && c->rows == 2 && c->x_out == c->x_tap;
-    return c->stride_h == 2 && c->x_out == 2 * c->x_tap;
+    if (!g->whole || c->multiplier > 1 || c->kernel_w != 3) return 0;
+    if (c->quads == 1) return c->rows == 2 && c->x_out == c->x_tap;
+    return c->stride_h == 2 && c->kernel_h <= 4 && c->x_out == 2 * c->x_tap;
 }
 
 static void dw_roll_any(const dw_group *g) {

@@ -1,8 +1,8 @@
 /* Rows of bytes -> lines, of which two give a vector of dot products four taps of a kernel column at once. */
 
 /* Pieces of n <= woven bytes, `pixel` apart in both rows, or the same piece of padding again and again. */
-INLINE void weave_pieces(const dwc_s8_interleave *c, const uint8_t *const *from, int64_t n, int64_t pixel, int64_t pieces,
-                         uint8_t *to, int64_t pitch) {
+INLINE void weave_pieces(const dwc_s8_interleave *c, const uint8_t *const *from, int64_t n, int64_t pixel,
+                         int64_t pieces, uint8_t *to, int64_t pitch) {
     const uint8_t *at[2] = {from[0], from[1]}, flip = c->flip;
     const int64_t steps[2] = {c->rows[0] ? pixel : 0, c->rows[1] ? pixel : 0};
     for (; pieces > 0; pieces--, to += pitch) {
@@ -10,7 +10,7 @@ INLINE void weave_pieces(const dwc_s8_interleave *c, const uint8_t *const *from,
             V(weave)(at, flip, to);
         else
             V(weave_n)(at, (int)n, flip, to);
-        UNROLL for (int r = 0; r < 2; r++) at[r] += steps[r];
+    UNROLL for (int r = 0; r < 2; r++) at[r] += steps[r];
     }
 }
 

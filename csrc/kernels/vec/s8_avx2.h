@@ -1,9 +1,10 @@
 /* 8-bit integers in 256-bit vectors, suffix _y.
  *
- * What the kernels rely on (Zen 2 and later, Haswell and later), per cycle and core: vpmaddwd 2 (Intel: 2), additions and
- * logic 3 to 4, shifts 2; with AVX-VNNI vpdpbusd 2.
+ * What the kernels rely on (Zen 2 and later, Haswell and later), per cycle and core: vpmaddwd 2 (Intel: 2),
+ * additions and logic 3 to 4, shifts 2; with AVX-VNNI vpdpbusd 2.
  *
- * Before: S8_VNNI, whether there is vpdpbusd: see s8_avx512.h. DWC_EVEX_VNNI: encoded as AVX-512 has it, for tests on CPUs that have only that. */
+ * Before: S8_VNNI, whether there is vpdpbusd: see s8_avx512.h. DWC_EVEX_VNNI: encoded as AVX-512 has it, for
+ * tests on CPUs that have only that. */
 #ifndef DWCONV_VEC_S8_AVX2_H
 #define DWCONV_VEC_S8_AVX2_H
 
@@ -31,8 +32,7 @@ INLINE factors_y load_factors_y(const void *p) {
     return (factors_y){_mm256_loadu_si256(p), _mm256_loadu_si256((const __m256i *)p + 1)};
 }
 INLINE quads_y split_y(ivec_y v) {
-    return (quads_y){_mm256_and_si256((__m256i)v, _mm256_set1_epi16(0xff)),
-                     _mm256_srli_epi16((__m256i)v, 8)};
+    return (quads_y){_mm256_and_si256((__m256i)v, _mm256_set1_epi16(0xff)), _mm256_srli_epi16((__m256i)v, 8)};
 }
 INLINE ivec_y dot4_y(ivec_y acc, quads_y q, factors_y w) {
     acc += (ivec_y)_mm256_madd_epi16(q.even, w.even);
@@ -88,7 +88,8 @@ INLINE __m256i round_y(ivec_y acc, vec_y multiplier) {
     return _mm256_cvtps_epi32(_mm256_cvtepi32_ps((__m256i)acc) * multiplier);
 }
 typedef __m256i bytes4_y;
-INLINE __m256i pack4_y(const ivec_y *a, const vec_y *m, const int multipliers, const end_y *e, const int range) {
+INLINE __m256i pack4_y(const ivec_y *a, const vec_y *m, const int multipliers, const end_y *e,
+                       const int range) {
     __m256i words[2];
     UNROLL for (int i = 0; i < 2; i++) {
         const int j = 2 * i % multipliers;

@@ -3,9 +3,9 @@
  * What the kernels rely on (Zen 4), in zmm per cycle and core: vpdpbusd, vpmaddwd, vmulps 1, on the same two pipes;
  * conversions 1, on the two others; additions and logic 2; stores 1/2. vpdpbusd takes 4 cycles.
  *
- * Before: S8_VNNI, whether there is vpdpbusd. Then the dot product is inline assembly with one operand that is read and
- * written: of the intrinsic GCC 12 copies and spills the accumulators. Without it bytes are split into even and odd ones,
- * 16 bits each: vpmaddwd is exact, unlike vpmaddubsw, which saturates. */
+ * Before: S8_VNNI, whether there is vpdpbusd. Then the dot product is inline assembly with one operand that is
+ * read and written: of the intrinsic GCC 12 copies and spills the accumulators. Without it bytes are split into
+ * even and odd ones, 16 bits each: vpmaddwd is exact, unlike vpmaddubsw, which saturates. */
 #ifndef DWCONV_VEC_S8_AVX512_H
 #define DWCONV_VEC_S8_AVX512_H
 
@@ -43,12 +43,10 @@ INLINE factors_y load_factors_y(const void *p) {
     return (factors_y){_mm256_loadu_si256(p), _mm256_loadu_si256((const __m256i *)p + 1)};
 }
 INLINE quads_z split_z(ivec_z v) {
-    return (quads_z){_mm512_and_si512((__m512i)v, _mm512_set1_epi16(0xff)),
-                     _mm512_srli_epi16((__m512i)v, 8)};
+    return (quads_z){_mm512_and_si512((__m512i)v, _mm512_set1_epi16(0xff)), _mm512_srli_epi16((__m512i)v, 8)};
 }
 INLINE quads_y split_y(ivec_y v) {
-    return (quads_y){_mm256_and_si256((__m256i)v, _mm256_set1_epi16(0xff)),
-                     _mm256_srli_epi16((__m256i)v, 8)};
+    return (quads_y){_mm256_and_si256((__m256i)v, _mm256_set1_epi16(0xff)), _mm256_srli_epi16((__m256i)v, 8)};
 }
 INLINE ivec_z dot4_z(ivec_z acc, quads_z q, factors_z w) {
     acc += (ivec_z)_mm512_madd_epi16(q.even, w.even);
@@ -83,7 +81,8 @@ INLINE void load_pairs_z(const uint8_t *p, const uint8_t *q, quads_z *v) {
 INLINE quads_z spread_pairs_z(const uint8_t *p, const uint8_t *q, ivec_z lanes) {
     const __m256i a = _mm256_loadu_si256((const __m256i *)p), b = _mm256_loadu_si256((const __m256i *)q);
     const ivec_z words = lanes * 0x00010001 + 0x00100000; /* of both */
-    return split_z((ivec_z)_mm512_permutexvar_epi16((__m512i)words, _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1)));
+    return split_z((ivec_z)_mm512_permutexvar_epi16((__m512i)words,
+                                                    _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1)));
 }
 INLINE void unpair_z(ivec_z *v) {
     const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
@@ -112,7 +111,8 @@ INLINE __m512i round_z(ivec_z acc, vec_z multiplier) {
     return _mm512_cvtps_epi32(_mm512_cvtepi32_ps((__m512i)acc) * multiplier);
 }
 typedef __m512i bytes4_z;
-INLINE __m512i pack4_z(const ivec_z *a, const vec_z *m, const int multipliers, const end_z *e, const int range) {
+INLINE __m512i pack4_z(const ivec_z *a, const vec_z *m, const int multipliers, const end_z *e,
+                       const int range) {
     __m512i words[2];
     UNROLL for (int i = 0; i < 2; i++) {
         const int j = 2 * i % multipliers;

@@ -99,7 +99,8 @@ INLINE end_x end_of_x(const dwc_s8_end *e, const int range) {
 typedef uint32_t bytes_x;
 INLINE bytes_x finish_x(ivec_x acc, vec_x multiplier, const end_x *e) {
     const vec_x t = min_x(e->high, max_x(e->low, __builtin_convertvector(acc, vec_x) * multiplier));
-    const vec_x magic = set1_x(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer, in its lower bits */
+    const vec_x magic =
+        set1_x(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer, in its lower bits */
     const ivec_x q = ((ivec_x)(t + magic) - (ivec_x)magic + e->zero_point) & 0xff;
 #ifdef __SSE2__
     const __m128i words = _mm_packs_epi32((__m128i)q, (__m128i)q);
@@ -118,8 +119,8 @@ typedef struct bytes4_x {
     bytes_x each[4];
 } bytes4_x;
 INLINE bytes4_x finish4_x(const ivec_x *a, const vec_x *m, const end_x *e) {
-    return (bytes4_x){{finish_x(a[0], m[0], e), finish_x(a[1], m[1], e), finish_x(a[2], m[2], e),
-                       finish_x(a[3], m[3], e)}};
+    return (bytes4_x){
+        {finish_x(a[0], m[0], e), finish_x(a[1], m[1], e), finish_x(a[2], m[2], e), finish_x(a[3], m[3], e)}};
 }
 INLINE void store_bytes4_x(uint8_t *const *p, bytes4_x v, const int together) {
     (void)together;

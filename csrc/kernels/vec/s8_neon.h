@@ -4,8 +4,8 @@
  *   Cortex-A55              sdot 1, smull 1           in order, two instructions a cycle
  *   Cortex-A76, Neoverse N1 sdot 2, smull 1, sadalp 1
  *
- * Before: S8_DOTPROD, whether there is sdot. Without it the products of bytes are 16 bits wide, and sadalp adds pairs of
- * them; (-128) * (-128) still fits, a sum of two would not. */
+ * Before: S8_DOTPROD, whether there is sdot. Without it the products of bytes are 16 bits wide, and sadalp adds
+ * pairs of them; (-128) * (-128) still fits, a sum of two would not. */
 #ifndef DWCONV_VEC_S8_NEON_H
 #define DWCONV_VEC_S8_NEON_H
 
@@ -66,7 +66,8 @@ INLINE int32x4_t round_q(ivec_q acc, vec_q multiplier) {
     return vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32((int32x4_t)acc), multiplier));
 }
 typedef uint32x4_t bytes4_q;
-INLINE bytes4_q pack4_q(const ivec_q *a, const vec_q *m, const int multipliers, const end_q *e, const int range) {
+INLINE bytes4_q pack4_q(const ivec_q *a, const vec_q *m, const int multipliers, const end_q *e,
+                        const int range) {
     int16x8_t words[2];
     UNROLL for (int i = 0; i < 2; i++) {
         const int j = 2 * i % multipliers;
