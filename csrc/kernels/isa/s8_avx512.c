@@ -24,12 +24,9 @@
 
 /* MR * (NV + HALF) accumulators, an input's two halves, their masks, a product; the panel is read from memory. */
 /* clang-format off */
-#define MM_NARROW(F, ...) \
-    F(12, __VA_ARGS__) F(8, __VA_ARGS__) F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
-#define MM_WIDE(F, ...) \
-    F(8, __VA_ARGS__) F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
-#define MM_WIDEST(F, ...) \
-    F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_NARROW(F, ...) F(12, __VA_ARGS__) F(6, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_WIDE(F, ...) F(8, __VA_ARGS__) F(4, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_WIDEST(F, ...) F(6, __VA_ARGS__) F(3, __VA_ARGS__) F(1, __VA_ARGS__)
 /* clang-format on */
 
 MM_WIDTH(MM_NARROW, 0, 1)

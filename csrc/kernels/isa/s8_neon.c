@@ -18,6 +18,7 @@
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
 #define DW_TILE 4
+#define DW_CONSTANT
 #define DW_ROLLS
 #include "../s8/depthwise.inc.h"
 

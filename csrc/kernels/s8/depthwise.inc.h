@@ -2,7 +2,7 @@
  * of channels (two vectors) at a time. Both output rows see the same vectors of a line, with weights of their own.
  *
  * Before: SUFFIX; DW_TILE, the outputs of a row of the widest tiles, 2 or 4; DW_ROLLS, if there are registers for the
- * weights of 3x3. */
+ * weights of 3x3; DW_CONSTANT, if tiles of constant taps are worth their size. */
 
 enum {
     DW_SUMS = 16,
@@ -166,21 +166,24 @@ INLINE void dw_tiles(const dw_group *group, int64_t begin, int64_t end, const dw
     }
 }
 
-#define DW_TILES(T, ROWS, SPREAD, TAPS, STRIDE)                                                               \
+#define DW_TILES(...) DW_DEFINE_TILES(__VA_ARGS__)
+#define DW_DEFINE_TILES(T, ROWS, SPREAD, TAPS, STRIDE)                                                               \
     NOINLINE void dw_tiles_##T##_##ROWS##_##SPREAD##_##TAPS##_##STRIDE(const dw_group *g, int64_t begin, int64_t end) { \
         dw_tiles(g, begin, end, (dw_shape){T, ROWS, SPREAD, TAPS, STRIDE});                                   \
     }
 #if DW_TILE == 4
 DW_TILES(4, 2, 0, 0, 0)
 DW_TILES(4, 1, 0, 0, 0)
-DW_TILES(4, 2, 0, 5, 1)
-DW_TILES(4, 2, 0, 7, 1)
 #define DW_WIDEST(ROWS, TAPS, STRIDE) dw_tiles_4_##ROWS##_0_##TAPS##_##STRIDE
 #else
-DW_TILES(2, 2, 0, 3, 1)
-DW_TILES(2, 2, 0, 5, 1)
-DW_TILES(2, 2, 0, 7, 1)
 #define DW_WIDEST(ROWS, TAPS, STRIDE) dw_tiles_2_##ROWS##_0_##TAPS##_##STRIDE
+#endif
+#ifdef DW_CONSTANT
+#ifndef DW_ROLLS
+DW_TILES(DW_TILE, 2, 0, 3, 1)
+#endif
+DW_TILES(DW_TILE, 2, 0, 5, 1)
+DW_TILES(DW_TILE, 2, 0, 7, 1)
 #endif
 DW_TILES(2, 2, 0, 0, 0)
 DW_TILES(1, 2, 0, 0, 0)
@@ -345,12 +348,15 @@ typedef void (*dw_tiles_function)(const dw_group *, int64_t, int64_t);
 
 /* Tiles of two rows and the greatest width for constant taps, or NULL. */
 static dw_tiles_function dw_constant(const dwc_s8_dw_run *c) {
-    const int64_t taps = c->kernel_w;
     if (c->rows == 1 || c->multiplier > 1 || c->x_out != c->x_tap) return NULL;
-#if DW_TILE == 2
-    if (taps == 3) return DW_WIDEST(2, 3, 1);
+#ifdef DW_CONSTANT
+#ifndef DW_ROLLS
+    if (c->kernel_w == 3) return DW_WIDEST(2, 3, 1);
 #endif
-    return taps == 5 ? DW_WIDEST(2, 5, 1) : taps == 7 ? DW_WIDEST(2, 7, 1) : NULL;
+    if (c->kernel_w == 5) return DW_WIDEST(2, 5, 1);
+    if (c->kernel_w == 7) return DW_WIDEST(2, 7, 1);
+#endif
+    return NULL;
 }
 
 /* The widest tiles, then what is left by twos and one. */
