@@ -1,7 +1,8 @@
 /* Which instruction sets this CPU has, and the kernel table that follows from it. Compiled with baseline flags only.
  *
- * Detection asks the CPU itself (cpuid, and xgetbv for what the operating system saves), on Arm64 the auxiliary vector of
- * the process: it needs no file system and cannot fail. The answer is kept: in virtual machines every cpuid traps, for about 20 us. */
+ * Detection asks the CPU itself (cpuid, and xgetbv for what the operating system saves), on Arm64 the auxiliary
+ * vector of the process: it needs no file system and cannot fail. The answer is kept: in virtual machines every
+ * cpuid traps, for about 20 us. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -18,8 +19,8 @@
 #define DWC_ANY_CPU 0 /* 1: for tests that plan what they do not run */
 #endif
 
-extern DWC_HIDDEN const dwc_kernel_table dwc_table_baseline, dwc_table_neon, dwc_table_neon_dotprod, dwc_table_avx2,
-    dwc_table_avx2_vnni, dwc_table_avx512, dwc_table_avx512_vnni;
+extern DWC_HIDDEN const dwc_kernel_table dwc_table_baseline, dwc_table_neon, dwc_table_neon_dotprod,
+    dwc_table_avx2, dwc_table_avx2_vnni, dwc_table_avx512, dwc_table_avx512_vnni;
 
 typedef enum rung { BASELINE, NEON, NEON_DOTPROD, AVX2, AVX2_VNNI, AVX512, AVX512_VNNI, RUNGS } rung;
 
@@ -31,16 +32,13 @@ static const char *const names[RUNGS] = {"baseline",  "neon",   "neon-dotprod", 
 static const dwc_kernel_table *const tables[RUNGS] = {
     [BASELINE] = &dwc_table_baseline,
 #ifdef DWCONV_HAVE_NEON
-    [NEON] = &dwc_table_neon,
-    [NEON_DOTPROD] = &dwc_table_neon_dotprod,
+    [NEON] = &dwc_table_neon,         [NEON_DOTPROD] = &dwc_table_neon_dotprod,
 #endif
 #ifdef DWCONV_HAVE_AVX2
-    [AVX2] = &dwc_table_avx2,
-    [AVX2_VNNI] = &dwc_table_avx2_vnni,
+    [AVX2] = &dwc_table_avx2,         [AVX2_VNNI] = &dwc_table_avx2_vnni,
 #endif
 #ifdef DWCONV_HAVE_AVX512
-    [AVX512] = &dwc_table_avx512,
-    [AVX512_VNNI] = &dwc_table_avx512_vnni,
+    [AVX512] = &dwc_table_avx512,     [AVX512_VNNI] = &dwc_table_avx512_vnni,
 #endif
 };
 

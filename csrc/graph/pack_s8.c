@@ -12,8 +12,8 @@ int32_t dwc_s8_seen(const dwc_s8_kernels *kernels, int is_signed, int32_t zero_p
     return kernels->is_signed ? zero_point - 128 : zero_point + 128;
 }
 
-/* Four weights of a lane as kernels of so many bytes read them: 8-bit numbers, or 16-bit ones, for which the lanes of a
- * vector have their even weights first, and then their odd ones. */
+/* Four weights of a lane as kernels of so many bytes read them: 8-bit numbers, or 16-bit ones, for which the
+ * lanes of a vector have their even weights first, and then their odd ones. */
 static void put_quad(int8_t *to, int lane, int lanes, int quad_bytes, const int8_t quad[4]) {
     if (quad_bytes == 4) {
         memcpy(to + 4 * lane, quad, 4);
@@ -31,7 +31,8 @@ static void put_quad(int8_t *to, int lane, int lanes, int quad_bytes, const int8
 static int64_t panel_width(const dwc_s8_kernels *kernels, int64_t padded) {
     const int64_t lanes = kernels->lanes, widest = kernels->panel_width;
     if (padded <= widest)
-        return padded <= 2 * lanes || padded % lanes == 0 ? padded : round_up(padded / 2, kernels->panel_unit);
+        return padded <= 2 * lanes || padded % lanes == 0 ? padded
+                                                          : round_up(padded / 2, kernels->panel_unit);
     for (int64_t width = widest; width >= 2 * lanes; width -= lanes) {
         const int64_t rest = padded % width;
         if (rest == 0 || (rest >= 16 && rest <= widest - lanes)) return width;
@@ -58,7 +59,8 @@ static int lanes_at(const dwc_s8_kernels *kernels, int64_t width, int64_t column
     return lanes;
 }
 
-void dwc_s8_pack_matrix(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, const int8_t *filter, void *memory) {
+void dwc_s8_pack_matrix(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, const int8_t *filter,
+                        void *memory) {
     int8_t *to = memory;
     const int bytes = kernels->quad_bytes;
     for (int64_t begin = 0; begin < m->padded; begin += m->panel) {
@@ -102,11 +104,13 @@ int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels) 
     return !__builtin_add_overflow(d->block, (2 + (d->multiplier > 1)) * 8 * kernels->lanes, &d->block);
 }
 
-int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, int64_t *bytes) { return dwc_multiply(d->block, d->groups, bytes); }
+int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, int64_t *bytes) {
+    return dwc_multiply(d->block, d->groups, bytes);
+}
 
 /* The weights of a channel for a quad of rows, at a tap of a row, of output row `r`. */
-static void row_quad(const dwc_s8_depthwise *d, const int8_t *filter, int64_t channel, int quad, int64_t tap, int r,
-                     int8_t weights[4]) {
+static void row_quad(const dwc_s8_depthwise *d, const int8_t *filter, int64_t channel, int quad, int64_t tap,
+                     int r, int8_t weights[4]) {
     for (int i = 0; i < 4; i++) {
         const int64_t ky = 4 * (int64_t)quad + i - r * d->stride_h;
         const int is_tap = ky >= 0 && ky < d->kernel_h && channel < d->channels;
@@ -118,7 +122,8 @@ static void row_quad(const dwc_s8_depthwise *d, const int8_t *filter, int64_t ch
 static int group_channel(int l, int lanes) { return l % lanes / 4 * 8 + l / lanes * 4 + l % 4; }
 
 static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
-                       const int32_t *bias, int32_t seen, const float *multipliers, int64_t first, uint8_t *to) {
+                       const int32_t *bias, int32_t seen, const float *multipliers, int64_t first,
+                       uint8_t *to) {
     const int lanes = kernels->lanes, all = 2 * lanes;
     for (int l = 0; l < all; l++) {
         const int64_t channel = first + group_channel(l, lanes);
@@ -141,8 +146,8 @@ static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
                 for (int l = 0; l < all; l++) {
                     int8_t weights[4];
                     row_quad(d, filter, first + group_channel(l, lanes), quad, tap, r, weights);
-                    put_quad((int8_t *)to + l / lanes * lanes * kernels->quad_bytes, l % lanes, lanes, kernels->quad_bytes,
-                             weights);
+                    put_quad((int8_t *)to + l / lanes * lanes * kernels->quad_bytes, l % lanes, lanes,
+                             kernels->quad_bytes, weights);
                 }
                 to += all * kernels->quad_bytes;
             }
@@ -152,5 +157,6 @@ void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kern
                            const int32_t *bias, int32_t seen, const float *multipliers, void *memory) {
     const int64_t group = 2 * kernels->lanes, last = larger(d->channels - group, 0);
     for (int64_t g = 0; g < d->groups; g++)
-        pack_group(d, kernels, filter, bias, seen, multipliers, smaller(g * group, last), (uint8_t *)memory + g * d->block);
+        pack_group(d, kernels, filter, bias, seen, multipliers, smaller(g * group, last),
+                   (uint8_t *)memory + g * d->block);
 }

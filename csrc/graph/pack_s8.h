@@ -14,8 +14,8 @@ DWC_HIDDEN int32_t dwc_s8_seen(const dwc_s8_kernels *kernels, int is_signed, int
 
 /* ---- matrices --------------------------------------------------------------------------------- */
 
-/* Filters of a group: [taps_y][taps_x][k] rows of `row` numbers, of which the first `outputs` are the group's. A piece
- * of k inputs may be several taps: those of a kernel row that follow each other in memory. */
+/* Filters of a group: [taps_y][taps_x][k] rows of `row` numbers, of which the first `outputs` are the group's. A
+ * piece of k inputs may be several taps: those of a kernel row that follow each other in memory. */
 typedef struct dwc_s8_matrix {
     int64_t taps_y, taps_x, k, outputs, row;
     int64_t quads;  /* of an output */
@@ -27,16 +27,16 @@ typedef struct dwc_s8_matrix {
 DWC_HIDDEN void dwc_s8_choose_matrix(dwc_s8_matrix *m, const dwc_s8_kernels *kernels);
 /* 0: it does not fit int64. */
 DWC_HIDDEN int dwc_s8_matrix_bytes(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, int64_t *bytes);
-DWC_HIDDEN void dwc_s8_pack_matrix(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, const int8_t *filter,
-                                   void *to);
+DWC_HIDDEN void dwc_s8_pack_matrix(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels,
+                                   const int8_t *filter, void *to);
 /* start[0..padded): bias (or NULL), less the sum of the weights times the zero point that the kernels see. */
-DWC_HIDDEN void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter, const int32_t *bias, int32_t seen,
-                                    int32_t *start);
+DWC_HIDDEN void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter, const int32_t *bias,
+                                    int32_t seen, int32_t *start);
 
 /* ---- depthwise -------------------------------------------------------------------------------- */
 
-/* A filter [kernel_h][kernel_w][channels], channel c of input c / multiplier; stride_h is that of the dense image that
- * the lines are made of. */
+/* A filter [kernel_h][kernel_w][channels], channel c of input c / multiplier; stride_h is that of the dense
+ * image that the lines are made of. */
 typedef struct dwc_s8_depthwise {
     int64_t kernel_h, kernel_w, stride_h, channels, multiplier;
     int first_end, second_begin, quads; /* of a run of two output rows */
@@ -47,9 +47,11 @@ typedef struct dwc_s8_depthwise {
 DWC_HIDDEN int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels);
 DWC_HIDDEN int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, int64_t *bytes);
 /* Per group of channels, the last of which ends with the last channel and may overlap the one before: starts,
- * multipliers, input channels of a multiplier (if there is one); then of each quad of rows, tap of a kernel row and output
- * row four weights per channel. Channels are in the order of the group's two vectors (csrc/kernels/vec/s8.h). */
-DWC_HIDDEN void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
-                                      const int32_t *bias, int32_t seen, const float *multipliers, void *to);
+ * multipliers, input channels of a multiplier (if there is one); then of each quad of rows, tap of a kernel row
+ * and output row four weights per channel. Channels are in the order of the group's two vectors
+ * (csrc/kernels/vec/s8.h). */
+DWC_HIDDEN void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
+                                      const int8_t *filter, const int32_t *bias, int32_t seen,
+                                      const float *multipliers, void *to);
 
 #endif

@@ -83,14 +83,16 @@ static int matches(const uint8_t *y, int64_t index, int64_t sum, float multiplie
 /* ---- matrices ------------------------------------------------------------------------------------ */
 
 /* Pixels of `pixel` bytes, of which a window sees taps_y rows of taps_x pieces. */
-static void check_matrix(const dwc_s8_kernels *kernels, int64_t pixels, int64_t k, int64_t outputs, int64_t taps_y,
-                         int64_t taps_x, int extremes, int at_end) {
+static void check_matrix(const dwc_s8_kernels *kernels, int64_t pixels, int64_t k, int64_t outputs,
+                         int64_t taps_y, int64_t taps_x, int extremes, int at_end) {
     const int is_signed = (int)between(0, 1);
     const int32_t zero = (int32_t)between(is_signed ? -128 : 0, is_signed ? 127 : 255);
     const output o = random_output();
-    const int64_t pixel = k + between(0, 1) * between(0, 9), row = (pixels + taps_x) * pixel, unit = o.end.sums ? 4 : 1;
+    const int64_t pixel = k + between(0, 1) * between(0, 9), row = (pixels + taps_x) * pixel,
+                  unit = o.end.sums ? 4 : 1;
     const int64_t y_pixel = (outputs + between(0, 1) * between(0, 5)) * unit;
-    const int64_t x_bytes = (pixels - 1 + taps_x - 1) * pixel + k, y_bytes = (pixels - 1) * y_pixel + outputs * unit;
+    const int64_t x_bytes = (pixels - 1 + taps_x - 1) * pixel + k,
+                  y_bytes = (pixels - 1) * y_pixel + outputs * unit;
     const int64_t depth = taps_y * taps_x * k;
     CONTEXT("matrix %s: %d x %d -> %d, taps %d x %d, pixels %d and %d apart, at end %d", kernels->matrix_name,
             (int)pixels, (int)k, (int)outputs, (int)taps_y, (int)taps_x, (int)pixel, (int)y_pixel, at_end);
@@ -145,7 +147,8 @@ static void check_matrix(const dwc_s8_kernels *kernels, int64_t pixels, int64_t 
             for (int64_t ty = 0, i = 0; ty < taps_y; ty++)
                 for (int64_t tx = 0; tx < taps_x; tx++)
                     for (int64_t j = 0; j < k; j++, i++)
-                        sum += (number(rows[ty][(p + tx) * pixel + j], is_signed) - zero) * filter[i * m.row + c];
+                        sum += (number(rows[ty][(p + tx) * pixel + j], is_signed) - zero) *
+                               filter[i * m.row + c];
             wrong += !matches((uint8_t *)y.data + p * y_pixel, c, sum, multipliers[c], &o.end);
         }
         for (int64_t i = outputs * unit; p + 1 < pixels && i < y_pixel; i++)
@@ -163,21 +166,26 @@ static void check_matrix(const dwc_s8_kernels *kernels, int64_t pixels, int64_t 
 }
 
 static void check_matrices(const dwc_s8_kernels *kernels) {
-    static const int64_t outputs[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 48, 56, 57, 64, 65, 72, 96, 120, 131};
+    static const int64_t outputs[] = {1,  2,  3,  4,  5,  7,  8,  9,  15, 16, 17,  24, 31,
+                                      32, 33, 40, 48, 56, 57, 64, 65, 72, 96, 120, 131};
     for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
         for (int at_end = 0; at_end < 2; at_end++) {
             check_matrix(kernels, between(1, 40), between(1, 40), outputs[i], 1, 1, 0, at_end);
-            check_matrix(kernels, between(1, 20), between(1, 9), outputs[i], between(1, 3), between(1, 3), 1, at_end);
+            check_matrix(kernels, between(1, 20), between(1, 9), outputs[i], between(1, 3), between(1, 3), 1,
+                         at_end);
         }
     for (int64_t pixels = 1; pixels < 34; pixels++)
-        check_matrix(kernels, pixels, between(1, 24), between(1, 70), 1, 1, (int)between(0, 1), (int)between(0, 1));
-    for (int64_t k = 1; k < 20; k++) check_matrix(kernels, between(1, 17), k, between(1, 70), 1, 1, 0, (int)(k & 1));
+        check_matrix(kernels, pixels, between(1, 24), between(1, 70), 1, 1, (int)between(0, 1),
+                     (int)between(0, 1));
+    for (int64_t k = 1; k < 20; k++)
+        check_matrix(kernels, between(1, 17), k, between(1, 70), 1, 1, 0, (int)(k & 1));
     check_matrix(kernels, 15, 1024, 33, 1, 1, 1, 1);
 }
 
 /* ---- depthwise ------------------------------------------------------------------------------------ */
 
-/* An image of h x w pixels with channels / multiplier channels, padded on all sides, by lines and runs of two rows. */
+/* An image of h x w pixels with channels / multiplier channels, padded on all sides, by lines and runs of two
+ * rows. */
 typedef struct dw_case {
     int64_t h, w, channels, multiplier, kernel_h, kernel_w, stride_h, stride_w, dilation, pad;
 } dw_case;
@@ -187,7 +195,8 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
     const int32_t zero = (int32_t)between(is_signed ? -128 : 0, is_signed ? 127 : 255);
     const output o = random_output();
     const int64_t inputs = d.channels / d.multiplier, unit = o.end.sums ? 4 : 1;
-    const int64_t pixel = inputs + between(0, 1) * between(0, 9), y_pixel = d.channels * unit + between(0, 1) * 3 * unit;
+    const int64_t pixel = inputs + between(0, 1) * between(0, 9),
+                  y_pixel = d.channels * unit + between(0, 1) * 3 * unit;
     const int64_t seen_w = (d.kernel_w - 1) * d.dilation + 1;
     const int64_t out_h = (d.h + 2 * d.pad - d.kernel_h) / d.stride_h + 1;
     const int64_t out_w = (d.w + 2 * d.pad - seen_w) / d.stride_w + 1;
@@ -195,7 +204,8 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
             kernels->depthwise_name, (int)d.h, (int)d.w, (int)inputs, (int)d.multiplier, (int)d.kernel_h,
             (int)d.kernel_w, (int)d.stride_h, (int)d.stride_w, (int)d.dilation, (int)d.pad, at_end);
     if (d.h + 2 * d.pad < d.kernel_h || d.w + 2 * d.pad < seen_w) return;
-    const int64_t x_row = d.w * pixel, y_row = out_w * y_pixel, y_bytes = (out_h * out_w - 1) * y_pixel + d.channels * unit;
+    const int64_t x_row = d.w * pixel, y_row = out_w * y_pixel,
+                  y_bytes = (out_h * out_w - 1) * y_pixel + d.channels * unit;
     guarded x = guarded_create((size_t)((d.h * d.w - 1) * pixel + inputs), at_end, 1);
     guarded y = guarded_create((size_t)y_bytes, at_end, (size_t)unit);
     fill_bytes(x.data, (int64_t)x.bytes, is_signed, extremes);
@@ -219,7 +229,8 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
     int64_t bytes;
     CHECK(dwc_s8_choose_depthwise(&packed, kernels) && dwc_s8_depthwise_bytes(&packed, &bytes));
     void *weights = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
-    dwc_s8_pack_depthwise(&packed, kernels, filter, bias, dwc_s8_seen(kernels, is_signed, zero), multipliers, weights);
+    dwc_s8_pack_depthwise(&packed, kernels, filter, bias, dwc_s8_seen(kernels, is_signed, zero), multipliers,
+                          weights);
 
     const int64_t pitch = 2 * inputs + between(0, 1) * 2 * between(0, 9);
     const int64_t line_bytes = (d.w + 2 * d.pad) * pitch + DWC_S8_SLACK;
@@ -248,6 +259,8 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
                                             .second_begin = packed.second_begin,
                                             .quads = packed.quads,
                                             .rows = oy + 1 < out_h ? 2 : 1,
+                                            .stride_h = d.stride_h,
+                                            .kernel_h = d.kernel_h,
                                             .kernel_w = d.kernel_w,
                                             .x_tap = d.dilation * pitch,
                                             .x_out = d.stride_w * pitch,
@@ -291,24 +304,32 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
 }
 
 static void check_depthwises(const dwc_s8_kernels *kernels) {
-    static const int64_t channels[] = {1, 2, 3, 4, 5, 8, 11, 15, 16, 17, 24, 31, 32, 40, 63, 64, 65, 72, 96, 130};
-    static const int64_t windows[][4] = {{3, 3, 1, 1}, {3, 3, 2, 2}, {5, 5, 1, 1}, {5, 5, 2, 2}, {7, 7, 1, 1}, {7, 7, 2, 2},
-                                         {1, 1, 1, 1}, {2, 4, 3, 1}, {4, 3, 5, 2}, {9, 1, 1, 1}, {1, 11, 1, 3}, {3, 3, 8, 1}};
+    static const int64_t channels[] = {1,  2,  3,  4,  5,  8,  11, 15, 16, 17,
+                                       24, 31, 32, 40, 63, 64, 65, 72, 96, 130};
+    static const int64_t windows[][4] = {{3, 3, 1, 1}, {3, 3, 2, 2}, {5, 5, 1, 1},  {5, 5, 2, 2},
+                                         {7, 7, 1, 1}, {7, 7, 2, 2}, {1, 1, 1, 1},  {2, 4, 3, 1},
+                                         {4, 3, 5, 2}, {9, 1, 1, 1}, {1, 11, 1, 3}, {3, 3, 8, 1}};
     for (size_t i = 0; i < sizeof channels / sizeof *channels; i++)
         for (size_t j = 0; j < sizeof windows / sizeof *windows; j++) {
             const int64_t *w = windows[j];
-            const dw_case d = {between(1, 12), between(1, 24), channels[i], 1, w[0], w[1], w[2], w[3], between(0, 2) ? 1 : 2,
-                               between(0, 3)};
+            const dw_case d = {between(1, 12), between(1, 24),        channels[i],  1, w[0], w[1], w[2],
+                               w[3],           between(0, 2) ? 1 : 2, between(0, 3)};
             check_depthwise(kernels, d, between(0, 3) == 0, (int)between(0, 1));
         }
     for (int i = 0; i < 60; i++) {
         const int64_t multiplier = between(2, 9), kernel = between(1, 5), stride = between(1, 2);
-        const dw_case d = {between(1, 9), between(1, 14), multiplier * between(1, 20), multiplier, kernel, kernel, stride,
-                           stride, 1, between(0, 2)};
+        const dw_case d = {between(1, 9), between(1, 14), multiplier * between(1, 20),
+                           multiplier,    kernel,         kernel,
+                           stride,        stride,         1,
+                           between(0, 2)};
         check_depthwise(kernels, d, between(0, 3) == 0, i & 1);
     }
     for (int64_t w = 1; w < 34; w++)
-        check_depthwise(kernels, (dw_case){3, w, between(1, 70), 1, 3, 3, 1, 1, 1, 1}, 0, (int)(w & 1));
+        for (int64_t stride = 1; stride < 3; stride++)
+            for (int64_t kernel = 1; kernel < 5; kernel++) {
+                const dw_case d = {between(2, 6), w, between(1, 90), 1, kernel, 3, stride, stride, 1, 1};
+                check_depthwise(kernels, d, 0, (int)(w & 1));
+            }
 }
 
 void test_s8(void) {

@@ -17,6 +17,7 @@
 #define MM_RELOADS 1
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
+#define DW_TILE 2
 #include "../s8/depthwise.inc.h"
 
 /* clang-format off */
@@ -47,7 +48,7 @@ const dwc_s8_kernels dwc_s8_avx2 = {
     .interleave = interleave,
     .depthwise = dw_s8,
     .matrix_name = "avx2 int8 matrix, tiles 6x16 and 4x24",
-    .depthwise_name = "avx2 int8 depthwise, lines, tiles 2x7 and 2x4",
+    .depthwise_name = "avx2 int8 depthwise, lines, tiles 2x2",
 };
 
 #ifdef __clang__

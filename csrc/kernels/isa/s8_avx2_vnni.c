@@ -17,6 +17,8 @@
 #define MM_RELOADS 0
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
+#define DW_TILE 2
+#define DW_CONSTANT
 #include "../s8/depthwise.inc.h"
 
 /* clang-format off */
@@ -47,7 +49,7 @@ const dwc_s8_kernels dwc_s8_avx2_vnni = {
     .interleave = interleave,
     .depthwise = dw_s8,
     .matrix_name = "avx2-vnni int8 matrix, tiles 6x16 and 4x24",
-    .depthwise_name = "avx2-vnni int8 depthwise, lines, tiles 2x7 and 2x4",
+    .depthwise_name = "avx2-vnni int8 depthwise, lines, tiles 2x2",
 };
 
 #ifdef __clang__

@@ -1,11 +1,12 @@
-/* 8-bit integers with AVX-512 that has no dot products of them. Only static code besides the table; compiled without LTO. */
+/* 8-bit integers with AVX-512 that has no dot products of them. Only static code besides the table; compiled
+ * without LTO. */
 #include "../../internal.h"
 
 #ifdef DWCONV_HAVE_AVX512_S8 /* else empty */
 
 #ifdef __clang__
-#pragma clang attribute push(                                                                            \
-    __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
+                             apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,prefer-vector-width=512")
 #endif
@@ -18,16 +19,14 @@
 #define MM_RELOADS 1
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
+#define DW_TILE 4
 #include "../s8/depthwise.inc.h"
 
 /* MR * (NV + HALF) accumulators, an input's two halves, their masks, a product; the panel is read from memory. */
 /* clang-format off */
-#define MM_NARROW(F, ...) \
-    F(12, __VA_ARGS__) F(8, __VA_ARGS__) F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
-#define MM_WIDE(F, ...) \
-    F(8, __VA_ARGS__) F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
-#define MM_WIDEST(F, ...) \
-    F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_NARROW(F, ...) F(12, __VA_ARGS__) F(6, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_WIDE(F, ...) F(8, __VA_ARGS__) F(4, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_WIDEST(F, ...) F(6, __VA_ARGS__) F(3, __VA_ARGS__) F(1, __VA_ARGS__)
 /* clang-format on */
 
 MM_WIDTH(MM_NARROW, 0, 1)
@@ -56,7 +55,7 @@ const dwc_s8_kernels dwc_s8_avx512 = {
     .interleave = interleave,
     .depthwise = dw_s8,
     .matrix_name = "avx512 int8 matrix, tiles 12x32, 8x48, 6x64",
-    .depthwise_name = "avx512 int8 depthwise, lines, tiles 2x7 and 2x4",
+    .depthwise_name = "avx512 int8 depthwise, lines, tiles 2x4",
 };
 
 #ifdef __clang__

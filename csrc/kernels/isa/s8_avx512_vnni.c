@@ -4,7 +4,7 @@
 #ifdef DWCONV_HAVE_AVX512_S8 /* else empty */
 
 #ifdef __clang__
-#pragma clang attribute push(                                                                            \
+#pragma clang attribute push( \
     __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma"))), apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma,prefer-vector-width=512")
@@ -18,6 +18,9 @@
 #define MM_RELOADS 0
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
+#define DW_TILE 4
+#define DW_CONSTANT
+#define DW_ROLLS
 #include "../s8/depthwise.inc.h"
 
 /* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, an input, what flips it. */
@@ -56,7 +59,7 @@ const dwc_s8_kernels dwc_s8_avx512_vnni = {
     .interleave = interleave,
     .depthwise = dw_s8,
     .matrix_name = "avx512-vnni int8 matrix, tiles 14x32, 9x48, 6x64",
-    .depthwise_name = "avx512-vnni int8 depthwise, lines, tiles 2x7 and 2x4",
+    .depthwise_name = "avx512-vnni int8 depthwise, lines, rolling 3x3, tiles 2x4",
 };
 
 #ifdef __clang__

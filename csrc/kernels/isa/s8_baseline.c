@@ -8,6 +8,7 @@
 #define MM_RELOADS 1
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
+#define DW_TILE 2
 #include "../s8/depthwise.inc.h"
 
 /* clang-format off */
@@ -35,5 +36,5 @@ const dwc_s8_kernels dwc_s8_baseline = {
     .interleave = interleave,
     .depthwise = dw_s8,
     .matrix_name = "baseline int8 matrix, tiles up to 3x8",
-    .depthwise_name = "baseline int8 depthwise, lines, tiles 2x7 and 2x4",
+    .depthwise_name = "baseline int8 depthwise, lines, tiles 2x2",
 };

@@ -17,6 +17,9 @@
 #define MM_RELOADS 0
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
+#define DW_TILE 4
+#define DW_CONSTANT
+#define DW_ROLLS
 #include "../s8/depthwise.inc.h"
 
 /* clang-format off */
@@ -36,7 +39,8 @@ MM_WIDTH(MM_HEIGHTS_3, 3, 0)
 MM_WIDTH(MM_HEIGHTS_4, 4, 0)
 
 static void mm_s8(const dwc_s8_mm_call *c) {
-    static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0, &mm_width_4_0};
+    static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0,
+                                             &mm_width_4_0};
     mm_run(c, widths);
 }
 
@@ -50,6 +54,6 @@ const dwc_s8_kernels dwc_s8_neon = {
     .interleave = interleave,
     .depthwise = dw_s8,
     .matrix_name = "neon int8 matrix, tiles 8x8 and 4x16",
-    .depthwise_name = "neon int8 depthwise, lines, tiles 2x7 and 2x4",
+    .depthwise_name = "neon int8 depthwise, lines, rolling 3x3, tiles 2x4",
 };
 #endif

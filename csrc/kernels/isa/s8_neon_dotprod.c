@@ -19,6 +19,9 @@
 #define MM_RELOADS 0
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
+#define DW_TILE 4
+#define DW_CONSTANT
+#define DW_ROLLS
 #include "../s8/depthwise.inc.h"
 
 /* clang-format off */
@@ -38,7 +41,8 @@ MM_WIDTH(MM_HEIGHTS_3, 3, 0)
 MM_WIDTH(MM_HEIGHTS_4, 4, 0)
 
 static void mm_s8(const dwc_s8_mm_call *c) {
-    static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0, &mm_width_4_0};
+    static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0,
+                                             &mm_width_4_0};
     mm_run(c, widths);
 }
 
@@ -52,7 +56,7 @@ const dwc_s8_kernels dwc_s8_neon_dotprod = {
     .interleave = interleave,
     .depthwise = dw_s8,
     .matrix_name = "neon-dotprod int8 matrix, tiles 12x8, 8x12, 6x16",
-    .depthwise_name = "neon-dotprod int8 depthwise, lines, tiles 2x7 and 2x4",
+    .depthwise_name = "neon-dotprod int8 depthwise, lines, rolling 3x3, tiles 2x4",
 };
 
 #ifdef __clang__

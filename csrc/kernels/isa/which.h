@@ -1,7 +1,7 @@
 /* Which instruction sets are compiled in: all that the architecture may have, but those that -DDWCONV_NO_AVX2,
- * -DDWCONV_NO_AVX512 or -DDWCONV_NO_NEON leave out. Their flags stand in the files here, as pragmas, and nowhere else; the
- * preprocessor decides for each architecture of a command line (macOS: -arch arm64 -arch x86_64); which of them runs
- * is decided by the CPU. */
+ * -DDWCONV_NO_AVX512 or -DDWCONV_NO_NEON leave out. Their flags stand in the files here, as pragmas, and nowhere
+ * else; the preprocessor decides for each architecture of a command line (macOS: -arch arm64 -arch x86_64);
+ * which of them runs is decided by the CPU. */
 #ifndef DWCONV_WHICH_H
 #define DWCONV_WHICH_H
 

@@ -1,5 +1,6 @@
-/* Convolution of 8-bit integers as a matrix product on packed panels of [quads][columns][4]. Inputs are read in place:
- * four bytes of a pixel are broadcast to a dot product with each of the panel's vectors, as in f32/matmul.inc.h.
+/* Convolution of 8-bit integers as a matrix product on packed panels of [quads][columns][4]. Inputs are read in
+ * place: four bytes of a pixel are broadcast to a dot product with each of the panel's vectors, as in
+ * f32/matmul.inc.h.
  *
  * A tile is MR outputs (pixels) times NV whole vectors, plus half a vector if HALF, of output channels.
  * Before: SUFFIX of whole vectors, HALF_SUFFIX of half ones (the same where there are none), MM_UNIT, and MM_RELOADS:
@@ -25,7 +26,7 @@ typedef struct mm_part {
 /* What becomes of a tile's sums where they are not `whole`. */
 NOINLINE void mm_put(const mm_part *p, const int32_t *sums, uint8_t *y, int rows, int width) {
     const int columns = p->columns;
-    const H(end) end = H(end_of)(&p->call->end);
+    const H(end) end = H(end_of)(&p->call->end, S8_CLAMPED);
     for (; rows > 0; rows--, sums += width, y += p->call->y_pixel) {
         if (p->call->end.sums) {
             memcpy(y, sums, (size_t)columns * sizeof *sums);
@@ -51,13 +52,13 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
     uint8_t *y = part->y;
     const int64_t pixel = part->call->a_pixel;
     for (int64_t tiles = part->tiles; tiles > 0; tiles--) {
-        /* Made opaque again and again: what is needed once per tile or tap is read then, not ahead of time into registers
-         * that the loop needs. */
+        /* Made opaque again and again: what is needed once per tile or tap is read then, not ahead of time into
+         * registers that the loop needs. */
         const mm_part *p = part;
         OPAQUE(p);
         V(ivec) acc[MM_ROWS][MM_VECTORS]; /* never sized by an argument: gcc keeps such arrays in memory */
         H(ivec) half[MM_ROWS];
-        UNROLL for (int i = 0; i < MR; i++) {
+    UNROLL for (int i = 0; i < MR; i++) {
             UNROLL for (int v = 0; v < NV; v++) acc[i][v] = V(load_ints)(p->start + v * V(lanes));
             if (HALF) half[i] = H(load_ints)(p->start + NV * V(lanes));
         }
@@ -114,8 +115,8 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
         OPAQUE(p);
         const int64_t y_pixel = p->call->y_pixel;
         if (LIKELY(p->whole)) {
-            const V(end) end = V(end_of)(&p->call->end);
-            const H(end) end_half = H(end_of)(&p->call->end);
+            const V(end) end = V(end_of)(&p->call->end, S8_CLAMPED);
+            const H(end) end_half = H(end_of)(&p->call->end, S8_CLAMPED);
             const float *m = p->multipliers;
             /* Some results after the others, lest all of a tile are held in registers before any is stored. */
             const int TOGETHER = NV == 4 ? 4 : NV == 2 ? 2 : 1, FOURS = MR * NV / 4 * 4;
@@ -176,8 +177,8 @@ typedef struct mm_width {
     static const mm_width mm_width_##NV##_##HALF = {{HEIGHTS(MM_HEIGHT, NV, HALF)}};
 /* clang-format on */
 
-/* As many tiles as fit of the highest. What is left goes with a lower tile that covers it, and some pixels that are done
- * already and become the same again, or with two where that takes less. */
+/* As many tiles as fit of the highest. What is left goes with a lower tile that covers it, and some pixels that
+ * are done already and become the same again, or with two where that takes less. */
 INLINE void mm_run_panel(mm_part *part, const mm_width *width) {
     const dwc_s8_mm_call *c = part->call;
     const mm_height *height = width->heights;

@@ -16,8 +16,8 @@ INLINE vec_x load_x(const float *p) {
     memcpy(&v, p, sizeof v);
     return v;
 }
-__attribute__((unused)) NOINLINE vec_x load_n_x(
-    const float *p, int n) { /* a call: inlined, its branches would fill half the library */
+__attribute__((unused)) NOINLINE vec_x
+load_n_x(const float *p, int n) { /* a call: inlined, its branches would fill half the library */
     vec_x v = {p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, n > 3 ? p[3] : 0.0f};
     return v;
 }

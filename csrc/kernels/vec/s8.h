@@ -8,21 +8,22 @@
  *   load_factors(p)  any alignment
  *   dot4(acc, q, w)  acc + q[0] w[0] + ... + q[3] w[3] in every lane, exact modulo 2^32
 
- * Depthwise takes channels in groups of two vectors. Where vectors consist of several 128 bits, interleaving and packing go by
- * these: vector h of a group has channel l / 4 * 8 + h * 4 + l % 4 in lane l (s8_channel).
+ * Depthwise takes channels in groups of two vectors. Where vectors consist of several 128 bits, interleaving and
+ * packing go by these: vector h of a group has channel l / 4 * 8 + h * 4 + l % 4 in lane l (s8_channel).
  *
  *   load_pairs(p, q, v)      2 * lanes channels of two lines, rows 0 and 1 at p, 2 and 3 at q: v[0] and v[1]
  *   spread_pairs(p, q, i)    a vector, of channel i[j] of these in lane j, i[j] < lanes
  *   unpair(v)                two vectors of a group, int32, become channels in order
  *
  *   load_ints, store_ints, store_ints_n, set1_ints   int32
- *   end, end_of(e)   what a dwc_s8_end says, ready to be used
+ *   end, end_of(e, range)   what a dwc_s8_end says, ready to be used; `range` is a constant: S8_CLAMPED for all
+ * but finish_groups
  *   bytes            outputs, a byte of each lane
  *   finish(acc, m, e)       sums -> bytes
  *   store_bytes(p, v), store_bytes_n(p, v, n)   of each lane; of the first n, 1 <= n < lanes
  *   finish4(a, m, e)        four vectors of sums, with their multipliers -> bytes4; only where e->fits
  *   store_bytes4(p, v, together)   to p[0] to p[3], of which 1, 2 or 4 follow each other in memory
- *   finish_groups(a, m, e)  the same of two groups, with the multipliers of one
+ *   finish_groups(a, m, e, range)  the same of two groups, with the multipliers of one
  *   store_groups(p, q, v, n)  the first n channels of both, 1 <= n <= 2 * lanes
  *   weave(rows, f, to)      so many bytes (`woven`) of two rows, flipped by byte f: to[2 * i + r] = rows[r][i]
  *   weave_n(rows, n, f, to) the same of n < woven, after which as much may be written as of woven
@@ -54,8 +55,13 @@ INLINE int32_t s8_last_word(const uint8_t *run, int64_t k) {
     return (int32_t)word;
 }
 
-/* Bytes of uint8 are packed as int8, 128 less, and flipped then. */
-INLINE int s8_base(const dwc_s8_end *e) { return e->high > 127 ? 128 : 0; }
+/* Outputs that are clamped, or may be all of int8 or of uint8. */
+enum { S8_CLAMPED, S8_ALL_SIGNED, S8_ALL_UNSIGNED };
+
+/* Bytes of uint8 that are clamped are packed as int8, 128 less, and flipped then. */
+INLINE int s8_base(const dwc_s8_end *e, const int range) {
+    return range == S8_CLAMPED && e->high > 127 ? 128 : 0;
+}
 
 /* The first n <= 8 bytes of a word of eight. */
 INLINE void s8_store_part(uint8_t *p, uint64_t bytes, int n) {

@@ -1,9 +1,10 @@
 /* 8-bit integers in 256-bit vectors, suffix _y.
  *
- * What the kernels rely on (Zen 2 and later, Haswell and later), per cycle and core: vpmaddwd 2 (Intel: 2), additions and
- * logic 3 to 4, shifts 2; with AVX-VNNI vpdpbusd 2.
+ * What the kernels rely on (Zen 2 and later, Haswell and later), per cycle and core: vpmaddwd 2 (Intel: 2),
+ * additions and logic 3 to 4, shifts 2; with AVX-VNNI vpdpbusd 2.
  *
- * Before: S8_VNNI, whether there is vpdpbusd: see s8_avx512.h. DWC_EVEX_VNNI: encoded as AVX-512 has it, for tests on CPUs that have only that. */
+ * Before: S8_VNNI, whether there is vpdpbusd: see s8_avx512.h. DWC_EVEX_VNNI: encoded as AVX-512 has it, for
+ * tests on CPUs that have only that. */
 #ifndef DWCONV_VEC_S8_AVX2_H
 #define DWCONV_VEC_S8_AVX2_H
 
@@ -31,8 +32,7 @@ INLINE factors_y load_factors_y(const void *p) {
     return (factors_y){_mm256_loadu_si256(p), _mm256_loadu_si256((const __m256i *)p + 1)};
 }
 INLINE quads_y split_y(ivec_y v) {
-    return (quads_y){_mm256_and_si256((__m256i)v, _mm256_set1_epi16(0xff)),
-                     _mm256_srli_epi16((__m256i)v, 8)};
+    return (quads_y){_mm256_and_si256((__m256i)v, _mm256_set1_epi16(0xff)), _mm256_srli_epi16((__m256i)v, 8)};
 }
 INLINE ivec_y dot4_y(ivec_y acc, quads_y q, factors_y w) {
     acc += (ivec_y)_mm256_madd_epi16(q.even, w.even);
@@ -74,8 +74,8 @@ typedef struct end_y {
     ivec_y zero_point;
     __m256i words, least, most, flip; /* words, least and most: of finish4 */
 } end_y;
-INLINE end_y end_of_y(const dwc_s8_end *e) {
-    const int base = s8_base(e);
+INLINE end_y end_of_y(const dwc_s8_end *e, const int range) {
+    const int base = s8_base(e, range);
     return (end_y){set1_y((float)(e->low - e->zero_point)),
                    set1_y((float)(e->high - e->zero_point)),
                    set1_ints_y(e->zero_point - base),
@@ -88,19 +88,26 @@ INLINE __m256i round_y(ivec_y acc, vec_y multiplier) {
     return _mm256_cvtps_epi32(_mm256_cvtepi32_ps((__m256i)acc) * multiplier);
 }
 typedef __m256i bytes4_y;
-INLINE __m256i pack4_y(const ivec_y *a, vec_y m0, vec_y m1, vec_y m2, vec_y m3, const end_y *e) {
-    const __m256i first = _mm256_packs_epi32(round_y(a[0], m0), round_y(a[1], m1));
-    const __m256i second = _mm256_packs_epi32(round_y(a[2], m2), round_y(a[3], m3));
-    const __m256i bytes = _mm256_packs_epi16(_mm256_adds_epi16(first, e->words), _mm256_adds_epi16(second, e->words));
+INLINE __m256i pack4_y(const ivec_y *a, const vec_y *m, const int multipliers, const end_y *e,
+                       const int range) {
+    __m256i words[2];
+    UNROLL for (int i = 0; i < 2; i++) {
+        const int j = 2 * i % multipliers;
+        words[i] = _mm256_packs_epi32(round_y(a[2 * i], m[j]), round_y(a[2 * i + 1], m[j + 1]));
+        words[i] = _mm256_adds_epi16(words[i], e->words);
+    }
+    if (range == S8_ALL_UNSIGNED) return _mm256_packus_epi16(words[0], words[1]);
+    const __m256i bytes = _mm256_packs_epi16(words[0], words[1]);
+    if (range == S8_ALL_SIGNED) return bytes;
     return _mm256_xor_si256(_mm256_min_epi8(_mm256_max_epi8(bytes, e->least), e->most), e->flip);
 }
 INLINE bytes4_y finish4_y(const ivec_y *a, const vec_y *m, const end_y *e) {
     /* Packing interleaves the halves of its operands. */
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    return _mm256_permutevar8x32_epi32(pack4_y(a, m[0], m[1], m[2], m[3], e), order);
+    return _mm256_permutevar8x32_epi32(pack4_y(a, m, 4, e, S8_CLAMPED), order);
 }
-INLINE bytes4_y finish_groups_y(const ivec_y *a, const vec_y *m, const end_y *e) {
-    return _mm256_permute4x64_epi64(pack4_y(a, m[0], m[1], m[0], m[1], e), 0xd8);
+INLINE bytes4_y finish_groups_y(const ivec_y *a, const vec_y *m, const end_y *e, const int range) {
+    return _mm256_permute4x64_epi64(pack4_y(a, m, 2, e, range), 0xd8);
 }
 INLINE void s8_store_half(uint8_t *p, __m128i v, int n) {
     s8_store_part(p, (uint64_t)_mm_cvtsi128_si64(v), n < 8 ? n : 8);

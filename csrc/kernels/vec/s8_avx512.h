@@ -3,9 +3,9 @@
  * What the kernels rely on (Zen 4), in zmm per cycle and core: vpdpbusd, vpmaddwd, vmulps 1, on the same two pipes;
  * conversions 1, on the two others; additions and logic 2; stores 1/2. vpdpbusd takes 4 cycles.
  *
- * Before: S8_VNNI, whether there is vpdpbusd. Then the dot product is inline assembly with one operand that is read and
- * written: of the intrinsic GCC 12 copies and spills the accumulators. Without it bytes are split into even and odd ones,
- * 16 bits each: vpmaddwd is exact, unlike vpmaddubsw, which saturates. */
+ * Before: S8_VNNI, whether there is vpdpbusd. Then the dot product is inline assembly with one operand that is
+ * read and written: of the intrinsic GCC 12 copies and spills the accumulators. Without it bytes are split into
+ * even and odd ones, 16 bits each: vpmaddwd is exact, unlike vpmaddubsw, which saturates. */
 #ifndef DWCONV_VEC_S8_AVX512_H
 #define DWCONV_VEC_S8_AVX512_H
 
@@ -20,11 +20,11 @@ INLINE factors_y load_factors_y(const void *p) { return (factors_y)_mm256_loadu_
 INLINE quads_z split_z(ivec_z v) { return v; }
 INLINE quads_y split_y(ivec_y v) { return v; }
 INLINE ivec_z dot4_z(ivec_z acc, quads_z q, factors_z w) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), "v"(w));
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), "vm"(w));
     return acc;
 }
 INLINE ivec_y dot4_y(ivec_y acc, quads_y q, factors_y w) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), "v"(w));
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), "vm"(w));
     return acc;
 }
 #else
@@ -43,12 +43,10 @@ INLINE factors_y load_factors_y(const void *p) {
     return (factors_y){_mm256_loadu_si256(p), _mm256_loadu_si256((const __m256i *)p + 1)};
 }
 INLINE quads_z split_z(ivec_z v) {
-    return (quads_z){_mm512_and_si512((__m512i)v, _mm512_set1_epi16(0xff)),
-                     _mm512_srli_epi16((__m512i)v, 8)};
+    return (quads_z){_mm512_and_si512((__m512i)v, _mm512_set1_epi16(0xff)), _mm512_srli_epi16((__m512i)v, 8)};
 }
 INLINE quads_y split_y(ivec_y v) {
-    return (quads_y){_mm256_and_si256((__m256i)v, _mm256_set1_epi16(0xff)),
-                     _mm256_srli_epi16((__m256i)v, 8)};
+    return (quads_y){_mm256_and_si256((__m256i)v, _mm256_set1_epi16(0xff)), _mm256_srli_epi16((__m256i)v, 8)};
 }
 INLINE ivec_z dot4_z(ivec_z acc, quads_z q, factors_z w) {
     acc += (ivec_z)_mm512_madd_epi16(q.even, w.even);
@@ -83,7 +81,8 @@ INLINE void load_pairs_z(const uint8_t *p, const uint8_t *q, quads_z *v) {
 INLINE quads_z spread_pairs_z(const uint8_t *p, const uint8_t *q, ivec_z lanes) {
     const __m256i a = _mm256_loadu_si256((const __m256i *)p), b = _mm256_loadu_si256((const __m256i *)q);
     const ivec_z words = lanes * 0x00010001 + 0x00100000; /* of both */
-    return split_z((ivec_z)_mm512_permutexvar_epi16((__m512i)words, _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1)));
+    return split_z((ivec_z)_mm512_permutexvar_epi16((__m512i)words,
+                                                    _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1)));
 }
 INLINE void unpair_z(ivec_z *v) {
     const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
@@ -98,8 +97,8 @@ typedef struct end_z {
     ivec_z zero_point;
     __m512i words, least, most, flip; /* of finish4 */
 } end_z;
-INLINE end_z end_of_z(const dwc_s8_end *e) {
-    const int base = s8_base(e);
+INLINE end_z end_of_z(const dwc_s8_end *e, const int range) {
+    const int base = s8_base(e, range);
     return (end_z){set1_z((float)(e->low - e->zero_point)),
                    set1_z((float)(e->high - e->zero_point)),
                    set1_ints_z(e->zero_point),
@@ -112,20 +111,27 @@ INLINE __m512i round_z(ivec_z acc, vec_z multiplier) {
     return _mm512_cvtps_epi32(_mm512_cvtepi32_ps((__m512i)acc) * multiplier);
 }
 typedef __m512i bytes4_z;
-INLINE __m512i pack4_z(const ivec_z *a, vec_z m0, vec_z m1, vec_z m2, vec_z m3, const end_z *e) {
-    const __m512i first = _mm512_packs_epi32(round_z(a[0], m0), round_z(a[1], m1));
-    const __m512i second = _mm512_packs_epi32(round_z(a[2], m2), round_z(a[3], m3));
-    const __m512i bytes = _mm512_packs_epi16(_mm512_adds_epi16(first, e->words), _mm512_adds_epi16(second, e->words));
+INLINE __m512i pack4_z(const ivec_z *a, const vec_z *m, const int multipliers, const end_z *e,
+                       const int range) {
+    __m512i words[2];
+    UNROLL for (int i = 0; i < 2; i++) {
+        const int j = 2 * i % multipliers;
+        words[i] = _mm512_packs_epi32(round_z(a[2 * i], m[j]), round_z(a[2 * i + 1], m[j + 1]));
+        words[i] = _mm512_adds_epi16(words[i], e->words);
+    }
+    if (range == S8_ALL_UNSIGNED) return _mm512_packus_epi16(words[0], words[1]);
+    const __m512i bytes = _mm512_packs_epi16(words[0], words[1]);
+    if (range == S8_ALL_SIGNED) return bytes;
     return _mm512_xor_si512(_mm512_min_epi8(_mm512_max_epi8(bytes, e->least), e->most), e->flip);
 }
 INLINE bytes4_z finish4_z(const ivec_z *a, const vec_z *m, const end_z *e) {
     /* Packing interleaves the four quarters of its operands. */
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    return _mm512_permutexvar_epi32(order, pack4_z(a, m[0], m[1], m[2], m[3], e));
+    return _mm512_permutexvar_epi32(order, pack4_z(a, m, 4, e, S8_CLAMPED));
 }
-INLINE bytes4_z finish_groups_z(const ivec_z *a, const vec_z *m, const end_z *e) {
+INLINE bytes4_z finish_groups_z(const ivec_z *a, const vec_z *m, const end_z *e, const int range) {
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    return _mm512_permutexvar_epi64(order, pack4_z(a, m[0], m[1], m[0], m[1], e));
+    return _mm512_permutexvar_epi64(order, pack4_z(a, m, 2, e, range));
 }
 INLINE void store_groups_z(uint8_t *p, uint8_t *q, bytes4_z v, int n) {
     const __m256i low = _mm512_castsi512_si256(v), high = _mm512_extracti64x4_epi64(v, 1);
@@ -181,7 +187,8 @@ typedef struct end_y {
     vec_y low, high;
     ivec_y zero_point;
 } end_y;
-INLINE end_y end_of_y(const dwc_s8_end *e) {
+INLINE end_y end_of_y(const dwc_s8_end *e, const int range) {
+    (void)range;
     return (end_y){set1_y((float)(e->low - e->zero_point)), set1_y((float)(e->high - e->zero_point)),
                    set1_ints_y(e->zero_point)};
 }
@@ -198,19 +205,30 @@ INLINE void store_bytes_n_y(uint8_t *p, bytes_y v, int n) {
 }
 
 enum { woven_z = 64 };
-INLINE void weave_n_z(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
-    /* Unpacking works within quarters: each begins with what goes to the first vector. */
-    const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-    const __mmask64 mask = n == woven_z ? ~(__mmask64)0 : ((__mmask64)1 << n) - 1;
-    const __m512i f = _mm512_set1_epi8((char)flip);
+/* Unpacking works within 128 bits: their halves are put where they become neighbours. */
+INLINE void weave_z(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
+    const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), f = _mm512_set1_epi8((char)flip);
     __m512i r[2];
-    UNROLL for (int i = 0; i < 2; i++) {
-        r[i] = n == woven_z ? _mm512_loadu_si512(rows[i]) : _mm512_maskz_loadu_epi8(mask, rows[i]);
-        r[i] = _mm512_permutexvar_epi64(order, _mm512_xor_si512(r[i], f));
-    }
+    UNROLL for (int i = 0; i < 2; i++)
+        r[i] = _mm512_permutexvar_epi64(order, _mm512_xor_si512(_mm512_loadu_si512(rows[i]), f));
     _mm512_storeu_si512(to, _mm512_unpacklo_epi8(r[0], r[1]));
     _mm512_storeu_si512(to + 64, _mm512_unpackhi_epi8(r[0], r[1]));
 }
-INLINE void weave_z(const uint8_t *const *rows, uint8_t flip, uint8_t *to) { weave_n_z(rows, woven_z, flip, to); }
+INLINE void weave_half_z(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
+    const __m256i f = _mm256_set1_epi8((char)flip);
+    const __mmask32 mask = n < 32 ? ((__mmask32)1 << n) - 1 : ~(__mmask32)0;
+    __m256i r[2];
+    UNROLL for (int i = 0; i < 2; i++)
+        r[i] = _mm256_permute4x64_epi64(_mm256_xor_si256(_mm256_maskz_loadu_epi8(mask, rows[i]), f), 0xd8);
+    _mm256_storeu_si256((__m256i *)to, _mm256_unpacklo_epi8(r[0], r[1]));
+    if (n > 16) _mm256_storeu_si256((__m256i *)to + 1, _mm256_unpackhi_epi8(r[0], r[1]));
+}
+INLINE void weave_n_z(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
+    weave_half_z(rows, n, flip, to);
+    if (n > 32) {
+        const uint8_t *const rest[2] = {rows[0] + 32, rows[1] + 32};
+        weave_half_z(rest, n - 32, flip, to + 64);
+    }
+}
 
 #endif

@@ -62,7 +62,7 @@ INLINE ivec_x set1_ints_x(int32_t word) { return (ivec_x){word, word, word, word
 INLINE ivec_x flips_x(uint8_t flip) { return set1_ints_x((int32_t)(flip * 0x01010101u)); }
 INLINE quads_x one_quad_x(int32_t word, ivec_x flip) { return split_x(set1_ints_x(word) ^ flip); }
 INLINE void load_pairs_x(const uint8_t *p, const uint8_t *q, quads_x *v) {
-    words_x a, b, low, high;
+    words_x a, b, low = {0}, high = {0};
     memcpy(&a, p, sizeof a);
     memcpy(&b, q, sizeof b);
 #ifdef __SSE2__
@@ -91,42 +91,49 @@ typedef struct end_x {
     vec_x low, high;
     ivec_x zero_point;
 } end_x;
-INLINE end_x end_of_x(const dwc_s8_end *e) {
+INLINE end_x end_of_x(const dwc_s8_end *e, const int range) {
+    (void)range;
     return (end_x){set1_x((float)(e->low - e->zero_point)), set1_x((float)(e->high - e->zero_point)),
                    set1_ints_x(e->zero_point)};
 }
-typedef ivec_x bytes_x;
+typedef uint32_t bytes_x;
 INLINE bytes_x finish_x(ivec_x acc, vec_x multiplier, const end_x *e) {
     const vec_x t = min_x(e->high, max_x(e->low, __builtin_convertvector(acc, vec_x) * multiplier));
-    const vec_x magic = set1_x(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer, in its lower bits */
-    return (ivec_x)(t + magic) - (ivec_x)magic + e->zero_point;
+    const vec_x magic =
+        set1_x(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer, in its lower bits */
+    const ivec_x q = ((ivec_x)(t + magic) - (ivec_x)magic + e->zero_point) & 0xff;
+#ifdef __SSE2__
+    const __m128i words = _mm_packs_epi32((__m128i)q, (__m128i)q);
+    return (bytes_x)_mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+#else
+    uint8_t bytes[4];
+    for (int i = 0; i < 4; i++) bytes[i] = (uint8_t)q[i];
+    bytes_x word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+#endif
 }
-INLINE void store_bytes_n_x(uint8_t *p, bytes_x v, int n) {
-    for (int i = 0; i < n; i++) p[i] = (uint8_t)v[i];
-}
-INLINE void store_bytes_x(uint8_t *p, bytes_x v) { store_bytes_n_x(p, v, 4); }
-
+INLINE void store_bytes_x(uint8_t *p, bytes_x v) { memcpy(p, &v, sizeof v); }
+INLINE void store_bytes_n_x(uint8_t *p, bytes_x v, int n) { memcpy(p, &v, (size_t)n); }
 typedef struct bytes4_x {
     bytes_x each[4];
 } bytes4_x;
 INLINE bytes4_x finish4_x(const ivec_x *a, const vec_x *m, const end_x *e) {
-    return (bytes4_x){{finish_x(a[0], m[0], e), finish_x(a[1], m[1], e), finish_x(a[2], m[2], e),
-                       finish_x(a[3], m[3], e)}};
+    return (bytes4_x){
+        {finish_x(a[0], m[0], e), finish_x(a[1], m[1], e), finish_x(a[2], m[2], e), finish_x(a[3], m[3], e)}};
 }
 INLINE void store_bytes4_x(uint8_t *const *p, bytes4_x v, const int together) {
     (void)together;
     for (int i = 0; i < 4; i++) store_bytes_x(p[i], v.each[i]);
 }
-
-INLINE bytes4_x finish_groups_x(const ivec_x *a, const vec_x *m, const end_x *e) {
+INLINE bytes4_x finish_groups_x(const ivec_x *a, const vec_x *m, const end_x *e, const int range) {
     const vec_x by[4] = {m[0], m[1], m[0], m[1]};
+    (void)range;
     return finish4_x(a, by, e);
 }
 INLINE void store_groups_x(uint8_t *p, uint8_t *q, bytes4_x v, int n) {
-    for (int i = 0; i < n; i++) {
-        p[i] = (uint8_t)v.each[i / 4][i % 4];
-        q[i] = (uint8_t)v.each[2 + i / 4][i % 4];
-    }
+    memcpy(p, v.each, (size_t)n);
+    memcpy(q, v.each + 2, (size_t)n);
 }
 
 enum { woven_x = 16 };

@@ -4,8 +4,8 @@
  *   Cortex-A55              sdot 1, smull 1           in order, two instructions a cycle
  *   Cortex-A76, Neoverse N1 sdot 2, smull 1, sadalp 1
  *
- * Before: S8_DOTPROD, whether there is sdot. Without it the products of bytes are 16 bits wide, and sadalp adds pairs of
- * them; (-128) * (-128) still fits, a sum of two would not. */
+ * Before: S8_DOTPROD, whether there is sdot. Without it the products of bytes are 16 bits wide, and sadalp adds
+ * pairs of them; (-128) * (-128) still fits, a sum of two would not. */
 #ifndef DWCONV_VEC_S8_NEON_H
 #define DWCONV_VEC_S8_NEON_H
 
@@ -52,8 +52,8 @@ typedef struct end_q {
     int16x8_t words; /* this and what follows: of finish4 */
     int8x16_t least, most, flip;
 } end_q;
-INLINE end_q end_of_q(const dwc_s8_end *e) {
-    const int base = s8_base(e);
+INLINE end_q end_of_q(const dwc_s8_end *e, const int range) {
+    const int base = s8_base(e, range);
     return (end_q){set1_q((float)(e->low - e->zero_point)),
                    set1_q((float)(e->high - e->zero_point)),
                    set1_ints_q(e->zero_point),
@@ -66,15 +66,23 @@ INLINE int32x4_t round_q(ivec_q acc, vec_q multiplier) {
     return vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32((int32x4_t)acc), multiplier));
 }
 typedef uint32x4_t bytes4_q;
-INLINE bytes4_q finish4_q(const ivec_q *a, const vec_q *m, const end_q *e) {
-    const int16x8_t first = vqmovn_high_s32(vqmovn_s32(round_q(a[0], m[0])), round_q(a[1], m[1]));
-    const int16x8_t second = vqmovn_high_s32(vqmovn_s32(round_q(a[2], m[2])), round_q(a[3], m[3]));
-    const int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(vqaddq_s16(first, e->words)), vqaddq_s16(second, e->words));
+INLINE bytes4_q pack4_q(const ivec_q *a, const vec_q *m, const int multipliers, const end_q *e,
+                        const int range) {
+    int16x8_t words[2];
+    UNROLL for (int i = 0; i < 2; i++) {
+        const int j = 2 * i % multipliers;
+        words[i] = vqmovn_high_s32(vqmovn_s32(round_q(a[2 * i], m[j])), round_q(a[2 * i + 1], m[j + 1]));
+        words[i] = vqaddq_s16(words[i], e->words);
+    }
+    if (range == S8_ALL_UNSIGNED)
+        return vreinterpretq_u32_u8(vqmovun_high_s16(vqmovun_s16(words[0]), words[1]));
+    const int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(words[0]), words[1]);
+    if (range == S8_ALL_SIGNED) return vreinterpretq_u32_s8(bytes);
     return vreinterpretq_u32_s8(veorq_s8(vminq_s8(vmaxq_s8(bytes, e->least), e->most), e->flip));
 }
-INLINE bytes4_q finish_groups_q(const ivec_q *a, const vec_q *m, const end_q *e) {
-    const vec_q by[4] = {m[0], m[1], m[0], m[1]};
-    return finish4_q(a, by, e);
+INLINE bytes4_q finish4_q(const ivec_q *a, const vec_q *m, const end_q *e) { return pack4_q(a, m, 4, e, S8_CLAMPED); }
+INLINE bytes4_q finish_groups_q(const ivec_q *a, const vec_q *m, const end_q *e, const int range) {
+    return pack4_q(a, m, 2, e, range);
 }
 INLINE void store_groups_q(uint8_t *p, uint8_t *q, bytes4_q v, int n) {
     const uint8x16_t bytes = vreinterpretq_u8_u32(v);
