@@ -144,7 +144,7 @@ def write_docs(source: Path, docs: Path) -> Path:
     ]
     if 2 in ours.index.get_level_values("threads"):
         gain = ours.ms.xs(1, level="threads") / ours.ms.xs(2, level="threads")
-        parts += ["## What a second thread gains", _markdown(gain.round(2).rename("gain"))]
+        parts += ["## What a second thread gains", _markdown(gain.dropna().round(2).rename("gain"))]
     parts += ["## First call", "Reading the model, packing weights and the first run, in milliseconds.",
               _markdown(first.round(1))]  # fmt: skip
     memory = ours.xs(1, level="threads")[["workspace", "error"]]
@@ -164,4 +164,4 @@ def _mean(ratios: pd.Series[float]) -> float:
 
 
 def _markdown(values: pd.DataFrame | pd.Series[float]) -> str:
-    return str(values.reset_index().to_markdown(index=False))
+    return str(values.reset_index().to_markdown(index=False)).replace(" nan |", "     |")
