@@ -120,7 +120,7 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def write_docs(source: Path, docs: Path) -> Path:
-    """docs/performance-networks.md, made of a file of results."""
+    """docs/network-times.md, made of a file of results."""
     machine, rows = load(source)
     times, frame = table(rows), pd.DataFrame([asdict(row) for row in rows])
     ours = frame[(frame.peer == "dwconv") & frame.ms.notna()].set_index(["model", "threads"])
@@ -154,7 +154,7 @@ def write_docs(source: Path, docs: Path) -> Path:
         f"{', '.join(ORACLES)} that reads the model.",
         _markdown(memory),
     ]
-    path = docs / "performance-networks.md"
+    path = docs / "network-times.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path
 
