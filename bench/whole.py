@@ -130,16 +130,16 @@ def write_docs(source: Path, docs: Path) -> Path:
     parts = [
         "# Whole networks",
         f"<!-- Generated: python -m bench whole --report {source.as_posix()} -->",
-        f"{machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}; milliseconds per run, the "
-        "least of many, all libraries in turn in one run, threads pinned. "
+        f"{machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}; milliseconds per run,\n"
+        "the least of many, all libraries in turn in one run, threads pinned.\n"
         "[Which models](../bench/whole_models.py); [how libraries are called](../bench/whole_peers.py).",
         "\n".join(
             f"- {threads} thread{'s' * (threads > 1)}: the fastest other library takes {_mean(ratios):.2f} "
-            f"times as long as dwconv in geometric mean, and at least {ratios.min():.2f} times."
+            f"times as long as dwconv in geometric mean,\n  and at least {ratios.min():.2f} times."
             for threads, ratios in times.groupby(level="threads")["ratio"]
         ),
         _markdown(times.round(3)),
-        "`ratio`: the fastest other library over dwconv; above 1, dwconv is faster. Empty: the library "
+        "`ratio`: the fastest other library over dwconv; above 1, dwconv is faster.\nEmpty: the library "
         "cannot read the model.",
     ]
     if 2 in ours.index.get_level_values("threads"):
@@ -150,7 +150,7 @@ def write_docs(source: Path, docs: Path) -> Path:
     memory = ours.xs(1, level="threads")[["workspace", "error"]]
     parts += [
         "## Memory and error of dwconv",
-        "Bytes of workspace; the largest error as a share of the largest output, against the first of "
+        "Bytes of workspace; the largest error as a share of the largest output,\nagainst the first of "
         f"{', '.join(ORACLES)} that reads the model.",
         _markdown(memory),
     ]
