@@ -120,7 +120,7 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def write_docs(source: Path, docs: Path) -> Path:
-    """docs/performance-networks.md, made of a file of results."""
+    """docs/network-times.md, made of a file of results."""
     machine, rows = load(source)
     times, frame = table(rows), pd.DataFrame([asdict(row) for row in rows])
     ours = frame[(frame.peer == "dwconv") & frame.ms.notna()].set_index(["model", "threads"])
@@ -130,31 +130,31 @@ def write_docs(source: Path, docs: Path) -> Path:
     parts = [
         "# Whole networks",
         f"<!-- Generated: python -m bench whole --report {source.as_posix()} -->",
-        f"{machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}; milliseconds per run, the "
-        "least of many, all libraries in turn in one run, threads pinned. "
+        f"{machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}; milliseconds per run,\n"
+        "the least of many, all libraries in turn in one run, threads pinned.\n"
         "[Which models](../bench/whole_models.py); [how libraries are called](../bench/whole_peers.py).",
         "\n".join(
             f"- {threads} thread{'s' * (threads > 1)}: the fastest other library takes {_mean(ratios):.2f} "
-            f"times as long as dwconv in geometric mean, and at least {ratios.min():.2f} times."
+            f"times as long as dwconv in geometric mean,\n  and at least {ratios.min():.2f} times."
             for threads, ratios in times.groupby(level="threads")["ratio"]
         ),
         _markdown(times.round(3)),
-        "`ratio`: the fastest other library over dwconv; above 1, dwconv is faster. Empty: the library "
+        "`ratio`: the fastest other library over dwconv; above 1, dwconv is faster.\nEmpty: the library "
         "cannot read the model.",
     ]
     if 2 in ours.index.get_level_values("threads"):
         gain = ours.ms.xs(1, level="threads") / ours.ms.xs(2, level="threads")
-        parts += ["## What a second thread gains", _markdown(gain.round(2).rename("gain"))]
+        parts += ["## What a second thread gains", _markdown(gain.dropna().round(2).rename("gain"))]
     parts += ["## First call", "Reading the model, packing weights and the first run, in milliseconds.",
               _markdown(first.round(1))]  # fmt: skip
     memory = ours.xs(1, level="threads")[["workspace", "error"]]
     parts += [
         "## Memory and error of dwconv",
-        "Bytes of workspace; the largest error as a share of the largest output, against the first of "
+        "Bytes of workspace; the largest error as a share of the largest output,\nagainst the first of "
         f"{', '.join(ORACLES)} that reads the model.",
         _markdown(memory),
     ]
-    path = docs / "performance-networks.md"
+    path = docs / "network-times.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path
 
@@ -164,4 +164,4 @@ def _mean(ratios: pd.Series[float]) -> float:
 
 
 def _markdown(values: pd.DataFrame | pd.Series[float]) -> str:
-    return str(values.reset_index().to_markdown(index=False))
+    return str(values.reset_index().to_markdown(index=False)).replace(" nan |", "     |")

@@ -23,7 +23,7 @@ def add(command: Callable[..., argparse.ArgumentParser], counts: Callable[[str],
     every.add_argument("--rounds", type=int, default=6)
     every.add_argument("--out", type=Path, default=Path("results") / "whole.json")
     every.add_argument(
-        "--report", type=Path, metavar="RESULTS", help="measure nothing: write docs/performance-networks.md"
+        "--report", type=Path, metavar="RESULTS", help="measure nothing: write docs/network-times.md"
     )
     many = command(
         "serve", _serve, "many Python threads calling one network: requests per second, and latency"

@@ -115,12 +115,12 @@ INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int
     UNROLL for (int t = 0; t < COLUMNS; t++) acc[0][t] = acc[1][t] = bias;
     const float *w = weights + BLOCK; /* kernel row that output row 0 sees input row r with */
 /* An input row; of groups, one of their inputs. */
-#define DW_ROW(W, INPUT, R_BEGIN, R_END)                                                                           \
+#define DW_ROW(FROM, W, INPUT, R_BEGIN, R_END)                                                                     \
     if (STAY)                                                                                                      \
-        V(tile_row_weights)(acc, x[r] + offset, c->step, W, c->live, INPUT, in_lanes, R_BEGIN, R_END, KERNEL,      \
+        V(tile_row_weights)(acc, FROM, c->step, W, c->live, INPUT, in_lanes, R_BEGIN, R_END, KERNEL,               \
                             STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);                                           \
     else                                                                                                           \
-        V(tile_row_inputs)(acc, x[r] + offset, c->x_times, W, c->live, INPUT, in_lanes, R_BEGIN, R_END, KERNEL,    \
+        V(tile_row_inputs)(acc, FROM, c->x_times, W, c->live, INPUT, in_lanes, R_BEGIN, R_END, KERNEL,             \
                            STRIDE, COLUMNS, EDGE, SPREAD, FULL, BLOCK);
 /* The input rows that the output rows [R_BEGIN, R_END) see. */
 #define DW_ROWS_BETWEEN(FROM, TO, R_BEGIN, R_END)                                                                  \
@@ -129,16 +129,18 @@ INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int
         if (WHOLE || c->seen[r]) {                                                                                 \
             if (STAY && !SPREAD && r >= KERNEL - STRIDE && !LIKELY(!c->ahead))                                     \
                 V(tile_ask)(x[r] + offset + c->ahead, c->step, COLUMNS * STRIDE);                                  \
-            if (SPREAD) {                                                                                          \
+            if (SPREAD == DW_SOME) {                                                                               \
+                char *from = x[r] + offset;                                                                        \
                 const float *part = w;                                                                             \
                 V(ivec) input = spread;                                                                            \
-                NO_UNROLL for (int j = c->group_inputs; j > 0; j--) {                                              \
-                    DW_ROW(part, input, R_BEGIN, R_END)                                                            \
+                NO_UNROLL for (int64_t j = c->group_inputs; j > 0; j--) {                                          \
+                    OPAQUE(from); /* or the compiler keeps what it loads, on the stack */                          \
+                    DW_ROW(from, part, input, R_BEGIN, R_END)                                                      \
                     part += KERNEL * KERNEL * BLOCK;                                                               \
                     input += 1;                                                                                    \
                 }                                                                                                  \
             } else {                                                                                               \
-                DW_ROW(w, spread, R_BEGIN, R_END)                                                                  \
+                DW_ROW(x[r] + offset, w, spread, R_BEGIN, R_END)                                                   \
             }                                                                                                      \
         }                                                                                                          \
         w += KERNEL * BLOCK;                                                                                       \

@@ -62,10 +62,10 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
                        .ahead = ahead,
                        .streams = c->streams,
                        .live = c->live,
-                       .group_inputs = (int)c->group_inputs,
                        .low = c->low,
                        .high = c->high,
-                       .rows = c->rows};
+                       .rows = c->rows,
+                       .group_inputs = c->group_inputs};
     if (!STAY) V(distances)(s.x_times, c->x_tap, ((COLUMNS - 1) * STRIDE + KERNEL) / 2);
     V(distances)(s.y_times, c->y_out, COLUMNS / 2);
     UNROLL for (int r = 0; r < ROWS; r++) {

@@ -27,9 +27,9 @@ typedef struct dw_tile_steps {
     int64_t step, ahead, x_times[DW_TILE_TIMES], y_times[DW_TILE_TIMES];
     int streams;
     unsigned live;
-    int group_inputs;
     float low, high;
     int rows, seen[DWC_MOST_TILE_ROWS]; /* rows to store; input rows that are on the image */
+    int64_t group_inputs;
 } dw_tile_steps;
 
 /* Instead of the taps that are left over of four: for rows that share no input; tap by tap; by dwc_dw_taps. */

@@ -84,11 +84,14 @@ class TFLiteSource(GraphSource):
         super().__init__(*self._lowered(input_shapes))
 
     def lower(self, shapes: Mapping[str, tuple[int, ...]]) -> Graph:
-        """Where the file has no such form, that of its own shapes with others: of another batch, often."""
-        own = all(tuple(shapes[name]) == self.graph.values[name].shape for name in self.graph.inputs)
-        if not own:
+        """Of another batch the graph with other shapes: what a file reshapes to [1, -1, ...] is one image's.
+        Of other sizes the file again, since they may be computed; where it has no such form, the graph."""
+        own = {name: self.graph.values[name].shape for name in self.graph.inputs}
+        if all(tuple(shapes[name])[1:] == own[name][1:] for name in own):
             with contextlib.suppress(ValueError):
-                return checked(self._lowered(shapes)[0])
+                return super().lower(shapes)
+        with contextlib.suppress(ValueError):
+            return checked(self._lowered(shapes)[0])
         return super().lower(shapes)
 
     def _lowered(self, shapes: Mapping[str, Sequence[int | None]]) -> Lowered:
