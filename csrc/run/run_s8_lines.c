@@ -72,6 +72,8 @@ static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair)
         .second_begin = d->second_begin,
         .quads = d->quads,
         .rows = rows,
+        .stride_h = d->stride_h,
+        .kernel_h = d->kernel_h,
         .kernel_w = s->window.kernel_w,
         .x_tap = s->window.dilation_w * pitch,
         .x_out = s->window.stride_w * pitch,
