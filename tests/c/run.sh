@@ -5,8 +5,8 @@
 #
 # BUILD_DIR defaults to a temporary directory, removed afterwards. Environment: CC (cc),
 # SANITIZE=address,undefined builds under these sanitizers, ISAS="AVX2" with no other kernels than these and the
-# baseline's, EMULATE=1 (with gcc) makes AVX-512's of AVX2's vectors, for a CPU that has AVX2 only, RUNNER is a command
-# that runs the tests of another architecture:
+# baseline's, EMULATE=1 (with gcc) makes AVX-512's of AVX2's vectors, for a CPU that has AVX2 only, EVEX=1 encodes
+# AVX-VNNI's dot products as AVX-512 VNNI has them, RUNNER is a command that runs the tests of another architecture:
 #
 #   CC=aarch64-linux-gnu-gcc RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu' tests/c/run.sh
 set -euo pipefail
@@ -28,6 +28,7 @@ level=-O2
 flags=(-std=c11 -D_GNU_SOURCE $level -g1 -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror)
 link=(-pthread -lm)
 [[ ${EMULATE:-0} == 1 ]] && flags+=(-include "$root/tests/c/emulated_avx512.h" -Wno-psabi)
+[[ ${EVEX:-0} == 1 ]] && flags+=(-DDWC_EVEX_VNNI)
 if [[ -n ${SANITIZE:-} ]]; then
     flags+=("-fsanitize=$SANITIZE" -fno-sanitize-recover=all -fno-omit-frame-pointer)
     link+=("-fsanitize=$SANITIZE")
