@@ -82,8 +82,10 @@ void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter, const int
                          int32_t *start) {
     for (int64_t c = 0; c < m->padded; c++) {
         uint32_t sum = 0;
-        for (int64_t i = 0; c < m->outputs && i < m->taps_y * m->taps_x * m->k; i++)
-            sum += (uint32_t)filter[i * m->row + c];
+        for (int64_t i = 0; c < m->outputs && i < m->taps_y * m->taps_x * m->k; i++) {
+            const int32_t weight = filter[i * m->row + c];
+            sum += (uint32_t)weight;
+        }
         start[c] = (int32_t)((c < m->outputs && bias ? (uint32_t)bias[c] : 0) - sum * (uint32_t)seen);
     }
 }
@@ -129,8 +131,10 @@ static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
         const int64_t channel = first + group_channel(l, lanes);
         const int valid = channel < d->channels;
         uint32_t sum = 0;
-        for (int64_t i = 0; valid && i < d->kernel_h * d->kernel_w; i++)
-            sum += (uint32_t)filter[i * d->channels + channel];
+        for (int64_t i = 0; valid && i < d->kernel_h * d->kernel_w; i++) {
+            const int32_t weight = filter[i * d->channels + channel];
+            sum += (uint32_t)weight;
+        }
         const uint32_t start = (valid && bias ? (uint32_t)bias[channel] : 0) - sum * (uint32_t)seen;
         const float multiplier = valid ? multipliers[channel] : 0.0f;
         const int32_t source = valid ? (int32_t)(channel / d->multiplier - first / d->multiplier) : 0;
