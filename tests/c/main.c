@@ -21,6 +21,7 @@ static const struct {
     {"fuzz", test_fuzz},
     {"guard_pages", test_guard_pages},
     {"allocation", test_allocation},
+    {"machines", test_machines},
     {"threads", test_threads},
     {"quantized", test_quantized}, /* before statuses, which are all to be seen */
     {"pool", test_pool},

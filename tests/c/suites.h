@@ -6,6 +6,7 @@ void test_fuzz(void);
 void test_few_channels(void);
 void test_guard_pages(void);
 void test_allocation(void);
+void test_machines(void);
 void test_threads(void);
 void test_pool(void);
 void test_statuses(void);
