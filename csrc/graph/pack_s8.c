@@ -93,6 +93,7 @@ void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter, const int
 enum {
     MOST_PIXELS = 32,
     LEAST_GAIN = 8, /* in percent of the work of a pixel, as all here */
+    WIDE_GAIN = 50, /* of windows whose outputs share inputs, which pixels apart do not */
     PER_PIXEL = 2   /* a row's last ones overlap those before: half of them, of some 28 */
 };
 
@@ -107,7 +108,8 @@ static int64_t pixels_together(const dwc_s8_depthwise *d, int64_t group) {
     int64_t best = 1;
     for (int64_t p = 2; p <= MOST_PIXELS; p++)
         if (work_of(d, p, group) < work_of(d, best, group)) best = p;
-    return work_of(d, 1, group) - work_of(d, best, group) >= LEAST_GAIN ? best : 1;
+    const int64_t gain = work_of(d, 1, group) - work_of(d, best, group);
+    return gain >= (d->kernel_w > 3 ? WIDE_GAIN : LEAST_GAIN) ? best : 1;
 }
 
 int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels) {

@@ -11,7 +11,7 @@
 
 enum {
     LINE_BYTES = 4096, /* four to eight lines stay in the first-level cache beside weights and outputs */
-    PIXEL_LINE_BYTES = 12288, /* of several pixels at a time, whose runs are short */
+    PIXEL_BYTES = 24576,  /* of all lines, for several pixels at a time: their runs are short */
     STAGED_BYTES = 16384,     /* sums on their way */
     PASSING_BYTES = 16384     /* inputs that pass all panels before the next ones do */
 };
@@ -39,7 +39,7 @@ static int64_t line_inputs(const dwc_s8_stage *s, int64_t outputs) {
 static void schedule_pixels(const dwc_s8_stage *s, dwc_s8_stage_schedule *how) {
     const int64_t out_w = how->out[2], pixels = s->lines.pixels;
     how->channels = how->out[3];
-    const int64_t fit = PIXEL_LINE_BYTES / (2 * s->groups) - span_of(&s->window, 1) + 1;
+    const int64_t fit = PIXEL_BYTES / (2 * s->lines.quads) / (2 * s->groups) - span_of(&s->window, 1) + 1;
     const int64_t pieces = divide_up(out_w, larger(fit, smaller(larger(16, 2 * pixels), out_w)));
     how->columns = larger(round_up(divide_up(out_w, pieces), pixels), pixels);
 }
