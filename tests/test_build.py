@@ -108,7 +108,10 @@ def test_an_instruction_set_exports_its_table_and_nothing_else(path: Path, tmp_p
         ("gcc -m32", set()),
         ("aarch64-linux-gnu-gcc", {"NEON"}),
         ("clang --target=x86_64-linux-gnu", {"AVX2", "AVX512", "AVX512_S8"}),
-        ("clang --target=x86_64-apple-macos11", {"AVX2", "AVX512", "AVX512_S8"}),  # both slices of a universal Python
+        (
+            "clang --target=x86_64-apple-macos11",
+            {"AVX2", "AVX512", "AVX512_S8"},
+        ),  # both slices of a universal Python
         ("clang --target=arm64-apple-macos11", {"NEON"}),
     ],
 )
