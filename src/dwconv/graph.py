@@ -35,7 +35,27 @@ A node has one output. Image operations are NHWC, filters as in `dwconv.ops`. Co
     layer_norm      x, scale, bias           epsilon; over the last axis
     matmul          x0, x1                   as np.matmul
     gather          x, indices (constant)    axis
+    quantize        x of floats              dtype, quantization, rounding
+    dequantize      x of integers
+    lookup          x of bytes, table [256]  quantization; table[x as uint8], of its dtype
     block           x                        operation: a checked `Operation`; made by passes alone
+
+A value of int8 or uint8 has a `quantization` of scale and zero point. Ops that only move or compare elements
+take bytes as they are: reshape, transpose, slice, concat, pad (value: the integer), expand, gather,
+depth_to_space, space_to_depth, max_pool, nearest resize, and max and min of one scale. Others have these
+attributes, and give bytes where the first is told (`dwconv.nodes_numpy_integers` has the arithmetic):
+
+    quantization    of the result, (scale, zero point)
+    dtype           of the result: int8 | uint8; of conv also float32: what the integers of `quantization`
+                    and the dtype of x stand for
+    rounding        even | tflite
+    low, high       integers that the result is clamped to, None: those of the dtype; not of softmax, resize
+    formula         of binary: integer | float, which rounds the result of float32, as ONNX's nodes do
+    integers        of resize: what rounding is to others
+
+of conv and transpose_conv (filters int8 with scales on their last axis or one, bias int32), binary (add, sub,
+mul, with "float" all), average_pool, reduce (mean, sum), softmax, linear resize, prelu (slope int8). A
+unary function of bytes is a lookup.
 """
 
 from __future__ import annotations
@@ -159,19 +179,22 @@ class Builder:
 
     def node(self, op: str, *inputs: Any, name: str = "", **attributes: Any) -> str:
         """Its value's name. Inputs are names of values, or arrays; None: an optional last one is missing."""
-        from . import nodes, nodes_numpy  # they need Node
+        from . import nodes, nodes_integers, nodes_numpy  # they need Node
 
         given = [item for item in inputs if item is not None]
         names = tuple(self._name(item) if isinstance(item, str) else self.constant(item) for item in given)
         values = [self.graph.values[item] for item in names]
         node = Node(op, names, self._new(name or op), nodes.complete(op, attributes), name)
         shape, dtype = nodes.infer(node, values)
+        quantization = nodes_integers.quantization_of(node, values)
         data = None
         if all(value.data is not None for value in values) and np.prod(shape, dtype=float) <= MOST_FOLDED:
-            data = nodes_numpy.compute(node, [value.data for value in values])
+            data = nodes_numpy.compute(
+                node, [value.data for value in values], [value.quantization for value in values]
+            )
         else:
             self.graph.nodes.append(node)
-        self.graph.values[node.output] = Value(node.output, shape, dtype, data)
+        self.graph.values[node.output] = Value(node.output, shape, dtype, data, quantization)
         return node.output
 
     def output(self, name: str, value: str) -> None:
@@ -207,7 +230,9 @@ class Builder:
         source = self.graph.values[value]
         node = Node("reshape", (value,), self._new(value), {"shape": source.shape})
         self.graph.nodes.append(node)
-        self.graph.values[node.output] = Value(node.output, source.shape, source.dtype, source.data)
+        self.graph.values[node.output] = Value(
+            node.output, source.shape, source.dtype, source.data, source.quantization
+        )
         return node.output
 
     def _rename(self, old: str, new: str) -> None:

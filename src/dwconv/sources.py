@@ -16,6 +16,7 @@ from .attributes import check
 from .geometry import MAX_SIZE
 from .graph import MOST_FOLDED, Graph, Node, Quantization, Value, rebuilt
 from .nodes import infer
+from .nodes_integers import BYTES, plain, quantization_of
 
 Sizes: TypeAlias = tuple[int, ...]
 DTYPES = ("float32", "float64", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
@@ -172,7 +173,7 @@ def checked(graph: Graph) -> Graph:
                 f"network: input {name!r} of shape {value.shape} is given twice, constant or empty"
             )
         values[name] = Value(name, value.shape, value.dtype, None, value.quantization)
-    nodes = [_checked_node(node, values, graph) for node in graph.nodes]
+    nodes = [_checked_node(node, values) for node in graph.nodes]
     for name in graph.outputs:
         if name not in values:
             raise ValueError(f"network: no node gives the output {name!r}")
@@ -181,7 +182,7 @@ def checked(graph: Graph) -> Graph:
     return Graph(values, nodes, list(graph.inputs), list(graph.outputs))
 
 
-def _checked_node(node: Node, values: dict[str, Value], graph: Graph) -> Node:
+def _checked_node(node: Node, values: dict[str, Value]) -> Node:
     """The node, whose value joins `values`."""
     where = f"network: node {node.name or node.output!r}"
     missing = [name for name in node.inputs if name not in values]
@@ -194,16 +195,14 @@ def _checked_node(node: Node, values: dict[str, Value], graph: Graph) -> Node:
         made = Node(node.op, tuple(node.inputs), node.output, attributes, node.name)
         inputs = [values[name] for name in made.inputs]
         dtypes = {str(value.dtype) for value in (inputs[:1] if node.op == "gather" else inputs)}
-        if len(dtypes) > 1:
+        if len(dtypes) > 1 and inputs[0].dtype not in BYTES:
             raise ValueError(f"{node.op} mixes {' and '.join(sorted(dtypes))}")
         shape, dtype = infer(made, inputs)
     except (ValueError, *ODD) as error:
         raise ValueError(f"{where}: {error}") from None
     if all(value.data is not None for value in inputs) and np.prod(shape, dtype=float) <= MOST_FOLDED:
         raise ValueError(f"{where} has constants alone for inputs: the builder computes such nodes at once")
-    known = graph.values.get(node.output)
-    quantization = None if known is None else known.quantization
-    values[node.output] = Value(node.output, shape, dtype, None, quantization)
+    values[node.output] = Value(node.output, shape, dtype, None, quantization_of(made, inputs))
     return made
 
 
@@ -301,4 +300,6 @@ def _read(item: Any) -> Quantization | None:
     scale, zero_point, axis = item
     if axis is not None and type(axis) is not int:
         raise ValueError(f"{str(axis)[:80]} is no axis")
+    if axis is None and not isinstance(scale, list) and not isinstance(zero_point, list):
+        return plain((scale, zero_point))
     return Quantization(np.asarray(scale, np.float32), np.asarray(zero_point, np.int64), axis)
