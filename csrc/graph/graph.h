@@ -244,7 +244,9 @@ static inline uint8_t dwc_flip(dwconv_dtype dtype) { return dtype == DWCONV_S8 ?
 static inline int32_t dwc_lowest(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? INT8_MIN : 0; }
 static inline int32_t dwc_highest(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? INT8_MAX : UINT8_MAX; }
 
-/* pack_quantized.c, for the kernels of an instruction set or NULL: bytes, then the packing itself. */
+/* pack_quantized.c, for the kernels of an instruction set or NULL: stages without weights, all that a schedule looks at;
+ * bytes, then the packing itself. */
+DWC_HIDDEN void dwc_make_s8_stages(const dwc_graph *graph, const dwc_s8_kernels *kernels);
 DWC_HIDDEN int dwc_s8_bytes(const dwc_graph *graph, const dwc_node *node, const dwc_s8_kernels *kernels,
                             int64_t *bytes);
 DWC_HIDDEN void dwc_pack_s8(const dwc_graph *graph, dwc_node *node, const dwc_s8_kernels *kernels,

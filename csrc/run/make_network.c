@@ -318,6 +318,7 @@ static dwconv_status pack_plans(making *m, const dwconv_network *n, dwc_step *st
         dwc_step *step = &steps[m->node];
         if (step->node.kind != DWCONV_CONVOLUTION) continue;
         DWC_TRY(look_at(m, &l));
+        DWC_TRY(dwc_check_sums(&l.plan.graph));
         step->plan = (void *)memory;
         step->node.operation = NULL; /* the caller's */
         dwc_fill_plan(&l.plan, step->plan);
