@@ -14,6 +14,7 @@ from .blocks import Log, form_blocks
 from .dead import drop_dead
 from .fold import fold, unfolded
 from .identities import drop_identities
+from .lookups import fuse_lookups
 from .spellings import normalise
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "fold",
     "form_blocks",
     "fuse_activations",
+    "fuse_lookups",
     "normalise",
     "run_passes",
     "text",
@@ -39,6 +41,7 @@ PASSES: tuple[tuple[str, Callable[[Graph, Log], None]], ...] = (
     ("normalise spellings", lambda graph, log: normalise(graph)),
     ("fold constants", _fold),
     ("fuse activations", lambda graph, log: fuse_activations(graph)),
+    ("fuse lookups", lambda graph, log: fuse_lookups(graph)),
     ("form blocks", form_blocks),
     ("drop dead", lambda graph, log: drop_dead(graph)),
 )

@@ -10,6 +10,8 @@ import numpy as np
 from ..activation import Array
 from ..graph import Graph, Node
 from ..nodes import conv_window
+from ..nodes_integers import BYTES
+from ..quantized import limits
 from .affine import Affine, affine, chain_to, ends_chain, rounded
 from .dense import DENSE
 from .editor import Editor
@@ -194,15 +196,19 @@ def merge_pads(edit: Editor, node: Node) -> bool:
 
 
 def pad_convolution(edit: Editor, node: Node) -> bool:
-    pads = _pads_of_image(edit, node, 0.0) if node.op == "conv" else None
+    pads = _pads_of_image(edit, node, _zero(edit, node.inputs[0])) if node.op == "conv" else None
     return pads is not None and _with_pads(edit, node, pads, _explicit(edit, node))
 
 
 def pad_pool(edit: Editor, node: Node) -> bool:
     """The zeros of a pad count among the elements of a mean; around a maximum there is minus infinity."""
+    integers = edit.graph.values[node.inputs[0]].dtype in BYTES
     if node.op not in ("average_pool", "max_pool") or node["ceil_mode"] or node["padding"] == "same":
         return False
-    pads = _pads_of_image(edit, node, 0.0 if node.op == "average_pool" else -np.inf)
+    if integers and node.op == "average_pool":  # whose padding never counts
+        return False
+    least = limits(edit.graph.values[node.inputs[0]].dtype)[0] if integers else -np.inf
+    pads = _pads_of_image(edit, node, 0.0 if node.op == "average_pool" else least)
     own = ((0, 0), (0, 0)) if node["padding"] == "valid" else node["padding"]
     if pads is None:
         return False
@@ -211,6 +217,14 @@ def pad_pool(edit: Editor, node: Node) -> bool:
     if np.any(own) and not node["count_include_pad"]:
         return False
     return _with_pads(edit, node, pads, own, count_include_pad=True)
+
+
+def _zero(edit: Editor, value: str) -> float:
+    """What stands for 0: where integers have no scale, nothing is padded so."""
+    found = edit.graph.values[value]
+    if found.dtype not in BYTES:
+        return 0.0
+    return np.nan if found.quantization is None else float(found.quantization.zero_point)
 
 
 def _pads_of_image(edit: Editor, node: Node, value: float) -> Any:
