@@ -263,6 +263,15 @@ def test_a_wrong_number_of_sizes_names_the_form(
     assert f"--plan {kind} {explain.FORMS[kind]}: " in refused(f"--plan {kind}{sizes}", capsys)
 
 
+@native
+@pytest.mark.parametrize("channels", [1000, 7])
+def test_a_multiplication_by_channel_is_computed_as_one(channels: int, isa: str) -> None:
+    with using(isa):
+        plan = told(f"depthwise 1 1 {channels} 1 1", threads=2)
+        assert plan["nodes"][0]["kernel"] == f"{isa} depthwise 1x1, a multiplication"
+        assert (plan["workers"], plan["items"], plan["scratch_bytes"]) == (1, 1, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -141,7 +141,7 @@ typedef struct dwc_node {
     union {
         dwc_depthwise_stage depthwise;
         dwc_matmul_stage matrix;
-        dwc_s8_stage s8; /* of a quantized graph, as is the next */
+        const dwc_s8_stage *s8; /* of a quantized graph, with its weights, as is the next */
         dwc_s8_add add;
     };
 } dwc_node;
@@ -223,7 +223,17 @@ DWC_HIDDEN dwconv_status dwc_check_quant(dwconv_quant quant, dwconv_dtype dtype)
 /* Of a convolution whose inputs and output are known: checks what its descriptor says of quantization, but for sums. */
 DWC_HIDDEN dwconv_status dwc_quantize_node(const dwc_graph *graph, dwc_node *node,
                                            const dwconv_conv_desc *desc);
+/* a + b, or a - b, as y. */
+typedef struct dwc_sum_of {
+    dwconv_quant a, b, y;
+    dwconv_dtype dtype;
+    dwconv_quant_rounding rounding;
+    int minus;
+} dwc_sum_of;
+DWC_HIDDEN dwconv_status dwc_make_add(const dwc_sum_of *of, dwc_s8_add *add);
 DWC_HIDDEN dwconv_status dwc_quantize_add(const dwc_graph *graph, dwc_node *node);
+/* TensorFlow Lite's form of a factor from 0 on. */
+DWC_HIDDEN dwc_fixed dwc_fixed_of(double factor);
 /* Whether the sums of every node fit 32 bits: reads weights and biases. */
 DWC_HIDDEN dwconv_status dwc_check_sums(const dwc_graph *graph);
 /* The factor from sums of output channel c to what follows, in float32 and in double precision. */
@@ -231,8 +241,12 @@ DWC_HIDDEN float dwc_multiplier(const dwc_graph *graph, const dwc_node *node, in
 DWC_HIDDEN dwc_fixed dwc_fixed_multiplier(const dwc_graph *graph, const dwc_node *node, int64_t c);
 DWC_HIDDEN void dwc_fill_table(const dwc_graph *graph, const dwc_node *node, uint8_t table[256]);
 static inline uint8_t dwc_flip(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? 0x80 : 0; }
+static inline int32_t dwc_lowest(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? INT8_MIN : 0; }
+static inline int32_t dwc_highest(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? INT8_MAX : UINT8_MAX; }
 
-/* pack_quantized.c, for the kernels of an instruction set or NULL: bytes, then the packing itself. */
+/* pack_quantized.c, for the kernels of an instruction set or NULL: stages without weights, all that a schedule looks at;
+ * bytes, then the packing itself. */
+DWC_HIDDEN void dwc_make_s8_stages(const dwc_graph *graph, const dwc_s8_kernels *kernels);
 DWC_HIDDEN int dwc_s8_bytes(const dwc_graph *graph, const dwc_node *node, const dwc_s8_kernels *kernels,
                             int64_t *bytes);
 DWC_HIDDEN void dwc_pack_s8(const dwc_graph *graph, dwc_node *node, const dwc_s8_kernels *kernels,

@@ -1,4 +1,6 @@
 /* Copies between any strides, and fills. */
+#include <string.h>
+
 #include "copy.h"
 
 enum {
@@ -9,33 +11,47 @@ enum {
 
 /* ---- ways to copy ------------------------------------------------------------------------- */
 
-static void copy_rows(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+/* Floats through the kernel, what else there is by the C library. */
+static void copy_rows(const void *context, const dwc_walk *w, char *const data[], int64_t rows,
                       int64_t count) {
     const dwc_kernel_table *table = context;
     const int row = w->rank - 2;
-    table->copy_pixels((const char *)data[1], in_bytes(w->strides[1][row]), rows, in_bytes(count),
-                       (char *)data[0], in_bytes(w->strides[0][row]));
+    const int64_t from_step = w->strides[1][row] * w->unit[1], to_step = w->strides[0][row] * w->unit[0];
+    if (w->unit[0] == sizeof(float))
+        table->copy_pixels(data[1], from_step, rows, in_bytes(count), data[0], to_step);
+    else
+        for (int64_t i = 0; i < rows; i++)
+            memcpy(data[0] + i * to_step, data[1] + i * from_step, (size_t)count);
 }
 
-static void transpose_rows(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+static void transpose_rows(const void *context, const dwc_walk *w, char *const data[], int64_t rows,
                            int64_t count) {
     const dwc_kernel_table *table = context;
-    table->each.transpose(data[1], w->strides[1][w->rank - 1], rows, count, data[0],
-                          w->strides[0][w->rank - 2]);
+    const int64_t column = w->strides[1][w->rank - 1], row = w->strides[0][w->rank - 2];
+    if (w->unit[0] == sizeof(float))
+        table->each.transpose(dwc_floats(data[1]), column, rows, count, dwc_floats(data[0]), row);
+    else
+        table->bytes.transpose((const uint8_t *)data[1], column, rows, count, (uint8_t *)data[0], row);
 }
 
-static void copy_strided(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+static void copy_strided(const void *context, const dwc_walk *w, char *const data[], int64_t rows,
                          int64_t count) {
     const int last = w->rank - 1;
     const int64_t to_step = w->strides[0][last], from_step = w->strides[1][last];
     (void)context;
     for (int64_t row = 0; row < rows; row++) {
-        float *to = data[0] + row * w->strides[0][last - 1];
-        const float *from = data[1] + row * w->strides[1][last - 1];
-        if (to_step == 1 && from_step == 0)
-            for (int64_t i = 0; i < count; i++) to[i] = *from;
-        else
-            for (int64_t i = 0; i < count; i++) to[i * to_step] = from[i * from_step];
+        char *at = data[0] + row * w->strides[0][last - 1] * w->unit[0];
+        const char *source = data[1] + row * w->strides[1][last - 1] * w->unit[1];
+        if (w->unit[0] == 1) {
+            for (int64_t i = 0; i < count; i++) at[i * to_step] = source[i * from_step];
+        } else {
+            float *to = dwc_floats(at);
+            const float *from = (const float *)(const void *)source;
+            if (to_step == 1 && from_step == 0)
+                for (int64_t i = 0; i < count; i++) to[i] = *from;
+            else
+                for (int64_t i = 0; i < count; i++) to[i * to_step] = from[i * from_step];
+        }
     }
 }
 
@@ -73,7 +89,8 @@ void dwc_copy(const dwc_kernel_table *table, dwc_walk walk, const dwconv_threads
 
 int dwc_copy_workers(const dwc_node_call *call, int reads) {
     const double elements = (double)dwc_array_elements(&call->out);
-    return dwc_worker_count(call->threads, dwc_nanoseconds(0, (double)(1 + reads) * elements));
+    const double floats = elements * (double)dwc_unit(call->out.dtype) / sizeof(float);
+    return dwc_worker_count(call->threads, dwc_nanoseconds(0, (double)(1 + reads) * floats));
 }
 
 /* ---- nodes -------------------------------------------------------------------------------- */
@@ -88,18 +105,29 @@ static void run_copy(const dwc_node_call *call) {
     dwc_copy(call->table, dwc_walk_of(&call->out, call->in, 1), call->threads, copy_workers(call));
 }
 
+/* Of bytes, an integer of their dtype. */
 static dwconv_status check_fill(const dwc_node_call *call) {
-    (void)call;
-    return DWCONV_OK;
+    const float value = call->node->parameters[0];
+    const dwconv_dtype dtype = call->out.dtype;
+    if (dtype == DWCONV_F32) return DWCONV_OK;
+    if (dwc_unit(dtype) != 1) return DWCONV_BAD_DTYPE;
+    const int fits = value >= (float)dwc_lowest(dtype) && value <= (float)dwc_highest(dtype);
+    return fits && value == (float)(int)value ? DWCONV_OK : DWCONV_BAD_VALUE;
 }
 
-static void fill_rows(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+static void fill_rows(const void *context, const dwc_walk *w, char *const data[], int64_t rows,
                       int64_t count) {
     const float value = *(const float *)context;
     const int last = w->rank - 1;
     const int64_t step = w->strides[0][last];
     for (int64_t row = 0; row < rows; row++) {
-        float *to = data[0] + row * w->strides[0][last - 1];
+        char *at = data[0] + row * w->strides[0][last - 1] * w->unit[0];
+        if (w->unit[0] == 1) {
+            const uint8_t byte = (uint8_t)(int)value;
+            for (int64_t i = 0; i < count; i++) at[i * step] = (char)byte;
+            continue;
+        }
+        float *to = dwc_floats(at);
         if (step == 1)
             for (int64_t i = 0; i < count; i++) to[i] = value;
         else
@@ -117,7 +145,15 @@ static void run_fill(const dwc_node_call *call) {
     dwc_run_rows(&job, call->threads, fill_workers(call));
 }
 
-const dwc_node_class dwc_class_copy = {
-    .name = "copy", .inputs = 1, .check = check_copy, .run = run_copy, .workers = copy_workers};
-const dwc_node_class dwc_class_fill = {
-    .name = "fill", .inputs = 0, .check = check_fill, .run = run_fill, .workers = fill_workers};
+const dwc_node_class dwc_class_copy = {.name = "copy",
+                                       .inputs = 1,
+                                       .types = DWC_TYPES_ONE,
+                                       .check = check_copy,
+                                       .run = run_copy,
+                                       .workers = copy_workers};
+const dwc_node_class dwc_class_fill = {.name = "fill",
+                                       .inputs = 0,
+                                       .types = DWC_TYPES_ONE,
+                                       .check = check_fill,
+                                       .run = run_fill,
+                                       .workers = fill_workers};

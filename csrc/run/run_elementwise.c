@@ -61,17 +61,17 @@ static void run_short(const each *e, dwc_each_call c, int inputs) {
     e->kernel(&c);
 }
 
-static void each_rows(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+static void each_rows(const void *context, const dwc_walk *w, char *const data[], int64_t rows,
                       int64_t count) {
     const each *e = context;
     const int inputs = w->arrays - 1, last = w->rank - 1;
     dwc_each_call c = kernel_call(e->call);
     c.rows = rows;
     c.count = count;
-    c.y = data[0];
+    c.y = dwc_floats(data[0]);
     c.y_row = w->strides[0][last - 1];
     for (int k = 0; k < inputs; k++) {
-        c.x[k] = data[k + 1];
+        c.x[k] = dwc_floats(data[k + 1]);
         c.x_row[k] = w->strides[k + 1][last - 1];
         c.x_step[k] = (int)w->strides[k + 1][last];
     }
@@ -84,7 +84,7 @@ static void each_rows(const void *context, const dwc_walk *w, float *const data[
 /* ---- any strides -------------------------------------------------------------------------- */
 
 /* Through buffers: rows are short pieces, count is at most PATTERN. */
-static void each_strided(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+static void each_strided(const void *context, const dwc_walk *w, char *const data[], int64_t rows,
                          int64_t count) {
     const each *e = context;
     const int inputs = w->arrays - 1, last = w->rank - 1;
@@ -96,14 +96,14 @@ static void each_strided(const void *context, const dwc_walk *w, float *const da
     for (int64_t row = 0; row < rows; row++) {
         for (int k = 0; k < inputs; k++) {
             const int64_t step = w->strides[k + 1][last];
-            const float *from = data[k + 1] + row * w->strides[k + 1][last - 1];
+            const float *from = dwc_floats(data[k + 1]) + row * w->strides[k + 1][last - 1];
             for (int64_t i = 0; i < count; i++) x[k][i] = from[i * step];
             c.x[k] = x[k];
             c.x_step[k] = 1;
         }
         e->kernel(&c);
         const int64_t step = w->strides[0][last];
-        float *to = data[0] + row * w->strides[0][last - 1];
+        float *to = dwc_floats(data[0]) + row * w->strides[0][last - 1];
         for (int64_t i = 0; i < count; i++) to[i * step] = y[i];
     }
 }
@@ -146,10 +146,8 @@ static int64_t size_of(const dwc_array *a, int axis) {
     return axis < a->rank ? a->shape[a->rank - 1 - axis] : 1;
 }
 
-static dwconv_status check_binary(const dwc_node_call *call) {
+dwconv_status dwc_check_binary_shapes(const dwc_node_call *call) {
     const dwc_array *a = &call->in[0], *b = &call->in[1], *out = &call->out;
-    const dwconv_function f = call->node->function;
-    if (f < DWCONV_PLUS || f >= DWCONV_BINARY_END) return DWCONV_BAD_VALUE;
     if (out->rank != (a->rank > b->rank ? a->rank : b->rank)) return DWCONV_BAD_SHAPE;
     for (int i = 0; i < out->rank; i++) {
         const int64_t of_a = size_of(a, i), of_b = size_of(b, i);
@@ -157,6 +155,12 @@ static dwconv_status check_binary(const dwc_node_call *call) {
         if (!fits || size_of(out, i) != larger(of_a, of_b)) return DWCONV_BAD_SHAPE;
     }
     return DWCONV_OK;
+}
+
+static dwconv_status check_binary(const dwc_node_call *call) {
+    const dwconv_function f = call->node->function;
+    if (f < DWCONV_PLUS || f >= DWCONV_BINARY_END) return DWCONV_BAD_VALUE;
+    return dwc_check_binary_shapes(call);
 }
 
 const dwc_node_class dwc_class_unary = {

@@ -77,8 +77,11 @@ static void insert_outer_axis(dwc_walk *w) {
 }
 
 dwc_walk dwc_walk_of(const dwc_array *out, const dwc_array *in, int inputs) {
-    dwc_walk w = {.arrays = inputs + 1, .data = {out->data}};
-    for (int k = 0; k < inputs; k++) w.data[k + 1] = in[k].data;
+    dwc_walk w = {.arrays = inputs + 1, .unit = {dwc_unit(out->dtype)}, .data = {(char *)out->bytes}};
+    for (int k = 0; k < inputs; k++) {
+        w.unit[k + 1] = dwc_unit(in[k].dtype);
+        w.data[k + 1] = (char *)in[k].bytes;
+    }
     for (int axis = 0; axis < out->rank; axis++)
         if (out->shape[axis] > 1) append_axis(&w, axis, out, in);
     sort_axes(&w);
@@ -101,13 +104,13 @@ static void run_piece(const rows *r, int64_t piece) {
     const int64_t row = block * job->rows;
     int64_t rest = piece / r->segments / r->row_blocks;
     const int last = w->rank - 1;
-    float *data[DWC_WALK_ARRAYS];
+    char *data[DWC_WALK_ARRAYS];
     for (int k = 0; k < w->arrays; k++)
-        data[k] = w->data[k] + first * w->strides[k][last] + row * w->strides[k][last - 1];
+        data[k] = w->data[k] + (first * w->strides[k][last] + row * w->strides[k][last - 1]) * w->unit[k];
     for (int axis = last - 2; axis >= 0; axis--) {
         const int64_t at = rest % w->shape[axis];
         rest /= w->shape[axis];
-        for (int k = 0; k < w->arrays; k++) data[k] += at * w->strides[k][axis];
+        for (int k = 0; k < w->arrays; k++) data[k] += at * w->strides[k][axis] * w->unit[k];
     }
     job->each(job->context, w, data, smaller(job->rows, w->shape[last - 1] - row),
               smaller(job->count, w->shape[last] - first));

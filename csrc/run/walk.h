@@ -11,9 +11,12 @@ enum { DWC_WALK_ARRAYS = 3 };
  * */
 typedef struct dwc_walk {
     int rank, arrays;
-    int64_t shape[DWCONV_MAX_RANK], strides[DWC_WALK_ARRAYS][DWCONV_MAX_RANK];
-    float *data[DWC_WALK_ARRAYS];
+    int64_t shape[DWCONV_MAX_RANK], strides[DWC_WALK_ARRAYS][DWCONV_MAX_RANK]; /* in elements ... */
+    int64_t unit[DWC_WALK_ARRAYS];                                             /* ... of so many bytes */
+    char *data[DWC_WALK_ARRAYS];
 } dwc_walk;
+
+static inline float *dwc_floats(char *data) { return (float *)(void *)data; }
 
 /* Inputs are broadcast to the shape of the output: axes of size 1 are repeated, missing ones are outer. */
 DWC_HIDDEN dwc_walk dwc_walk_of(const dwc_array *out, const dwc_array *in, int inputs);
@@ -24,8 +27,8 @@ DWC_HIDDEN int dwc_same_shape(const dwc_array *a, const dwc_array *b);
 
 /* The last two axes are rows and their elements. `each` gets up to so many rows and elements at a time, whose first
  * ones are at data. */
-typedef void (*dwc_rows_function)(const void *context, const dwc_walk *walk, float *const data[],
-                                  int64_t rows, int64_t count);
+typedef void (*dwc_rows_function)(const void *context, const dwc_walk *walk, char *const data[], int64_t rows,
+                                  int64_t count);
 typedef struct dwc_rows_job {
     dwc_walk walk;
     int64_t rows, count; /* at a time */

@@ -115,12 +115,12 @@ dwconv_status dwc_schedule_s8(const dwconv_plan *plan, const int64_t input[4], c
         dwc_s8_stage_schedule *how = &s->stage[s->stages++];
         memcpy(how->in, shapes[n->inputs[0]], sizeof how->in);
         memcpy(how->out, shapes[n->output], sizeof how->out);
-        const double image = nanoseconds_of(&n->s8, how->out), all = image * (double)input[0];
+        const double image = nanoseconds_of(n->s8, how->out), all = image * (double)input[0];
         const double nanoseconds = last == 0 ? all : image; /* that workers share at once */
         s->nanoseconds += all;
         const int staged =
             g->rounding == DWCONV_ROUND_TFLITE || (i == last && dwc_output_dtype(g) == DWCONV_F32);
-        DWC_TRY(schedule_stage(&n->s8, threads, nanoseconds, staged, how));
+        DWC_TRY(schedule_stage(n->s8, threads, nanoseconds, staged, how));
         how->scratch = i == last ? -1 : (int64_t)s->scratch_bytes;
         if (i < last) DWC_TRY(reserve(how->out, &s->scratch_bytes));
         s->worker_bytes = larger(s->worker_bytes, how->worker_bytes);

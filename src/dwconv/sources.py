@@ -19,7 +19,8 @@ from .nodes import infer
 from .nodes_integers import BYTES, plain, quantization_of
 
 Sizes: TypeAlias = tuple[int, ...]
-DTYPES = ("float32", "float64", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
+DTYPES = ("float32", "float64", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64",
+          "uint64", "bool")  # fmt: skip
 # What reading attributes and shapes of a hostile file can raise beside ValueError.
 ODD = (TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError)
 

@@ -45,7 +45,17 @@ static void on_fault(int signal_number) {
     _exit(128 + signal_number);
 }
 
-/* Arguments are names of suites; none means all. */
+/* Names select suites, -NAME leaves one out; without names all others run. */
+static int is_wanted(const char *suite, int argc, char **argv) {
+    int named = 0, selected = 0;
+    for (int a = 1; a < argc; a++) {
+        if (argv[a][0] == '-' && strcmp(argv[a] + 1, suite) == 0) return 0;
+        named |= argv[a][0] != '-';
+        selected |= strcmp(argv[a], suite) == 0;
+    }
+    return selected || !named;
+}
+
 int main(int argc, char **argv) {
 #ifndef __SANITIZE_ADDRESS__
     signal(SIGSEGV, on_fault);
@@ -54,9 +64,7 @@ int main(int argc, char **argv) {
     (void)on_fault;
 #endif
     for (size_t i = 0; i < sizeof suites / sizeof suites[0]; i++) {
-        int wanted = argc == 1;
-        for (int a = 1; a < argc; a++) wanted |= strcmp(argv[a], suites[i].name) == 0;
-        if (!wanted) continue;
+        if (!is_wanted(suites[i].name, argc, argv)) continue;
         const int passed = checks_passed, failed = checks_failed;
         check_context[0] = 0;
         suites[i].run();

@@ -47,6 +47,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/elementwise.inc.h"
 #include "../f32/image_rows.inc.h"
 #include "../f32/number_rows.inc.h"
+#include "../s8/bytes.inc.h"
 
 #define DW_EACH_TILE(F) F(5, 1) F(5, 2) F(7, 1)
 #define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
@@ -110,29 +111,16 @@ static void mm_f32(const dwc_mm_call *c) {
 }
 
 /* float32 is the same with and without dot products of 8-bit integers. */
-#define TABLE                                                                                               \
-    .isa = DWCONV_ISA_AVX512,                                                                               \
-    .lanes = lanes_z,                                                                                       \
-    .panel_unit = MM_UNIT,                                                                                  \
-    .panel_width = 64,                                                                                      \
-    .matrix = {"avx512 matrix, tiles 14x32, 9x48, 6x64", mm_f32},                                           \
-    .dots = {"avx512 matrix, few outputs, sums along channels", mm_dots},                                   \
-    .dot_outputs = 4,                                                                                       \
-    .thin_outputs = 16,                                                                                     \
-    .tiles = tiles,                                                                                         \
-    .tile_count = sizeof tiles / sizeof *tiles,                                                             \
-    .any = DW_ANY_WINDOW,                                                                                   \
-    .few = DW_FEW_CHANNELS,                                                                                 \
-    .any_name = "avx512 depthwise any window, tile 2x7",                                                    \
-    .factor_name = "avx512 depthwise 1x1, a multiplication",                                                \
-    .few_name = "avx512 depthwise few channels s1, rows as vectors",                                        \
-    .sum_pixels = sum_pixels,                                                                               \
-    .scale_pixels = scale_pixels,                                                                           \
-    .copy_pixels = copy_pixels,                                                                             \
-    .stream_pixels = stream_pixels,                                                                         \
-    .end_stream = end_stream,                                                                               \
-    .each = EACH_KERNELS,                                                                                   \
-    .rows = ROW_KERNELS
+#define TABLE                                                                                             \
+    .isa = DWCONV_ISA_AVX512, .lanes = lanes_z, .panel_unit = MM_UNIT, .panel_width = 64,                 \
+    .matrix = {"avx512 matrix, tiles 14x32, 9x48, 6x64", mm_f32},                                         \
+    .dots = {"avx512 matrix, few outputs, sums along channels", mm_dots}, .dot_outputs = 4,               \
+    .thin_outputs = 16, .tiles = tiles, .tile_count = sizeof tiles / sizeof *tiles, .any = DW_ANY_WINDOW, \
+    .few = DW_FEW_CHANNELS, .any_name = "avx512 depthwise any window, tile 2x7",                          \
+    .factor_name = "avx512 depthwise 1x1, a multiplication",                                              \
+    .few_name = "avx512 depthwise few channels s1, rows as vectors", .sum_pixels = sum_pixels,            \
+    .scale_pixels = scale_pixels, .copy_pixels = copy_pixels, .stream_pixels = stream_pixels,             \
+    .end_stream = end_stream, .each = EACH_KERNELS, .rows = ROW_KERNELS, .bytes = BYTE_KERNELS
 
 #ifdef DWCONV_HAVE_AVX512_S8
 extern DWC_HIDDEN const dwc_s8_kernels dwc_s8_avx512, dwc_s8_avx512_vnni;

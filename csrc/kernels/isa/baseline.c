@@ -26,6 +26,7 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 0 };
 #include "../f32/elementwise.inc.h"
 #include "../f32/image_rows.inc.h"
 #include "../f32/number_rows.inc.h"
+#include "../s8/bytes.inc.h"
 
 DW_TILES(3, 1, 4)
 DW_TILES(3, 2, 4)
@@ -73,5 +74,6 @@ const dwc_kernel_table dwc_table_baseline = {
     .copy_pixels = copy_pixels,
     .each = EACH_KERNELS,
     .rows = ROW_KERNELS,
+    .bytes = BYTE_KERNELS,
     .s8 = &dwc_s8_baseline,
 };

@@ -34,6 +34,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/elementwise.inc.h"
 #include "../f32/image_rows.inc.h"
 #include "../f32/number_rows.inc.h"
+#include "../s8/bytes.inc.h"
 
 #define DW_EACH_TILE(F) F(3, 1) F(3, 2) F(5, 1) F(5, 2) F(7, 1)
 #define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
@@ -72,28 +73,16 @@ static void mm_f32(const dwc_mm_call *c) {
 }
 
 /* float32 is the same with and without dot products of 8-bit integers. */
-#define TABLE                                                                                               \
-    .isa = DWCONV_ISA_NEON,                                                                                 \
-    .lanes = lanes_q,                                                                                       \
-    .panel_unit = MM_UNIT,                                                                                  \
-    .panel_width = 16,                                                                                      \
-    .overlaps = 1,                                                                                          \
-    .matrix = {"neon matrix, tiles 12x8, 8x12, 6x16", mm_f32},                                              \
-    .dots = {"neon matrix, few outputs, sums along channels", mm_dots},                                     \
-    .dot_outputs = 2,                                                                                       \
-    .thin_outputs = 2,                                                                                      \
-    .tiles = tiles,                                                                                         \
-    .tile_count = sizeof tiles / sizeof *tiles,                                                             \
-    .any = DW_ANY_WINDOW,                                                                                   \
-    .few = DW_FEW_CHANNELS,                                                                                 \
-    .any_name = "neon depthwise any window, tile 2x7",                                                      \
-    .factor_name = "neon depthwise 1x1, a multiplication",                                                  \
-    .few_name = "neon depthwise few channels s1, rows as vectors",                                          \
-    .sum_pixels = sum_pixels,                                                                               \
-    .scale_pixels = scale_pixels,                                                                           \
-    .copy_pixels = copy_pixels,                                                                             \
-    .each = EACH_KERNELS,                                                                                   \
-    .rows = ROW_KERNELS
+#define TABLE                                                                                                \
+    .isa = DWCONV_ISA_NEON, .lanes = lanes_q, .panel_unit = MM_UNIT, .panel_width = 16, .overlaps = 1,       \
+    .matrix = {"neon matrix, tiles 12x8, 8x12, 6x16", mm_f32},                                               \
+    .dots = {"neon matrix, few outputs, sums along channels", mm_dots}, .dot_outputs = 2, .thin_outputs = 2, \
+    .tiles = tiles, .tile_count = sizeof tiles / sizeof *tiles, .any = DW_ANY_WINDOW,                        \
+    .few = DW_FEW_CHANNELS, .any_name = "neon depthwise any window, tile 2x7",                               \
+    .factor_name = "neon depthwise 1x1, a multiplication",                                                   \
+    .few_name = "neon depthwise few channels s1, rows as vectors", .sum_pixels = sum_pixels,                 \
+    .scale_pixels = scale_pixels, .copy_pixels = copy_pixels, .each = EACH_KERNELS, .rows = ROW_KERNELS,     \
+    .bytes = BYTE_KERNELS
 
 extern DWC_HIDDEN const dwc_s8_kernels dwc_s8_neon, dwc_s8_neon_dotprod;
 const dwc_kernel_table dwc_table_neon = {TABLE, .s8 = &dwc_s8_neon};

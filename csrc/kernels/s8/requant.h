@@ -26,9 +26,10 @@ typedef struct dwc_requant {
     uint8_t flip;
 } dwc_requant;
 
-/* A residual: a + b, both bytes of the dtype, as a byte. */
+/* A sum, of a residual say: a + b, both bytes of the dtype, as a byte. */
 typedef struct dwc_s8_add {
     int twice; /* round as TensorFlow Lite, else as XNNPACK */
+    int minus; /* a - b: `b` is negative */
     int32_t start, a, b;
     int shift;
     dwc_fixed fixed_a, fixed_b, fixed_y;
@@ -108,7 +109,7 @@ static inline uint8_t dwc_add_bytes(const dwc_s8_add *s, uint8_t first, uint8_t 
     if (s->twice) {
         const int32_t x = dwc_times_fixed((a - s->zero_a) * (1 << 20), s->fixed_a);
         const int32_t y = dwc_times_fixed((b - s->zero_b) * (1 << 20), s->fixed_b);
-        sum = dwc_times_fixed(x + y, s->fixed_y);
+        sum = dwc_times_fixed(s->minus ? x - y : x + y, s->fixed_y);
     } else {
         sum = (s->start + a * s->a + b * s->b) >> s->shift; /* arithmetic: halves upwards */
     }

@@ -47,7 +47,7 @@ INLINE void store_ints_n_y(void *p, ivec_y v, int n) { store_n_y(p, (vec_y)v, n)
 INLINE void ints_in_order_y(uint8_t **p, ivec_y *v) { __asm__("" : "+r"(*p), "+x"(*v)); }
 INLINE ivec_y set1_ints_y(int32_t word) { return (ivec_y)_mm256_set1_epi32(word); }
 INLINE ivec_y flips_y(uint8_t flip) { /* opaque: else words are flipped before they are broadcast */
-    ivec_y v = set1_ints_y(flip * 0x01010101);
+    ivec_y v = set1_ints_y((int32_t)(flip * 0x01010101u));
     __asm__("" : "+x"(v));
     return v;
 }
