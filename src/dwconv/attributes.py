@@ -139,7 +139,10 @@ CLAMPED: dict[str, Rule] = {**ROUNDED, "low": _byte, "high": _byte}
 CLAMPED_OR_FLOAT: dict[str, Rule] = {**CLAMPED, "dtype": _or_none(_one_of(*DTYPES, "float32"))}
 SLIDING: dict[str, Rule] = {"strides": _steps, "padding": _padding, "dilations": _steps}
 RULES: dict[str, dict[str, Rule]] = {
-    "conv": {**SLIDING, "groups": _integer(1), "activation": _activation, **CLAMPED_OR_FLOAT},
+    "conv": {
+        **SLIDING, "groups": _integer(1), "activation": _activation, "float_product": _boolean,
+        **CLAMPED_OR_FLOAT,
+    },
     "transpose_conv": {
         **SLIDING, "padding": _sides, "output_padding": _pair, "groups": _integer(1),
         "activation": _activation, **CLAMPED,

@@ -80,11 +80,28 @@ def _exp_of_quarter(a: Array) -> Array:
     return EXP_OF_MINUS_EIGHTH + multiplied(EXP_OF_MINUS_EIGHTH, x + divided(terms, 1))
 
 
-def reciprocal_of_one_plus(x: int) -> int:
-    """1 / (1 + x) for x in [0, 1): three steps of Newton's."""
-    half = (x + ONE + 1) // 2  # of the denominator
-    y = FORTY_EIGHT_OVER_17 + int(multiplied(half, MINUS_32_OVER_17))
+def _reciprocal_of_half(x: Any) -> Array:
+    """2 / (1 + x) for x in [0, 1), with 2 integer bits: three steps of Newton's."""
+    half = (np.asarray(x, np.int64) + ONE + 1) // 2  # of the denominator
+    y = FORTY_EIGHT_OVER_17 + multiplied(half, MINUS_32_OVER_17)
     for _ in range(3):
-        error = 2**29 - int(multiplied(half, y))
-        y += int(saturated(int(multiplied(y, error)) << 2))
-    return int(saturated(y << 1))
+        error = 2**29 - multiplied(half, y)
+        y = y + saturated(multiplied(y, error) << 2)
+    return y
+
+
+def reciprocal_of_one_plus(x: Any) -> Array:
+    """1 / (1 + x) for x in [0, 1)."""
+    return saturated(_reciprocal_of_half(x) << 1)
+
+
+def logistic(x: Array, integer_bits: int) -> Array:
+    """1 / (1 + exp(-x)), without integer bits."""
+    above = reciprocal_of_one_plus(exp(-np.abs(x), integer_bits))
+    return np.where(x == 0, 2**30, np.where(x > 0, above, ONE - above))
+
+
+def tanh(x: Array, integer_bits: int) -> Array:
+    """(1 - exp(-2x)) / (1 + exp(-2x)), without integer bits."""
+    above = saturated((_reciprocal_of_half(exp(-np.abs(x), integer_bits + 1)) - 2**29) << 2)
+    return np.where(x == 0, 0, np.where(x > 0, above, -above))

@@ -50,6 +50,7 @@ attributes, and give bytes where the first is told (`dwconv.nodes_numpy_integers
                     and the dtype of x stand for
     rounding        even | tflite
     low, high       integers that the result is clamped to, None: those of the dtype; not of softmax, resize
+    float_product   of conv with one scale and "tflite": scales are multiplied in float32, as some kernels do
     formula         of binary: integer | float, which rounds the result of float32, as ONNX's nodes do
     integers        of resize: what rounding is to others
 

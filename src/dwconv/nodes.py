@@ -19,7 +19,7 @@ SLIDING: dict[str, Any] = {"strides": (1, 1), "padding": "valid", "dilations": (
 ROUNDED: dict[str, Any] = {"dtype": None, "quantization": None, "rounding": "even"}
 CLAMPED: dict[str, Any] = {**ROUNDED, "low": None, "high": None}
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "conv": {**SLIDING, "groups": 1, "activation": None, **CLAMPED},
+    "conv": {**SLIDING, "groups": 1, "activation": None, "float_product": False, **CLAMPED},
     "transpose_conv": {
         **SLIDING, "padding": ((0, 0), (0, 0)), "output_padding": (0, 0), "groups": 1, "activation": None,
         **CLAMPED,

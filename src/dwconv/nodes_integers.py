@@ -209,7 +209,9 @@ def quantization_of(node: Node, inputs: Sequence[Value]) -> Quantization | None:
     if told is not None:
         return plain(told)
     x = inputs[0]
-    return x.quantization if x.dtype in BYTES and (is_move(node) or node.op == "lookup") else None
+    q = x.quantization
+    kept = q is not None and q.axis is None and x.dtype in BYTES and is_move(node)
+    return q if kept else None
 
 
 # ---- convolutions as operations -----------------------------------------------------------------
@@ -224,6 +226,9 @@ def integer_operation(node: Node, x: Value, filters: Value, bias: Array | None) 
     assert w is not None
     assert filters.data is not None
     scales = np.ascontiguousarray(np.asarray(w.scale, np.float32).reshape(-1))
+    x_scale = float(q.scale)
+    if node["float_product"] and scales.size == 1:  # which rounding "even" does anyway
+        scales, x_scale = np.float32(x_scale) * scales, 1.0
     low, high = limits(x.dtype)
     clamp = (
         low if node["low"] is None else max(low, int(node["low"])),
@@ -236,7 +241,7 @@ def integer_operation(node: Node, x: Value, filters: Value, bias: Array | None) 
         quantization=quantization,
     )  # fmt: skip
     whole = OperationQuantization(
-        x.dtype, Scalar(float(q.scale), int(q.zero_point)), node["rounding"],
+        x.dtype, Scalar(x_scale, int(q.zero_point)), node["rounding"],
         float_output=node["dtype"] == "float32",
     )  # fmt: skip
     return Operation("network", stage.kind, (stage,), quantization=whole)

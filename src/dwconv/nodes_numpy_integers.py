@@ -290,7 +290,7 @@ def _shares_twice(powers: Array) -> Array:
     found = np.zeros_like(powers)
     for total in np.unique(totals):
         headroom = 32 - int(total).bit_length()
-        factor = fixed_point.reciprocal_of_one_plus((int(total) << headroom) - 2**31)
+        factor = int(fixed_point.reciprocal_of_one_plus((int(total) << headroom) - 2**31))
         share = fixed_point.divided(fixed_point.multiplied(powers, factor), 12 - headroom + 31 - 8)
         found = np.where((totals == total) & live, share, found)
     return found
