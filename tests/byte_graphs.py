@@ -277,3 +277,86 @@ def built(case: Case, seed: int, dtype: str, rounding: str) -> tuple[Graph, dict
     d = Bytes(seed, dtype, rounding)
     d.b.output("y", case(d))
     return d.b.graph, d.inputs()
+
+
+# ---- graphs -----------------------------------------------------------------------------------
+
+
+def random_graph(seed: int, dtype: str = "int8", rounding: str = "even") -> tuple[Graph, dict[str, np.ndarray]]:
+    """Blocks of MobileNets, with what stands between them; several outputs."""
+    d = Bytes(seed, dtype, rounding)
+    channels = int(d.rng.choice((3, 8, 15, 24)))
+    x = d.input(int(d.rng.integers(1, 3)), int(d.rng.integers(6, 20)), int(d.rng.integers(6, 20)), channels)
+    made = [x]
+    for _ in range(int(d.rng.integers(2, 6))):
+        x = STEPS[int(d.rng.integers(len(STEPS)))](d, x)
+        made.append(x)
+    d.b.output("y", x)
+    if d.rng.random() < 0.5:
+        d.b.output("other", made[int(d.rng.integers(1, len(made)))])
+    return d.b.graph, d.inputs()
+
+
+def _shape(d: Bytes, x: str) -> Sizes:
+    return d.b.graph.values[x].shape
+
+
+def _pointwise(d: Bytes, x: str, outputs: int) -> str:
+    inputs = _shape(d, x)[3]
+    return d.b.node("conv", x, d.filters(1, 1, inputs, outputs), d.bias(outputs), **d.result(0.3) | d.clamp())
+
+
+def _depthwise(d: Bytes, x: str) -> str:
+    channels, stride = _shape(d, x)[3], int(d.rng.integers(1, 3))
+    padding: Any = "same"
+    if d.rng.random() < 0.5:  # as PyTorch's files have it
+        pads = ((0, 0), (1, 1), (1, 1), (0, 0))
+        x, padding = d.b.node("pad", x, pads=pads, value=d.of(x).zero_point), "valid"
+    filters, strides = d.filters(3, 3, 1, channels), (stride, stride)
+    more = d.result(0.3) | d.clamp()
+    return d.b.node("conv", x, filters, groups=channels, strides=strides, padding=padding, **more)
+
+
+def _table(d: Bytes, x: str) -> str:
+    return d.b.node("lookup", x, d.integers(256), quantization=d.quantization())
+
+
+def _block(d: Bytes, x: str) -> str:
+    """An inverted residual, perhaps with tables for activations, perhaps with its input added."""
+    channels, tables = _shape(d, x)[3], d.rng.random() < 0.4
+    y = _pointwise(d, x, 2 * channels) if d.rng.random() < 0.8 else x
+    y = _table(d, y) if tables else y
+    y = _depthwise(d, y)
+    y = _table(d, y) if tables else y
+    y = _pointwise(d, y, channels)
+    if _shape(d, y) == _shape(d, x):
+        y = d.b.node("binary", *((x, y) if d.rng.random() < 0.5 else (y, x)), kind="add", **d.result())
+    return y
+
+
+def _sum(d: Bytes, x: str) -> str:
+    clamp = d.clamp() if d.rng.random() < 0.5 else {}
+    return d.b.node("binary", x, _table(d, x), kind="add", **d.result() | clamp)
+
+
+def _joined(d: Bytes, x: str) -> str:
+    y = d.b.node("max_pool", x, kernel=(3, 3), padding="same")
+    return d.b.node("concat", x, y, axis=3)
+
+
+def _in_floats(d: Bytes, x: str) -> str:
+    y = d.b.node("unary", d.b.node("dequantize", x), kind="square")
+    return d.b.node("quantize", y, **d.result(0.5))
+
+
+def _scaled(d: Bytes, x: str) -> str:
+    shape = _shape(d, x)
+    mean = d.b.node("reduce", x, kind="mean", axes=(1, 2), **d.result())
+    gate = _pointwise(d, mean, shape[3])
+    return d.b.node("binary", x, gate, kind="mul", **d.result(0.2))
+
+
+STEPS: tuple[Callable[[Bytes, str], str], ...] = (
+    _block, _block, _depthwise, _table, _sum, _joined, _in_floats, _scaled,
+    lambda d, x: _pointwise(d, x, int(d.rng.integers(1, 40))),
+)  # fmt: skip

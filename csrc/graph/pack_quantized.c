@@ -140,6 +140,17 @@ static int products_fit(const dwc_graph *g, const dwc_node *n, const dwc_s8_stag
     return 1;
 }
 
+/* See dwc_requant. */
+static int fixed_fit(const dwc_node *n, const dwc_s8_stage *s, const dwc_fixed *fixed, int64_t outputs) {
+    const int8_t *filter = n->filter;
+    for (int64_t c = 0; c < outputs; c++) {
+        int64_t most = n->bias ? llabs(((const int32_t *)n->bias)[c]) : 0;
+        for (int64_t k = 0; k < depth_of(s); k++) most += 255 * abs(filter[k * outputs + c]);
+        if (fixed[c].shift > 0 || most >= 1 << 30) return 0;
+    }
+    return 1;
+}
+
 static void pack_matrix(const dwc_graph *g, const dwc_node *n, dwc_s8_stage *s, int32_t seen, int32_t *starts,
                         float *multipliers, char *weights) {
     const dwc_s8_matrix *m = &s->matrix;
@@ -196,6 +207,7 @@ void dwc_pack_s8(const dwc_graph *g, dwc_node *n, const dwc_s8_kernels *kernels,
     s.requant = (dwc_requant){.start = start,
                               .multiplier = twice ? NULL : multiplier,
                               .fixed = twice ? fixed : NULL,
+                              .fits = twice && fixed_fit(n, &s, fixed, outputs),
                               .table = n->quant.has_table ? table : NULL,
                               .zero_point = n->quant.before.zero_point,
                               .low = n->quant.low,

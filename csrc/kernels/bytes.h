@@ -73,6 +73,9 @@ typedef struct dwc_byte_kernels {
     void (*extreme)(const uint8_t *x, int64_t x_pixel, int64_t pixels, int64_t channels, uint8_t flip,
                     int largest, uint8_t *y);
     void (*finish)(const int32_t *sums, int64_t count, const dwc_byte_end *end, uint8_t *y);
+    /* Sums of channels of pixels, dense, as the plan of a convolution says: rounded twice, where it `fits`. */
+    void (*requant)(const int32_t *sums, int64_t pixels, int64_t channels, const dwc_requant *requant,
+                    int64_t first, uint8_t *y, int64_t y_pixel);
     /* y = sums / divisor, halves away from zero, clamped. */
     void (*divide)(const int32_t *sums, int64_t count, int32_t divisor, const dwc_byte_end *end, uint8_t *y);
     void (*blend)(const dwc_byte_blend *blend, int64_t count, uint8_t *y);

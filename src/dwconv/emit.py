@@ -18,10 +18,11 @@ from .program import Program
 MEMORY_FOR_COPIES = 1.25
 
 
-def emit(graph: Graph, name: str = "network") -> Program:
+def emit(graph: Graph, name: str = "network", keeps: bool = False) -> Program:
     """The program of a graph of float32 values and of 8-bit integers, before or after passes.
 
-    `name` begins messages. Raises UnsupportedModel with all values of other dtypes, all filters that are
+    `name` begins messages. `keeps`: what the graph keeps from run to run is state, instead of inputs and
+    outputs. Raises UnsupportedModel with all values of other dtypes, all filters that are
     computed by other nodes, and what integers have no step for.
 
     >>> b = Builder()
@@ -34,19 +35,19 @@ def emit(graph: Graph, name: str = "network") -> Program:
     if problems:
         raise UnsupportedModel(name, problems)
     own, shared = (find_homes(graph, shared) for shared in (False, True))
-    program = _emitted(graph, own)
+    program = _emitted(graph, own, keeps)
     if shared != own:
         # Less is copied, and the whole of a concatenation may be alive for longer.
-        other = _emitted(graph, shared)
+        other = _emitted(graph, shared, keeps)
         if other.peak() <= program.peak() * MEMORY_FOR_COPIES:
             return other
     return program
 
 
-def _emitted(graph: Graph, homes: dict[str, Home]) -> Program:
-    emitter = Emitter(graph, homes)
+def _emitted(graph: Graph, homes: dict[str, Home], keeps: bool) -> Program:
+    emitter = Emitter(graph, homes, keeps)
     computed = {node.output for node in graph.nodes}
-    for output in graph.outputs:
+    for output in emitter.program.outputs:
         if output not in computed:  # an input or a constant
             emitter.begin(-1, Node("reshape", (output,), output))
             emitter.give(output)

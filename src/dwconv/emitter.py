@@ -26,9 +26,17 @@ class Place(NamedTuple):
 class Emitter:
     """The state of `emit`: the functions of `emit_nodes` add the steps of one node after another."""
 
-    def __init__(self, graph: Graph, homes: dict[str, Home]) -> None:
+    def __init__(self, graph: Graph, homes: dict[str, Home], keeps: bool = False) -> None:
+        """`keeps`: what the graph keeps from run to run is state of the program, no input or output of it."""
         self.graph = graph
-        self.program = Program(inputs=list(graph.inputs), outputs=list(graph.outputs))
+        states = graph.states if keeps else []
+        kept = {state.input: state.initial for state in states}
+        kept_outputs = {state.output for state in states}
+        self._kept = [(state.input, state.output) for state in states]
+        self.program = Program(
+            inputs=[name for name in graph.inputs if name not in kept],
+            outputs=[name for name in graph.outputs if name not in kept_outputs],
+        )
         self.homes = homes
         self._node = Node("", (), "")  # the one whose steps are added
         self._position = -1
@@ -43,19 +51,38 @@ class Emitter:
         }
 
         for name in graph.inputs:
-            self._put(name, self._own(name, "input", graph.values[name]))
+            place = self._own(name, "state" if name in kept else "input", graph.values[name])
+            if name in kept:
+                self.program.tensors[place.memory].data = _array(kept[name])
+            self._put(name, place)
         for name in graph.outputs:
-            self._buffers[name] = self._own(name, "output", graph.values[name])
+            if name not in kept_outputs:
+                self._buffers[name] = self._own(name, "output", graph.values[name])
 
     def begin(self, position: int, node: Node) -> None:
         """What follows are the steps of this node."""
         self._position, self._node = position, node
 
     def finish(self) -> Program:
+        self._keep()
         for name, place in self._places.items():
             if place in self._tensors:
                 self.program.places[name] = self._tensors[place]
         return self.program
+
+    def _keep(self) -> None:
+        """States become what they are for the next run, once all have been read."""
+        self.begin(-1, Node("reshape", (), ""))
+        moves = []
+        for state, value in self._kept:
+            source = self.place(value)
+            if self.program.tensors[source.memory].storage == "state":  # which another move may write before
+                copied = self.fresh(source.view.shape, value)
+                self.move(source, copied)
+                source = copied
+            moves.append((source, self.place(state)))
+        for source, target in moves:
+            self.move(source, target)
 
     # ---- values ----
 

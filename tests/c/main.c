@@ -33,6 +33,7 @@ static const struct {
     {"nodes", test_nodes},
     {"node_numbers", test_node_numbers},
     {"s8", test_s8},
+    {"bytes", test_bytes},
 };
 
 /* A touched guard page: say in which case, then fail. A sanitizer's own report is better where there is one.

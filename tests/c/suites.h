@@ -18,5 +18,6 @@ void test_nodes(void);
 void test_node_numbers(void);
 void test_quantized(void);
 void test_s8(void);
+void test_bytes(void);
 
 #endif

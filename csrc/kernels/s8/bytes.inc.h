@@ -232,6 +232,20 @@ static void byte_finish(const int32_t *sums, int64_t count, const dwc_byte_end *
         for (int64_t i = 0; i < count; i++) y[i] = (uint8_t)dwc_end_once(sums[i], &end);
 }
 
+/* dwc_times_fixed of factors below 1: both roundings add a half and shift, the second one less of what is negative. */
+static void byte_requant(const int32_t *sums, int64_t pixels, int64_t channels, const dwc_requant *r,
+                         int64_t first, uint8_t *restrict y, int64_t y_pixel) {
+    const dwc_fixed *fixed = r->fixed + first;
+    const int32_t zero = r->zero_point, low = r->low, high = r->high;
+    for (; pixels > 0; pixels--, sums += channels, y += y_pixel)
+        for (int64_t c = 0; c < channels; c++) {
+            const int64_t product = (int64_t)sums[c] * fixed[c].mantissa + (1 << 30);
+            const int32_t h = (int32_t)((uint64_t)product >> 31), shift = -fixed[c].shift;
+            const int32_t half = (int32_t)((1u << shift) >> 1), less = (h < 0) & (shift > 0);
+            y[c] = (uint8_t)dwc_clamp(((h + half - less) >> shift) + zero, low, high);
+        }
+}
+
 /* Quotients of 32-bit integers that are bytes are exact to the integer in double precision. */
 static void byte_divide(const int32_t *sums, int64_t count, int32_t divisor, const dwc_byte_end *e,
                         uint8_t *restrict y) {
@@ -272,6 +286,7 @@ static void byte_transpose(const uint8_t *x, int64_t x_column, int64_t rows, int
      .sum = byte_sum,               \
      .sum_run = byte_sum_run,       \
      .extreme = byte_extreme,       \
+     .requant = byte_requant,       \
      .finish = byte_finish,         \
      .divide = byte_divide,         \
      .blend = byte_blend,           \
