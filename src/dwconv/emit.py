@@ -56,4 +56,3 @@ def _emitted(graph: Graph, homes: dict[str, Home]) -> Program:
     program = emitter.finish()
     program.rounding = next(iter(roundings(graph)), "even")
     return program
-
