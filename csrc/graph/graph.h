@@ -156,13 +156,14 @@ typedef struct dwc_graph {
 } dwc_graph;
 
 /* The largest graph that a descriptor makes: expand, depthwise, mean, squeeze, excite, scale, project, add. */
-enum { DWC_MOST_NODES = 8, DWC_MOST_VALUES = DWC_MOST_NODES + 1 };
+enum { DWC_MOST_NODES = 8, DWC_MOST_VALUES = DWC_MOST_NODES + 1, DWC_MOST_S8_STAGES = 3 };
 
 /* A graph and its memory. */
 typedef struct dwc_built {
     dwc_graph graph;
     dwc_node nodes[DWC_MOST_NODES];
     dwc_value values[DWC_MOST_VALUES];
+    dwc_s8_stage stages[DWC_MOST_S8_STAGES]; /* of a quantized graph, until its weights are packed */
 } dwc_built;
 
 /* describe.c: checks every field and replaces defaults: zeros become ones, SAME and VALID keep their padding at zero.
@@ -246,7 +247,8 @@ static inline int32_t dwc_highest(dwconv_dtype dtype) { return dtype == DWCONV_S
 
 /* pack_quantized.c, for the kernels of an instruction set or NULL: stages without weights, all that a schedule looks at;
  * bytes, then the packing itself. */
-DWC_HIDDEN void dwc_make_s8_stages(const dwc_graph *graph, const dwc_s8_kernels *kernels);
+DWC_HIDDEN void dwc_make_s8_stages(const dwc_graph *graph, const dwc_s8_kernels *kernels,
+                                   dwc_s8_stage *stages);
 DWC_HIDDEN int dwc_s8_bytes(const dwc_graph *graph, const dwc_node *node, const dwc_s8_kernels *kernels,
                             int64_t *bytes);
 DWC_HIDDEN void dwc_pack_s8(const dwc_graph *graph, dwc_node *node, const dwc_s8_kernels *kernels,

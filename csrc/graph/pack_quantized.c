@@ -100,9 +100,12 @@ static int parts_of(const dwc_graph *g, const dwc_node *n, const dwc_s8_stage *s
     return 1;
 }
 
-void dwc_make_s8_stages(const dwc_graph *g, const dwc_s8_kernels *kernels) {
-    for (dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++)
-        if (n->op == DWC_DEPTHWISE || n->op == DWC_MATRIX) n->s8 = stage_of(g, n, kernels);
+void dwc_make_s8_stages(const dwc_graph *g, const dwc_s8_kernels *kernels, dwc_s8_stage *stages) {
+    for (dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
+        if (n->op != DWC_DEPTHWISE && n->op != DWC_MATRIX) continue;
+        *stages = stage_of(g, n, kernels);
+        n->s8 = stages++;
+    }
 }
 
 int dwc_s8_bytes(const dwc_graph *g, const dwc_node *n, const dwc_s8_kernels *kernels, int64_t *bytes) {

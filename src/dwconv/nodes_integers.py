@@ -65,6 +65,9 @@ def check(q: Any, dtype: Any, where: str = "") -> Quantization:
 def dtype_of(node: Node, inputs: Sequence[Value]) -> np.dtype[Any]:
     """What the node gives. Raises ValueError where its inputs have dtypes that it does not take."""
     x = inputs[0]
+    if node.op == "block":
+        made: Operation = node["operation"]
+        return x.dtype if made.quantization is None else made.output_dtype
     if node.op == "quantize":
         if x.dtype.kind != "f" or node["dtype"] not in DTYPES:
             raise ValueError(f"it makes int8 or uint8 of floats, not {node['dtype']} of {x.dtype}")
@@ -205,6 +208,8 @@ def quantization_of(node: Node, inputs: Sequence[Value]) -> Quantization | None:
         return None
     if node.op == "dequantize":
         return None
+    if node.op == "block":
+        return _quantization_of_block(node["operation"])
     told = node.attributes.get("quantization")
     if told is not None:
         return plain(told)
@@ -212,6 +217,14 @@ def quantization_of(node: Node, inputs: Sequence[Value]) -> Quantization | None:
     q = x.quantization
     kept = q is not None and q.axis is None and x.dtype in BYTES and is_move(node)
     return q if kept else None
+
+
+def _quantization_of_block(operation: Operation) -> Quantization | None:
+    whole, last = operation.quantization, operation.stages[-1].quantization
+    if whole is None or last is None or whole.float_output:
+        return None
+    q = last.output if whole.sum is None else whole.sum
+    return Quantization(q.scale, q.zero_point, None)
 
 
 # ---- convolutions as operations -----------------------------------------------------------------

@@ -340,6 +340,7 @@ def _resize(node: Node, quantizations: Given, x: Array) -> Array:
 
 
 FUNCTIONS: dict[str, Callable[..., Array]] = {
+    "block": lambda node, quantizations, x: fallback_integers.run(node["operation"], x),
     "dequantize": lambda node, quantizations, x: dequantize(x, _given(quantizations, 0)),
     "lookup": _lookup,
     "conv": _conv,
