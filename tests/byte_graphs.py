@@ -224,7 +224,10 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "prelu", _prelu((2, 5, 7, 33), (33,))
     yield "prelu shared", _prelu((2, 5, 7, 33), (1,), clamped=True)
     yield "max_pool", _moving("max_pool", (2, 9, 8, 7), kernel=(3, 2), strides=(2, 2))
-    yield "max_pool padded", _moving("max_pool", (2, 9, 8, 70), kernel=(3, 3), padding="same", dilations=(2, 1))
+    yield (
+        "max_pool padded",
+        _moving("max_pool", (2, 9, 8, 70), kernel=(3, 3), padding="same", dilations=(2, 1)),
+    )
     yield "max_pool ceil", _moving("max_pool", (1, 5, 5, 3), kernel=(2, 2), strides=(2, 2), ceil_mode=True)
     yield "average_pool padded", _pool((2, 9, 8, 300), kernel=(3, 3), padding="same", strides=(2, 2))
     yield "average_pool clamped", _pool((1, 9, 8, 5), clamped=True, kernel=(2, 5))
@@ -247,8 +250,9 @@ def _cases() -> Iterator[tuple[str, Case]]:
         yield f"resize larger {coordinates}", _resize((2, 5, 4, 7), (11, 9), coordinates)
         yield f"resize smaller {coordinates}", _resize((1, 9, 8, 65), (4, 3), coordinates)
         yield f"resize one {coordinates}", _resize((1, 1, 4, 3), (5, 1), coordinates)
-        yield f"nearest {coordinates}", _moving(
-            "resize", (2, 5, 4, 7), kind="nearest", sizes=(11, 9), coordinates=coordinates
+        yield (
+            f"nearest {coordinates}",
+            _moving("resize", (2, 5, 4, 7), kind="nearest", sizes=(11, 9), coordinates=coordinates),
         )
     yield "quantize", _quantize(2, 3, 5, 77)
     yield "dequantize", _moving("dequantize", (2, 3, 5, 77))
@@ -282,7 +286,9 @@ def built(case: Case, seed: int, dtype: str, rounding: str) -> tuple[Graph, dict
 # ---- graphs -----------------------------------------------------------------------------------
 
 
-def random_graph(seed: int, dtype: str = "int8", rounding: str = "even") -> tuple[Graph, dict[str, np.ndarray]]:
+def random_graph(
+    seed: int, dtype: str = "int8", rounding: str = "even"
+) -> tuple[Graph, dict[str, np.ndarray]]:
     """Blocks of MobileNets, with what stands between them; several outputs."""
     d = Bytes(seed, dtype, rounding)
     channels = int(d.rng.choice((3, 8, 15, 24)))

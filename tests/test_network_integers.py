@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import copy
 import pickle
 from pathlib import Path
@@ -54,8 +53,6 @@ def check(graph: Graph, inputs: dict[str, np.ndarray], isa: str) -> None:
 def test_an_op_gives_the_bits_of_the_oracle(name: str, dtype: str, rounding: str, isa: str) -> None:
     for seed in range(3):
         check(*built(CASES[name], seed, dtype, rounding), isa)
-
-
 
 
 # ---- graphs -----------------------------------------------------------------------------------

@@ -57,4 +57,3 @@ def _emitted(graph: Graph, homes: dict[str, Home], keeps: bool) -> Program:
     program = emitter.finish()
     program.rounding = next(iter(roundings(graph)), "even")
     return program
-

@@ -155,7 +155,9 @@ def _operation(
 def _empty_sums(e: Emitter, node: Node, filters: Array, bias: Array | None) -> Array:
     """Of every output channel, what the bias alone gives."""
     nothing = np.zeros((1, 1, *filters.shape[2:]), filters.dtype)
-    operation = _operation(e, node, (1, 1, 1, filters.shape[2] * node["groups"]), nothing, bias, dict(SLIDING))
+    operation = _operation(
+        e, node, (1, 1, 1, filters.shape[2] * node["groups"]), nothing, bias, dict(SLIDING)
+    )
     if isinstance(operation, Stage):
         row = np.zeros(filters.shape[3], np.float32) if bias is None else bias.astype(np.float32)
         return apply(row, parse("network", "activation", node["activation"]))

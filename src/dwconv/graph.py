@@ -100,12 +100,31 @@ class Node:
         return self.attributes[attribute]
 
 
+class State(NamedTuple):
+    """What a network keeps from run to run: an input, and the output that is this input of the next run."""
+
+    input: str
+    output: str
+    initial: Array
+
+
 @dataclass(slots=True)
 class Graph:
+    """`states`: their inputs and outputs are the last ones, in the same order, and no business of callers."""
+
     values: dict[str, Value] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
+
+    @property
+    def public_inputs(self) -> list[str]:
+        return self.inputs[: len(self.inputs) - len(self.states)]
+
+    @property
+    def public_outputs(self) -> list[str]:
+        return self.outputs[: len(self.outputs) - len(self.states)]
 
     def consumers(self) -> dict[str, list[Node]]:
         """By value, the nodes that read it; a value that is an output of the graph has one more reader."""
@@ -124,7 +143,7 @@ class Graph:
             name: Value(v.name, v.shape, v.dtype, v.data, v.quantization) for name, v in self.values.items()
         }
         nodes = [Node(n.op, n.inputs, n.output, dict(n.attributes), n.name) for n in self.nodes]
-        return Graph(values, nodes, list(self.inputs), list(self.outputs))
+        return Graph(values, nodes, list(self.inputs), list(self.outputs), list(self.states))
 
 
 class UnsupportedModel(ValueError):  # noqa: N818 (the contract's name)
@@ -203,6 +222,19 @@ class Builder:
         self.graph.values[name] = Value(name, sizes, np.dtype(dtype), None, quantization)
         self.graph.inputs.append(name)
         return name
+
+    def state(self, name: str, initial: Array, quantization: Quantization | None = None) -> str:
+        """A value that `keep` changes for the next run. Inputs come before the first one."""
+        value = self.input(name, initial.shape, initial.dtype, quantization)
+        self.graph.states.append(State(value, "", initial))
+        return value
+
+    def keep(self, state: str, value: str) -> None:
+        """What the state becomes; for each of them, in their order, after the last output."""
+        index = [found.input for found in self.graph.states].index(state)
+        name = self._new(f"{state}/next")
+        self.output(name, value)
+        self.graph.states[index] = self.graph.states[index]._replace(output=name)
 
     def constant(self, data: Any, quantization: Quantization | None = None) -> str:
         array = np.require(data, requirements="A")  # pieces of a file may lie anywhere
@@ -308,6 +340,7 @@ def rebuilt(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
         names[node.output] = b.node(node.op, *inputs, name=node.name, **attributes)
     for name in graph.outputs:
         b.output(name, names[name])
+    b.graph.states = list(graph.states)
     return b.graph
 
 

@@ -25,6 +25,7 @@ from .tflite_integers import INTEGERS, KINDS, is_integer, lower
 from .tflite_ops import OPS, SAME
 from .tflite_parse import DTYPES, Model, Operator, Tensor, parse
 from .tflite_shapes import SHAPE_OPS
+from .tflite_variables import VARIABLE_OPS, Variables
 
 ALL = {**INTEGERS, **OPS, **SHAPE_OPS}
 # Where the nearest name would mislead, or there is more to say.
@@ -34,10 +35,6 @@ REMEDIES = {
     "TOPK_V2": "end the network at its scores and sort these",
     "NON_MAX_SUPPRESSION_V4": "end the network at boxes and scores",
     "NON_MAX_SUPPRESSION_V5": "end the network at boxes and scores",
-    "CALL_ONCE": "state variables are not supported yet: pass state as inputs and outputs",
-    "VAR_HANDLE": "state variables are not supported yet: pass state as inputs and outputs",
-    "READ_VARIABLE": "state variables are not supported yet: pass state as inputs and outputs",
-    "ASSIGN_VARIABLE": "state variables are not supported yet: pass state as inputs and outputs",
     "IF": "a network is one subgraph without branches",
     "WHILE": "a network is one subgraph without loops",
     "CALL": "a network is one subgraph",
@@ -93,7 +90,7 @@ class TFLiteSource(GraphSource):
     def lower(self, shapes: Mapping[str, tuple[int, ...]]) -> Graph:
         """Of another batch the graph with other shapes: what a file reshapes to [1, -1, ...] is one image's.
         Of other sizes the file again, since they may be computed; where it has no such form, the graph."""
-        own = {name: self.graph.values[name].shape for name in self.graph.inputs}
+        own = {name: self.graph.values[name].shape for name in self.graph.public_inputs}
         if all(tuple(shapes[name])[1:] == own[name][1:] for name in own):
             with contextlib.suppress(ValueError):
                 return super().lower(shapes)
@@ -134,6 +131,7 @@ class _Lowering:
         self.names: dict[int, str] = {}  # values in the graph, by tensor
         self.missing: set[int] = set()  # tensors that unsupported operators would give
         self.problems: list[str] = []
+        self.variables = Variables(model)
 
     def graph(self, shapes: dict[str, Sequence[int | None]]) -> Lowered:
         inputs = [self._input(i, shapes) for i in self.model.inputs]
@@ -147,6 +145,7 @@ class _Lowering:
             raise UnsupportedModel(self.where, self.problems)
         given = [self._given(i) for i in self.model.outputs]
         outputs = [self._output(i, value) for i, value in zip(self.model.outputs, given, strict=True)]
+        self.variables.keep(self.b)
         return self.b.graph, inputs, outputs
 
     # ---- edges --------------------------------------------------------------------------------
@@ -220,6 +219,8 @@ class _Lowering:
         """Why the operator cannot be, as far as it alone tells; "" if nothing."""
         if operator.op.startswith("CUSTOM:"):
             return "custom operations are not supported: convert with built-in ones alone"
+        if operator.op in VARIABLE_OPS:
+            return ""
         if operator.op not in ALL:
             near = difflib.get_close_matches(operator.op, ALL, 1)
             nearest = f"; the nearest that is supported is {near[0]}" if near else ""
@@ -229,7 +230,7 @@ class _Lowering:
             if index < 0:
                 continue
             if tensor.variable:
-                return f"state {tensor.name!r} is not supported yet: pass state as inputs and outputs"
+                return f"state {tensor.name!r} in a tensor; variables of VAR_HANDLE are supported"
             constant = tensor.data is not None or self._folded(index)
             if not constant and tensor.kind not in ("FLOAT32", "INT32", "INT64", "BOOL", *KINDS):
                 return f"{_described(tensor)} is not supported; FLOAT32, INT8 and UINT8 are"
@@ -252,9 +253,14 @@ class _Lowering:
 
     def _lower(self, operator: Operator, label: str) -> None:
         for index in operator.inputs:
+            if index in self.variables.handles:
+                continue
             if index >= 0 and index not in self.names and self.model.tensors[index].data is None:
                 name = self.model.tensors[index].name
                 raise ValueError(f"{operator.op} {label!r} reads {name!r} before anything gives it")
+        if operator.op in VARIABLE_OPS:
+            self.variables.lower(self.b, operator, self.names, label)
+            return
         try:
             label_of = self._node_name(operator, label)
             call = Call(self.b, self.model, operator, self.names, label_of, self.rounding)

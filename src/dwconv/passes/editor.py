@@ -16,7 +16,7 @@ import numpy as np
 from .. import nodes
 from ..activation import Array
 from ..graph import Graph, Node, Value
-from ..nodes_integers import quantization_of
+from ..nodes_integers import quantization_of, same
 
 Shape: TypeAlias = tuple[int, ...]
 MOST_NAMES = 64  # in the name of a fused node: a hostile file has chains of any length
@@ -139,7 +139,7 @@ class Editor:
         """Drops a node: what read it reads `source`, which is the same. False where both keep their names."""
         old = node.output
         quantization = self.graph.values[old].quantization
-        if quantization is not None and quantization is not self.graph.values[source].quantization:
+        if not same(quantization, self.graph.values[source].quantization):
             return False
         if old in self._outputs:
             maker = self._makers.get(source)
@@ -232,3 +232,10 @@ class Editor:
 
 
 Rule: TypeAlias = Callable[[Editor, Node], bool]
+
+
+def of_floats(rule: Rule) -> Rule:
+    """The rule for nodes that give floats, and take them, alone."""
+    return lambda edit, node: (
+        edit.dtype(node.output).kind == "f" and edit.dtype(node.inputs[0]).kind == "f" and rule(edit, node)
+    )

@@ -14,7 +14,7 @@ from ..nodes_integers import BYTES
 from ..quantized import limits
 from .affine import Affine, affine, chain_to, ends_chain, rounded
 from .dense import DENSE
-from .editor import Editor
+from .editor import Editor, of_floats
 from .identities import IDENTITIES
 from .scalars import clip_kind, clip_of, scaled
 
@@ -26,10 +26,9 @@ MOST_READERS = 8  # of a value that all of them compute anew: each asks all othe
 
 def fold(graph: Graph) -> None:
     edit = Editor(graph)
-    edit.sweep(
-        *IDENTITIES, *DENSE, merge_pads, pad_convolution, pad_pool, under_clip, fold_after, fold_before
-    )
-    edit.sweep(combine)
+    floats = map(of_floats, (*DENSE, under_clip, fold_after, fold_before))
+    edit.sweep(*IDENTITIES, merge_pads, pad_convolution, pad_pool, *floats)
+    edit.sweep(of_floats(combine))
 
 
 # ---- constants ----------------------------------------------------------------------------------
