@@ -15,6 +15,13 @@ static int64_t depth_of(const dwc_s8_stage *s) {
 
 /* ---- the choice of kernels -------------------------------------------------------------------- */
 
+/* Pixels whose channels are together those of a group, if they lie side by side in lines and in the output. */
+static int64_t repeats_of(const dwc_s8_stage *s) {
+    const int64_t group = 2 * s->kernels->lanes, channels = s->groups * s->group_outputs;
+    const int dense = s->group_outputs == 1 && s->window.stride_w == 1 && s->window.dilation_w == 1;
+    return dense && 2 * channels <= group && group % channels == 0 ? group / channels : 1;
+}
+
 /* Lines hold rows `dilation` apart, whose stride is what the two have no divisor in common for. */
 static int choose_lines(dwc_s8_stage *s) {
     const dwconv_window *w = &s->window;
@@ -22,7 +29,8 @@ static int choose_lines(dwc_s8_stage *s) {
                                   .kernel_w = w->kernel_w,
                                   .stride_h = w->stride_h / common_divisor(w->stride_h, w->dilation_h),
                                   .channels = s->groups * s->group_outputs,
-                                  .multiplier = s->group_outputs};
+                                  .multiplier = s->group_outputs,
+                                  .repeats = repeats_of(s)};
     int64_t bytes;
     return dwc_s8_choose_depthwise(&s->lines, s->kernels) && 2 * s->lines.quads <= MOST_LINES &&
            dwc_s8_depthwise_bytes(&s->lines, &bytes);
@@ -146,7 +154,8 @@ static int fixed_fit(const dwc_node *n, const dwc_s8_stage *s, const dwc_fixed *
     for (int64_t c = 0; c < outputs; c++) {
         int64_t most = n->bias ? llabs(((const int32_t *)n->bias)[c]) : 0;
         for (int64_t k = 0; k < depth_of(s); k++) most += 255 * abs(filter[k * outputs + c]);
-        if (fixed[c].shift > 0 || most >= 1 << 30) return 0;
+        const int left = fixed[c].shift > 0 ? fixed[c].shift : 0; /* factors are below 2^8 */
+        if (most >= INT64_C(1) << (30 - left)) return 0;
     }
     return 1;
 }

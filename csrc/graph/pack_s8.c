@@ -121,12 +121,17 @@ static void row_quad(const dwc_s8_depthwise *d, const int8_t *filter, int64_t ch
 /* The channel of lane l of both vectors of a group: see s8_channel in csrc/kernels/vec/s8.h. */
 static int group_channel(int l, int lanes) { return l % lanes / 4 * 8 + l / lanes * 4 + l % 4; }
 
+static int64_t channel_of(const dwc_s8_depthwise *d, int64_t first, int l, int lanes) {
+    const int64_t channel = first + group_channel(l, lanes);
+    return d->repeats > 1 ? channel % d->channels : channel;
+}
+
 static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
                        const int32_t *bias, int32_t seen, const float *multipliers, int64_t first,
                        uint8_t *to) {
     const int lanes = kernels->lanes, all = 2 * lanes;
     for (int l = 0; l < all; l++) {
-        const int64_t channel = first + group_channel(l, lanes);
+        const int64_t channel = channel_of(d, first, l, lanes);
         const int valid = channel < d->channels;
         uint32_t sum = 0;
         for (int64_t i = 0; valid && i < d->kernel_h * d->kernel_w; i++)
@@ -145,7 +150,7 @@ static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
                 if (r == 0 ? quad >= d->first_end : quad < d->second_begin) continue;
                 for (int l = 0; l < all; l++) {
                     int8_t weights[4];
-                    row_quad(d, filter, first + group_channel(l, lanes), quad, tap, r, weights);
+                    row_quad(d, filter, channel_of(d, first, l, lanes), quad, tap, r, weights);
                     put_quad((int8_t *)to + l / lanes * lanes * kernels->quad_bytes, l % lanes, lanes,
                              kernels->quad_bytes, weights);
                 }

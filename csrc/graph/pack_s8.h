@@ -39,6 +39,8 @@ DWC_HIDDEN void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter
  * image that the lines are made of. */
 typedef struct dwc_s8_depthwise {
     int64_t kernel_h, kernel_w, stride_h, channels, multiplier;
+    int64_t
+        repeats; /* of few channels: pixels side by side that fill a group of channels; 0 or 1: they do not */
     int first_end, second_begin, quads; /* of a run of two output rows */
     int64_t groups, block;              /* of channels; bytes of each */
 } dwc_s8_depthwise;

@@ -51,7 +51,9 @@ static dwconv_status schedule_lines(const dwc_s8_stage *s, int staged, dwc_s8_st
         how->row_bytes > PTRDIFF_MAX / 1024)
         return DWCONV_OVERFLOW;
     how->row_bytes = round_up(how->row_bytes + DWC_S8_SLACK, DWCONV_ALIGNMENT);
-    how->staged_bytes = staged ? round_up(2 * how->columns * most * 4, DWCONV_ALIGNMENT) : 0;
+    const int64_t pixels = larger(how->columns, s->lines.repeats);
+    how->staged_bytes =
+        staged || s->lines.repeats > 1 ? round_up(2 * pixels * most * 4, DWCONV_ALIGNMENT) : 0;
     how->worker_bytes = 2 * s->lines.quads * how->row_bytes + how->staged_bytes;
     return DWCONV_OK;
 }

@@ -232,18 +232,35 @@ static void byte_finish(const int32_t *sums, int64_t count, const dwc_byte_end *
         for (int64_t i = 0; i < count; i++) y[i] = (uint8_t)dwc_end_once(sums[i], &end);
 }
 
-/* dwc_times_fixed of factors below 1: both roundings add a half and shift, the second one less of what is negative. */
-static void byte_requant(const int32_t *sums, int64_t pixels, int64_t channels, const dwc_requant *r,
-                         int64_t first, uint8_t *restrict y, int64_t y_pixel) {
-    const dwc_fixed *fixed = r->fixed + first;
+/* dwc_times_fixed where nothing saturates: both roundings add a half and shift, the second one less of what is negative. */
+INLINE void requant_row(const int32_t *sums, int64_t count, const dwc_fixed *fixed, const dwc_requant *r,
+                        uint8_t *restrict y) {
     const int32_t zero = r->zero_point, low = r->low, high = r->high;
-    for (; pixels > 0; pixels--, sums += channels, y += y_pixel)
-        for (int64_t c = 0; c < channels; c++) {
-            const int64_t product = (int64_t)sums[c] * fixed[c].mantissa + (1 << 30);
-            const int32_t h = (int32_t)((uint64_t)product >> 31), shift = -fixed[c].shift;
-            const int32_t half = (int32_t)((1u << shift) >> 1), less = (h < 0) & (shift > 0);
-            y[c] = (uint8_t)dwc_clamp(((h + half - less) >> shift) + zero, low, high);
-        }
+    for (int64_t c = 0; c < count; c++) {
+        const int32_t shift = fixed[c].shift, left = shift > 0 ? shift : 0, right = shift > 0 ? 0 : -shift;
+        const int64_t product = (int64_t)(int32_t)((uint32_t)sums[c] << left) * fixed[c].mantissa + (1 << 30);
+        const int32_t h = (int32_t)((uint64_t)product >> 31);
+        const int32_t half = (int32_t)((1u << right) >> 1), less = (h < 0) & (right > 0);
+        y[c] = (uint8_t)dwc_clamp(((h + half - less) >> right) + zero, low, high);
+    }
+}
+
+/* Few channels of dense pixels are more of fewer pixels, with factors repeated: rows fill vectors then. */
+static void byte_requant(const int32_t *sums, int64_t pixels, int64_t channels, const dwc_requant *r,
+                         int64_t first, uint8_t *y, int64_t y_pixel) {
+    enum { MANY = 128 };
+    const dwc_fixed *fixed = r->fixed + first;
+    dwc_fixed repeated[MANY];
+    const int64_t times = channels < MANY / 2 && y_pixel == channels && pixels > 1 ? MANY / channels : 1;
+    int64_t count = pixels * channels, row = channels;
+    if (times > 1) {
+        row = times * channels;
+        for (int64_t i = 0; i < row; i++) repeated[i] = fixed[i % channels];
+        fixed = repeated;
+        y_pixel = row;
+    }
+    for (; count > 0; count -= row, sums += row, y += y_pixel)
+        requant_row(sums, count < row ? count : row, fixed, r, y);
 }
 
 /* Quotients of 32-bit integers that are bytes are exact to the integer in double precision. */
@@ -272,10 +289,34 @@ static void byte_blend(const dwc_byte_blend *blend, int64_t count, uint8_t *rest
     }
 }
 
+/* Three channels, those of pictures, to and from pixels. */
+INLINE void transpose_to_3(const uint8_t *x, int64_t x_column, int64_t rows, uint8_t *restrict y) {
+    const uint8_t *const a = x, *const b = x + x_column, *const c = x + 2 * x_column;
+    for (int64_t r = 0; r < rows; r++) {
+        y[3 * r] = a[r];
+        y[3 * r + 1] = b[r];
+        y[3 * r + 2] = c[r];
+    }
+}
+
+INLINE void transpose_from_3(const uint8_t *x, int64_t count, uint8_t *restrict a, uint8_t *restrict b,
+                             uint8_t *restrict c) {
+    for (int64_t i = 0; i < count; i++) {
+        a[i] = x[3 * i];
+        b[i] = x[3 * i + 1];
+        c[i] = x[3 * i + 2];
+    }
+}
+
 static void byte_transpose(const uint8_t *x, int64_t x_column, int64_t rows, int64_t count, uint8_t *y,
                            int64_t y_row) {
-    for (int64_t r = 0; r < rows; r++, y += y_row)
-        for (int64_t c = 0; c < count; c++) y[c] = x[c * x_column + r];
+    if (count == 3 && y_row == 3)
+        transpose_to_3(x, x_column, rows, y);
+    else if (rows == 3 && x_column == 3)
+        transpose_from_3(x, count, y, y + y_row, y + 2 * y_row);
+    else
+        for (int64_t r = 0; r < rows; r++, y += y_row)
+            for (int64_t c = 0; c < count; c++) y[c] = x[c * x_column + r];
 }
 
 #define BYTE_KERNELS                \
