@@ -15,22 +15,15 @@ static int64_t depth_of(const dwc_s8_stage *s) {
 
 /* ---- the choice of kernels -------------------------------------------------------------------- */
 
-/* Pixels whose channels are together those of a group, if they lie side by side in lines and in the output. */
-static int64_t repeats_of(const dwc_s8_stage *s) {
-    const int64_t group = 2 * s->kernels->lanes, channels = s->groups * s->group_outputs;
-    const int dense = s->group_outputs == 1 && s->window.stride_w == 1 && s->window.dilation_w == 1;
-    return dense && 2 * channels <= group && group % channels == 0 ? group / channels : 1;
-}
-
 /* Lines hold rows `dilation` apart, whose stride is what the two have no divisor in common for. */
 static int choose_lines(dwc_s8_stage *s) {
     const dwconv_window *w = &s->window;
     s->lines = (dwc_s8_depthwise){.kernel_h = w->kernel_h,
                                   .kernel_w = w->kernel_w,
                                   .stride_h = w->stride_h / common_divisor(w->stride_h, w->dilation_h),
+                                  .stride_w = w->stride_w,
                                   .channels = s->groups * s->group_outputs,
-                                  .multiplier = s->group_outputs,
-                                  .repeats = repeats_of(s)};
+                                  .multiplier = s->group_outputs};
     int64_t bytes;
     return dwc_s8_choose_depthwise(&s->lines, s->kernels) && 2 * s->lines.quads <= MOST_LINES &&
            dwc_s8_depthwise_bytes(&s->lines, &bytes);

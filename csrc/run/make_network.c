@@ -36,10 +36,6 @@ static const dwc_node_class *const classes[DWCONV_NODE_KIND_COUNT] = {
     [DWCONV_DEQUANTIZE] = &dwc_class_dequantize, /* of words */
 };
 
-const dwc_node_class *dwc_node_class_of(dwconv_node_kind kind, int bytes) {
-    return bytes ? byte_classes[kind] : classes[kind];
-}
-
 /* Values, or nodes: more are no network but an accident. */
 enum { MOST_COUNT = 1 << 24 };
 
@@ -67,15 +63,19 @@ static int64_t aligned(int64_t bytes) { return round_up(bytes, DWCONV_ALIGNMENT)
 
 /* ---- one node ----------------------------------------------------------------------------- */
 
+static const dwc_node_class *class_of(dwconv_node_kind kind, int bytes) {
+    return bytes ? byte_classes[kind] : classes[kind];
+}
+
 /* By the dtype of the first input; of FILL and QUANTIZE, which have none of 8 bits, by that of the output. */
 static dwconv_status find_class(const making *m, looked *l) {
     const dwconv_node *n = &l->node;
     dwconv_value v;
     const int by_output = n->kind == DWCONV_FILL || n->kind == DWCONV_QUANTIZE;
     DWC_TRY(dwc_take_value(&m->desc, by_output ? n->output : n->inputs[0], &v));
-    l->class = dwc_node_class_of(n->kind, dwc_unit(v.dtype) == 1);
+    l->class = class_of(n->kind, dwc_unit(v.dtype) == 1);
     if (l->class) return DWCONV_OK;
-    return dwc_node_class_of(n->kind, dwc_unit(v.dtype) != 1) ? DWCONV_BAD_DTYPE : DWCONV_BAD_VALUE;
+    return class_of(n->kind, dwc_unit(v.dtype) != 1) ? DWCONV_BAD_DTYPE : DWCONV_BAD_VALUE;
 }
 
 static dwconv_status check_types(const looked *l) {

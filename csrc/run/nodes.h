@@ -1,4 +1,4 @@
-/* The nodes of a network while it runs: one row of three functions for each kind. */
+/* The nodes of a network while it runs: a row of functions for each kind. */
 #ifndef DWCONV_NODES_H
 #define DWCONV_NODES_H
 
@@ -53,9 +53,6 @@ typedef struct dwc_node_class {
     int (*workers)(const dwc_node_call *call); /* how many threads it takes; NULL: that is not told */
 } dwc_node_class;
 
-/* The class of a kind, for bytes or for all else, or NULL if there is none. */
-DWC_HIDDEN const dwc_node_class *dwc_node_class_of(dwconv_node_kind kind, int bytes);
-
 /* By kind: run_convolution_node.c, run_elementwise.c, run_copy.c; run_reduce.c, run_pool.c, run_resize.c, run_normalise.c
  * (softmax, layer normalisation), run_products.c (matmul) */
 DWC_HIDDEN extern const dwc_node_class dwc_class_convolution, dwc_class_copy, dwc_class_fill, dwc_class_unary,
@@ -63,9 +60,8 @@ DWC_HIDDEN extern const dwc_node_class dwc_class_convolution, dwc_class_copy, dw
 DWC_HIDDEN extern const dwc_node_class dwc_class_reduce, dwc_class_pool, dwc_class_resize, dwc_class_softmax,
     dwc_class_layer_norm, dwc_class_matmul;
 
-/* Checks that floats and bytes share: of POOL, and of the shapes of BINARY. */
+/* A check that floats and bytes share: of POOL. */
 DWC_HIDDEN dwconv_status dwc_check_pool(const dwc_node_call *call);
-DWC_HIDDEN dwconv_status dwc_check_binary_shapes(const dwc_node_call *call);
 
 /* On bytes: run_byte_elements.c, run_byte_images.c, run_byte_reduce.c, run_byte_softmax.c */
 DWC_HIDDEN extern const dwc_node_class dwc_class_quantize, dwc_class_dequantize, dwc_class_lookup,

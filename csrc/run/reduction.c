@@ -29,14 +29,10 @@ static void divide_axes(dwc_reduction *r, const dwc_array *x, const dwc_array *y
         if (i < 0 || (n < x->rank && i == last)) continue;
         const int64_t step[DWC_MOST_OPERANDS] = {dwc_step_of(x, i), dwc_step_of(y, i)};
         dwc_axes *axes = y->shape[i] == x->shape[i] ? &r->kept : &r->reduced;
-        if (axes == &r->reduced && apart && x->shape[i] > 1) {
-            const int at = axes->count++;
-            axes->size[at] = x->shape[i];
-            axes->step[at][DWC_REDUCE_X] = step[DWC_REDUCE_X];
-            axes->step[at][DWC_REDUCE_Y] = 0;
-        } else {
+        if (axes == &r->reduced && apart && x->shape[i] > 1)
+            axes->axis[axes->count++] = (dwc_axis){x->shape[i], {step[DWC_REDUCE_X], 0}};
+        else
             dwc_add_axis(axes, x->shape[i], step);
-        }
     }
     int64_t step[DWC_MOST_OPERANDS] = {0};
     if (!apart) {

@@ -20,6 +20,7 @@ typedef struct piece {
 typedef struct each {
     const dwc_node_call *call;
     int inputs;
+    int64_t unit[DWC_MOST_OPERANDS]; /* bytes of an element */
     void (*run)(const piece *);
 } each;
 
@@ -82,75 +83,67 @@ static void scatter(const char *from, int64_t step, int64_t unit, int64_t count,
         for (int64_t i = 0; i < count; i++) memcpy(to + 4 * i * step, from + 4 * i, 4);
 }
 
-/* Part of a row whose steps are others, BUFFER elements at most. */
-static void run_strided(const each *e, const dwc_walk *w, piece p) {
+/* Part of a row whose steps are others, BUFFER elements at most; `elements`: along it. */
+static void run_strided(const each *e, const dwc_axis *elements, piece p) {
     _Alignas(64) char x[2][4 * BUFFER], y[4 * BUFFER];
-    const int last = w->rank - 1;
     char *const to = p.y;
     for (int k = 0; k < e->inputs; k++) {
-        if (p.x_step[k] == 1 || (e->inputs == 2 && w->strides[k + 1][last] == 0)) continue;
-        gather(p.x[k], w->strides[k + 1][last], w->unit[k + 1], p.count, x[k]);
+        if (p.x_step[k] == 1 || (e->inputs == 2 && elements->step[k + 1] == 0)) continue;
+        gather(p.x[k], elements->step[k + 1], e->unit[k + 1], p.count, x[k]);
         p.x[k] = x[k];
         p.x_step[k] = 1;
     }
-    const int direct = w->strides[0][last] == 1;
+    const int direct = elements->step[0] == 1;
     if (!direct) p.y = y;
     e->run(&p);
-    if (!direct) scatter(y, w->strides[0][last], w->unit[0], p.count, to);
+    if (!direct) scatter(y, elements->step[0], e->unit[0], p.count, to);
 }
 
-static void each_bytes(const void *context, const dwc_walk *w, char *const data[], int64_t rows,
+static int is_direct(const each *e, const dwc_axis *elements, int64_t count) {
+    if (count == 1) return 1;
+    if (elements->step[0] != 1) return 0;
+    for (int k = 1; k <= e->inputs; k++)
+        if (elements->step[k] != 1 && (elements->step[k] != 0 || e->inputs == 1)) return 0;
+    return 1;
+}
+
+static void each_bytes(const void *context, const dwc_axis *row, char *const data[], int64_t rows,
                        int64_t count) {
     const each *e = context;
-    const int last = w->rank - 1;
-    int direct = count == 1 || w->strides[0][last] == 1;
-    for (int k = 0; k < e->inputs; k++) {
-        const int64_t step = w->strides[k + 1][last];
-        direct = direct && (count == 1 || step == 1 || (step == 0 && e->inputs == 2));
-    }
-    for (int64_t row = 0; row < rows; row++) {
-        piece p = {.call = e->call, .y = data[0] + row * w->strides[0][last - 1] * w->unit[0]};
-        for (int k = 0; k < e->inputs; k++) {
-            p.x[k] = data[k + 1] + row * w->strides[k + 1][last - 1] * w->unit[k + 1];
-            p.x_step[k] = w->strides[k + 1][last] == 1;
+    const dwc_axis *elements = row + 1;
+    const int64_t size = is_direct(e, elements, count) ? count : BUFFER;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t at = 0; at < count; at += size) {
+            piece p = {.call = e->call, .count = smaller(size, count - at)};
+            p.y = data[0] + (r * row->step[0] + at * elements->step[0]) * e->unit[0];
+            for (int k = 0; k < e->inputs; k++) {
+                p.x[k] = data[k + 1] + (r * row->step[k + 1] + at * elements->step[k + 1]) * e->unit[k + 1];
+                p.x_step[k] = elements->step[k + 1] == 1;
+            }
+            if (size == count)
+                e->run(&p);
+            else
+                run_strided(e, elements, p);
         }
-        p.count = count;
-        if (direct) {
-            e->run(&p);
-            continue;
-        }
-        const piece whole = p;
-        for (int64_t at = 0; at < count; at += BUFFER) {
-            p.count = smaller(BUFFER, count - at);
-            p.y = whole.y + at * w->strides[0][last] * w->unit[0];
-            for (int k = 0; k < e->inputs; k++)
-                p.x[k] = whole.x[k] + at * w->strides[k + 1][last] * w->unit[k + 1];
-            run_strided(e, w, p);
-        }
-    }
 }
 
 /* Rows that a kernel of two inputs can take at once. */
-static void binary_rows(const void *context, const dwc_walk *w, char *const data[], int64_t rows,
+static void binary_rows(const void *context, const dwc_axis *row, char *const data[], int64_t rows,
                         int64_t count) {
     const each *e = context;
-    const int last = w->rank - 1;
-    int direct = w->strides[0][last] == 1;
-    for (int k = 1; k <= 2; k++) direct = direct && (w->strides[k][last] == 0 || w->strides[k][last] == 1);
-    if (!direct) {
-        each_bytes(context, w, data, rows, count);
+    const dwc_axis *elements = row + 1;
+    if (!is_direct(e, elements, 2)) {
+        each_bytes(context, row, data, rows, count);
         return;
     }
-    const dwc_byte_binary call = {
-        .parameters = e->call->parameters,
-        .rows = rows,
-        .count = count,
-        .x = {from_bytes(data[1]), from_bytes(data[2])},
-        .x_row = {w->strides[1][last - 1], w->strides[2][last - 1]},
-        .x_step = {(int)w->strides[1][last], (int)w->strides[2][last]},
-        .y = as_bytes(data[0]),
-        .y_row = w->strides[0][last - 1],
-    };
+    const dwc_byte_binary call = {.parameters = e->call->parameters,
+                                  .rows = rows,
+                                  .count = count,
+                                  .x = {from_bytes(data[1]), from_bytes(data[2])},
+                                  .x_row = {row->step[1], row->step[2]},
+                                  .x_step = {(int)elements->step[1], (int)elements->step[2]},
+                                  .y = as_bytes(data[0]),
+                                  .y_row = row->step[0]};
     e->call->table->bytes.binary(&call);
 }
 
@@ -174,8 +167,9 @@ static void run(const dwc_node_call *call) {
         default: e.run = binary_piece; break;
     }
     dwc_rows_job job = {.walk = dwc_walk_of(&call->out, call->in, e.inputs), .context = &e};
+    memcpy(e.unit, job.walk.unit, sizeof e.unit);
     job.each = e.inputs == 2 ? binary_rows : each_bytes;
-    job.count = smaller(job.walk.shape[job.walk.rank - 1], BYTE_PIECE);
+    job.count = smaller(dwc_row_of(&job.walk)[1].size, BYTE_PIECE);
     job.rows = larger(BYTE_PIECE / job.count, 1);
     dwc_run_rows(&job, call->threads, workers(call));
 }
@@ -198,6 +192,11 @@ static dwconv_status check_quantize(const dwc_node_call *call) {
 static dwconv_status check_dequantize(const dwc_node_call *call) {
     if (call->in[0].dtype == DWCONV_F32 || call->out.dtype != DWCONV_F32) return DWCONV_BAD_DTYPE;
     return dwc_same_shape(&call->in[0], &call->out) ? DWCONV_OK : DWCONV_BAD_SHAPE;
+}
+
+static dwconv_status check_binary(const dwc_node_call *call) {
+    return dwc_broadcasts(&call->in[0], &call->in[1], &call->out, call->out.rank) ? DWCONV_OK
+                                                                                  : DWCONV_BAD_SHAPE;
 }
 
 const dwc_node_class dwc_class_lookup = {.name = "lookup",
@@ -225,7 +224,7 @@ const dwc_node_class dwc_class_byte_binary = {.name = "binary",
                                               .inputs = 2,
                                               .in_place = 1,
                                               .types = DWC_TYPES_BYTES,
-                                              .check = dwc_check_binary_shapes,
+                                              .check = check_binary,
                                               .prepare = dwc_prepare_bytes,
                                               .run = run,
                                               .workers = workers};

@@ -42,7 +42,7 @@ static reciprocal reciprocal_of(int32_t sum) {
 
 /* Differences without an exponential give the least. */
 static int32_t result_twice(const dwc_byte_parameters *p, int32_t e, reciprocal r) {
-    const int shift = within(r.bits_over_unit + 31 - 8, 0, 31);
+    const int shift = (int)within(r.bits_over_unit + 31 - 8, 0, 31);
     const int32_t least = p->flip ? INT8_MIN : 0;
     const int32_t q = e < 0 ? 0 : dwc_shift_right(dwc_high_product(r.scale, e), shift);
     return dwc_clamp(q + least, p->end.low, p->end.high);

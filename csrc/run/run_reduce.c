@@ -19,23 +19,14 @@ typedef struct job {
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
-static float join(float a, float b, dwconv_function function) {
-    switch (function) {
-        case DWCONV_SUM: return a + b;
-        case DWCONV_PRODUCT: return a * b;
-        default:
-            if (isnan(a) || isnan(b)) return a + b;
-            return (function == DWCONV_LARGEST) == (a > b) ? a : b;
-    }
-}
-
 static float reduce_runs(const job *j, const float *x) {
     const int64_t runs = dwc_axes_size(&j->r.reduced);
     int64_t at[DWC_MOST_OPERANDS];
     float result = j->kernels->reduce_run(x, j->r.run, j->function);
     for (int64_t i = 1; i < runs; i++) {
         dwc_axes_at(&j->r.reduced, i, at);
-        result = join(result, j->kernels->reduce_run(x + at[X], j->r.run, j->function), j->function);
+        result =
+            dwc_reduce_two(result, j->kernels->reduce_run(x + at[X], j->r.run, j->function), j->function);
     }
     return j->divisor ? result / (float)j->divisor : result;
 }

@@ -55,26 +55,6 @@ static void find_lines(tile *t, int64_t row, int rows, int64_t pair, const uint8
     }
 }
 
-/* Of few channels: as many outputs at a time as fill a group. The last ones are computed again with some before them, or,
- * where there are not as many, with some that nobody sees. */
-static void run_repeated(const tile *t, dwc_s8_dw_run run, int64_t pitch, int64_t dense) {
-    const dwc_s8_stage *s = t->job->stage;
-    const int64_t repeats = s->lines.repeats, whole = t->pixels / repeats;
-    run.channels *= repeats;
-    run.x_out = repeats * pitch;
-    run.y_out = repeats * dense;
-    run.columns = whole;
-    if (whole) s->kernels->depthwise(&run);
-    if (t->pixels % repeats == 0) return;
-    const int64_t first = larger(t->pixels - repeats, 0);
-    const uint8_t *lines[MOST_LINES];
-    for (int i = 0; i < 2 * s->lines.quads; i++) lines[i] = run.lines[i] + first * pitch;
-    run.lines = lines;
-    run.columns = 1;
-    run.y += first * dense;
-    s->kernels->depthwise(&run);
-}
-
 /* Output row `row`, and the one `step` further if `rows` is 2. */
 static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair) {
     const dwc_s8_job *j = t->job;
@@ -82,10 +62,11 @@ static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair)
     const dwc_s8_depthwise *d = &s->lines;
     const uint8_t *lines[MOST_LINES];
     find_lines(t, row, rows, pair, lines);
+    const int64_t together = larger(t->pixels, d->pixels), columns = divide_up(together, d->pixels);
+    const int staged =
+        dwc_s8_is_staged(j) || together > t->pixels || (d->pixels > 1 && j->y.pixel > t->count);
     const int64_t unit = dwc_s8_unit(j), pitch = 2 * t->inputs, dense = t->count * unit;
-    const int64_t row_pixels = larger(t->pixels, d->repeats);
-    const int fits = d->repeats <= 1 || (j->y.pixel == t->count && t->pixels >= d->repeats);
-    const int staged = dwc_s8_is_staged(j) || !fits;
+    const int64_t y_pixel = staged ? dense : j->y.pixel, back = columns * d->pixels - together;
     const dwc_s8_part part = {t->image, row, t->column, t->pixels, t->first, t->count};
     uint8_t *y = staged ? (uint8_t *)t->staged : j->y.bytes + dwc_s8_at(&j->y, &part);
     const dwc_s8_dw_run run = {
@@ -98,25 +79,24 @@ static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair)
         .kernel_h = d->kernel_h,
         .kernel_w = s->window.kernel_w,
         .x_tap = s->window.dilation_w * pitch,
-        .x_out = s->window.stride_w * pitch,
-        .columns = t->pixels,
+        .x_out = s->window.stride_w * pitch * d->pixels,
+        .columns = columns,
+        .x_back = s->window.stride_w * pitch * back,
+        .y_back = y_pixel * back,
         .channel = t->first - t->in_first * d->multiplier,
-        .channels = t->count,
+        .channels = t->count * d->pixels,
         .multiplier = d->multiplier,
         .weights = (const uint8_t *)s->packed + t->first / (2 * s->kernels->lanes) * d->block,
         .block = d->block,
         .y = y,
-        .y_row = staged ? row_pixels * dense : step * j->y.row,
-        .y_out = staged ? dense : j->y.pixel,
+        .y_row = staged ? together * dense : step * j->y.row,
+        .y_out = y_pixel * d->pixels,
         .end = s->end};
-    if (d->repeats > 1)
-        run_repeated(t, run, pitch, dense);
-    else
-        s->kernels->depthwise(&run);
+    s->kernels->depthwise(&run);
     for (int r = 0; r < rows; r++) {
         dwc_s8_part done = part;
         done.row += r * step;
-        const char *from = t->staged + r * row_pixels * dense;
+        const char *from = t->staged + r * together * dense;
         dwc_s8_finish(j, &done, staged && unit > 1 ? (const int32_t *)(const void *)from : NULL,
                       staged && unit == 1 ? (const uint8_t *)from : NULL);
     }
@@ -146,6 +126,10 @@ void dwc_s8_run_lines(const dwc_s8_job *j, int64_t image, int64_t begin, int64_t
         t.inputs = (t.first + t.count - 1) / multiplier + 1 - t.in_first;
         for (t.column = 0; t.column < j->y.width; t.column += how->columns) {
             t.pixels = smaller(how->columns, j->y.width - t.column);
+            if (t.pixels < j->stage->lines.pixels) { /* all that make one, if there are */
+                t.column = larger(j->y.width - j->stage->lines.pixels, 0);
+                t.pixels = j->y.width - t.column;
+            }
             t.columns = dwc_s8_columns_of(j, t.column, t.pixels);
             run_tile(&t, begin, end);
         }

@@ -21,8 +21,8 @@ static const struct {
     {"fuzz", test_fuzz},
     {"guard_pages", test_guard_pages},
     {"allocation", test_allocation},
+    {"machines", test_machines},
     {"threads", test_threads},
-    {"quantized", test_quantized}, /* before statuses, which are all to be seen */
     {"pool", test_pool},
     {"statuses", test_statuses},
     {"lifecycle", test_lifecycle},
@@ -32,6 +32,7 @@ static const struct {
     {"arena", test_arena},
     {"nodes", test_nodes},
     {"node_numbers", test_node_numbers},
+    {"quantized", test_quantized},
     {"s8", test_s8},
     {"bytes", test_bytes},
 };

@@ -34,7 +34,7 @@ if [[ -n ${SANITIZE:-} ]]; then
     link+=("-fsanitize=$SANITIZE")
 fi
 [[ -n ${RUNNER:-} ]] && flags+=(-DUNDER_EMULATION)
-for symbol in malloc calloc realloc aligned_alloc posix_memalign free mmap pthread_create; do
+for symbol in malloc calloc realloc aligned_alloc posix_memalign free mmap pthread_create dwc_this_machine; do
     link+=("-Wl,--wrap=$symbol")
 done
 
