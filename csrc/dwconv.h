@@ -141,7 +141,13 @@ DWCONV_API const char *dwconv_isa_best(void);          /* the default of plans *
 
 /* ---- descriptors -------------------------------------------------------------------------- */
 
-typedef enum dwconv_dtype { DWCONV_F32 = 0, DWCONV_S8, DWCONV_U8, DWCONV_DTYPE_COUNT } dwconv_dtype;
+typedef enum dwconv_dtype {
+    DWCONV_F32 = 0,
+    DWCONV_S8,
+    DWCONV_U8,
+    DWCONV_S32, /* of values of networks alone: dwconv_network.h */
+    DWCONV_DTYPE_COUNT
+} dwconv_dtype;
 
 typedef enum dwconv_activation_kind {
     DWCONV_IDENTITY = 0,

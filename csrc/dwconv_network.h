@@ -11,7 +11,8 @@
  *
  *     describe           dwconv_value for each tensor, dwconv_node for each step, dwconv_network_desc for the whole
  *     create             dwconv_network_create, or dwconv_network_size and dwconv_network_create_in
- *     ask for memory     dwconv_network_workspace
+ *     ask for memory     dwconv_network_workspace, dwconv_network_state_bytes
+ *     begin a stream     dwconv_network_reset
  *     run                dwconv_network_run
  *     ask how it runs    dwconv_network_explain
  *     end                dwconv_network_destroy
@@ -39,10 +40,16 @@ typedef enum dwconv_storage {
     DWCONV_INPUT,         /* the caller's, in the order of the values: inputs[0] is the first of them */
     DWCONV_OUTPUT,        /* likewise; it may be read by nodes after it was written */
     DWCONV_VIEW,          /* part of the memory of value `base`, from `offset` on, with strides of its own */
+    DWCONV_STATE, /* what a stream keeps from run to run, in memory of the caller: it is there to be read from
+                             the first node on, and nodes may write it. `data`: what it is after a reset; NULL: zeros,
+                             of integers with a scale their zero points. It must outlive the network */
     DWCONV_STORAGE_COUNT
 } dwconv_storage;
 
-/* A tensor of 0 to DWCONV_MAX_RANK axes, outermost first. Images are [batch, height, width, channels]. */
+/* A tensor of 0 to DWCONV_MAX_RANK axes, outermost first. Images are [batch, height, width, channels].
+ *
+ * Integers of 8 bits, DWCONV_S8 and DWCONV_U8, stand for scale * (q - zero_point): see "quantized operations" in
+ * dwconv.h. Nodes that only move values look at neither; all others need both. DWCONV_S32 is for tables. */
 typedef struct dwconv_value {
     dwconv_storage storage;
     dwconv_dtype dtype;
@@ -52,7 +59,7 @@ typedef struct dwconv_value {
     int64_t strides[DWCONV_MAX_RANK]; /* VIEW: in elements, may be 0 or negative; all others are contiguous */
     int64_t offset;   /* VIEW: elements from the first element of base to its own first element */
     const void *data; /* CONSTANT */
-    float scale;      /* what integers stand for: scale * (q - zero_point); 0: nothing */
+    float scale;      /* 0: integers stand for nothing but themselves */
     int32_t zero_point;
 } dwconv_value;
 
@@ -73,8 +80,47 @@ typedef enum dwconv_node_kind {
     DWCONV_LAYER_NORM, /* over the last axis: (x - mean) / sqrt(variance + parameters[0]) * x1 + x2 */
     DWCONV_MATMUL,     /* y[..., m, n] = x0[..., m, k] x1[..., k, n]; outer axes as BINARY; any strides */
     DWCONV_GATHER,     /* y = x at `indices` of `axis` */
+    DWCONV_QUANTIZE,   /* y, of 8 bits, = x / scale + zero point, of float32 */
+    DWCONV_DEQUANTIZE, /* y, float32, = scale * (x - zero point) */
+    DWCONV_LOOKUP,     /* y = x1[(uint8_t)x0], all of 8 bits; x1 is a constant of 256 entries */
     DWCONV_NODE_KIND_COUNT
 } dwconv_node_kind;
+
+/* Nodes on 8-bit integers
+ *
+ * COPY, FILL, GATHER and LOOKUP take what has one dtype; FILL gives the integer of parameters[0]. CONVOLUTION takes a
+ * quantized operation, whose input and output have the dtype, scale and zero point of its values. What follows gives
+ * integers of the dtype of its inputs (QUANTIZE and DEQUANTIZE apart), clamped to `low` and `high`, as one of two
+ * formulas has it, by `quant_rounding` of the network. With numbers n = q - zero_point of each input and the scales s,
+ *
+ *     even(sum, m)     round((float)sum * m) + zero_point, in float32, halves to even; m is float32, its products and
+ *                      quotients are rounded to it in the order in which they are written
+ *     twice(sum, m)    TensorFlow Lite's MultiplyByQuantizedMultiplier of m, which is that of even for BINARY, and
+ *                      computed in double precision for REDUCE
+ *
+ *                      DWCONV_ROUND_EVEN                            DWCONV_ROUND_TFLITE
+ *     QUANTIZE         halves to even                               halves away from zero; NaN is 0 in both
+ *     BINARY plus, minus   as a residual: see dwconv_desc           the same; minus subtracts the second product
+ *       times          even(n0 n1, s0 s1 / s)                       twice(n0 n1, s0 s1 / s)
+ *       maximum, minimum   of the integers: scales and zero points are equal
+ *       prelu          n0 < 0 ? even(n0 n1, s0 s1 / s) : even(n0, s0 / s); twice likewise
+ *     with DWCONV_FLOAT_FORMULA, whatever the rounding: s0 n0 function s1 n1 as float32, / s, halves to even
+ *     REDUCE mean      even(sum of n, s0 / s * (1 / count))         twice(sum of n, m): TensorFlow Lite's MEAN, whose
+ *                                                                   m is s0 / s * 2^k / count, for a count of k + 1 bits
+ *       sum            even(sum of n, s0 / s)                       twice(sum of n, s0 / s)
+ *       largest, smallest   of the integers, as POOL's largest
+ *     POOL mean        even(sum of n, s0 / s * (1 / taps))          sum of q / taps, halves away from zero: scales and
+ *                                                                   zero points are equal
+ *       largest        of the integers: scales and zero points are equal; with no tap the least integer
+ *     RESIZE           scales and zero points are equal
+ *       bilinear       weights of 11 bits, coordinates of float32,  weights and coordinates of 10 bits, halves away from
+ *                      halves upwards: as XNNPACK                   zero; ASYMMETRIC, HALF_PIXEL or ALIGN_CORNERS, and no
+ *                                                                   scales, in both
+ *     SOFTMAX          x1 is a constant of 256 DWCONV_S32, by the difference between the largest q of a row and q:
+ *                      e = exp(-s0 difference) * 2^23, rounded;     exp_on_negative_values of TensorFlow Lite's
+ *                      even(e, (float)(1 / (sum of e * s))), the    reference kernel, which follows; -1 from where on it
+ *                      factor in double precision                   has none. s is 1/256, zero_point the least integer
+ */
 
 typedef enum dwconv_function {
     /* UNARY: */
@@ -140,6 +186,13 @@ typedef enum dwconv_rounding {
     DWCONV_ROUNDING_COUNT
 } dwconv_rounding;
 
+/* Of BINARY on 8-bit integers: see there. */
+typedef enum dwconv_formula {
+    DWCONV_INTEGER_FORMULA = 0,
+    DWCONV_FLOAT_FORMULA,
+    DWCONV_FORMULA_COUNT
+} dwconv_formula;
+
 typedef struct dwconv_node {
     dwconv_node_kind kind;
     dwconv_function function;           /* of UNARY, BINARY, REDUCE, POOL, RESIZE; SOFTMAX: 0 or 1 */
@@ -154,6 +207,8 @@ typedef struct dwconv_node {
     float parameters[4];            /* RESIZE: scale of height and width, 0: that of the shapes */
     int32_t axis, index_count;      /* GATHER */
     const int32_t *indices; /* GATHER: index_count of them, 0 <= index < size; must outlive the network */
+    int32_t low, high;      /* of 8-bit integers: the clamp; both 0: all of the dtype */
+    dwconv_formula formula; /* of 8-bit integers: BINARY */
 } dwconv_node;
 
 typedef struct dwconv_network_desc {
@@ -164,6 +219,7 @@ typedef struct dwconv_network_desc {
     const dwconv_node *nodes; /* in the order of execution: a value is written before it is read */
     const char *isa;          /* NULL: dwconv_isa_best() */
     int32_t threads;          /* the most that a run may use; 0 means 1 */
+    dwconv_quant_rounding quant_rounding; /* of nodes on 8-bit integers but CONVOLUTION, which has its own */
 } dwconv_network_desc;
 
 /* ---- networks ----------------------------------------------------------------------------- */
@@ -181,7 +237,10 @@ typedef struct dwconv_network dwconv_network;
  * DWCONV_BAD_VALUE      an index, kind, function or storage that does not exist, a negative count; a node that writes
  *                       an input or a constant, or reads a value of which too few elements were written before; an
  *                       output of which too few are written at all
- * DWCONV_BAD_DTYPE      a value that is not float32, or a view of another type than its base
+ * DWCONV_BAD_DTYPE      a dtype that does not exist, or that the node has nothing for; a view of another type than its
+ *                       base
+ * DWCONV_BAD_QUANTIZATION   a scale that is not finite or below 0, a zero point or clamp outside the dtype; integers
+ *                       without a scale where the node needs one, or with another one than it allows
  * DWCONV_BAD_SHAPE      a rank or size that does not exist, or shapes that do not fit the node
  * DWCONV_BAD_LAYOUT     a view that leaves its base, strides by which elements of an output share memory, or that the
  *                       node cannot take
@@ -205,7 +264,15 @@ DWCONV_API void dwconv_network_destroy(dwconv_network *network); /* NULL is allo
  * gives 0. */
 DWCONV_API size_t dwconv_network_workspace(const dwconv_network *network);
 DWCONV_API size_t dwconv_network_bytes(const dwconv_network *network);
-/* Where a value lies in the workspace: bytes from its begin; -1 if it is elsewhere. */
+/* Bytes of the state of one stream, aligned to DWCONV_ALIGNMENT; 0 where no value is DWCONV_STATE. */
+DWCONV_API size_t dwconv_network_state_bytes(const dwconv_network *network);
+/* Writes what a stream begins with. Any number of streams may share a network, each with a state of its own.
+ *
+ * DWCONV_NULL_POINTER   network, or needed state, is NULL
+ * DWCONV_MISALIGNED
+ * DWCONV_TOO_SMALL      bytes is less than dwconv_network_state_bytes */
+DWCONV_API dwconv_status dwconv_network_reset(const dwconv_network *network, void *state, size_t bytes);
+/* Where a value lies in the workspace, or in the state: bytes from its begin; -1 if it is elsewhere. */
 DWCONV_API int64_t dwconv_network_offset(const dwconv_network *network, int32_t value);
 /* The most bytes that are alive during one node: no placement needs less. */
 DWCONV_API size_t dwconv_network_lower_bound(const dwconv_network *network);
@@ -214,16 +281,18 @@ DWCONV_API size_t dwconv_network_lower_bound(const dwconv_network *network);
 typedef void (*dwconv_node_done)(void *context, int32_t node);
 
 /* Inputs and outputs are contiguous, in the order of the values. Outputs overlap neither inputs nor each other, and
- * nothing the workspace. `done` may be NULL; so may the workspace where none is needed. Results are the same bits
- * for every thread count and whatever the workspace held.
+ * nothing the workspace or the state. `done` may be NULL; so may the workspace and the state where none is needed. A
+ * state is read and written; it was reset before the first run of a stream. Results are the same bits for every thread
+ * count and whatever the workspace held; those on 8-bit integers on every machine.
  *
- * DWCONV_NULL_POINTER   network, an input, an output or needed workspace is NULL
- * DWCONV_MISALIGNED     an input or output not aligned to its elements, the workspace not to DWCONV_ALIGNMENT
- * DWCONV_TOO_SMALL      workspace_bytes is less than needed
+ * DWCONV_NULL_POINTER   network, an input, an output, needed workspace or state is NULL
+ * DWCONV_MISALIGNED     an input or output not aligned to its elements, the workspace or state not to DWCONV_ALIGNMENT
+ * DWCONV_TOO_SMALL      workspace_bytes or state_bytes is less than needed
  * DWCONV_OVERLAP
  * DWCONV_BAD_VALUE      a negative thread count, or more threads than the network was made for */
 DWCONV_API dwconv_status dwconv_network_run(const dwconv_network *network, const void *const inputs[],
-                                            void *const outputs[], void *workspace, size_t workspace_bytes,
+                                            void *const outputs[], void *state, size_t state_bytes,
+                                            void *workspace, size_t workspace_bytes,
                                             const dwconv_threads *threads, dwconv_node_done done,
                                             void *context);
 

@@ -9,6 +9,7 @@
 #include "dwconv.h"
 #include "dwconv_network.h"
 #include "kernels/abi.h"
+#include "kernels/bytes.h"
 #include "kernels/isa/which.h"
 #include "kernels/rows.h"
 #include "kernels/s8/abi.h"
@@ -114,6 +115,7 @@ typedef struct dwc_kernel_table {
     void (*end_stream)(void);
     dwc_each_kernels each;
     dwc_row_kernels rows; /* of a network's nodes */
+    dwc_byte_kernels bytes;
     const dwc_s8_kernels *s8;
 } dwc_kernel_table;
 

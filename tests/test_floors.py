@@ -18,6 +18,7 @@ ALLOWED = {
 GROUND = {"dwconv.h", "dwconv_network.h", "internal.h"}
 OF_KERNELS = {
     "kernels/abi.h",
+    "kernels/bytes.h",
     "kernels/rows.h",
     "kernels/s8/abi.h",
     "kernels/s8/requant.h",

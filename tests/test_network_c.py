@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 import dwconv
+from byte_graphs import Bytes
 from dwconv import ccode, cli
 from dwconv.graph import Builder
 from networks import channels_first, classifier, two_inputs, weights
 from oracles import backends, using
 
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "c"
 CSRC = Path(__file__).resolve().parents[1] / "csrc"
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 CC = shutil.which("cc")
@@ -43,7 +45,7 @@ int main(int count, char **files) {
     }
     for (int i = 1; i < count; i++) {
         FILE *file = fopen(files[i], "rb");
-        if (!file || fread(inputs[i - 1], sizeof(float), sizes[i - 1], file) != sizes[i - 1]) return 2;
+        if (!file || fread(inputs[i - 1], 1, sizes[i - 1], file) != sizes[i - 1]) return 2;
         fclose(file);
     }
     for (int i = 0; i < 2; i++) status = NAME_run(ARGUMENTS);
@@ -100,12 +102,13 @@ def compiled(net: dwconv.Network, target: Target, folder: Path, xs: list[Any]) -
     text = header.read_text(encoding="utf-8")
     (signature,) = re.findall(rf"dwconv_status {name}_run\((.*)\);", text)
     words = [word.rpartition("*")[2] for word in signature.split(", ")]
+    types = [re.sub(r"const | \*.*", "", word) for word in signature.split(", ")]
     sizes = {word: f"{name.upper()}_{word.upper()}_ELEMENTS" for word in words}
     takes = words[: len(xs)]
-    declarations = [f"static float {word}[{size}];" for word, size in sizes.items()]
-    declarations.append(f"static float *const inputs[] = {{{', '.join(takes)}}};")
-    declarations.append(f"static const size_t sizes[] = {{{', '.join(sizes[word] for word in takes)}}};")
-    outputs = [f"fwrite({w}, sizeof(float), {sizes[w]}, stdout);" for w in words[len(xs) :]]
+    declarations = [f"static {kind} {word}[{sizes[word]}];" for kind, word in zip(types, words, strict=True)]
+    declarations.append(f"static void *const inputs[] = {{{', '.join(takes)}}};")
+    declarations.append(f"static const size_t sizes[] = {{{', '.join(f'sizeof {word}' for word in takes)}}};")
+    outputs = [f"fwrite({w}, 1, sizeof {w}, stdout);" for w in words[len(xs) :]]
     main = MAIN.replace("NAME", name).replace("DECLARATIONS", "\n".join(declarations))
     main = main.replace("ARGUMENTS", ", ".join(words)).replace("OUTPUTS", "\n    ".join(outputs))
     (folder / "main.c").write_text(main, encoding="utf-8")
@@ -117,21 +120,39 @@ def compiled(net: dwconv.Network, target: Target, folder: Path, xs: list[Any]) -
     for index, x in enumerate(xs):
         files.append(folder / f"x{index}.bin")
         x.tofile(files[-1])
-    values = np.frombuffer(run(*target.emulator, folder / "program", *files), np.float32)
-    shapes = [info.shape for info in net.outputs]
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])  # type: ignore[arg-type]
-    assert ends[-1] == values.size
-    return [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), shapes, strict=True)]  # type: ignore[arg-type]
+    answer = run(*target.emulator, folder / "program", *files)
+    found: list[Any] = []
+    for info, shape in zip(net.outputs, net._latest().output_shapes, strict=True):
+        count = int(np.prod(shape))
+        found.append(np.frombuffer(answer[: count * info.dtype.itemsize], info.dtype).reshape(shape))
+        answer = answer[count * info.dtype.itemsize :]
+    assert not answer
+    return found
 
 
 def results(net: dwconv.Network, target: Target, folder: Path) -> list[tuple[Any, Any]]:
     """Of every output what C gives, and what Python gives on the baseline."""
     rng = np.random.default_rng(0)
-    xs = [rng.uniform(-1, 1, info.shape).astype(np.float32) for info in net.inputs]  # type: ignore[arg-type]
+    xs = [drawn(rng, info.dtype, shape) for info, shape in zip(net.inputs, net.input_shapes, strict=True)]
     with using("baseline"):
         expected = net(*xs)
     expected = list(expected.values()) if isinstance(expected, dict) else [expected]
     return list(zip(compiled(net, target, folder, xs), expected, strict=True))
+
+
+def drawn(rng: np.random.Generator, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+    if dtype.kind == "f":
+        return rng.uniform(-1, 1, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+
+
+def person_detection(rounding: str = "even") -> dwconv.Network:
+    pytest.importorskip("tflite")
+    path = MODELS / "vww_96_int8.tflite"
+    if not path.exists():
+        pytest.skip(f"there is no {path.name}")
+    return dwconv.Network.from_tflite(path, rounding=rounding).bind((1, 96, 96, 3))
 
 
 def palm_detection() -> dwconv.Network:
@@ -188,6 +209,58 @@ def test_c_runs_on_arm_in_memory_of_the_sizes_of_the_header(arm: Target, tmp_pat
     for net in (dwconv.Network(variety()), palm_detection()):
         for y, near in results(net, arm, tmp_path / net.name):
             np.testing.assert_allclose(y, near, rtol=0, atol=1e-5 * float(np.abs(near).max()))
+
+
+def integers() -> Builder:
+    """A node of almost every kind on 8-bit integers, with attributes that C has words for."""
+    d = Bytes(5, "int8", "even")
+    x = d.input(1, 9, 8, 6)
+    y = d.b.node("conv", x, d.filters(3, 3, 6, 8), d.bias(8), padding=((1, 0), (2, 1)), **d.result(0.5) | d.clamp())
+    y = d.b.node("lookup", y, d.integers(256), quantization=d.quantization())
+    z = d.b.node("conv", y, d.filters(1, 1, 8, 8, shared=True), d.bias(8), **d.result(0.5))
+    y = d.b.node("binary", y, z, kind="add", **d.result())
+    y = d.b.node("binary", y, d.constant(8), kind="mul", formula="float", **d.result())
+    y = d.b.node("average_pool", y, kernel=(3, 2), strides=(2, 2), padding="same", **d.result())
+    y = d.b.node(
+        "resize", y, kind="linear", sizes=(8, 8), dtype="int8", quantization=d.of(y), integers="even"
+    )
+    y = d.b.node("prelu", y, d.constant(8), **d.result())
+    y = d.b.node("pad", y, pads=((0, 0), (1, 1), (0, 0), (0, 2)), value=-3)
+    y = d.b.node("max_pool", y, kernel=(2, 2))
+    d.b.output("softmax", d.b.node("softmax", y, **d.result() | {"quantization": (1 / 256, -128)}))
+    d.b.output("floats", d.b.node("dequantize", y))
+    d.b.output("mean", d.b.node("reduce", y, kind="mean", axes=(1, 2), **d.result()))
+    floats = d.b.input("more", (3, 5))
+    d.b.output("bytes", d.b.node("quantize", floats, **d.result()))
+    return d.b
+
+
+def test_integers_have_the_same_bits_in_c_and_on_arm(here: Target, arm: Target, tmp_path: Path) -> None:
+    for target in (here, arm):
+        for y, same in results(dwconv.Network(integers()), target, tmp_path / target.compiler.replace("/", "")):
+            assert y.dtype == same.dtype
+            np.testing.assert_array_equal(y, same)
+
+
+@pytest.mark.parametrize("rounding", ["even", "tflite"])
+def test_the_person_detector_has_the_bits_of_python_on_every_machine(
+    rounding: str, here: Target, arm: Target, tmp_path: Path
+) -> None:
+    net = person_detection(rounding)
+    frames = np.random.default_rng(7).integers(0, 256, (3, 96, 96, 3)).astype(np.uint8)
+    frames[1] = 255
+    frames.tofile(tmp_path / "frames.rgb")
+    _, *network = net.to_c(tmp_path, "person")
+    scores = [int(net((frame[None].astype(np.int16) - 128).astype(np.int8))[0, 1]) for frame in frames]
+    expected = [f"{(score + 128) / 256:.3f}" for score in scores]
+    for target in (here, arm):
+        program = tmp_path / "person"
+        run(
+            target.compiler, *STRICT, "-O1", f"-I{CSRC}", f"-I{tmp_path}", EXAMPLES / "person.c", *network,
+            *target.objects, "-lm", "-pthread", "-o", program,
+        )  # fmt: skip
+        lines = run(*target.emulator, program, tmp_path / "frames.rgb").decode().splitlines()
+        assert [line.split()[2] for line in lines] == expected
 
 
 @pytest.mark.usefixtures("thread_setting")

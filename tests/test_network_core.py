@@ -144,7 +144,7 @@ def test_values_that_are_alive_at_the_same_time_lie_apart(seed: int) -> None:
             if first <= other_last and other_first <= last:
                 assert end <= begin or other_end <= offsets[memory]
         spans.append((first, last, offsets[memory], end))
-    assert 4 * program.peak() <= network.lower_bound <= network.workspace_bytes
+    assert program.peak() <= network.lower_bound <= network.workspace_bytes
 
 
 # ---- calls ------------------------------------------------------------------------------------

@@ -156,13 +156,14 @@ typedef struct dwc_graph {
 } dwc_graph;
 
 /* The largest graph that a descriptor makes: expand, depthwise, mean, squeeze, excite, scale, project, add. */
-enum { DWC_MOST_NODES = 8, DWC_MOST_VALUES = DWC_MOST_NODES + 1 };
+enum { DWC_MOST_NODES = 8, DWC_MOST_VALUES = DWC_MOST_NODES + 1, DWC_MOST_S8_STAGES = 3 };
 
 /* A graph and its memory. */
 typedef struct dwc_built {
     dwc_graph graph;
     dwc_node nodes[DWC_MOST_NODES];
     dwc_value values[DWC_MOST_VALUES];
+    dwc_s8_stage stages[DWC_MOST_S8_STAGES]; /* of a quantized graph, until its weights are packed */
 } dwc_built;
 
 /* describe.c: checks every field and replaces defaults: zeros become ones, SAME and VALID keep their padding at zero.
@@ -223,7 +224,17 @@ DWC_HIDDEN dwconv_status dwc_check_quant(dwconv_quant quant, dwconv_dtype dtype)
 /* Of a convolution whose inputs and output are known: checks what its descriptor says of quantization, but for sums. */
 DWC_HIDDEN dwconv_status dwc_quantize_node(const dwc_graph *graph, dwc_node *node,
                                            const dwconv_conv_desc *desc);
+/* a + b, or a - b, as y. */
+typedef struct dwc_sum_of {
+    dwconv_quant a, b, y;
+    dwconv_dtype dtype;
+    dwconv_quant_rounding rounding;
+    int minus;
+} dwc_sum_of;
+DWC_HIDDEN dwconv_status dwc_make_add(const dwc_sum_of *of, dwc_s8_add *add);
 DWC_HIDDEN dwconv_status dwc_quantize_add(const dwc_graph *graph, dwc_node *node);
+/* TensorFlow Lite's form of a factor from 0 on. */
+DWC_HIDDEN dwc_fixed dwc_fixed_of(double factor);
 /* Whether the sums of every node fit 32 bits: reads weights and biases. */
 DWC_HIDDEN dwconv_status dwc_check_sums(const dwc_graph *graph);
 /* The factor from sums of output channel c to what follows, in float32 and in double precision. */
@@ -231,8 +242,13 @@ DWC_HIDDEN float dwc_multiplier(const dwc_graph *graph, const dwc_node *node, in
 DWC_HIDDEN dwc_fixed dwc_fixed_multiplier(const dwc_graph *graph, const dwc_node *node, int64_t c);
 DWC_HIDDEN void dwc_fill_table(const dwc_graph *graph, const dwc_node *node, uint8_t table[256]);
 static inline uint8_t dwc_flip(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? 0x80 : 0; }
+static inline int32_t dwc_lowest(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? INT8_MIN : 0; }
+static inline int32_t dwc_highest(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? INT8_MAX : UINT8_MAX; }
 
-/* pack_quantized.c, for the kernels of an instruction set or NULL: bytes, then the packing itself. */
+/* pack_quantized.c, for the kernels of an instruction set or NULL: stages without weights, all that a schedule looks at;
+ * bytes, then the packing itself. */
+DWC_HIDDEN void dwc_make_s8_stages(const dwc_graph *graph, const dwc_s8_kernels *kernels,
+                                   dwc_s8_stage *stages);
 DWC_HIDDEN int dwc_s8_bytes(const dwc_graph *graph, const dwc_node *node, const dwc_s8_kernels *kernels,
                             int64_t *bytes);
 DWC_HIDDEN void dwc_pack_s8(const dwc_graph *graph, dwc_node *node, const dwc_s8_kernels *kernels,

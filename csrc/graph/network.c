@@ -11,6 +11,7 @@ dwconv_status dwc_take_network(const dwconv_network_desc *desc, dwconv_network_d
     memcpy(&size, desc, sizeof size);
     DWC_TRY(dwc_take(desc, size, sizeof *known, known, sizeof *known));
     if (known->value_count < 0 || known->node_count < 0 || known->threads < 0) return DWCONV_BAD_VALUE;
+    if ((unsigned)known->quant_rounding >= DWCONV_QUANT_ROUNDING_COUNT) return DWCONV_BAD_VALUE;
     if ((known->value_count && !known->values) || (known->node_count && !known->nodes))
         return DWCONV_NULL_POINTER;
     if (known->threads == 0) known->threads = 1;
@@ -44,15 +45,17 @@ static dwconv_status take_tensor(const dwconv_network_desc *d, int32_t i, dwconv
     if (i < 0 || i >= d->value_count) return DWCONV_BAD_VALUE;
     DWC_TRY(take_element(d->values, d->value_size, i, v, sizeof *v));
     if ((unsigned)v->storage >= DWCONV_STORAGE_COUNT) return DWCONV_BAD_VALUE;
-    if (v->dtype != DWCONV_F32) return DWCONV_BAD_DTYPE;
+    if ((unsigned)v->dtype >= DWCONV_DTYPE_COUNT) return DWCONV_BAD_DTYPE;
+    if (v->scale != 0.0f && dwc_unit(v->dtype) == 1)
+        DWC_TRY(dwc_check_quant((dwconv_quant){v->scale, v->zero_point}, v->dtype));
     if (v->rank < 0 || v->rank > DWCONV_MAX_RANK) return DWCONV_BAD_SHAPE;
     for (int a = 0; a < v->rank; a++) {
         DWC_TRY(dwc_check_size(v->shape[a]));
         if (!dwc_multiply(elements, v->shape[a], &elements) || elements > INT64_MAX / 16)
             return DWCONV_OVERFLOW;
     }
-    if (v->storage != DWCONV_VIEW && (uint64_t)elements > (PTRDIFF_MAX - DWCONV_ALIGNMENT) / sizeof(float))
-        return DWCONV_OVERFLOW;
+    const int64_t most = (PTRDIFF_MAX - DWCONV_ALIGNMENT) / dwc_unit(v->dtype);
+    if (v->storage != DWCONV_VIEW && elements > most) return DWCONV_OVERFLOW;
     for (int a = 0; a < DWCONV_MAX_RANK; a++) {
         if (a >= v->rank) v->shape[a] = 1;
         if (v->shape[a] == 1) v->strides[a] = 0;
@@ -92,9 +95,9 @@ dwconv_status dwc_take_value(const dwconv_network_desc *d, int32_t i, dwconv_val
     v->base = i;
     v->offset = 0;
     make_contiguous(v);
-    if (v->storage != DWCONV_CONSTANT) return DWCONV_OK;
-    if (!v->data) return DWCONV_NULL_POINTER;
-    return (uintptr_t)v->data % sizeof(float) ? DWCONV_MISALIGNED : DWCONV_OK;
+    if (v->storage != DWCONV_CONSTANT && v->storage != DWCONV_STATE) return DWCONV_OK;
+    if (!v->data && v->storage == DWCONV_CONSTANT) return DWCONV_NULL_POINTER;
+    return (uintptr_t)v->data % (uintptr_t)dwc_unit(v->dtype) ? DWCONV_MISALIGNED : DWCONV_OK;
 }
 
 /* ---- nodes -------------------------------------------------------------------------------- */
@@ -104,6 +107,7 @@ dwconv_status dwc_take_node(const dwconv_network_desc *d, int32_t i, dwconv_node
     if ((unsigned)n->kind >= DWCONV_NODE_KIND_COUNT) return DWCONV_BAD_VALUE;
     if (n->kind == DWCONV_UNARY || n->kind == DWCONV_BINARY || n->kind == DWCONV_POOL)
         DWC_TRY(dwc_check_activation(&n->activation));
+    if ((unsigned)n->formula >= DWCONV_FORMULA_COUNT) return DWCONV_BAD_VALUE;
     return n->kind == DWCONV_POOL ? dwc_check_window(&n->window) : DWCONV_OK;
 }
 

@@ -101,6 +101,14 @@ static int parts_of(const dwc_graph *g, const dwc_node *n, const dwc_s8_stage *s
     return 1;
 }
 
+void dwc_make_s8_stages(const dwc_graph *g, const dwc_s8_kernels *kernels, dwc_s8_stage *stages) {
+    for (dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
+        if (n->op != DWC_DEPTHWISE && n->op != DWC_MATRIX) continue;
+        *stages = stage_of(g, n, kernels);
+        n->s8 = stages++;
+    }
+}
+
 int dwc_s8_bytes(const dwc_graph *g, const dwc_node *n, const dwc_s8_kernels *kernels, int64_t *bytes) {
     const dwc_s8_stage s = stage_of(g, n, kernels);
     parts p;
@@ -129,6 +137,18 @@ static int products_fit(const dwc_graph *g, const dwc_node *n, const dwc_s8_stag
         const double most =
             255.0 * (double)sum + (n->bias ? (double)llabs(((const int32_t *)n->bias)[c]) : 0.0);
         if (most * (double)dwc_multiplier(g, n, c) >= 2147480000.0) return 0;
+    }
+    return 1;
+}
+
+/* See dwc_requant. */
+static int fixed_fit(const dwc_node *n, const dwc_s8_stage *s, const dwc_fixed *fixed, int64_t outputs) {
+    const int8_t *filter = n->filter;
+    for (int64_t c = 0; c < outputs; c++) {
+        int64_t most = n->bias ? llabs(((const int32_t *)n->bias)[c]) : 0;
+        for (int64_t k = 0; k < depth_of(s); k++) most += 255 * abs(filter[k * outputs + c]);
+        const int left = fixed[c].shift > 0 ? fixed[c].shift : 0; /* factors are below 2^8 */
+        if (most >= INT64_C(1) << (30 - left)) return 0;
     }
     return 1;
 }
@@ -189,6 +209,7 @@ void dwc_pack_s8(const dwc_graph *g, dwc_node *n, const dwc_s8_kernels *kernels,
     s.requant = (dwc_requant){.start = start,
                               .multiplier = twice ? NULL : multiplier,
                               .fixed = twice ? fixed : NULL,
+                              .fits = twice && fixed_fit(n, &s, fixed, outputs),
                               .table = n->quant.has_table ? table : NULL,
                               .zero_point = n->quant.before.zero_point,
                               .low = n->quant.low,

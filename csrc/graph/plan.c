@@ -193,7 +193,10 @@ dwconv_status dwc_prepare_plan(const dwconv_desc *desc, const dwc_kernel_table *
     plan->flush = (known.flags & DWCONV_FLUSH_DENORMAL_WEIGHTS) != 0;
     plan->table = table ? table : dwc_kernel_table_of(known.isa);
     if (!plan->table) return DWCONV_NO_ISA;
-    if (!dwc_is_quantized(&plan->graph)) make_stages(&plan->graph, plan->table);
+    if (dwc_is_quantized(&plan->graph))
+        dwc_make_s8_stages(&plan->graph, plan->table->s8, built->stages);
+    else
+        make_stages(&plan->graph, plan->table);
     find_chain(plan);
     return lay_out(plan);
 }

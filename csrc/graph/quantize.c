@@ -5,14 +5,10 @@
 
 #include "graph.h"
 
-static int32_t lowest(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? INT8_MIN : 0; }
-
-static int32_t highest(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? INT8_MAX : UINT8_MAX; }
-
 static int is_scale(float scale) { return isfinite(scale) && scale > 0.0f; }
 
 dwconv_status dwc_check_quant(dwconv_quant q, dwconv_dtype dtype) {
-    const int fits = q.zero_point >= lowest(dtype) && q.zero_point <= highest(dtype);
+    const int fits = q.zero_point >= dwc_lowest(dtype) && q.zero_point <= dwc_highest(dtype);
     return fits && is_scale(q.scale) ? DWCONV_OK : DWCONV_BAD_QUANTIZATION;
 }
 
@@ -30,7 +26,7 @@ float dwc_multiplier(const dwc_graph *g, const dwc_node *n, int64_t c) {
 }
 
 /* TensorFlow Lite's QuantizeMultiplier. */
-static dwc_fixed fixed_of(double factor) {
+dwc_fixed dwc_fixed_of(double factor) {
     dwc_fixed f = {0, 0};
     if (factor == 0.0) return f;
     const double fraction = frexp(factor, &f.shift);
@@ -45,7 +41,7 @@ static dwc_fixed fixed_of(double factor) {
 
 dwc_fixed dwc_fixed_multiplier(const dwc_graph *g, const dwc_node *n, int64_t c) {
     const double product = (double)g->values[n->inputs[0]].scale * (double)filter_scale(n, c);
-    return fixed_of(product / (double)n->quant.before.scale);
+    return dwc_fixed_of(product / (double)n->quant.before.scale);
 }
 
 /* As XNNPACK, factors from 256 on are refused; one of 0 makes nothing of every sum. */
@@ -64,7 +60,7 @@ static dwconv_status check_factors(const dwc_graph *g, const dwc_node *n) {
 /* The integer for a bound of an activation: as XNNPACK rounds it, to even after the zero point was added, or as
  * TensorFlow Lite, away from zero before. */
 static int32_t bound(float value, dwconv_quant q, dwconv_dtype dtype, dwconv_quant_rounding rounding) {
-    const float low = (float)lowest(dtype), high = (float)highest(dtype), z = (float)q.zero_point;
+    const float low = (float)dwc_lowest(dtype), high = (float)dwc_highest(dtype), z = (float)q.zero_point;
     float scaled = value / q.scale;
     scaled = rounding == DWCONV_ROUND_TFLITE ? roundf(scaled) + z : scaled + z;
     return (int32_t)lrintf(scaled < low ? low : scaled > high ? high : scaled);
@@ -73,12 +69,13 @@ static int32_t bound(float value, dwconv_quant q, dwconv_dtype dtype, dwconv_qua
 static dwconv_status set_clamp(const dwc_graph *g, dwc_node *n, int32_t low, int32_t high) {
     dwc_node_quant *q = &n->quant;
     if (low || high) {
-        if (low < lowest(g->dtype) || high > highest(g->dtype) || low > high) return DWCONV_BAD_QUANTIZATION;
+        if (low < dwc_lowest(g->dtype) || high > dwc_highest(g->dtype) || low > high)
+            return DWCONV_BAD_QUANTIZATION;
         q->low = low;
         q->high = high;
     } else if (q->has_table) {
-        q->low = lowest(g->dtype);
-        q->high = highest(g->dtype);
+        q->low = dwc_lowest(g->dtype);
+        q->high = dwc_highest(g->dtype);
     } else {
         q->low = bound(n->activation.a, q->before, g->dtype, g->rounding);
         q->high = bound(n->activation.b, q->before, g->dtype, g->rounding);
@@ -90,7 +87,8 @@ static dwconv_status set_clamp(const dwc_graph *g, dwc_node *n, int32_t low, int
 void dwc_fill_table(const dwc_graph *g, const dwc_node *n, uint8_t table[256]) {
     const dwc_node_quant *q = &n->quant;
     const dwc_value *y = &g->values[n->output];
-    const float low = (float)lowest(g->dtype), high = (float)highest(g->dtype), inverse = 1.0f / y->scale;
+    const float low = (float)dwc_lowest(g->dtype), high = (float)dwc_highest(g->dtype),
+                inverse = 1.0f / y->scale;
     if (q->table) {
         memcpy(table, q->table, 256);
         return;
@@ -148,8 +146,8 @@ dwconv_status dwc_check_sums(const dwc_graph *g) {
 /* ---- residuals -------------------------------------------------------------------------------- */
 
 /* XNNPACK's qs8-vadd: factors of 20 bits and one shift. 0 if they cannot be. */
-static int add_once(const dwc_value *a, const dwc_value *b, const dwc_value *y, dwc_s8_add *s) {
-    const float factor_a = a->scale / y->scale, factor_b = b->scale / y->scale;
+static int add_once(const dwc_sum_of *of, dwc_s8_add *s) {
+    const float factor_a = of->a.scale / of->y.scale, factor_b = of->b.scale / of->y.scale;
     const float most = factor_a > factor_b ? factor_a : factor_b;
     int exponent;
     if (!(most >= 0x1p-10f && most < 0x1p8f)) return 0;
@@ -157,29 +155,41 @@ static int add_once(const dwc_value *a, const dwc_value *b, const dwc_value *y, 
     s->shift = 20 - (exponent - 1);
     s->a = (int32_t)lrintf(ldexpf(factor_a, s->shift));
     s->b = (int32_t)lrintf(ldexpf(factor_b, s->shift));
-    s->start = (1 << (s->shift - 1)) - s->a * a->zero_point - s->b * b->zero_point;
+    if (of->minus) s->b = -s->b;
+    s->start = (1 << (s->shift - 1)) - s->a * of->a.zero_point - s->b * of->b.zero_point;
     return 1;
 }
 
-/* TensorFlow Lite's ADD. */
-static void add_twice(const dwc_value *a, const dwc_value *b, const dwc_value *y, dwc_s8_add *s) {
-    const double twice = 2.0 * (double)(a->scale > b->scale ? a->scale : b->scale);
+/* TensorFlow Lite's ADD and SUB. */
+static void add_twice(const dwc_sum_of *of, dwc_s8_add *s) {
+    const double a = (double)of->a.scale, b = (double)of->b.scale, twice = 2.0 * (a > b ? a : b);
     s->twice = 1;
-    s->fixed_a = fixed_of((double)a->scale / twice);
-    s->fixed_b = fixed_of((double)b->scale / twice);
-    s->fixed_y = fixed_of(twice / (1048576.0 * (double)y->scale));
+    s->fixed_a = dwc_fixed_of(a / twice);
+    s->fixed_b = dwc_fixed_of(b / twice);
+    s->fixed_y = dwc_fixed_of(twice / (1048576.0 * (double)of->y.scale));
 }
 
-dwconv_status dwc_quantize_add(const dwc_graph *g, dwc_node *n) {
-    const dwc_value *a = &g->values[n->inputs[0]], *b = &g->values[n->inputs[1]], *y = &g->values[n->output];
-    DWC_TRY(dwc_check_quant((dwconv_quant){y->scale, y->zero_point}, g->dtype));
-    n->add = (dwc_s8_add){.zero_a = a->zero_point,
-                          .zero_b = b->zero_point,
-                          .zero_point = y->zero_point,
-                          .low = lowest(g->dtype),
-                          .high = highest(g->dtype),
-                          .flip = dwc_flip(g->dtype)};
-    if (!add_once(a, b, y, &n->add)) return DWCONV_BAD_QUANTIZATION;
-    if (g->rounding == DWCONV_ROUND_TFLITE) add_twice(a, b, y, &n->add);
+dwconv_status dwc_make_add(const dwc_sum_of *of, dwc_s8_add *add) {
+    DWC_TRY(dwc_check_quant(of->y, of->dtype));
+    *add = (dwc_s8_add){.minus = of->minus,
+                        .zero_a = of->a.zero_point,
+                        .zero_b = of->b.zero_point,
+                        .zero_point = of->y.zero_point,
+                        .low = dwc_lowest(of->dtype),
+                        .high = dwc_highest(of->dtype),
+                        .flip = dwc_flip(of->dtype)};
+    if (!add_once(of, add)) return DWCONV_BAD_QUANTIZATION;
+    if (of->rounding == DWCONV_ROUND_TFLITE) add_twice(of, add);
     return DWCONV_OK;
+}
+
+static dwconv_quant quant_of(const dwc_value *v) { return (dwconv_quant){v->scale, v->zero_point}; }
+
+dwconv_status dwc_quantize_add(const dwc_graph *g, dwc_node *n) {
+    const dwc_sum_of of = {.a = quant_of(&g->values[n->inputs[0]]),
+                           .b = quant_of(&g->values[n->inputs[1]]),
+                           .y = quant_of(&g->values[n->output]),
+                           .dtype = g->dtype,
+                           .rounding = g->rounding};
+    return dwc_make_add(&of, &n->add);
 }

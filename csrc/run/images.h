@@ -14,7 +14,8 @@ static inline dwc_view dwc_image_of(const dwc_array *a) {
                   .channels = a->shape[3],
                   .image = a->strides[0],
                   .row = a->strides[1],
-                  .pixel = a->strides[2]};
+                  .pixel = a->strides[2],
+                  .dtype = a->dtype};
     if (v.width == 1) v.pixel = v.channels;
     if (v.height == 1) v.row = v.width * v.pixel;
     if (v.batch == 1) v.image = v.height * v.row;

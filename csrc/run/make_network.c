@@ -5,7 +5,21 @@
 #include "../schedule/arena.h"
 #include "network.h"
 
-/* By kind. */
+/* By kind, for bytes and for all else. */
+static const dwc_node_class *const byte_classes[DWCONV_NODE_KIND_COUNT] = {
+    [DWCONV_CONVOLUTION] = &dwc_class_convolution,
+    [DWCONV_COPY] = &dwc_class_copy,
+    [DWCONV_FILL] = &dwc_class_fill,
+    [DWCONV_GATHER] = &dwc_class_gather,
+    [DWCONV_QUANTIZE] = &dwc_class_quantize,
+    [DWCONV_DEQUANTIZE] = &dwc_class_dequantize,
+    [DWCONV_LOOKUP] = &dwc_class_lookup,
+    [DWCONV_BINARY] = &dwc_class_byte_binary,
+    [DWCONV_POOL] = &dwc_class_byte_pool,
+    [DWCONV_RESIZE] = &dwc_class_byte_resize,
+    [DWCONV_REDUCE] = &dwc_class_byte_reduce,
+    [DWCONV_SOFTMAX] = &dwc_class_byte_softmax,
+};
 static const dwc_node_class *const classes[DWCONV_NODE_KIND_COUNT] = {
     [DWCONV_CONVOLUTION] = &dwc_class_convolution,
     [DWCONV_COPY] = &dwc_class_copy,
@@ -19,6 +33,7 @@ static const dwc_node_class *const classes[DWCONV_NODE_KIND_COUNT] = {
     [DWCONV_SOFTMAX] = &dwc_class_softmax,
     [DWCONV_LAYER_NORM] = &dwc_class_layer_norm,
     [DWCONV_MATMUL] = &dwc_class_matmul,
+    [DWCONV_DEQUANTIZE] = &dwc_class_dequantize, /* of words */
 };
 
 /* Values, or nodes: more are no network but an accident. */
@@ -40,6 +55,7 @@ typedef struct looked {
     dwconv_value in[DWCONV_NODE_INPUTS], out;
     dwc_built built; /* memory of the plan */
     dwconv_plan plan;
+    dwc_byte_parameters parameters;
     size_t scratch_bytes;
 } looked;
 
@@ -47,13 +63,42 @@ static int64_t aligned(int64_t bytes) { return round_up(bytes, DWCONV_ALIGNMENT)
 
 /* ---- one node ----------------------------------------------------------------------------- */
 
+static const dwc_node_class *class_of(dwconv_node_kind kind, int bytes) {
+    return bytes ? byte_classes[kind] : classes[kind];
+}
+
+/* By the dtype of the first input; of FILL and QUANTIZE, which have none of 8 bits, by that of the output. */
+static dwconv_status find_class(const making *m, looked *l) {
+    const dwconv_node *n = &l->node;
+    dwconv_value v;
+    const int by_output = n->kind == DWCONV_FILL || n->kind == DWCONV_QUANTIZE;
+    DWC_TRY(dwc_take_value(&m->desc, by_output ? n->output : n->inputs[0], &v));
+    l->class = class_of(n->kind, dwc_unit(v.dtype) == 1);
+    if (l->class) return DWCONV_OK;
+    return class_of(n->kind, dwc_unit(v.dtype) != 1) ? DWCONV_BAD_DTYPE : DWCONV_BAD_VALUE;
+}
+
+static dwconv_status check_types(const looked *l) {
+    const dwc_types types = l->class->types;
+    const dwconv_dtype dtype = l->out.dtype;
+    if (types == DWC_TYPES_OWN) return DWCONV_OK;
+    if (types == DWC_TYPES_FLOATS && dtype != DWCONV_F32) return DWCONV_BAD_DTYPE;
+    if (types == DWC_TYPES_BYTES && dwc_unit(dtype) != 1) return DWCONV_BAD_DTYPE;
+    for (int i = 0; i < l->class->inputs; i++)
+        if (l->in[i].dtype != dtype) return DWCONV_BAD_DTYPE;
+    return DWCONV_OK;
+}
+
 static dwconv_status take_operands(const making *m, looked *l) {
     const dwconv_node *n = &l->node;
     for (int i = 0; i < l->class->inputs; i++) DWC_TRY(dwc_take_value(&m->desc, n->inputs[i], &l->in[i]));
     DWC_TRY(dwc_take_value(&m->desc, n->output, &l->out));
+    DWC_TRY(check_types(l));
     dwconv_value base;
     DWC_TRY(dwc_take_value(&m->desc, l->out.base, &base));
-    if (base.storage != DWCONV_WORKSPACE && base.storage != DWCONV_OUTPUT) return DWCONV_BAD_VALUE;
+    const int is_written =
+        base.storage == DWCONV_WORKSPACE || base.storage == DWCONV_OUTPUT || base.storage == DWCONV_STATE;
+    if (!is_written) return DWCONV_BAD_VALUE;
     return dwc_check_memory(&l->out, l->in, l->class->inputs, l->class->in_place);
 }
 
@@ -61,18 +106,26 @@ static dwconv_status take_operands(const making *m, looked *l) {
 static dwconv_status look_at(const making *m, looked *l) {
     dwconv_node *n = &l->node;
     DWC_TRY(dwc_take_node(&m->desc, m->node, n));
-    l->class = classes[n->kind];
-    if (!l->class) return DWCONV_BAD_VALUE;
+    DWC_TRY(find_class(m, l));
     DWC_TRY(take_operands(m, l));
-    dwc_node_call call = {.node = n, .table = m->table, .out = dwc_array_of(&l->out), .threads = &m->threads};
-    for (int i = 0; i < l->class->inputs; i++) call.in[i] = dwc_array_of(&l->in[i]);
+    dwc_node_call call = {.node = n,
+                          .table = m->table,
+                          .rounding = m->desc.quant_rounding,
+                          .parameters = &l->parameters,
+                          .out = dwc_array_of(&l->out),
+                          .threads = &m->threads};
+    for (int i = 0; i < l->class->inputs; i++) {
+        call.in[i] = dwc_array_of(&l->in[i]);
+        if (l->in[i].storage == DWCONV_CONSTANT) call.in[i].bytes = (uint8_t *)(uintptr_t)l->in[i].data;
+    }
     l->plan.bytes = 0;
     if (n->kind == DWCONV_CONVOLUTION) {
         DWC_TRY(dwc_prepare_plan(n->operation, m->table, &l->built, &l->plan));
-        if (dwc_is_quantized(&l->plan.graph)) return DWCONV_BAD_DTYPE;
         call.plan = &l->plan;
     }
     DWC_TRY(l->class->check(&call));
+    memset(&l->parameters, 0, sizeof l->parameters);
+    if (l->class->prepare) DWC_TRY(l->class->prepare(&call, &l->parameters));
     l->scratch_bytes = 0;
     return l->class->scratch ? l->class->scratch(&call, &l->scratch_bytes) : DWCONV_OK;
 }
@@ -150,10 +203,11 @@ static void begin_life(temporary *t, const dwconv_network *n) {
     t->count = n->value_count;
     for (int32_t i = 0; i < n->value_count; i++) {
         const dwconv_value *v = &n->values[i].value;
-        const int is_written = v->storage == DWCONV_INPUT || v->storage == DWCONV_CONSTANT;
+        const int is_written =
+            v->storage == DWCONV_INPUT || v->storage == DWCONV_CONSTANT || v->storage == DWCONV_STATE;
         t->written[i] = is_written ? INT64_MAX : 0;
         t->owners[i] = i;
-        t->tenants[i] = (dwc_tenant){.bytes = dwc_elements(v) * (int64_t)sizeof(float), .first = -1};
+        t->tenants[i] = (dwc_tenant){.bytes = dwc_value_bytes(v), .first = -1};
     }
 }
 
@@ -230,21 +284,28 @@ static dwconv_status place(temporary *t, dwconv_network *n, dwc_placed *values, 
 
 /* ---- making ------------------------------------------------------------------------------- */
 
-static void fill_values(making *m, dwconv_network *n, dwc_placed *values) {
+static dwconv_status fill_values(making *m, dwconv_network *n, dwc_placed *values) {
     for (int32_t i = 0; i < n->value_count; i++) {
         dwc_placed *placed = &values[i];
         (void)dwc_take_value(&m->desc, i, &placed->value); /* was checked */
         placed->place = -1;
         if (placed->value.storage == DWCONV_INPUT) placed->place = n->input_count++;
         if (placed->value.storage == DWCONV_OUTPUT) placed->place = n->output_count++;
+        if (placed->value.storage != DWCONV_STATE) continue;
+        const int64_t bytes = aligned(dwc_value_bytes(&placed->value));
+        if (bytes > PTRDIFF_MAX / 2 - (int64_t)n->state_bytes) return DWCONV_OVERFLOW;
+        placed->place = (int64_t)n->state_bytes;
+        n->state_bytes += (size_t)bytes;
     }
+    return DWCONV_OK;
 }
 
 static dwconv_status fill_steps(making *m, const dwconv_network *n, temporary *t, dwc_step *steps) {
     looked l;
     for (m->node = 0; m->node < n->node_count; m->node++) {
         DWC_TRY(look_at(m, &l));
-        steps[m->node] = (dwc_step){.node = l.node, .class = l.class, .scratch_bytes = l.scratch_bytes};
+        steps[m->node] = (dwc_step){
+            .node = l.node, .class = l.class, .parameters = l.parameters, .scratch_bytes = l.scratch_bytes};
         DWC_TRY(follow(t, n, m->node));
     }
     m->node = -1;
@@ -257,6 +318,7 @@ static dwconv_status pack_plans(making *m, const dwconv_network *n, dwc_step *st
         dwc_step *step = &steps[m->node];
         if (step->node.kind != DWCONV_CONVOLUTION) continue;
         DWC_TRY(look_at(m, &l));
+        DWC_TRY(dwc_check_sums(&l.plan.graph));
         step->plan = (void *)memory;
         step->node.operation = NULL; /* the caller's */
         dwc_fill_plan(&l.plan, step->plan);
@@ -277,10 +339,11 @@ static dwconv_status make(making *m, char *memory, dwconv_network **network) {
                           .value_count = d->value_count,
                           .node_count = d->node_count,
                           .threads = d->threads,
+                          .rounding = d->quant_rounding,
                           .bytes = (size_t)network_bytes(m),
                           .values = values,
                           .steps = steps};
-    fill_values(m, n, values);
+    DWC_TRY(fill_values(m, n, values));
     begin_life(&t, n);
     DWC_TRY(fill_steps(m, n, &t, steps));
     DWC_TRY(place(&t, n, values, steps));

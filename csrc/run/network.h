@@ -5,8 +5,8 @@
 #include "../graph/network.h"
 #include "nodes.h"
 
-/* A value and where it is: in the workspace so many bytes from its begin, -1 if no node uses it; of inputs and outputs,
- * which of them; of views, where their base is. */
+/* A value and where it is: in the workspace or the state so many bytes from its begin, -1 if no node uses it; of inputs
+ * and outputs, which of them; of views, where their base is. */
 typedef struct dwc_placed {
     dwconv_value value;
     int64_t place;
@@ -16,7 +16,8 @@ typedef struct dwc_step {
     dwconv_node node;
     const dwc_node_class *class;
     dwconv_plan *plan; /* CONVOLUTION */
-    int64_t scratch;   /* bytes from the begin of the workspace */
+    dwc_byte_parameters parameters;
+    int64_t scratch; /* bytes from the begin of the workspace */
     size_t scratch_bytes;
 } dwc_step;
 
@@ -26,14 +27,15 @@ struct dwconv_network {
     int32_t value_count, node_count, input_count, output_count;
     int threads; /* the most of a run */
     int owns_memory;
-    size_t bytes, workspace_bytes, lower_bound;
+    dwconv_quant_rounding rounding;
+    size_t bytes, workspace_bytes, state_bytes, lower_bound;
     const dwc_placed *values;
     const dwc_step *steps;
 };
 
 /* An array of a value's shape and strides, without data. */
 static inline dwc_array dwc_array_of(const dwconv_value *v) {
-    dwc_array a = {.rank = v->rank};
+    dwc_array a = {.dtype = v->dtype, .quant = {v->scale, v->zero_point}, .rank = v->rank};
     for (int i = 0; i < DWCONV_MAX_RANK; i++) {
         a.shape[i] = v->shape[i];
         a.strides[i] = v->strides[i];

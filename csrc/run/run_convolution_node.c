@@ -8,12 +8,22 @@ static int is_image(const dwc_array *a) {
     return 1;
 }
 
+/* The operation's input or output is what its value is. Scales may be told otherwise: products of them count. */
+static dwconv_status check_value(const dwc_value *v, const dwc_array *a) {
+    if (v->dtype != a->dtype) return DWCONV_BAD_DTYPE;
+    return v->dtype == DWCONV_F32 || v->zero_point == a->quant.zero_point ? DWCONV_OK
+                                                                          : DWCONV_BAD_QUANTIZATION;
+}
+
 static dwconv_status check(const dwc_node_call *call) {
     const dwc_array *x = &call->in[0], *y = &call->out;
+    const dwc_graph *g = &call->plan->graph;
     int64_t shape[4];
     if (x->rank != 4 || y->rank != 4) return DWCONV_BAD_SHAPE;
+    DWC_TRY(check_value(&g->values[0], x));
+    DWC_TRY(check_value(&g->values[g->value_count - 1], y));
     if (!is_image(x) || !is_image(y)) return DWCONV_BAD_LAYOUT;
-    DWC_TRY(dwc_output_shape(&call->plan->graph, x->shape, shape));
+    DWC_TRY(dwc_output_shape(g, x->shape, shape));
     for (int i = 0; i < 4; i++)
         if (shape[i] != y->shape[i]) return DWCONV_BAD_SHAPE;
     return DWCONV_OK;
@@ -22,6 +32,8 @@ static dwconv_status check(const dwc_node_call *call) {
 /* Enough for each number of threads that a run may have, up to as many as the library has. */
 static dwconv_status scratch(const dwc_node_call *call, size_t *bytes) {
     *bytes = 0;
+    if (dwc_is_quantized(&call->plan->graph))
+        return dwc_s8_scratch(call->plan, call->in[0].shape, call->threads->count, bytes);
     if (!dwc_is_block(call->plan)) return DWCONV_OK;
     const dwc_view x = dwc_image_of(&call->in[0]), y = dwc_image_of(&call->out);
     const dwc_machine machine = dwc_this_machine();
@@ -35,6 +47,10 @@ static dwconv_status scratch(const dwc_node_call *call, size_t *bytes) {
 
 static void run(const dwc_node_call *call) {
     const dwc_view x = dwc_image_of(&call->in[0]), y = dwc_image_of(&call->out);
+    if (dwc_is_quantized(&call->plan->graph)) {
+        (void)dwc_run_s8(call->plan, &x, &y, call->scratch, call->scratch_bytes, call->threads);
+        return;
+    }
     if (!dwc_is_block(call->plan)) {
         (void)dwc_run_layer(call->plan, &x, &y, call->threads);
         return;
@@ -46,5 +62,9 @@ static void run(const dwc_node_call *call) {
         (void)dwc_run_block(call->plan, &x, &y, call->scratch, call->scratch_bytes, NULL);
 }
 
-const dwc_node_class dwc_class_convolution = {
-    .name = "convolution", .inputs = 1, .check = check, .scratch = scratch, .run = run};
+const dwc_node_class dwc_class_convolution = {.name = "convolution",
+                                              .inputs = 1,
+                                              .types = DWC_TYPES_OWN,
+                                              .check = check,
+                                              .scratch = scratch,
+                                              .run = run};

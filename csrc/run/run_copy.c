@@ -1,4 +1,6 @@
 /* Copies between any strides, and fills. */
+#include <string.h>
+
 #include "copy.h"
 
 enum {
@@ -9,30 +11,58 @@ enum {
 
 /* ---- ways to copy ------------------------------------------------------------------------- */
 
-static void copy_rows(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
+/* What is copied, in elements of so many bytes. */
+typedef struct copying {
+    const dwc_kernel_table *table;
+    int64_t unit;
+} copying;
+
+/* Floats through the kernel, bytes by the C library. */
+static void copy_rows(const void *context, const dwc_axis *row, char *const data[], int64_t rows,
                       int64_t count) {
-    const dwc_kernel_table *table = context;
-    table->copy_pixels((const char *)data[1], in_bytes(row->step[1]), rows, in_bytes(count), (char *)data[0],
-                       in_bytes(row->step[0]));
+    const copying *c = context;
+    const int64_t from_step = row->step[1] * c->unit, to_step = row->step[0] * c->unit;
+    if (c->unit == sizeof(float))
+        c->table->copy_pixels(data[1], from_step, rows, in_bytes(count), data[0], to_step);
+    else
+        for (int64_t r = 0; r < rows; r++)
+            memcpy(data[0] + r * to_step, data[1] + r * from_step, (size_t)count);
 }
 
-static void transpose_rows(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
+static void transpose_rows(const void *context, const dwc_axis *row, char *const data[], int64_t rows,
                            int64_t count) {
-    const dwc_kernel_table *table = context;
-    table->each.transpose(data[1], row[1].step[1], rows, count, data[0], row->step[0]);
+    const copying *c = context;
+    const int64_t column = row[1].step[1], to_row = row->step[0];
+    if (c->unit == sizeof(float))
+        c->table->each.transpose(dwc_floats(data[1]), column, rows, count, dwc_floats(data[0]), to_row);
+    else
+        c->table->bytes.transpose((const uint8_t *)data[1], column, rows, count, (uint8_t *)data[0], to_row);
 }
 
-static void copy_strided(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
+static void copy_floats(const float *from, int64_t from_step, int64_t count, float *to, int64_t to_step) {
+    if (to_step == 1 && from_step == 0)
+        for (int64_t i = 0; i < count; i++) to[i] = *from;
+    else
+        for (int64_t i = 0; i < count; i++) to[i * to_step] = from[i * from_step];
+}
+
+static void copy_bytes(const char *from, int64_t from_step, int64_t count, char *to, int64_t to_step) {
+    if (to_step == 1 && from_step == 0)
+        memset(to, *from, (size_t)count);
+    else
+        for (int64_t i = 0; i < count; i++) to[i * to_step] = from[i * from_step];
+}
+
+static void copy_strided(const void *context, const dwc_axis *row, char *const data[], int64_t rows,
                          int64_t count) {
+    const copying *c = context;
     const int64_t to_step = row[1].step[0], from_step = row[1].step[1];
-    (void)context;
     for (int64_t r = 0; r < rows; r++) {
-        float *to = data[0] + r * row->step[0];
-        const float *from = data[1] + r * row->step[1];
-        if (to_step == 1 && from_step == 0)
-            for (int64_t i = 0; i < count; i++) to[i] = *from;
+        char *to = data[0] + r * row->step[0] * c->unit, *from = data[1] + r * row->step[1] * c->unit;
+        if (c->unit == sizeof(float))
+            copy_floats(dwc_floats(from), from_step, count, dwc_floats(to), to_step);
         else
-            for (int64_t i = 0; i < count; i++) to[i * to_step] = from[i * from_step];
+            copy_bytes(from, from_step, count, to, to_step);
     }
 }
 
@@ -52,7 +82,8 @@ static int turn_rows(dwc_axes *axes) {
 }
 
 void dwc_copy(const dwc_kernel_table *table, dwc_walk walk, const dwconv_threads *threads, int workers) {
-    dwc_rows_job job = {.walk = walk, .context = table};
+    const copying c = {table, walk.unit[0]};
+    dwc_rows_job job = {.walk = walk, .context = &c};
     const dwc_axis *elements = dwc_row_of(&job.walk) + 1;
     job.count = smaller(elements->size, COPY_PIECE);
     job.rows = larger(COPY_PIECE / job.count, 1);
@@ -70,7 +101,8 @@ void dwc_copy(const dwc_kernel_table *table, dwc_walk walk, const dwconv_threads
 
 int dwc_copy_workers(const dwc_node_call *call, int reads) {
     const double elements = (double)dwc_array_elements(&call->out);
-    return dwc_worker_count(call->threads, dwc_nanoseconds(0, (double)(1 + reads) * elements));
+    const double floats = elements * (double)dwc_unit(call->out.dtype) / sizeof(float);
+    return dwc_worker_count(call->threads, dwc_nanoseconds(0, (double)(1 + reads) * floats));
 }
 
 /* ---- nodes -------------------------------------------------------------------------------- */
@@ -85,9 +117,14 @@ static void run_copy(const dwc_node_call *call) {
     dwc_copy(call->table, dwc_walk_of(&call->out, call->in, 1), call->threads, copy_workers(call));
 }
 
+/* Of bytes, an integer of their dtype. */
 static dwconv_status check_fill(const dwc_node_call *call) {
-    (void)call;
-    return DWCONV_OK;
+    const float value = call->node->parameters[0];
+    const dwconv_dtype dtype = call->out.dtype;
+    if (dtype == DWCONV_F32) return DWCONV_OK;
+    if (dwc_unit(dtype) != 1) return DWCONV_BAD_DTYPE;
+    const int fits = value >= (float)dwc_lowest(dtype) && value <= (float)dwc_highest(dtype);
+    return fits && value == (float)(int)value ? DWCONV_OK : DWCONV_BAD_VALUE;
 }
 
 static int fill_workers(const dwc_node_call *call) { return dwc_copy_workers(call, 0); }
@@ -95,11 +132,21 @@ static int fill_workers(const dwc_node_call *call) { return dwc_copy_workers(cal
 /* Copies of one number. */
 static void run_fill(const dwc_node_call *call) {
     float value = call->node->parameters[0];
-    const dwc_array number = {.data = &value};
+    uint8_t byte = call->out.dtype == DWCONV_F32 ? 0 : (uint8_t)(int)value;
+    dwc_array number = {.data = &value, .dtype = call->out.dtype};
+    if (call->out.dtype != DWCONV_F32) number.bytes = &byte;
     dwc_copy(call->table, dwc_walk_of(&call->out, &number, 1), call->threads, fill_workers(call));
 }
 
-const dwc_node_class dwc_class_copy = {
-    .name = "copy", .inputs = 1, .check = check_copy, .run = run_copy, .workers = copy_workers};
-const dwc_node_class dwc_class_fill = {
-    .name = "fill", .inputs = 0, .check = check_fill, .run = run_fill, .workers = fill_workers};
+const dwc_node_class dwc_class_copy = {.name = "copy",
+                                       .inputs = 1,
+                                       .types = DWC_TYPES_ONE,
+                                       .check = check_copy,
+                                       .run = run_copy,
+                                       .workers = copy_workers};
+const dwc_node_class dwc_class_fill = {.name = "fill",
+                                       .inputs = 0,
+                                       .types = DWC_TYPES_ONE,
+                                       .check = check_fill,
+                                       .run = run_fill,
+                                       .workers = fill_workers};

@@ -61,17 +61,17 @@ static void run_short(const each *e, dwc_each_call c, int inputs) {
     e->kernel(&c);
 }
 
-static void each_rows(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
+static void each_rows(const void *context, const dwc_axis *row, char *const data[], int64_t rows,
                       int64_t count) {
     const each *e = context;
     const int inputs = reads(e->call);
     dwc_each_call c = kernel_call(e->call);
     c.rows = rows;
     c.count = count;
-    c.y = data[0];
+    c.y = dwc_floats(data[0]);
     c.y_row = row->step[0];
     for (int k = 0; k < inputs; k++) {
-        c.x[k] = data[k + 1];
+        c.x[k] = dwc_floats(data[k + 1]);
         c.x_row[k] = row->step[k + 1];
         c.x_step[k] = (int)row[1].step[k + 1];
     }
@@ -84,7 +84,7 @@ static void each_rows(const void *context, const dwc_axis *row, float *const dat
 /* ---- any strides -------------------------------------------------------------------------- */
 
 /* Through buffers: rows are short pieces, count is at most PATTERN. */
-static void each_strided(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
+static void each_strided(const void *context, const dwc_axis *row, char *const data[], int64_t rows,
                          int64_t count) {
     const each *e = context;
     float x[2][PATTERN], y[PATTERN];
@@ -95,14 +95,14 @@ static void each_strided(const void *context, const dwc_axis *row, float *const 
     for (int64_t r = 0; r < rows; r++) {
         for (int k = 0; k < reads(e->call); k++) {
             const int64_t step = row[1].step[k + 1];
-            const float *from = data[k + 1] + r * row->step[k + 1];
+            const float *from = dwc_floats(data[k + 1]) + r * row->step[k + 1];
             for (int64_t i = 0; i < count; i++) x[k][i] = from[i * step];
             c.x[k] = x[k];
             c.x_step[k] = 1;
         }
         e->kernel(&c);
         const int64_t step = row[1].step[0];
-        float *to = data[0] + r * row->step[0];
+        float *to = dwc_floats(data[0]) + r * row->step[0];
         for (int64_t i = 0; i < count; i++) to[i * step] = y[i];
     }
 }

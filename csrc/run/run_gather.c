@@ -20,16 +20,22 @@ static dwconv_status check(const dwc_node_call *call) {
 }
 
 /* Every element of the walk, which lacks the axis, stands for a row of indices. */
-static void gather_rows(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
+static void gather_rows(const void *context, const dwc_axis *row, char *const data[], int64_t rows,
                         int64_t count) {
     const dwc_node_call *call = context;
     const dwconv_node *n = call->node;
+    const int64_t unit = dwc_unit(call->out.dtype);
     const int64_t to_step = call->out.strides[n->axis], from_step = call->in[0].strides[n->axis];
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < count; i++) {
-            float *to = data[0] + r * row->step[0] + i * row[1].step[0];
-            const float *from = data[1] + r * row->step[1] + i * row[1].step[1];
-            for (int32_t k = 0; k < n->index_count; k++) to[k * to_step] = from[n->indices[k] * from_step];
+            char *to = data[0] + (r * row->step[0] + i * row[1].step[0]) * unit;
+            char *from = data[1] + (r * row->step[1] + i * row[1].step[1]) * unit;
+            if (unit == 1)
+                for (int32_t k = 0; k < n->index_count; k++)
+                    to[k * to_step] = from[n->indices[k] * from_step];
+            else
+                for (int32_t k = 0; k < n->index_count; k++)
+                    dwc_floats(to)[k * to_step] = dwc_floats(from)[n->indices[k] * from_step];
         }
 }
 
@@ -51,11 +57,11 @@ static void run(const dwc_node_call *call) {
         return;
     }
     for (int32_t i = 0; i < n->index_count; i++) {
-        walk.data[0] = y.data + i * y.strides[n->axis];
-        walk.data[1] = x.data + n->indices[i] * x.strides[n->axis];
+        walk.data[0] = (char *)y.bytes + i * y.strides[n->axis] * walk.unit[0];
+        walk.data[1] = (char *)x.bytes + n->indices[i] * x.strides[n->axis] * walk.unit[1];
         dwc_copy(call->table, walk, call->threads, count);
     }
 }
 
 const dwc_node_class dwc_class_gather = {
-    .name = "gather", .inputs = 1, .check = check, .run = run, .workers = workers};
+    .name = "gather", .inputs = 1, .types = DWC_TYPES_ONE, .check = check, .run = run, .workers = workers};

@@ -1,5 +1,6 @@
 /* A run of a network: addresses, then node after node; and what can be asked of it. */
 #include <stdio.h>
+#include <string.h>
 
 #include "network.h"
 
@@ -8,32 +9,40 @@ typedef struct memory {
     const dwconv_network *network;
     const void *const *inputs;
     void *const *outputs;
-    char *workspace;
+    char *state, *workspace;
 } memory;
 
 /* ---- addresses ---------------------------------------------------------------------------- */
 
 /* Where the memory of a value that is no view begins. Inputs and constants are never written. */
-static float *begin_of(const memory *m, const dwc_placed *base) {
+static uint8_t *begin_of(const memory *m, const dwc_placed *base) {
     switch (base->value.storage) {
-        case DWCONV_CONSTANT: return (float *)(uintptr_t)base->value.data;
-        case DWCONV_INPUT: return (float *)(uintptr_t)m->inputs[base->place];
+        case DWCONV_CONSTANT: return (uint8_t *)(uintptr_t)base->value.data;
+        case DWCONV_INPUT: return (uint8_t *)(uintptr_t)m->inputs[base->place];
         case DWCONV_OUTPUT: return m->outputs[base->place];
-        default: return (float *)(void *)(m->workspace + base->place);
+        case DWCONV_STATE: return (uint8_t *)m->state + base->place;
+        default: return (uint8_t *)m->workspace + base->place;
     }
 }
 
 static dwc_array resolve(const memory *m, int32_t i) {
     const dwconv_value *v = &m->network->values[i].value;
     dwc_array a = dwc_array_of(v);
-    a.data = begin_of(m, &m->network->values[v->base]) + v->offset;
+    a.bytes = begin_of(m, &m->network->values[v->base]) + v->offset * dwc_unit(v->dtype);
     return a;
 }
 
-static size_t bytes_of(const dwconv_value *v) { return (size_t)dwc_elements(v) * sizeof(float); }
+static size_t bytes_of(const dwconv_value *v) { return (size_t)dwc_value_bytes(v); }
 
 static int meet(const void *a, size_t a_bytes, const void *b, size_t b_bytes) {
     return (uintptr_t)a < (uintptr_t)b + b_bytes && (uintptr_t)b < (uintptr_t)a + a_bytes;
+}
+
+/* Whether something of the caller's shares memory with what a run writes beside its outputs. */
+static int meets_own(const memory *m, const void *a, size_t bytes) {
+    const dwconv_network *n = m->network;
+    return (n->workspace_bytes && meet(a, bytes, m->workspace, n->workspace_bytes)) ||
+           (n->state_bytes && meet(a, bytes, m->state, n->state_bytes));
 }
 
 /* An output against the workspace, all inputs and the outputs before it. */
@@ -41,7 +50,7 @@ static dwconv_status check_output(const memory *m, int32_t output) {
     const dwconv_network *n = m->network;
     const size_t bytes = bytes_of(&n->values[output].value);
     const void *to = m->outputs[n->values[output].place];
-    if (n->workspace_bytes && meet(to, bytes, m->workspace, n->workspace_bytes)) return DWCONV_OVERLAP;
+    if (meets_own(m, to, bytes)) return DWCONV_OVERLAP;
     for (int32_t i = 0; i < n->value_count; i++) {
         const dwc_placed *other = &n->values[i];
         const void *at = NULL;
@@ -57,19 +66,32 @@ static dwconv_status check_pointer(const void *pointer, size_t alignment) {
     return (uintptr_t)pointer % alignment ? DWCONV_MISALIGNED : DWCONV_OK;
 }
 
-static dwconv_status check(const memory *m, size_t workspace_bytes, const dwconv_threads *threads) {
+/* Workspace or state. */
+static dwconv_status check_own(size_t needed, const void *own, size_t bytes) {
+    if (needed) DWC_TRY(check_pointer(own, DWCONV_ALIGNMENT));
+    return bytes < needed ? DWCONV_TOO_SMALL : DWCONV_OK;
+}
+
+static dwconv_status check(const memory *m, size_t state_bytes, size_t workspace_bytes,
+                           const dwconv_threads *threads) {
     const dwconv_network *n = m->network;
     if (threads && (threads->count < 0 || threads->count > n->threads)) return DWCONV_BAD_VALUE;
     if ((n->input_count && !m->inputs) || (n->output_count && !m->outputs)) return DWCONV_NULL_POINTER;
-    for (int32_t i = 0; i < n->input_count; i++) DWC_TRY(check_pointer(m->inputs[i], sizeof(float)));
-    for (int32_t i = 0; i < n->output_count; i++) DWC_TRY(check_pointer(m->outputs[i], sizeof(float)));
-    if (n->workspace_bytes) DWC_TRY(check_pointer(m->workspace, DWCONV_ALIGNMENT));
-    if (workspace_bytes < n->workspace_bytes) return DWCONV_TOO_SMALL;
+    for (int32_t i = 0; i < n->value_count; i++) {
+        const dwc_placed *placed = &n->values[i];
+        const size_t unit = (size_t)dwc_unit(placed->value.dtype);
+        if (placed->value.storage == DWCONV_INPUT) DWC_TRY(check_pointer(m->inputs[placed->place], unit));
+        if (placed->value.storage == DWCONV_OUTPUT) DWC_TRY(check_pointer(m->outputs[placed->place], unit));
+    }
+    DWC_TRY(check_own(n->workspace_bytes, m->workspace, workspace_bytes));
+    DWC_TRY(check_own(n->state_bytes, m->state, state_bytes));
+    if (n->state_bytes && n->workspace_bytes &&
+        meet(m->state, n->state_bytes, m->workspace, n->workspace_bytes))
+        return DWCONV_OVERLAP;
     for (int32_t i = 0; i < n->value_count; i++) {
         const dwc_placed *placed = &n->values[i];
         const int is_input = placed->value.storage == DWCONV_INPUT;
-        if (is_input && n->workspace_bytes &&
-            meet(m->inputs[placed->place], bytes_of(&placed->value), m->workspace, n->workspace_bytes))
+        if (is_input && meets_own(m, m->inputs[placed->place], bytes_of(&placed->value)))
             return DWCONV_OVERLAP;
         if (placed->value.storage == DWCONV_OUTPUT) DWC_TRY(check_output(m, i));
     }
@@ -82,6 +104,8 @@ static dwc_node_call call_of(const dwconv_network *n, const dwc_step *step, cons
     return (dwc_node_call){.node = &step->node,
                            .plan = step->plan,
                            .table = n->table,
+                           .rounding = n->rounding,
+                           .parameters = &step->parameters,
                            .threads = threads,
                            .scratch_bytes = step->scratch_bytes};
 }
@@ -95,12 +119,13 @@ static void run_step(const memory *m, const dwc_step *step, const dwconv_threads
 }
 
 dwconv_status dwconv_network_run(const dwconv_network *network, const void *const inputs[],
-                                 void *const outputs[], void *workspace, size_t workspace_bytes,
-                                 const dwconv_threads *threads, dwconv_node_done done, void *context) {
+                                 void *const outputs[], void *state, size_t state_bytes, void *workspace,
+                                 size_t workspace_bytes, const dwconv_threads *threads, dwconv_node_done done,
+                                 void *context) {
     static const dwconv_threads alone = {.count = 1};
-    const memory m = {network, inputs, outputs, workspace};
+    const memory m = {network, inputs, outputs, state, workspace};
     if (!network) return DWCONV_NULL_POINTER;
-    DWC_TRY(check(&m, workspace_bytes, threads));
+    DWC_TRY(check(&m, state_bytes, workspace_bytes, threads));
     if (!threads || threads->count < 1) threads = &alone;
     for (int32_t i = 0; i < network->node_count; i++) {
         run_step(&m, &network->steps[i], threads);
@@ -109,10 +134,29 @@ dwconv_status dwconv_network_run(const dwconv_network *network, const void *cons
     return DWCONV_OK;
 }
 
+dwconv_status dwconv_network_reset(const dwconv_network *network, void *state, size_t bytes) {
+    if (!network) return DWCONV_NULL_POINTER;
+    DWC_TRY(check_own(network->state_bytes, state, bytes));
+    for (int32_t i = 0; i < network->value_count; i++) {
+        const dwconv_value *v = &network->values[i].value;
+        if (v->storage != DWCONV_STATE) continue;
+        char *to = (char *)state + network->values[i].place;
+        if (v->data)
+            memcpy(to, v->data, bytes_of(v));
+        else
+            memset(to, dwc_unit(v->dtype) == 1 && v->scale != 0.0f ? v->zero_point : 0, bytes_of(v));
+    }
+    return DWCONV_OK;
+}
+
 /* ---- questions ---------------------------------------------------------------------------- */
 
 size_t dwconv_network_workspace(const dwconv_network *network) {
     return network ? network->workspace_bytes : 0;
+}
+
+size_t dwconv_network_state_bytes(const dwconv_network *network) {
+    return network ? network->state_bytes : 0;
 }
 
 size_t dwconv_network_bytes(const dwconv_network *network) { return network ? network->bytes : 0; }
@@ -125,8 +169,8 @@ int64_t dwconv_network_offset(const dwconv_network *network, int32_t value) {
     if (!network || value < 0 || value >= network->value_count) return -1;
     const dwconv_value *v = &network->values[value].value;
     const dwc_placed *base = &network->values[v->base];
-    if (base->value.storage != DWCONV_WORKSPACE || base->place < 0) return -1;
-    return base->place + in_bytes(v->offset);
+    const int is_placed = base->value.storage == DWCONV_WORKSPACE || base->value.storage == DWCONV_STATE;
+    return is_placed && base->place >= 0 ? base->place + v->offset * dwc_unit(v->dtype) : -1;
 }
 
 static void put_shape(dwc_text *t, const char *key, const dwconv_value *v) {

@@ -111,7 +111,7 @@ static void pool_task(void *context, int64_t item, int worker) {
 
 /* ---- the node ------------------------------------------------------------------------------- */
 
-static dwconv_status pool_check(const dwc_node_call *call) {
+dwconv_status dwc_check_pool(const dwc_node_call *call) {
     dwconv_node node = *call->node;
     DWC_TRY(dwc_check_images(call));
     if (node.function != DWCONV_MEAN && node.function != DWCONV_LARGEST) return DWCONV_BAD_VALUE;
@@ -151,7 +151,7 @@ static void pool_node(const dwc_node_call *call) {
 
 const dwc_node_class dwc_class_pool = {.name = "pool",
                                        .inputs = 1,
-                                       .check = pool_check,
+                                       .check = dwc_check_pool,
                                        .scratch = pool_scratch,
                                        .run = pool_node,
                                        .workers = pool_workers};

@@ -5,17 +5,13 @@
 
 #include "../schedule/schedule_nodes.h"
 #include "images.h"
+#include "resize.h"
 
 /* ---- coordinates ------------------------------------------------------------------------------- */
 
-/* One axis: `in` pixels become `out`. */
-typedef struct axis {
-    dwconv_coordinates coordinates;
-    double scale;
-    int64_t in, out;
-} axis;
+typedef dwc_resize_axis axis;
 
-static axis axis_of(const dwconv_node *node, float scale, int64_t in, int64_t out) {
+axis dwc_resize_axis_of(const dwconv_node *node, float scale, int64_t in, int64_t out) {
     return (axis){.coordinates = node->coordinates,
                   .scale = scale > 0 ? (double)scale : (double)out / (double)in,
                   .in = in,
@@ -39,7 +35,7 @@ static int64_t on_image(const axis *a, double at) {
     return at > 0 ? at < (double)(a->in - 1) ? (int64_t)at : a->in - 1 : 0;
 }
 
-static int64_t nearest(const axis *a, dwconv_rounding rounding, int64_t index) {
+int64_t dwc_resize_nearest(const axis *a, dwconv_rounding rounding, int64_t index) {
     const double at = coordinate(a, index);
     switch (rounding) {
         case DWCONV_ROUND_FLOOR: return on_image(a, floor(at));
@@ -54,6 +50,35 @@ static dwc_resize_column neighbours(const axis *a, int64_t index) {
     const double at = coordinate(a, index), low = floor(at);
     return (dwc_resize_column){
         .left = on_image(a, low), .right = on_image(a, low + 1), .weight = (float)(at - low)};
+}
+
+/* TensorFlow Lite's reference kernel of integers: coordinates of ten bits. */
+static dwc_byte_column tflite_column(const axis *a, int64_t index) {
+    const int aligned = a->coordinates == DWCONV_ALIGN_CORNERS && a->out > 1;
+    const int64_t scale = aligned ? (1024 * (a->in - 1) + (a->out - 1) / 2) / (a->out - 1)
+                                  : (1024 * a->in + a->out / 2) / a->out;
+    const int64_t at = index * scale + (a->coordinates == DWCONV_HALF_PIXEL ? scale / 2 - 512 : 0);
+    dwc_byte_column c = {.first = within(at / 1024, 0, a->in - 1)};
+    c.second = within((at + 1023) / 1024, c.first, a->in - 1);
+    c.weight = (int32_t)(at - 1024 * c.first);
+    return c;
+}
+
+/* In float32, as XNNPACK. */
+static dwc_byte_column even_column(const axis *a, int64_t index) {
+    const int aligned = a->coordinates == DWCONV_ALIGN_CORNERS && a->out > 1;
+    const float ratio = (float)(a->in - aligned) / (float)(a->out - aligned), most = (float)(a->in - 1);
+    float at = (float)index * ratio;
+    if (a->coordinates == DWCONV_HALF_PIXEL) at += 0.5f * ratio - 0.5f;
+    at = at < 0.0f ? 0.0f : at > most ? most : at;
+    dwc_byte_column c = {.first = smaller((int64_t)at, a->in - 1)};
+    c.second = smaller(c.first + 1, a->in - 1);
+    c.weight = (int32_t)lrintf((at - (float)c.first) * 2048);
+    return c;
+}
+
+dwc_byte_column dwc_resize_byte_column(const axis *a, int tflite, int64_t index) {
+    return tflite ? tflite_column(a, index) : even_column(a, index);
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */
@@ -103,7 +128,7 @@ static void resize_task(void *context, int64_t item, int worker) {
             linear_row(j, &call, x, oy, blended);
             continue;
         }
-        call.top = x + nearest(&j->rows, j->node->rounding, oy) * j->x.row;
+        call.top = x + dwc_resize_nearest(&j->rows, j->node->rounding, oy) * j->x.row;
         if (call.top == source && dense && oy > 0)
             memcpy(call.y, call.y - j->y.row, (size_t)(j->y.width * channels) * sizeof(float));
         else
@@ -119,7 +144,7 @@ static void find_columns(const job *j) {
         if (j->node->function == DWCONV_BILINEAR)
             c = neighbours(&j->columns, ox);
         else
-            c.left = nearest(&j->columns, j->node->rounding, ox);
+            c.left = dwc_resize_nearest(&j->columns, j->node->rounding, ox);
         c.left *= pixel;
         c.right *= pixel;
         j->column[ox] = c;
@@ -128,7 +153,7 @@ static void find_columns(const job *j) {
 
 /* ---- the node ------------------------------------------------------------------------------- */
 
-static dwconv_status resize_check(const dwc_node_call *call) {
+dwconv_status dwc_check_resize(const dwc_node_call *call) {
     const dwconv_node *n = call->node;
     DWC_TRY(dwc_check_images(call));
     if (n->function < DWCONV_NEAREST || n->function >= DWCONV_RESIZE_END) return DWCONV_BAD_VALUE;
@@ -152,8 +177,8 @@ static job resize_job(const dwc_node_call *call) {
              .x = dwc_image_of(&call->in[0]),
              .y = dwc_image_of(&call->out),
              .column = call->scratch};
-    j.rows = axis_of(node, node->parameters[0], j.x.height, j.y.height);
-    j.columns = axis_of(node, node->parameters[1], j.x.width, j.y.width);
+    j.rows = dwc_resize_axis_of(node, node->parameters[0], j.x.height, j.y.height);
+    j.columns = dwc_resize_axis_of(node, node->parameters[1], j.x.width, j.y.width);
     j.how = dwc_schedule_resize(call->table, node, &j.x, &j.y, call->threads);
     if (call->scratch) j.scratch = (float *)call->scratch + dwc_scratch_lines(column_floats(&j));
     return j;
@@ -174,7 +199,7 @@ static void resize_node(const dwc_node_call *call) {
 
 const dwc_node_class dwc_class_resize = {.name = "resize",
                                          .inputs = 1,
-                                         .check = resize_check,
+                                         .check = dwc_check_resize,
                                          .scratch = resize_scratch,
                                          .run = resize_node,
                                          .workers = resize_workers};

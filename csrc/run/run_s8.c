@@ -1,32 +1,81 @@
 /* Quantized operations, stage by stage; what lies between stages stays in scratch. */
+#include <string.h>
+
 #include "s8.h"
 
 /* ---- results ---------------------------------------------------------------------------------- */
 
-void dwc_s8_finish(const dwc_s8_job *j, const dwc_s8_part *part, const int32_t *sums, const uint8_t *bytes) {
-    const dwc_requant *requant = &j->stage->requant;
-    if (!sums && !bytes && !requant->table && !j->add) return;
-    const int64_t at = dwc_s8_at(&j->y, part), count = part->channels;
-    const int64_t residual_at = j->add ? dwc_s8_at(&j->residual, part) : 0;
+/* Sums of pixels, dense -> bytes of them, y_pixel apart. */
+static void finish_sums(const dwc_s8_job *j, const dwc_s8_part *part, const int32_t *sums, uint8_t *y,
+                        int64_t y_pixel) {
+    const dwc_requant *r = &j->stage->requant;
+    const int64_t count = part->channels;
+    if (r->fits) {
+        j->bytes->requant(sums, part->pixels, count, r, part->first, y, y_pixel);
+        return;
+    }
     for (int64_t p = 0; p < part->pixels; p++)
-        for (int64_t i = 0; i < count; i++) {
-            const int64_t y = at + p * j->y.pixel + i;
-            uint8_t byte;
-            if (sums) {
-                byte = dwc_requant_byte(requant, part->first + i, sums[p * count + i]);
-            } else {
-                byte = bytes ? bytes[p * count + i] : j->y.bytes[y];
-                if (requant->table) byte = requant->table[byte];
-            }
-            if (j->add)
-                byte =
-                    dwc_add_bytes(j->add, byte, j->residual.bytes[residual_at + p * j->residual.pixel + i]);
-            if (j->y.dtype == DWCONV_F32)
-                j->y.data[y] =
-                    j->quant.scale * (float)(dwc_number(byte, requant->flip) - j->quant.zero_point);
+        for (int64_t i = 0; i < count; i++)
+            y[p * y_pixel + i] = (uint8_t)dwc_requant_number(r, part->first + i, sums[p * count + i]);
+}
+
+/* In place: the table, then the residual. */
+static void finish_bytes(const dwc_s8_job *j, const dwc_s8_part *part, uint8_t *y, int64_t y_pixel) {
+    const dwc_requant *r = &j->stage->requant;
+    const int64_t count = part->channels, residual_pixel = j->residual.pixel;
+    const int whole = y_pixel == count && (!j->add || residual_pixel == count); /* pixels are one row */
+    const int64_t rows = whole ? 1 : part->pixels, of_row = whole ? part->pixels * count : count;
+    if (r->table)
+        for (int64_t p = 0; p < rows; p++)
+            j->bytes->lookup(y + p * y_pixel, of_row, r->table, y + p * y_pixel);
+    if (!j->add) return;
+    const dwc_byte_parameters parameters = {
+        .form = DWC_BYTES_ADD, .flip = r->flip, .twice = j->add->twice, .add = *j->add};
+    const dwc_byte_binary call = {.parameters = &parameters,
+                                  .rows = rows,
+                                  .count = of_row,
+                                  .x = {y, j->residual.bytes + dwc_s8_at(&j->residual, part)},
+                                  .x_row = {y_pixel, residual_pixel},
+                                  .x_step = {1, 1},
+                                  .y = y,
+                                  .y_row = y_pixel};
+    j->bytes->binary(&call);
+}
+
+/* The same where the output is of floats: pixel by pixel, through bytes. */
+static void finish_floats(const dwc_s8_job *j, const dwc_s8_part *part, const int32_t *sums,
+                          const uint8_t *bytes) {
+    enum { MOST = 256 };
+    const dwc_byte_parameters parameters = {
+        .flip = j->stage->requant.flip, .zero = {j->quant.zero_point}, .scale = {j->quant.scale}};
+    uint8_t some[MOST];
+    for (int64_t p = 0; p < part->pixels; p++)
+        for (int64_t at = 0; at < part->channels; at += MOST) {
+            dwc_s8_part one = *part;
+            const int64_t from = p * part->channels + at;
+            one.column += p;
+            one.pixels = 1;
+            one.first += at;
+            one.channels = smaller(MOST, part->channels - at);
+            if (sums)
+                finish_sums(j, &one, sums + from, some, MOST);
             else
-                j->y.bytes[y] = byte;
+                memcpy(some, bytes + from, (size_t)one.channels);
+            finish_bytes(j, &one, some, MOST);
+            j->bytes->dequantize(some, one.channels, &parameters, j->y.data + dwc_s8_at(&j->y, &one));
         }
+}
+
+void dwc_s8_finish(const dwc_s8_job *j, const dwc_s8_part *part, const int32_t *sums, const uint8_t *bytes) {
+    if (j->y.dtype == DWCONV_F32) {
+        finish_floats(j, part, sums, bytes);
+        return;
+    }
+    uint8_t *y = j->y.bytes + dwc_s8_at(&j->y, part);
+    if (sums) finish_sums(j, part, sums, y, j->y.pixel);
+    for (int64_t p = 0; bytes && p < part->pixels; p++)
+        memcpy(y + p * j->y.pixel, bytes + p * part->channels, (size_t)part->channels);
+    finish_bytes(j, part, y, j->y.pixel);
 }
 
 /* ---- stages ----------------------------------------------------------------------------------- */
@@ -80,6 +129,7 @@ static void run_stages(const dwconv_plan *plan, const dwc_s8_schedule *s, const 
         const dwc_s8_stage_schedule *how = &s->stage[i];
         const int last = i == s->stages - 1;
         dwc_s8_job j = {.stage = g->nodes[i].s8,
+                        .bytes = &plan->table->bytes,
                         .how = how,
                         .x = from,
                         .y = last ? *y : between(how, g->dtype, scratch),

@@ -6,6 +6,7 @@
 
 typedef struct dwc_s8_job {
     const dwc_s8_stage *stage;
+    const dwc_byte_kernels *bytes;
     const dwc_s8_stage_schedule *how;
     dwc_view x, y;         /* of one image, or of all of them */
     const dwc_s8_add *add; /* or NULL, and then no residual */

@@ -19,9 +19,13 @@ int dwc_same_shape(const dwc_array *a, const dwc_array *b) {
 /* ---- axes --------------------------------------------------------------------------------- */
 
 dwc_walk dwc_walk_of(const dwc_array *out, const dwc_array *in, int inputs) {
-    dwc_walk w = {.axes = {.operands = inputs + 1}, .data = {out->data}};
+    dwc_walk w = {
+        .axes = {.operands = inputs + 1}, .unit = {dwc_unit(out->dtype)}, .data = {(char *)out->bytes}};
     dwc_axis sorted[DWCONV_MAX_RANK];
-    for (int k = 0; k < inputs; k++) w.data[k + 1] = in[k].data;
+    for (int k = 0; k < inputs; k++) {
+        w.unit[k + 1] = dwc_unit(in[k].dtype);
+        w.data[k + 1] = (char *)in[k].bytes;
+    }
     for (int i = 0; i < out->rank; i++) { /* stable, so that a contiguous output keeps its order */
         dwc_axis axis = {.size = out->shape[i], .step = {dwc_step_of(out, i)}};
         int at = i;
@@ -52,10 +56,11 @@ static void run_piece(const rows *r, int64_t piece) {
     const int64_t first = piece % r->segments * job->count,
                   row = piece / r->segments % r->row_blocks * job->rows;
     int64_t at[DWC_MOST_OPERANDS];
-    float *data[DWC_MOST_OPERANDS];
+    char *data[DWC_MOST_OPERANDS];
     dwc_axes_at(&r->outer, piece / r->segments / r->row_blocks, at);
     for (int k = 0; k < r->outer.operands; k++)
-        data[k] = job->walk.data[k] + at[k] + row * r->row[0].step[k] + first * r->row[1].step[k];
+        data[k] = job->walk.data[k] +
+                  (at[k] + row * r->row[0].step[k] + first * r->row[1].step[k]) * job->walk.unit[k];
     job->each(job->context, r->row, data, smaller(job->rows, r->row[0].size - row),
               smaller(job->count, r->row[1].size - first));
 }

@@ -7,9 +7,12 @@
 /* As few axes as describe all of the arrays, at least two. Array 0 is the output, whose strides decide about the order:
  * the longest is outermost. */
 typedef struct dwc_walk {
-    dwc_axes axes;
-    float *data[DWC_MOST_OPERANDS];
+    dwc_axes axes;                   /* steps in elements ... */
+    int64_t unit[DWC_MOST_OPERANDS]; /* ... of so many bytes */
+    char *data[DWC_MOST_OPERANDS];
 } dwc_walk;
+
+static inline float *dwc_floats(char *data) { return (float *)(void *)data; }
 
 /* Inputs are broadcast to the shape of the output: axes of size 1 are repeated, missing ones are outer. */
 DWC_HIDDEN dwc_walk dwc_walk_of(const dwc_array *out, const dwc_array *in, int inputs);
@@ -23,7 +26,7 @@ DWC_HIDDEN int64_t dwc_array_elements(const dwc_array *a);
 DWC_HIDDEN int dwc_same_shape(const dwc_array *a, const dwc_array *b);
 
 /* `each` gets up to so many rows and elements at a time, whose first ones are at data: along row[0] and row[1]. */
-typedef void (*dwc_rows_function)(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
+typedef void (*dwc_rows_function)(const void *context, const dwc_axis *row, char *const data[], int64_t rows,
                                   int64_t count);
 typedef struct dwc_rows_job {
     dwc_walk walk;

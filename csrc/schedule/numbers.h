@@ -73,6 +73,15 @@ enum {
     DWC_PREFETCH_PIXELS = 24 /* ahead of use, of far inputs: two to four tiles */
 };
 
+/* Bytes that nodes of networks make of others; where 64-bit integers are needed. */
+#define DWC_BYTES_PER_NANOSECOND 8.0
+#define DWC_WIDE_BYTES_PER_NANOSECOND 0.5
+
+enum {
+    DWC_MOST_BYTES_SUMMED = 1 << 23, /* their sum fits 32 bits */
+    DWC_MOST_BYTE_AXIS = 1 << 20     /* coordinates of ten more bits do */
+};
+
 /* ---- nodes of networks -------------------------------------------------------------------------- */
 
 enum {

@@ -80,6 +80,27 @@ dwc_items dwc_schedule_layer_norm(const dwconv_threads *threads, int64_t rows, i
     return rows_of_numbers(threads, rows, count, DWC_NORM_WORK);
 }
 
+/* ---- 8-bit integers ------------------------------------------------------------------------------- */
+
+/* An order of magnitude for all instruction sets: a shuffle or a few operations of 32-bit integers for each element, or of
+ * 64-bit ones. */
+double dwc_byte_nanoseconds(const dwconv_node *node, dwconv_quant_rounding rounding, double elements) {
+    const int twice = rounding == DWCONV_ROUND_TFLITE && node->kind == DWCONV_BINARY;
+    return elements / (twice ? DWC_WIDE_BYTES_PER_NANOSECOND : DWC_BYTES_PER_NANOSECOND);
+}
+
+dwc_items dwc_schedule_byte_pool(const dwconv_window *w, const dwc_view *y, const dwconv_threads *threads) {
+    const double taps = (double)w->kernel_h * (double)w->kernel_w;
+    return schedule_items(threads, y->batch * y->height,
+                          values_of(y) * (taps + DWC_STORE_WORK) / DWC_BYTES_PER_NANOSECOND);
+}
+
+dwc_items dwc_schedule_byte_resize(const dwconv_node *node, const dwc_view *y,
+                                   const dwconv_threads *threads) {
+    const double work = node->function == DWCONV_BILINEAR ? 4 : 1;
+    return schedule_items(threads, y->batch * y->height, values_of(y) * work / DWC_BYTES_PER_NANOSECOND);
+}
+
 /* ---- products ------------------------------------------------------------------------------------- */
 
 dwc_products_schedule dwc_schedule_products(const dwc_products_problem *p, const dwconv_threads *threads) {

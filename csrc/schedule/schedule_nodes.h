@@ -43,6 +43,14 @@ DWC_HIDDEN dwc_items dwc_schedule_reduce(const dwconv_threads *threads, int64_t 
 DWC_HIDDEN dwc_items dwc_schedule_softmax(const dwconv_threads *threads, int64_t rows, int64_t count);
 DWC_HIDDEN dwc_items dwc_schedule_layer_norm(const dwconv_threads *threads, int64_t rows, int64_t count);
 
+/* The same on 8-bit integers; units of images are rows of all of them. */
+DWC_HIDDEN double dwc_byte_nanoseconds(const dwconv_node *node, dwconv_quant_rounding rounding,
+                                       double elements);
+DWC_HIDDEN dwc_items dwc_schedule_byte_pool(const dwconv_window *window, const dwc_view *y,
+                                            const dwconv_threads *threads);
+DWC_HIDDEN dwc_items dwc_schedule_byte_resize(const dwconv_node *node, const dwc_view *y,
+                                              const dwconv_threads *threads);
+
 /* Products of two activations. The second factor is packed into panels: by the worker who needs it next, or, where
  * there are few different ones, all of them by all workers before the first product. */
 typedef struct dwc_products_problem {

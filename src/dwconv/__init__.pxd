@@ -34,6 +34,7 @@ cdef extern from "dwconv.h" nogil:
         DWCONV_F32
         DWCONV_S8
         DWCONV_U8
+        DWCONV_S32
         DWCONV_DTYPE_COUNT
 
     ctypedef enum dwconv_activation_kind:

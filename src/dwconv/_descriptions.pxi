@@ -33,6 +33,20 @@ cdef class Floats:
         PyBuffer_Release(&self.view)
 
 
+cdef class Contiguous:
+    """The same of a dtype of tensors."""
+
+    cdef Py_buffer view
+
+    def __cinit__(self, array, int dtype, int flags):
+        PyObject_GetBuffer(array, &self.view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags)
+        if not has_dtype(&self.view, <dwconv_dtype>dtype):
+            raise TypeError("arrays must have the dtype of their tensors")
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.view)
+
+
 cdef class Held:
     """A contiguous array of whatever dtype, likewise."""
 

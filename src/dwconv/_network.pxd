@@ -7,6 +7,7 @@ from dwconv cimport (
     dwconv_desc,
     dwconv_dtype,
     dwconv_format,
+    dwconv_quant_rounding,
     dwconv_status,
     dwconv_threads,
     dwconv_window,
@@ -24,6 +25,7 @@ cdef extern from "dwconv_network.h" nogil:
         DWCONV_INPUT
         DWCONV_OUTPUT
         DWCONV_VIEW
+        DWCONV_STATE
         DWCONV_STORAGE_COUNT
 
     ctypedef enum dwconv_node_kind:
@@ -39,6 +41,9 @@ cdef extern from "dwconv_network.h" nogil:
         DWCONV_LAYER_NORM
         DWCONV_MATMUL
         DWCONV_GATHER
+        DWCONV_QUANTIZE
+        DWCONV_DEQUANTIZE
+        DWCONV_LOOKUP
         DWCONV_NODE_KIND_COUNT
 
     ctypedef enum dwconv_function:
@@ -95,6 +100,11 @@ cdef extern from "dwconv_network.h" nogil:
         DWCONV_ROUND_PREFER_CEIL
         DWCONV_ROUNDING_COUNT
 
+    ctypedef enum dwconv_formula:
+        DWCONV_INTEGER_FORMULA
+        DWCONV_FLOAT_FORMULA
+        DWCONV_FORMULA_COUNT
+
     ctypedef struct dwconv_value:
         dwconv_storage storage
         dwconv_dtype dtype
@@ -121,6 +131,8 @@ cdef extern from "dwconv_network.h" nogil:
         float parameters[4]
         int32_t axis, index_count
         const int32_t *indices
+        int32_t low, high
+        dwconv_formula formula
 
     ctypedef struct dwconv_network_desc:
         size_t size
@@ -130,6 +142,7 @@ cdef extern from "dwconv_network.h" nogil:
         const dwconv_node *nodes
         const char *isa
         int32_t threads
+        dwconv_quant_rounding quant_rounding
 
     ctypedef struct dwconv_network:
         pass
@@ -144,12 +157,16 @@ cdef extern from "dwconv_network.h" nogil:
     void dwconv_network_destroy(dwconv_network *)
     size_t dwconv_network_workspace(const dwconv_network *)
     size_t dwconv_network_bytes(const dwconv_network *)
+    size_t dwconv_network_state_bytes(const dwconv_network *)
+    dwconv_status dwconv_network_reset(const dwconv_network *, void *, size_t)
     int64_t dwconv_network_offset(const dwconv_network *, int32_t)
     size_t dwconv_network_lower_bound(const dwconv_network *)
     dwconv_status dwconv_network_run(
         const dwconv_network *,
         const void *const *,
         void *const *,
+        void *,
+        size_t,
         void *,
         size_t,
         const dwconv_threads *,

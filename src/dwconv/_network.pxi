@@ -8,6 +8,7 @@ STORAGES = {
     "input": DWCONV_INPUT,
     "output": DWCONV_OUTPUT,
     "view": DWCONV_VIEW,
+    "state": DWCONV_STATE,
 }
 KINDS = {
     "convolution": DWCONV_CONVOLUTION,
@@ -22,6 +23,9 @@ KINDS = {
     "layer_norm": DWCONV_LAYER_NORM,
     "matmul": DWCONV_MATMUL,
     "gather": DWCONV_GATHER,
+    "quantize": DWCONV_QUANTIZE,
+    "dequantize": DWCONV_DEQUANTIZE,
+    "lookup": DWCONV_LOOKUP,
 }
 FUNCTIONS = {
     None: 0,
@@ -75,6 +79,8 @@ ROUNDINGS = {
     "round_prefer_floor": DWCONV_ROUND_PREFER_FLOOR,
     "round_prefer_ceil": DWCONV_ROUND_PREFER_CEIL,
 }
+FORMULAS = {None: 0, "integer": DWCONV_INTEGER_FORMULA, "float": DWCONV_FLOAT_FORMULA}
+VALUE_DTYPES = {"float32": DWCONV_F32, "int8": DWCONV_S8, "uint8": DWCONV_U8, "int32": DWCONV_S32}
 
 
 # ---- descriptions -----------------------------------------------------------------------------
@@ -112,6 +118,7 @@ cdef class NetworkDescription:
         if self.values == NULL or self.nodes == NULL:
             raise MemoryError("the description of a network")
         self.desc.values, self.desc.nodes = self.values, self.nodes
+        self.desc.quant_rounding = <dwconv_quant_rounding><int>QUANT_ROUNDINGS[program.rounding]
         for index, tensor in enumerate(program.tensors):
             self.describe_value(&self.values[<size_t>index], tensor)
         for index, step in enumerate(program.steps):
@@ -122,20 +129,22 @@ cdef class NetworkDescription:
         PyMem_RawFree(self.nodes)
 
     cdef int describe_value(self, dwconv_value *value, tensor) except -1:
-        cdef Floats held
+        cdef Held held
         view = tensor.view
         if len(view.shape) > DWCONV_MAX_RANK:
             raise ValueError(f"network: {tensor.name!r} has more than {DWCONV_MAX_RANK} axes: {view.shape}")
         value.storage = <dwconv_storage><int>STORAGES[tensor.storage]
-        value.dtype = DWCONV_F32
+        value.dtype = <dwconv_dtype><int>VALUE_DTYPES[tensor.dtype.name]
+        if tensor.quantization is not None:
+            value.scale, value.zero_point = tensor.quantization.scale, tensor.quantization.zero_point
         value.rank = len(view.shape)
         for axis, (size, stride) in enumerate(zip(view.shape, view.strides, strict=True)):
             value.shape[<size_t>axis], value.strides[<size_t>axis] = size, stride
         value.base, value.offset = tensor.base, view.offset
         if tensor.data is not None:
-            held = Floats(tensor.data)
-            if held.view.len != <Py_ssize_t>sizeof(float) * <Py_ssize_t>math.prod(view.shape):
-                raise ValueError(f"network: constant {tensor.name!r} is not of shape {view.shape}")
+            held = Held(tensor.data)
+            if tensor.data.dtype != tensor.dtype or held.view.len != <Py_ssize_t>tensor.nbytes:
+                raise ValueError(f"network: constant {tensor.name!r} is not {tensor.dtype} {view.shape}")
             self.held.append(held)
             value.data = held.view.buf
         return 0
@@ -157,6 +166,8 @@ cdef class NetworkDescription:
         node.counts_padding = step.counts_padding
         node.coordinates = <dwconv_coordinates><int>COORDINATES[step.coordinates]
         node.rounding = <dwconv_rounding><int>ROUNDINGS[step.rounding]
+        node.low, node.high = step.clamp
+        node.formula = <dwconv_formula><int>FORMULAS[step.formula]
         if step.operation is not None:
             operation = Description(step.operation)
             self.descriptions.append(operation)
@@ -197,6 +208,16 @@ cdef class Workspaces:
         return 0
 
 
+cdef class State:
+    """Memory of one stream: see `Network.new_state`."""
+
+    cdef Scratch memory
+
+    def __cinit__(self, size_t bytes):
+        self.memory = Scratch()
+        self.memory.reserve(bytes)
+
+
 # ---- networks ---------------------------------------------------------------------------------
 
 cdef struct Profile:
@@ -226,6 +247,7 @@ cdef class Network:
     cdef dwconv_network *network
     cdef object program
     cdef list held, input_bytes, output_bytes
+    cdef list input_dtypes, output_dtypes
     cdef Workspaces workspaces
 
     def __cinit__(self, program, str isa, int threads=1, Workspaces workspaces=None):
@@ -235,13 +257,8 @@ cdef class Network:
         cdef int bad_node = -1
         self.program, self.held = program, description.held
         self.workspaces = Workspaces() if workspaces is None else workspaces
-        self.input_bytes, self.output_bytes = (
-            [
-                math.prod(tensor.view.shape) * sizeof(float)
-                for tensor in program.tensors
-                if tensor.storage == storage
-            ]
-            for storage in ("input", "output")
+        (self.input_bytes, self.input_dtypes), (self.output_bytes, self.output_dtypes) = (
+            self.of_storage(storage) for storage in ("input", "output")
         )
         description.desc.isa, description.desc.threads = name, threads
         with nogil:
@@ -251,6 +268,11 @@ cdef class Network:
 
     def __dealloc__(self):
         dwconv_network_destroy(self.network)
+
+    cdef tuple of_storage(self, str storage):
+        """Bytes and dtypes of the caller's tensors."""
+        found = [tensor for tensor in self.program.tensors if tensor.storage == storage]
+        return [tensor.nbytes for tensor in found], [VALUE_DTYPES[tensor.dtype.name] for tensor in found]
 
     cdef str label(self, int node):
         if node < 0:
@@ -268,6 +290,25 @@ cdef class Network:
     @property
     def workspace_bytes(self):
         return dwconv_network_workspace(self.network)
+
+    @property
+    def state_bytes(self):
+        """Of one stream."""
+        return dwconv_network_state_bytes(self.network)
+
+    def new_state(self):
+        """What a stream begins with: memory that runs read and write."""
+        cdef State state = State(dwconv_network_state_bytes(self.network))
+        self.reset(state)
+        return state
+
+    def reset(self, State state not None):
+        """Makes a state what a stream begins with."""
+        cdef dwconv_status status = dwconv_network_reset(
+            self.network, state.memory.aligned, state.memory.bytes
+        )
+        if status != DWCONV_OK:
+            raise error_of(status, "network")
 
     @property
     def lower_bound(self):
@@ -296,12 +337,12 @@ cdef class Network:
         dwconv_network_explain(self.network, step, format, text, needed, NULL)
         return text[: needed - 1].decode()
 
-    def run(self, inputs, outputs, int threads=1):
-        """Computes `outputs` from `inputs`: contiguous float32 arrays in the order of the program, apart from
-        each other."""
-        self.execute(inputs, outputs, threads, NULL)
+    def run(self, inputs, outputs, int threads=1, State state=None):
+        """Computes `outputs` from `inputs`: contiguous arrays of the dtypes of the program and in its order,
+        apart from each other. `state`: of this network; one run at a time has it."""
+        self.execute(inputs, outputs, threads, state, NULL)
 
-    def profile(self, inputs, outputs, int threads=1):
+    def profile(self, inputs, outputs, int threads=1, State state=None):
         """The same, and the nanoseconds of every step."""
         cdef size_t count = len(self.program.steps)
         cdef Profile profile
@@ -309,14 +350,18 @@ cdef class Network:
         if profile.times == NULL:
             raise MemoryError("the times of a network")
         try:
-            self.execute(inputs, outputs, threads, &profile)
+            self.execute(inputs, outputs, threads, state, &profile)
             return [profile.times[index] for index in range(count)]
         finally:
             PyMem_RawFree(profile.times)
 
-    cdef int execute(self, inputs, outputs, int threads, Profile *profile) except -1:
-        cdef list held_inputs = self.hold("input", inputs, self.input_bytes, 0)
-        cdef list held_outputs = self.hold("output", outputs, self.output_bytes, PyBUF_WRITABLE)
+    cdef int execute(self, inputs, outputs, int threads, State state, Profile *profile) except -1:
+        cdef list held_inputs = self.hold("input", inputs, self.input_bytes, self.input_dtypes, 0)
+        cdef list held_outputs = self.hold(
+            "output", outputs, self.output_bytes, self.output_dtypes, PyBUF_WRITABLE
+        )
+        cdef void *kept = NULL
+        cdef size_t kept_bytes = 0
         cdef size_t bytes = dwconv_network_workspace(self.network)
         cdef size_t pointers = sizeof(void *) * <size_t>(len(held_inputs) + len(held_outputs))
         cdef Scratch scratch
@@ -325,6 +370,8 @@ cdef class Network:
         cdef dwconv_threads workers
         memset(&workers, 0, sizeof(workers))
         workers.count = threads
+        if state is not None:
+            kept, kept_bytes = state.memory.aligned, state.memory.bytes
         if profile != NULL:
             done = record
         bytes = (bytes + DWCONV_ALIGNMENT - 1) // DWCONV_ALIGNMENT * DWCONV_ALIGNMENT
@@ -332,28 +379,37 @@ cdef class Network:
         cdef void **x = <void **>(<char *>scratch.aligned + bytes)
         cdef void **y = x + len(held_inputs)
         for index, held in enumerate(held_inputs):
-            x[<size_t>index] = (<Floats>held).view.buf
+            x[<size_t>index] = (<Contiguous>held).view.buf
         for index, held in enumerate(held_outputs):
-            y[<size_t>index] = (<Floats>held).view.buf
+            y[<size_t>index] = (<Contiguous>held).view.buf
         with nogil:
             if profile != NULL:
                 profile.last = nanoseconds()
             status = dwconv_network_run(
-                self.network, <const void *const *>x, y, scratch.aligned, bytes, &workers, done, profile
+                self.network,
+                <const void *const *>x,
+                y,
+                kept,
+                kept_bytes,
+                scratch.aligned,
+                bytes,
+                &workers,
+                done,
+                profile,
             )
         self.workspaces.give_back(scratch)
         if status != DWCONV_OK:
             raise error_of(status, "network")
         return 0
 
-    cdef list hold(self, str role, arrays, list expected, int flags):
+    cdef list hold(self, str role, arrays, list expected, list dtypes, int flags):
         cdef list held = []
-        cdef Floats floats
+        cdef Contiguous found
         if len(arrays) != len(expected):
             raise ValueError(f"network: {len(expected)} {role}s are needed, not {len(arrays)}")
-        for array, bytes in zip(arrays, expected, strict=True):
-            floats = Floats(array, flags)
-            if floats.view.len != bytes:
-                raise ValueError(f"network: {role} {len(held)} needs {bytes} bytes, not {floats.view.len}")
-            held.append(floats)
+        for array, bytes, dtype in zip(arrays, expected, dtypes, strict=True):
+            found = Contiguous(array, dtype, flags)
+            if found.view.len != bytes:
+                raise ValueError(f"network: {role} {len(held)} needs {bytes} bytes, not {found.view.len}")
+            held.append(found)
         return held

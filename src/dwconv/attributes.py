@@ -13,16 +13,18 @@ import numpy as np
 
 from .activation import PLAIN, parse
 from .geometry import MAX_SIZE
+from .graph import Quantization
 from .nodes import DEFAULTS
 from .nodes_numpy import BINARY, REDUCE, UNARY
 from .operation import Operation
+from .quantized import DTYPES, ROUNDINGS
 
 Rule: TypeAlias = Callable[[Any], Any]
 MOST_AXES = 6
 # How many inputs a node has; 1 where it is not told.
 INPUTS = {
     "conv": (2, 3), "transpose_conv": (2, 3), "binary": (2, 2), "prelu": (2, 2), "concat": (1, 2**16),
-    "layer_norm": (3, 3), "matmul": (2, 2), "gather": (2, 2),
+    "layer_norm": (3, 3), "matmul": (2, 2), "gather": (2, 2), "lookup": (2, 2),
 }  # fmt: skip
 
 
@@ -107,6 +109,17 @@ def _activation(value: Any) -> Any:
     return parse("network", "activation", tuple(value) if isinstance(value, list) else value).normal
 
 
+def _quantization(value: Any) -> Quantization:
+    if not isinstance(value, tuple | list) or len(value) not in (2, 3) or any(value[2:]):
+        raise ValueError("must be a scale and a zero point")
+    scale, zero = _real(0.0)(value[0]), _integer(-(2**31))(value[1])
+    with np.errstate(over="ignore"):
+        scale = float(np.float32(scale))
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError("must have a scale that is finite and above 0")
+    return Quantization(scale, zero, None)
+
+
 def _operation(value: Any) -> Operation:
     if not isinstance(value, Operation):
         raise ValueError("must be an operation that passes made")
@@ -117,19 +130,36 @@ _pair, _steps = _some(_integer(0), 2), _some(_integer(1), 2)
 _sides = _some(_pair, 2)
 _axis = _integer(-MOST_AXES, MOST_AXES)
 _step = _or_none(_integer(-(2**63), 2**63 - 1))
+_byte = _or_none(_integer(-128, 255))
+ROUNDED: dict[str, Rule] = {
+    "dtype": _or_none(_one_of(*DTYPES)), "quantization": _or_none(_quantization),
+    "rounding": _one_of(*ROUNDINGS),
+}  # fmt: skip
+CLAMPED: dict[str, Rule] = {**ROUNDED, "low": _byte, "high": _byte}
+CLAMPED_OR_FLOAT: dict[str, Rule] = {**CLAMPED, "dtype": _or_none(_one_of(*DTYPES, "float32"))}
 SLIDING: dict[str, Rule] = {"strides": _steps, "padding": _padding, "dilations": _steps}
 RULES: dict[str, dict[str, Rule]] = {
-    "conv": {**SLIDING, "groups": _integer(1), "activation": _activation},
+    "conv": {
+        **SLIDING, "groups": _integer(1), "activation": _activation, "float_product": _boolean,
+        **CLAMPED_OR_FLOAT,
+    },
     "transpose_conv": {
         **SLIDING, "padding": _sides, "output_padding": _pair, "groups": _integer(1),
-        "activation": _activation,
+        "activation": _activation, **CLAMPED,
     },
     "max_pool": {"kernel": _steps, **SLIDING, "ceil_mode": _boolean},
-    "average_pool": {"kernel": _steps, **SLIDING, "ceil_mode": _boolean, "count_include_pad": _boolean},
-    "reduce": {"kind": _one_of(*REDUCE), "axes": _or_none(_some(_axis)), "keepdims": _boolean},
+    "average_pool": {
+        "kernel": _steps, **SLIDING, "ceil_mode": _boolean, "count_include_pad": _boolean, **CLAMPED,
+    },
+    "reduce": {
+        "kind": _one_of(*REDUCE), "axes": _or_none(_some(_axis)), "keepdims": _boolean, **CLAMPED,
+    },
     "unary": {"kind": _one_of(*UNARY, *PLAIN, "identity", "clip", "leaky_relu"), "a": _real(), "b": _real()},
-    "binary": {"kind": _one_of(*BINARY), "activation": _activation},
-    "prelu": {},
+    "binary": {
+        "kind": _one_of(*BINARY), "activation": _activation, "formula": _one_of("integer", "float"),
+        **CLAMPED,
+    },
+    "prelu": CLAMPED,
     "concat": {"axis": _axis},
     "slice": {"slices": _some(_or_none(_some(_step, 3)))},
     "pad": {"pads": _some(_pair), "mode": _one_of("constant", "reflect", "edge"), "value": _real()},
@@ -144,12 +174,18 @@ RULES: dict[str, dict[str, Rule]] = {
             "asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners", "half_pixel_symmetric"
         ),
         "rounding": _one_of("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"),
+        "dtype": _or_none(_one_of(*DTYPES)),
+        "quantization": _or_none(_quantization),
+        "integers": _one_of(*ROUNDINGS),
     },
     "depth_to_space": {"block": _integer(1), "mode": _one_of("dcr", "crd")},
     "space_to_depth": {"block": _integer(1)},
-    "softmax": {"axis": _axis, "log": _boolean},
+    "softmax": {"axis": _axis, "log": _boolean, **ROUNDED},
     "layer_norm": {"epsilon": _real(0)},
     "matmul": {},
     "gather": {"axis": _axis},
+    "quantize": ROUNDED,
+    "dequantize": {},
+    "lookup": {"quantization": _or_none(_quantization)},
     "block": {"operation": _operation},
 }  # fmt: skip

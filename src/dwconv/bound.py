@@ -16,6 +16,7 @@ from .graph import Graph, UnsupportedModel
 from .passes import run_passes
 from .runners import NativeRunner, NumpyRunner, Runner
 from .sources import Sizes, Source
+from .streams import StreamState
 from .work import multiply_adds
 
 Key: TypeAlias = tuple[Sizes, ...]
@@ -39,9 +40,11 @@ class Bound:
     def __init__(self, graph: Graph, name: str, threads: int, workspaces: Any = None) -> None:
         _spell_native_order(graph)
         self.macs = multiply_adds(graph)
-        self.input_shapes = _shapes(graph, graph.inputs)
-        self.output_shapes = _shapes(graph, graph.outputs)
-        self._outputs = [(graph.values[name].shape, graph.values[name].dtype) for name in graph.outputs]
+        self.input_shapes = _shapes(graph, graph.public_inputs)
+        self.output_shapes = _shapes(graph, graph.public_outputs)
+        values = [graph.values[name] for name in graph.public_outputs]
+        self._outputs = [(value.shape, value.dtype) for value in values]
+        self.has_state = bool(graph.states)
         self.notes: list[tuple[str, str]] = []  # nodes, and why passes left them alone
         self.runner = _runner(graph, name, threads, workspaces, self.notes)
         self.graph: Graph = self.runner.graph
@@ -50,9 +53,23 @@ class Bound:
     def new_outputs(self) -> list[Array]:
         return [np.empty(shape, dtype) for shape, dtype in self._outputs]
 
+    def new_state(self) -> StreamState:
+        return StreamState(self.graph)
+
+    def run(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], threads: int, state: StreamState | None
+    ) -> None:
+        """`state`: needed where there are variables."""
+        if state is None:
+            self.runner.run(inputs, outputs, threads)
+            return
+        with state as (now, following):
+            self.runner.run([*inputs, *now], [*outputs, *following], threads)
+
     def profile(self, inputs: Sequence[Array], threads: int, seconds: float) -> Measured:
         """The median of each node, and of the whole, of runs within about so many seconds; at least three."""
-        outputs = self.new_outputs()
+        with self.new_state() as (now, following):
+            inputs, outputs = [*inputs, *now], [*self.new_outputs(), *following]
         self.runner.run(inputs, outputs, threads)
         begin, whole, parts = time.perf_counter(), list[float](), list[list[float]]()
         while len(whole) < 3 or time.perf_counter() - begin < seconds:

@@ -13,39 +13,47 @@ from .activation import Activation, Array
 from .geometry import Window
 from .operation import Operation, Stage
 from .program import Program, Step, Tensor
+from .quantized import OperationQuantization, Quantization
 
 SPECIAL = {"gelu": "GELU_ERF"}
+DTYPES = {"float32": "DWCONV_F32", "int8": "DWCONV_S8", "uint8": "DWCONV_U8", "int32": "DWCONV_S32"}
 ROUNDING = {"floor": "ROUND_FLOOR", "ceil": "ROUND_CEIL"}
 
 
 class Descriptors:
     """`values`, `nodes`: elements of the two arrays. `before`: what these refer to.
 
-    `constants`: float32 arrays, one after another in NAME_weights.values; `count` elements in all.
+    `constants`: by dtype the arrays that are one after another: float32 in NAME_weights.values, others in
+    NAME_int8, NAME_uint8 and NAME_int32.
     """
 
     def __init__(self, name: str, program: Program) -> None:
         self.name = name
-        self.constants: list[Array] = []
-        self.count = 0
+        self.constants: dict[str, list[Array]] = {}
         self.before: list[str] = []
         self._offsets: dict[int, int] = {}
+        self._kept: list[Array] = []  # whose addresses are keys of `_offsets`
         self.values = [self._value(tensor) for tensor in program.tensors]
         self.nodes = [self._node(index, step) for index, step in enumerate(program.steps)]
 
     def _constant(self, array: Array) -> str:
         """Its address. Arrays that several refer to are written once."""
+        kind = array.dtype.name
         offset = self._offsets.get(id(array))
         if offset is None:
-            offset = self._offsets[id(array)] = self.count
-            self.constants.append(np.ascontiguousarray(array, np.float32))
-            self.count += array.size
-        return f"{self.name}_weights.values + {offset}"
+            offset = self._offsets[id(array)] = self.count(kind)
+            self.constants.setdefault(kind, []).append(np.ascontiguousarray(array))
+            self._kept.append(array)
+        return f"{self.name}_{'weights.values' if kind == 'float32' else kind} + {offset}"
+
+    def count(self, kind: str) -> int:
+        """Elements of all constants of a dtype."""
+        return sum(array.size for array in self.constants.get(kind, []))
 
     def _value(self, tensor: Tensor) -> str:
         fields = {
             "storage": f"DWCONV_{tensor.storage.upper()}",
-            "dtype": "DWCONV_F32",
+            "dtype": DTYPES[tensor.dtype.name],
             "rank": len(tensor.shape),
             "base": tensor.base if tensor.storage == "view" else 0,
             "shape": list(tensor.shape),
@@ -54,6 +62,9 @@ class Descriptors:
             fields |= {"strides": list(tensor.view.strides), "offset": tensor.view.offset}
         if tensor.data is not None:
             fields["data"] = self._constant(tensor.data)
+        if tensor.quantization is not None:
+            fields["scale"] = _float(tensor.quantization.scale)
+            fields["zero_point"] = tensor.quantization.zero_point
         return f"    {_struct(fields)},"
 
     def _node(self, index: int, step: Step) -> str:
@@ -76,6 +87,10 @@ class Descriptors:
             fields["rounding"] = f"DWCONV_{ROUNDING.get(step.rounding, step.rounding.upper())}"
         if step.parameters:
             fields["parameters"] = [_float(value) for value in step.parameters]
+        if step.clamp != (0, 0):
+            fields |= {"low": step.clamp[0], "high": step.clamp[1]}
+        if step.formula == "float":
+            fields["formula"] = "DWCONV_FLOAT_FORMULA"
         if step.indices is not None:
             fields |= {"axis": step.axis, "index_count": len(step.indices)}
             fields["indices"] = self._indices(index, step.indices)
@@ -99,6 +114,8 @@ class Descriptors:
         fields: dict[str, Any] = {"size": "sizeof(dwconv_desc)"}
         if operation.flush_denormals:
             fields["flags"] = "DWCONV_FLUSH_DENORMAL_WEIGHTS"
+        if operation.quantization is not None:
+            fields |= _whole(operation.quantization)
         for role, stage in parts.items():
             name = f"{role}_{index}"
             self.before.append(f"static const dwconv_conv_desc {name} = {_struct(self._stage(stage))};")
@@ -122,6 +139,18 @@ class Descriptors:
             fields["bias"] = self._constant(stage.bias)
         if stage.activation.kind != "identity":
             fields["activation"] = _activation(stage.activation)
+        quantization = stage.quantization
+        if quantization is None:
+            return fields
+        fields["filter_scale"] = self._constant(quantization.filter_scale)
+        fields["filter_scales"] = quantization.filter_scale.size
+        fields["output"] = _quant(quantization.output)
+        if quantization.activation_input is not None:
+            fields["activation_input"] = _quant(quantization.activation_input)
+        if quantization.table is not None:
+            fields["table"] = self._constant(quantization.table.view(np.uint8))
+        if quantization.clamp is not None:
+            fields |= {"low": quantization.clamp[0], "high": quantization.clamp[1]}
         return fields
 
 
@@ -138,6 +167,21 @@ def _word(value: Any) -> str:
     if isinstance(value, list):
         return f"{{{', '.join(map(_word, value)) or '0'}}}"
     return str(value)
+
+
+def _quant(quantization: Quantization) -> dict[str, Any]:
+    return {"scale": _float(quantization.scale), "zero_point": quantization.zero_point}
+
+
+def _whole(quantization: OperationQuantization) -> dict[str, Any]:
+    fields: dict[str, Any] = {"dtype": DTYPES[quantization.dtype.name]}
+    if quantization.float_output:
+        fields["flags"] = "DWCONV_FLOAT_OUTPUT"
+    fields["input"] = _quant(quantization.input)
+    if quantization.sum is not None:
+        fields["sum"] = _quant(quantization.sum)
+    fields["rounding"] = f"DWCONV_ROUND_{quantization.rounding.upper()}"
+    return fields
 
 
 def _window(window: Window) -> dict[str, Any]:

@@ -7,11 +7,8 @@ nobody reads their input later. What remains to be moved is a step of kind "copy
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
 from .emit_nodes import NODES
+from .emit_problems import find_problems, roundings
 from .emitter import Emitter
 from .graph import Graph, Node, UnsupportedModel
 from .placing import Home, find_homes
@@ -19,15 +16,14 @@ from .program import Program
 
 # How much more workspace may be, so that what several nodes read is not copied into a concatenation.
 MEMORY_FOR_COPIES = 1.25
-# A transposed convolution takes a step for each; networks for segmentation have a stride of 32.
-MOST_PHASES = 32 * 32
 
 
-def emit(graph: Graph, name: str = "network") -> Program:
-    """The program of a graph of float32 values, before or after passes.
+def emit(graph: Graph, name: str = "network", keeps: bool = False) -> Program:
+    """The program of a graph of float32 values and of 8-bit integers, before or after passes.
 
-    `name` begins messages. Raises UnsupportedModel with all values that are not float32, and all filters that
-    are computed by other nodes.
+    `name` begins messages. `keeps`: what the graph keeps from run to run is state, instead of inputs and
+    outputs. Raises UnsupportedModel with all values of other dtypes, all filters that are
+    computed by other nodes, and what integers have no step for.
 
     >>> b = Builder()
     >>> x = b.input("x", (1, 8, 8, 4))
@@ -35,47 +31,29 @@ def emit(graph: Graph, name: str = "network") -> Program:
     >>> [step.kind for step in emit(b.graph).steps]
     ['unary', 'copy']
     """
-    problems = list(_problems(graph))
+    problems = list(find_problems(graph))
     if problems:
         raise UnsupportedModel(name, problems)
     own, shared = (find_homes(graph, shared) for shared in (False, True))
-    program = _emitted(graph, own)
+    program = _emitted(graph, own, keeps)
     if shared != own:
         # Less is copied, and the whole of a concatenation may be alive for longer.
-        other = _emitted(graph, shared)
+        other = _emitted(graph, shared, keeps)
         if other.peak() <= program.peak() * MEMORY_FOR_COPIES:
             return other
     return program
 
 
-def _emitted(graph: Graph, homes: dict[str, Home]) -> Program:
-    emitter = Emitter(graph, homes)
+def _emitted(graph: Graph, homes: dict[str, Home], keeps: bool) -> Program:
+    emitter = Emitter(graph, homes, keeps)
     computed = {node.output for node in graph.nodes}
-    for output in graph.outputs:
+    for output in emitter.program.outputs:
         if output not in computed:  # an input or a constant
             emitter.begin(-1, Node("reshape", (output,), output))
             emitter.give(output)
     for position, node in enumerate(graph.nodes):
         emitter.begin(position, node)
         NODES[node.op](emitter, node)
-    return emitter.finish()
-
-
-def _problems(graph: Graph) -> dict[str, None]:
-    """Without repetition, in order."""
-    found: dict[str, None] = {}
-    for name in (*graph.inputs, *graph.outputs):
-        if graph.values[name].dtype != np.float32:
-            found[f"{name!r} is {graph.values[name].dtype}: only float32 is supported"] = None
-    for node in graph.nodes:
-        label = f"{node.op} {node.name or node.output!r}"
-        for position, name in enumerate(node.inputs):
-            value = graph.values[name]
-            if value.dtype != np.float32 and not (node.op == "gather" and position == 1):
-                found[f"{label}: {name!r} is {value.dtype}: only float32 is supported"] = None
-            if node.op in ("conv", "transpose_conv") and position and value.data is None:
-                found[f"{label}: {name!r} is computed: only constant filters and biases are supported"] = None
-        if node.op == "transpose_conv" and math.prod(node["strides"]) > MOST_PHASES:
-            strides = " x ".join(map(str, node["strides"]))
-            found[f"{label}: stride {strides}: at most {MOST_PHASES} outputs per input are supported"] = None
-    return found
+    program = emitter.finish()
+    program.rounding = next(iter(roundings(graph)), "even")
+    return program

@@ -14,8 +14,12 @@ from .emitter import Emitter, Place
 from .geometry import Window
 from .graph import Node
 from .nodes import axes_of, pool_geometry, slices_of, stage_of
+from .nodes_integers import integer_operation, is_move
+from .nodes_numpy_integers import softmax_table
+from .operation import Operation, Stage
 from .placing import interior, parts_of_concat
 from .program import as_indices
+from .quantized import limits
 from .views import View
 
 UNARY = {
@@ -34,13 +38,20 @@ RESIZE = {"nearest": "nearest", "linear": "bilinear"}
 
 
 def _conv(e: Emitter, node: Node) -> None:
-    filters, *bias = (e.data(name) for name in node.inputs[1:])
-    stage = stage_of(node, e.value(node.inputs[0]).shape, filters, bias[0] if bias else None)
-    e.convolution(e.dense(node.inputs[0]), e.target(node.output), stage)
+    source, weights = (e.value(name) for name in node.inputs[:2])
+    bias = e.data(node.inputs[2]) if len(node.inputs) > 2 else None
+    operation: Operation | Stage
+    if source.dtype.kind == "f":
+        operation = stage_of(node, source.shape, e.data(node.inputs[1]), bias)
+    else:
+        operation = integer_operation(node, source, weights, bias)
+    of = (node.inputs[0], node.output)
+    e.convolution(e.dense(node.inputs[0]), e.target(node.output), operation, of)
 
 
 def _block(e: Emitter, node: Node) -> None:
-    e.convolution(e.dense(node.inputs[0]), e.target(node.output), node["operation"])
+    of = (node.inputs[0], node.output)
+    e.convolution(e.dense(node.inputs[0]), e.target(node.output), node["operation"], of)
 
 
 def _pool(e: Emitter, node: Node) -> None:
@@ -49,7 +60,8 @@ def _pool(e: Emitter, node: Node) -> None:
     padding: Any = (tuple(rows), tuple(columns))
     mean = node.op == "average_pool"
     e.step(
-        "pool", [x], e.target(node.output), function="mean" if mean else "largest",
+        "pool", [x], e.target(node.output), (node.inputs[0], node.output),
+        function="mean" if mean else "largest", clamp=_clamp(e, node),
         window=Window(tuple(node["kernel"]), tuple(node["strides"]), padding, tuple(node["dilations"])),
         counts_padding=mean and bool(node["count_include_pad"]),
     )  # fmt: skip
@@ -58,8 +70,10 @@ def _pool(e: Emitter, node: Node) -> None:
 def _resize(e: Emitter, node: Node) -> None:
     x = e.dense(node.inputs[0])
     scales = tuple(float(scale) for scale in node["scales"] or ())
+    if e.is_bytes(node.inputs[0]) and node["kind"] == "linear":
+        scales = ()  # coordinates of integers follow from the sizes
     e.step(
-        "resize", [x], e.target(node.output), function=RESIZE[node["kind"]],
+        "resize", [x], e.target(node.output), (node.inputs[0], node.output), function=RESIZE[node["kind"]],
         coordinates=node["coordinates"], rounding=node["rounding"], parameters=scales,
     )  # fmt: skip
 
@@ -106,12 +120,42 @@ def _binary(e: Emitter, node: Node) -> None:
     inputs = [e.place(name) for name in node.inputs]
     activation = parse("network", "activation", node["activation"])
     y = e.in_place(node.output, *node.inputs)
-    e.step("binary", inputs, y, function=BINARY[node["kind"]], activation=activation)
+    formula = node["formula"] if e.is_bytes(node.inputs[0]) and not is_move(node) else None
+    e.step(
+        "binary", inputs, y, (*node.inputs, node.output), function=BINARY[node["kind"]],
+        activation=activation, clamp=_clamp(e, node), formula=formula,
+    )  # fmt: skip
 
 
 def _prelu(e: Emitter, node: Node) -> None:
     inputs = [e.place(name) for name in node.inputs]
-    e.step("binary", inputs, e.in_place(node.output, *node.inputs), function="prelu")
+    y = e.in_place(node.output, *node.inputs)
+    e.step("binary", inputs, y, (*node.inputs, node.output), function="prelu", clamp=_clamp(e, node))
+
+
+def _quantize(e: Emitter, node: Node) -> None:
+    e.step("quantize", [e.place(node.inputs[0])], e.target(node.output), (node.inputs[0], node.output))
+
+
+def _dequantize(e: Emitter, node: Node) -> None:
+    e.step("dequantize", [e.place(node.inputs[0])], e.target(node.output), (node.inputs[0], node.output))
+
+
+def _lookup(e: Emitter, node: Node) -> None:
+    inputs = [e.place(name) for name in node.inputs]
+    e.step("lookup", inputs, e.in_place(node.output, node.inputs[0]))
+
+
+def _clamp(e: Emitter, node: Node) -> tuple[int, int]:
+    """As steps have it: twice 0 is none. One of 0 alone is that of a lookup (`emit.problems`)."""
+    if not e.is_bytes(node.inputs[0]) or node.attributes.get("quantization") is None:
+        return 0, 0
+    low, high = limits(e.value(node.inputs[0]).dtype)
+    bounds = (
+        low if node["low"] is None else max(low, int(node["low"])),
+        high if node["high"] is None else min(high, int(node["high"])),
+    )
+    return (0, 0) if bounds == (low, high) else bounds
 
 
 # ---- axes -------------------------------------------------------------------------------------
@@ -121,11 +165,12 @@ def _reduce(e: Emitter, node: Node) -> None:
     x = e.place(node.inputs[0])
     axes = axes_of(node, len(x.view.shape))
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.view.shape))
-    if kept == x.view.shape:  # over single elements
+    if kept == x.view.shape and (is_move(node) or not e.is_bytes(node.inputs[0])):  # over single elements
         e.alias(node.output, _split(x, e.value(node.output).shape))
         return
     y = _split(e.target(node.output), kept)
-    e.step("reduce", [x], y, function=REDUCE[node["kind"]])
+    of = (node.inputs[0], node.output)
+    e.step("reduce", [x], y, of, function=REDUCE[node["kind"]], clamp=_clamp(e, node))
 
 
 def _softmax(e: Emitter, node: Node) -> None:
@@ -134,12 +179,19 @@ def _softmax(e: Emitter, node: Node) -> None:
     perm = (*(a for a in range(rank) if a != axis), axis)  # the last one with the axis before it is its own
     x = e.dense(name, _transposed(e.place(name), perm))
     y = _transposed(e.target(node.output), perm)
+    inputs: list[Place] = [x]
+    of: tuple[str, ...] = (name, node.output)
+    if e.is_bytes(name):
+        q = e.value(name).quantization
+        assert q is not None
+        inputs.append(e.constant(softmax_table(q, node["rounding"])))
+        of = (name, "", node.output)
     fields = {"function": "logarithm" if node["log"] else None}
     if y.view.has_unit_stride:
-        e.step("softmax", [x], y, **fields)
+        e.step("softmax", inputs, y, of, **fields)
     else:
-        result = e.fresh(y.view.shape)
-        e.step("softmax", [x], result, **fields)
+        result = e.fresh(y.view.shape, node.output)
+        e.step("softmax", inputs, result, of, **fields)
         e.move(result, y)
 
 
@@ -181,9 +233,9 @@ def _reshape(e: Emitter, node: Node) -> None:
         if like_x:  # one copy whatever the strides of x, or none where it was written there
             e.move(x, Place(y.memory, like_x))
         else:
-            e.move(e.reshaped(x, shape), y)
+            e.move(e.reshaped(source, x, shape), y)
     else:
-        e.alias(node.output, e.reshaped(x, shape))
+        e.alias(node.output, e.reshaped(source, x, shape))
 
 
 def _transpose(e: Emitter, node: Node) -> None:
@@ -254,7 +306,7 @@ def _pad_with_own(e: Emitter, node: Node) -> None:
     for axis in axes:
         indices = np.pad(np.arange(x.view.shape[axis]), node["pads"][axis], mode=node["mode"])
         shape = (*x.view.shape[:axis], len(indices), *x.view.shape[axis + 1 :])
-        y = e.target(node.output) if axis == axes[-1] else e.fresh(shape)
+        y = e.target(node.output) if axis == axes[-1] else e.fresh(shape, node.output)
         e.step("gather", [x], y, axis=axis, indices=as_indices(indices))
         x = y
 
@@ -269,11 +321,11 @@ def _gather(e: Emitter, node: Node) -> None:
         stride = axes[axis][1]
         axes[axis] = (len(indices), stride * (steps.pop() if steps else 1))
         view = View.of(axes, x.view.offset + int(indices[0]) * stride)
-        e.alias(node.output, e.reshaped(Place(x.memory, view), shape))
+        e.alias(node.output, e.reshaped(node.inputs[0], Place(x.memory, view), shape))
         return
     y = e.target(node.output)
     part = y.view.reshape(flat)
-    result = Place(y.memory, part) if part else e.fresh(flat)
+    result = Place(y.memory, part) if part else e.fresh(flat, node.output)
     e.step("gather", [x], result, axis=axis, indices=indices)
     if not part:
         e.move(Place(result.memory, View.whole(shape)), y)
@@ -301,5 +353,8 @@ NODES: dict[str, Callable[[Emitter, Node], None]] = {
     "layer_norm": _layer_norm,
     "matmul": _matmul,
     "gather": _gather,
+    "quantize": _quantize,
+    "dequantize": _dequantize,
+    "lookup": _lookup,
     "block": _block,
 }

@@ -12,11 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import fallback_integers
 from .activation import Array, apply, parse
 from .emitter import Emitter, Place
-from .graph import Node
-from .nodes import stage_of
-from .views import View
+from .graph import Node, Quantization, Value
+from .nodes import DEFAULTS, SLIDING, complete, stage_of
+from .nodes_integers import integer_operation
+from .operation import Operation, Stage
+from .views import Sizes, View
 
 # Fewer outputs than this leave most of a vector idle in every phase: one convolution with the outputs of all
 # phases, and a copy that puts them in their order, take less.
@@ -101,7 +104,7 @@ def _at_once(e: Emitter, node: Node, x: Place, y: Place, filters: Array, bias: A
     kh, kw, inputs, outputs = filters.shape
     n, h, w, _ = x.view.shape
     wide = filters.transpose(2, 0, 1, 3).reshape(1, 1, inputs, kh * kw * outputs)
-    result = e.fresh((n, h, w, kh * kw * outputs))
+    result = e.fresh((n, h, w, kh * kw * outputs), node.output)
     _convolve(e, node, x, result, wide, None if bias is None else np.tile(bias, kh * kw))
     blocks = View.whole((n, h, w, kh, kw, outputs)).transpose((0, 1, 3, 2, 4, 5))
     pixels = y.view.reshape((n, h, kh, w, kw, outputs))
@@ -114,8 +117,7 @@ def _phase(
     rows: Phase, columns: Phase,
 ) -> None:  # fmt: skip
     if rows.is_empty or columns.is_empty:
-        nothing = np.zeros(filters.shape[3], np.float32) if bias is None else bias.astype(np.float32)
-        row = e.constant(apply(nothing, parse("network", "activation", node["activation"])))
+        row = e.constant(_empty_sums(e, node, filters, bias))
         e.move(Place(row.memory, row.view.expand(y.view.shape)), y)
         return
     taken = x.view.part(1, rows.start, rows.stop).part(2, columns.start, columns.stop)
@@ -128,9 +130,36 @@ def _convolve(
     e: Emitter, node: Node, x: Place, y: Place, filters: Array, bias: Array | None,
     padding: Any = "valid", dilations: tuple[int, int] = (1, 1),
 ) -> None:  # fmt: skip
-    conv = Node("conv", (), node.output, {
-        "strides": (1, 1), "padding": padding, "dilations": dilations,
-        "groups": node["groups"], "activation": node["activation"],
-    })  # fmt: skip
-    stage = stage_of(conv, x.view.shape, filters, bias)
-    e.convolution(x, y, stage)
+    window = {"strides": (1, 1), "padding": padding, "dilations": dilations}
+    of = (node.inputs[0], node.output)
+    e.convolution(x, y, _operation(e, node, x.view.shape, filters, bias, window), of)
+
+
+def _operation(
+    e: Emitter, node: Node, x: Sizes, filters: Array, bias: Array | None, window: dict[str, Any]
+) -> Operation | Stage:
+    conv = Node("conv", (), node.output, complete("conv", {
+        **window,
+        **{name: node[name] for name in DEFAULTS["conv"] if name not in SLIDING and name in node.attributes},
+    }))  # fmt: skip
+    source, given = e.value(node.inputs[0]), e.value(node.inputs[1]).quantization
+    if source.dtype.kind == "f":
+        return stage_of(conv, x, filters, bias)
+    assert given is not None
+    scales = np.ravel(given.scale)
+    many = np.tile(scales, filters.shape[3] // scales.size) if scales.size > 1 else scales
+    weights = Value("", filters.shape, filters.dtype, np.ascontiguousarray(filters), Quantization(many, 0, 3))
+    return integer_operation(conv, Value("", x, source.dtype, None, source.quantization), weights, bias)
+
+
+def _empty_sums(e: Emitter, node: Node, filters: Array, bias: Array | None) -> Array:
+    """Of every output channel, what the bias alone gives."""
+    nothing = np.zeros((1, 1, *filters.shape[2:]), filters.dtype)
+    operation = _operation(
+        e, node, (1, 1, 1, filters.shape[2] * node["groups"]), nothing, bias, dict(SLIDING)
+    )
+    if isinstance(operation, Stage):
+        row = np.zeros(filters.shape[3], np.float32) if bias is None else bias.astype(np.float32)
+        return apply(row, parse("network", "activation", node["activation"]))
+    x = np.zeros((1, 1, 1, filters.shape[2] * node["groups"]), operation.dtype)
+    return fallback_integers.run(operation, x).reshape(-1)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .activation import Array
-from .graph import Graph, Node, Value
+from .graph import Graph, Node, Quantization, Value
+from .nodes_integers import BYTES
 from .operation import Operation, Stage
 from .placing import Home
 from .program import Program, Step, Storage
@@ -25,9 +26,17 @@ class Place(NamedTuple):
 class Emitter:
     """The state of `emit`: the functions of `emit_nodes` add the steps of one node after another."""
 
-    def __init__(self, graph: Graph, homes: dict[str, Home]) -> None:
+    def __init__(self, graph: Graph, homes: dict[str, Home], keeps: bool = False) -> None:
+        """`keeps`: what the graph keeps from run to run is state of the program, no input or output of it."""
         self.graph = graph
-        self.program = Program(inputs=list(graph.inputs), outputs=list(graph.outputs))
+        states = graph.states if keeps else []
+        kept = {state.input: state.initial for state in states}
+        kept_outputs = {state.output for state in states}
+        self._kept = [(state.input, state.output) for state in states]
+        self.program = Program(
+            inputs=[name for name in graph.inputs if name not in kept],
+            outputs=[name for name in graph.outputs if name not in kept_outputs],
+        )
         self.homes = homes
         self._node = Node("", (), "")  # the one whose steps are added
         self._position = -1
@@ -35,30 +44,54 @@ class Emitter:
         self._buffers: dict[str, Place] = {}
         self._dense: dict[str, Place] = {}
         self._tensors: dict[Place, int] = {}
+        self._quantized: dict[tuple[Place, Quantization], int] = {}
         self._members: dict[int, list[str]] = {}  # by tensor, the values that lie in its memory
         self._last_read = {
             name: position for position, node in enumerate(graph.nodes) for name in node.inputs
         }
 
         for name in graph.inputs:
-            self._put(name, self._own(name, "input", graph.values[name].shape))
+            place = self._own(name, "state" if name in kept else "input", graph.values[name])
+            if name in kept:
+                self.program.tensors[place.memory].data = _array(kept[name])
+            self._put(name, place)
         for name in graph.outputs:
-            self._buffers[name] = self._own(name, "output", graph.values[name].shape)
+            if name not in kept_outputs:
+                self._buffers[name] = self._own(name, "output", graph.values[name])
 
     def begin(self, position: int, node: Node) -> None:
         """What follows are the steps of this node."""
         self._position, self._node = position, node
 
     def finish(self) -> Program:
+        self._keep()
         for name, place in self._places.items():
             if place in self._tensors:
                 self.program.places[name] = self._tensors[place]
         return self.program
 
+    def _keep(self) -> None:
+        """States become what they are for the next run, once all have been read."""
+        self.begin(-1, Node("reshape", (), ""))
+        moves = []
+        for state, value in self._kept:
+            source = self.place(value)
+            if self.program.tensors[source.memory].storage == "state":  # which another move may write before
+                copied = self.fresh(source.view.shape, value)
+                self.move(source, copied)
+                source = copied
+            moves.append((source, self.place(state)))
+        for source, target in moves:
+            self.move(source, target)
+
     # ---- values ----
 
     def value(self, name: str) -> Value:
         return self.graph.values[name]
+
+    def is_bytes(self, name: str) -> bool:
+        """Whether it is of 8-bit integers."""
+        return self.value(name).dtype in BYTES
 
     def data(self, name: str) -> Array:
         """Of a constant."""
@@ -69,7 +102,7 @@ class Emitter:
     def place(self, name: str) -> Place:
         """Where a value lies that was computed, or is given."""
         if name not in self._places:
-            self._put(name, self.constant(self.data(name), name))
+            self._put(name, self.constant(self.data(name), name, self.value(name).quantization))
         return self._places[name]
 
     def is_placed(self, name: str) -> bool:
@@ -80,7 +113,7 @@ class Emitter:
         """Where to write the result of a node, which is then its place."""
         owner, view = self.homes.get(name, (name, View.whole(self.value(name).shape)))
         if owner not in self._buffers:
-            self._buffers[owner] = self.fresh(self.value(owner).shape, owner)
+            self._buffers[owner] = self._own(owner, "workspace", self.value(owner))
         self._put(name, Place(self._buffers[owner].memory, view))
         return self._places[name]
 
@@ -108,6 +141,7 @@ class Emitter:
         owner = self.program.tensors[place.memory]
         return (
             owner.storage == "workspace"
+            and owner.dtype == self.value(name).dtype
             and place.view.shape == self.value(name).shape
             and place.view.size == owner.view.size
             and place.view.is_contiguous
@@ -123,41 +157,62 @@ class Emitter:
 
     # ---- tensors ----
 
-    def _own(self, name: str, storage: Storage, shape: Sizes, data: Array | None = None) -> Place:
-        tensor = self.program.add(name, storage, shape, data)
-        place = Place(tensor, View.whole(shape))
+    def _own(self, name: str, storage: Storage, value: Value) -> Place:
+        """With memory for a value of this shape and dtype."""
+        dtype = np.dtype(value.dtype)
+        data = value.data if storage == "constant" else None
+        tensor = self.program.add(name, storage, value.shape, data, dtype, _per_tensor(value))
+        place = Place(tensor, View.whole(value.shape))
         self._tensors[place] = tensor
         return place
 
-    def fresh(self, shape: Sizes, name: str = "") -> Place:
-        return self._own(name or self._node.output, "workspace", shape)
+    def fresh(self, shape: Sizes, like: str, name: str = "") -> Place:
+        """Memory for elements of the dtype of the value `like`."""
+        value = self.value(like)
+        return self._own(name or like, "workspace", Value("", shape, value.dtype, None, value.quantization))
 
-    def constant(self, data: Array, name: str = "") -> Place:
-        return self._own(name or self._node.output, "constant", data.shape, _array(data))
+    def constant(self, data: Array, name: str = "", quantization: Quantization | None = None) -> Place:
+        value = Value("", data.shape, data.dtype, _array(data), quantization)
+        return self._own(name or self._node.output, "constant", value)
 
-    def tensor(self, place: Place) -> int:
-        """Its index in the program."""
-        if place not in self._tensors:
-            name = self.program.tensors[place.memory].name
-            index = self.program.add(name, "view", place.view.shape)
-            made = self.program.tensors[index]
-            made.view, made.base = place.view, place.memory
-            self._tensors[place] = index
-        return self._tensors[place]
+    def tensor(self, place: Place, quantization: Quantization | None = None) -> int:
+        """Its index in the program; of 8-bit integers that stand for something, with that told."""
+        index = self._tensors.get(place)
+        if index is None:
+            index = self._tensors[place] = self._view(place, self.program.tensors[place.memory].quantization)
+        if quantization is None or self.program.tensors[index].quantization == quantization:
+            return index
+        if (place, quantization) not in self._quantized:
+            self._quantized[place, quantization] = self._view(place, quantization)
+        return self._quantized[place, quantization]
+
+    def _view(self, place: Place, quantization: Quantization | None) -> int:
+        memory = self.program.tensors[place.memory]
+        index = self.program.add(memory.name, "view", place.view.shape, None, memory.dtype, quantization)
+        made = self.program.tensors[index]
+        made.view, made.base = place.view, place.memory
+        return index
 
     # ---- steps ----
 
-    def step(self, kind: str, inputs: list[Place], output: Place, **fields: Any) -> None:
-        indices = tuple(self.tensor(place) for place in inputs)
-        self.program.steps.append(Step(kind, indices, self.tensor(output), self._node, **fields))
+    def step(
+        self, kind: str, inputs: list[Place], output: Place, of: tuple[str, ...] = (), **fields: Any
+    ) -> None:
+        """`of`: the values that inputs and output are, where what integers stand for matters; "": not here."""
+        told = [_per_tensor(self.value(name)) if name else None for name in of or [""] * (len(inputs) + 1)]
+        places = (*inputs, output)
+        *indices, result = (self.tensor(place, q) for place, q in zip(places, told, strict=True))
+        self.program.steps.append(Step(kind, tuple(indices), result, self._node, **fields))
 
-    def convolution(self, x: Place, y: Place, operation: Operation | Stage) -> None:
+    def convolution(
+        self, x: Place, y: Place, operation: Operation | Stage, of: tuple[str, ...] = ()
+    ) -> None:
         if isinstance(operation, Stage):
             operation = Operation("network", operation.kind, (operation,))
         chains = (tuple(_plain(stage) for stage in c) for c in (operation.stages, operation.squeeze_excite))
         stages, gate = chains
         operation = replace(operation, stages=stages, squeeze_excite=gate)
-        self.step("convolution", [x], y, operation=operation)
+        self.step("convolution", [x], y, of, operation=operation)
 
     def move(self, source: Place, target: Place) -> None:
         """A copy, unless the values are there."""
@@ -171,17 +226,17 @@ class Emitter:
             return found
         if place is None and name in self._dense:
             return self._dense[name]
-        copied = self.fresh(found.view.shape, name)
+        copied = self.fresh(found.view.shape, name, name)
         self.move(found, copied)
         if place is None:
             self._dense[name] = copied
         return copied
 
-    def reshaped(self, place: Place, shape: Sizes) -> Place:
-        """The same elements with other axes, of a copy if need be."""
+    def reshaped(self, name: str, place: Place, shape: Sizes) -> Place:
+        """The same elements of a value, or of a part or form of it, with other axes, of a copy if need be."""
         view = place.view.reshape(shape)
         if view is None:
-            copied = self.fresh(shape)
+            copied = self.fresh(shape, name)
             self.move(place, Place(copied.memory, View.whole(place.view.shape)))
             return copied
         return Place(place.memory, view)
@@ -189,10 +244,20 @@ class Emitter:
 
 def _array(data: Array) -> Array:
     """As C reads it: what lies in the bytes of a model file need not be aligned, and names its byte order."""
-    return np.require(data, np.float32, ("C", "ALIGNED")).view(np.float32)
+    dtype = data.dtype.newbyteorder("=")
+    return np.require(data, dtype, ("C", "ALIGNED")).view(dtype)
+
+
+def _per_tensor(value: Value) -> Quantization | None:
+    """What 8-bit integers stand for, where all of them stand for the same; of filters it is not looked at."""
+    q = value.quantization
+    if q is None or q.axis is not None or value.dtype.kind not in "iu" or np.size(q.scale) != 1:
+        return None
+    return Quantization(float(q.scale), int(q.zero_point), None)
 
 
 def _plain(stage: Stage) -> Stage:
+    """With arrays as C reads them."""
     bias = None if stage.bias is None else _array(stage.bias)
     return replace(stage, filters=_array(stage.filters), bias=bias)
 

@@ -8,12 +8,12 @@ docs/int8.md.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from .activation import Array
 from .fallback import CHUNK, _add_dense, _add_depthwise
+from .fixed_point import fixed, times_fixed
 from .operation import Operation, Stage
 from .quantized import Quantization, bounds, dequantize, factors, is_clamp, limits, table_of
 
@@ -85,29 +85,6 @@ def run_stage(operation: Operation, stage: Stage, x: Array, x_quantization: Quan
     if q.table is None and is_clamp(stage.activation):
         return y
     return np.asarray(table_of(stage.activation, q, dtype)[y.view(np.uint8)])
-
-
-# ---- rounding twice: TensorFlow Lite's arithmetic ---------------------------------------------
-
-
-def fixed(factor: Any) -> tuple[Array, Array]:
-    """Factors as (mantissa, shift): mantissa * 2^(shift - 31), as QuantizeMultiplier."""
-    fraction, shift = np.frexp(np.asarray(factor, np.float64))
-    mantissa = np.floor(fraction * 2.0**31 + 0.5).astype(np.int64)
-    carried = mantissa == 2**31
-    mantissa, shift = np.where(carried, mantissa // 2, mantissa), shift.astype(np.int64) + carried
-    return np.where(shift < -31, 0, mantissa), np.where(shift < -31, 0, shift)
-
-
-def times_fixed(x: Array, mantissa: Array, shift: Array) -> Array:
-    """MultiplyByQuantizedMultiplier; what leaves int32 on the way saturates."""
-    shifted = np.clip(x * (np.int64(1) << np.maximum(shift, 0)), -(2**31), 2**31 - 1)
-    product = shifted * mantissa
-    nudged = product + np.where(product >= 0, 2**30, 1 - 2**30)
-    high = np.where(nudged >= 0, nudged >> 31, -((-nudged) >> 31))  # towards zero
-    right = np.maximum(-shift, 0)
-    mask = (np.int64(1) << right) - 1
-    return np.asarray((high >> right) + ((high & mask) > (mask >> 1) + (high < 0)))
 
 
 # ---- residuals --------------------------------------------------------------------------------

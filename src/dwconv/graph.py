@@ -35,7 +35,28 @@ A node has one output. Image operations are NHWC, filters as in `dwconv.ops`. Co
     layer_norm      x, scale, bias           epsilon; over the last axis
     matmul          x0, x1                   as np.matmul
     gather          x, indices (constant)    axis
+    quantize        x of floats              dtype, quantization, rounding
+    dequantize      x of integers
+    lookup          x of bytes, table [256]  quantization; table[x as uint8], of its dtype
     block           x                        operation: a checked `Operation`; made by passes alone
+
+A value of int8 or uint8 has a `quantization` of scale and zero point. Ops that only move or compare elements
+take bytes as they are: reshape, transpose, slice, concat, pad (value: the integer), expand, gather,
+depth_to_space, space_to_depth, max_pool, nearest resize, and max and min of one scale. Others have these
+attributes, and give bytes where the first is told (`dwconv.nodes_numpy_integers` has the arithmetic):
+
+    quantization    of the result, (scale, zero point)
+    dtype           of the result: int8 | uint8; of conv also float32: what the integers of `quantization`
+                    and the dtype of x stand for
+    rounding        even | tflite
+    low, high       integers that the result is clamped to, None: those of the dtype; not of softmax, resize
+    float_product   of conv with one scale and "tflite": scales are multiplied in float32, as some kernels do
+    formula         of binary: integer | float, which rounds the result of float32, as ONNX's nodes do
+    integers        of resize: what rounding is to others
+
+of conv and transpose_conv (filters int8 with scales on their last axis or one, bias int32), binary (add, sub,
+mul, with "float" all), average_pool, reduce (mean, sum), softmax, linear resize, prelu (slope int8). A
+unary function of bytes is a lookup.
 """
 
 from __future__ import annotations
@@ -79,12 +100,31 @@ class Node:
         return self.attributes[attribute]
 
 
+class State(NamedTuple):
+    """What a network keeps from run to run: an input, and the output that is this input of the next run."""
+
+    input: str
+    output: str
+    initial: Array
+
+
 @dataclass(slots=True)
 class Graph:
+    """`states`: their inputs and outputs are the last ones, in the same order, and no business of callers."""
+
     values: dict[str, Value] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
+
+    @property
+    def public_inputs(self) -> list[str]:
+        return self.inputs[: len(self.inputs) - len(self.states)]
+
+    @property
+    def public_outputs(self) -> list[str]:
+        return self.outputs[: len(self.outputs) - len(self.states)]
 
     def consumers(self) -> dict[str, list[Node]]:
         """By value, the nodes that read it; a value that is an output of the graph has one more reader."""
@@ -103,7 +143,7 @@ class Graph:
             name: Value(v.name, v.shape, v.dtype, v.data, v.quantization) for name, v in self.values.items()
         }
         nodes = [Node(n.op, n.inputs, n.output, dict(n.attributes), n.name) for n in self.nodes]
-        return Graph(values, nodes, list(self.inputs), list(self.outputs))
+        return Graph(values, nodes, list(self.inputs), list(self.outputs), list(self.states))
 
 
 class UnsupportedModel(ValueError):  # noqa: N818 (the contract's name)
@@ -183,6 +223,19 @@ class Builder:
         self.graph.inputs.append(name)
         return name
 
+    def state(self, name: str, initial: Array, quantization: Quantization | None = None) -> str:
+        """A value that `keep` changes for the next run. Inputs come before the first one."""
+        value = self.input(name, initial.shape, initial.dtype, quantization)
+        self.graph.states.append(State(value, "", initial))
+        return value
+
+    def keep(self, state: str, value: str) -> None:
+        """What the state becomes; for each of them, in their order, after the last output."""
+        index = [found.input for found in self.graph.states].index(state)
+        name = self._new(f"{state}/next")
+        self.output(name, value)
+        self.graph.states[index] = self.graph.states[index]._replace(output=name)
+
     def constant(self, data: Any, quantization: Quantization | None = None) -> str:
         array = np.require(data, requirements="A")  # pieces of a file may lie anywhere
         if self._grows:
@@ -193,23 +246,26 @@ class Builder:
 
     def node(self, op: str, *inputs: Any, name: str = "", **attributes: Any) -> str:
         """Its value's name. Inputs are names of values, or arrays; None: an optional last one is missing."""
-        from . import nodes, nodes_numpy  # they need Node
+        from . import nodes, nodes_integers, nodes_numpy  # they need Node
 
         given = [item for item in inputs if item is not None]
         names = tuple(self._name(item) if isinstance(item, str) else self.constant(item) for item in given)
         values = [self.graph.values[item] for item in names]
         node = Node(op, names, self._new(name or op), nodes.complete(op, attributes), name)
         shape, dtype = nodes.infer(node, values)
+        quantization = nodes_integers.quantization_of(node, values)
         data = None
         if all(value.data is not None for value in values) and np.prod(shape, dtype=float) <= MOST_FOLDED:
             try:
                 self._budget.take(shape, dtype.itemsize)
             except ValueError as error:
                 raise ValueError(f"network: {op} {name!r}: {error}") from None
-            data = nodes_numpy.compute(node, [value.data for value in values])
+            data = nodes_numpy.compute(
+                node, [value.data for value in values], [value.quantization for value in values]
+            )
         else:
             self.graph.nodes.append(node)
-        self.graph.values[node.output] = Value(node.output, shape, dtype, data)
+        self.graph.values[node.output] = Value(node.output, shape, dtype, data, quantization)
         return node.output
 
     def output(self, name: str, value: str) -> None:
@@ -245,7 +301,9 @@ class Builder:
         source = self.graph.values[value]
         node = Node("reshape", (value,), self._new(value), {"shape": source.shape})
         self.graph.nodes.append(node)
-        self.graph.values[node.output] = Value(node.output, source.shape, source.dtype, source.data)
+        self.graph.values[node.output] = Value(
+            node.output, source.shape, source.dtype, source.data, source.quantization
+        )
         return node.output
 
     def _rename(self, old: str, new: str) -> None:
@@ -282,6 +340,7 @@ def rebuilt(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
         names[node.output] = b.node(node.op, *inputs, name=node.name, **attributes)
     for name in graph.outputs:
         b.output(name, names[name])
+    b.graph.states = list(graph.states)
     return b.graph
 
 

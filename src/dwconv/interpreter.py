@@ -34,7 +34,8 @@ class Interpreter:
             if value.data is not None:
                 values[value.name] = value.data
         for index, node in enumerate(graph.nodes):
-            values[node.output] = compute(node, [values[name] for name in node.inputs])
+            quantizations = [graph.values[name].quantization for name in node.inputs]
+            values[node.output] = compute(node, [values[name] for name in node.inputs], quantizations)
             for name in self._ends[index]:
                 del values[name]
             if done is not None:

@@ -26,6 +26,7 @@ from .feeds import fits, shown
 from .geometry import integer, thread_count
 from .graph import Builder, Graph, UnsupportedModel
 from .sources import GraphSource, Sizes, Source, TensorInfo, as_info, with_open_sizes
+from .streams import StreamState
 
 
 class Network(Constructors):
@@ -46,7 +47,7 @@ class Network(Constructors):
     (1, 8, 8, 4)
     """
 
-    __slots__ = ("_allowed", "_cache", "_inputs", "_lock", "_name", "_outputs", "_source")
+    __slots__ = ("_allowed", "_cache", "_inputs", "_lock", "_name", "_outputs", "_source", "_state")
 
     def __init__(
         self,
@@ -66,20 +67,28 @@ class Network(Constructors):
         self._source = source
         self._cache = Cache(source, name)
         self._lock = threading.Lock()
+        self._state: StreamState | None = None  # of calls that name none
         self._allowed = allowed  # shapes beside those of the file that `bind` was told of
         self._inputs = tuple(map(as_info, source.inputs))
         self._outputs = tuple(map(as_info, source.outputs))
 
     # ---- running --------------------------------------------------------------------------------
 
-    def __call__(self, *inputs: Any, out: Any = None, num_threads: int | None = None) -> Any:
+    def __call__(
+        self,
+        *inputs: Any,
+        out: Any = None,
+        num_threads: int | None = None,
+        state: StreamState | None = None,
+    ) -> Any:
         """The result, or a dict of the results in the order of `outputs` where there are several.
 
         `inputs`: arrays in the order of `inputs`, or one dict by name; of exactly the dtypes and shapes of
         the model file, layout included. What NumPy's protocols read is read; an array that is not contiguous
         is copied once. `out`: an array, or a dict or list of arrays where there are several outputs,
         contiguous ones written in place; they must not overlap the inputs. `num_threads`: at most so many
-        threads; None: `dwconv.get_num_threads()`.
+        threads; None: `dwconv.get_num_threads()`. `state`: of a streaming network, what `new_state` made: the
+        stream that this call goes on with; None: the network's own.
 
         Raises TypeError for a wrong number, name or dtype, ValueError for a wrong shape. The first call with
         shapes makes what runs them; see `bind`.
@@ -89,11 +98,15 @@ class Network(Constructors):
             bound = self._cache.find(tuple([x.shape for x in inputs]), threads)
             if bound is not None:  # the way of every call but the first
                 outs = bound.new_outputs()
-                bound.runner.run(inputs, outs, threads)
+                if bound.has_state or state is not None:
+                    state = self._stream(bound, state)
+                bound.run(inputs, outs, threads, state)
                 return self._named(outs)
-        return self._named(self._run_checked(inputs, out, threads))
+        return self._named(self._run_checked(inputs, out, threads, state))
 
-    def _run_checked(self, inputs: Sequence[Any], out: Any, threads: int) -> list[Array]:
+    def _run_checked(
+        self, inputs: Sequence[Any], out: Any, threads: int, state: StreamState | None
+    ) -> list[Array]:
         """The same with every check; what is not contiguous is copied."""
         arrays = self._read(inputs)
         bound = self._bound(tuple(array.shape for array in arrays), threads)
@@ -103,11 +116,38 @@ class Network(Constructors):
             named = list(zip(self.input_names, arrays, strict=True))
             outs = feeds.check_outputs(self._name, self._outputs, bound.output_shapes, out, named)
             targets = [feeds.contiguous(array) for array in outs]
-        bound.runner.run([np.require(array, None, ["C", "A"]) for array in arrays], targets, threads)
+        stream = self._stream(bound, state)
+        bound.run([np.require(array, None, ["C", "A"]) for array in arrays], targets, threads, stream)
         for array, target in zip(outs, targets, strict=True):
             if array is not target:
                 array[...] = target
         return outs
+
+    def _stream(self, bound: Bound, state: StreamState | None) -> StreamState | None:
+        if state is not None and not (isinstance(state, StreamState) and state.fits(bound.graph)):
+            raise TypeError(f"{self.name}: state must be what its new_state() made, not {state!r}")
+        if state is not None or not bound.has_state:
+            return state
+        with self._lock:
+            if self._state is None:
+                self._state = bound.new_state()
+            return self._state
+
+    def new_state(self) -> StreamState:
+        """A new stream through a network with state: `net(x, state=state)` goes on with it.
+
+        Streams share the network; each is for one thread at a time. Raises ValueError for a network without
+        state variables.
+        """
+        bound = self._latest()
+        if not bound.has_state:
+            raise ValueError(f"{self.name}: has no state variables")
+        return bound.new_state()
+
+    def reset(self) -> None:
+        """Calls without `state` begin a new stream; networks without state variables stay as they are."""
+        with self._lock:
+            self._state = None
 
     def _read(self, inputs: Sequence[Any]) -> list[Array]:
         given = feeds.by_name(self._name, self._inputs, inputs)

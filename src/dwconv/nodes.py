@@ -15,17 +15,21 @@ from .operation import Stage
 
 Shape = tuple[int, ...]
 SLIDING: dict[str, Any] = {"strides": (1, 1), "padding": "valid", "dilations": (1, 1)}
+# Of ops that can give integers; see `dwconv.graph`.
+ROUNDED: dict[str, Any] = {"dtype": None, "quantization": None, "rounding": "even"}
+CLAMPED: dict[str, Any] = {**ROUNDED, "low": None, "high": None}
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "conv": {**SLIDING, "groups": 1, "activation": None},
+    "conv": {**SLIDING, "groups": 1, "activation": None, "float_product": False, **CLAMPED},
     "transpose_conv": {
         **SLIDING, "padding": ((0, 0), (0, 0)), "output_padding": (0, 0), "groups": 1, "activation": None,
+        **CLAMPED,
     },
     "max_pool": {"kernel": None, **SLIDING, "ceil_mode": False},
-    "average_pool": {"kernel": None, **SLIDING, "ceil_mode": False, "count_include_pad": False},
-    "reduce": {"kind": None, "axes": None, "keepdims": True},
+    "average_pool": {"kernel": None, **SLIDING, "ceil_mode": False, "count_include_pad": False, **CLAMPED},
+    "reduce": {"kind": None, "axes": None, "keepdims": True, **CLAMPED},
     "unary": {"kind": None, "a": 0.0, "b": 0.0},
-    "binary": {"kind": None, "activation": None},
-    "prelu": {},
+    "binary": {"kind": None, "activation": None, "formula": "integer", **CLAMPED},
+    "prelu": CLAMPED,
     "concat": {"axis": None},
     "slice": {"slices": None},
     "pad": {"pads": None, "mode": "constant", "value": 0.0},
@@ -34,14 +38,17 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "expand": {"shape": None},
     "resize": {
         "kind": None, "sizes": None, "scales": None, "coordinates": "half_pixel",
-        "rounding": "round_prefer_floor",
+        "rounding": "round_prefer_floor", "dtype": None, "quantization": None, "integers": "even",
     },
     "depth_to_space": {"block": None, "mode": "dcr"},
     "space_to_depth": {"block": None},
-    "softmax": {"axis": -1, "log": False},
+    "softmax": {"axis": -1, "log": False, **ROUNDED},
     "layer_norm": {"epsilon": 1e-5},
     "matmul": {},
     "gather": {"axis": 0},
+    "quantize": ROUNDED,
+    "dequantize": {},
+    "lookup": {"quantization": None},
     "block": {"operation": None},
 }  # fmt: skip
 
@@ -66,7 +73,12 @@ def infer(node: Node, inputs: Sequence[Value]) -> tuple[Shape, np.dtype[Any]]:
         raise ValueError(f"network: {_label(node)} gives an empty tensor, {shape}")
     if math.prod(shape) > MOST_ELEMENTS or len(shape) > 6:
         raise ValueError(f"network: {_label(node)} gives {shape}, more than 2^31 - 1 elements or 6 axes")
-    return shape, inputs[0].dtype
+    from .nodes_integers import dtype_of
+
+    try:
+        return shape, dtype_of(node, inputs)
+    except ValueError as error:
+        raise ValueError(f"network: {_label(node)}: {error}") from None
 
 
 def _label(node: Node) -> str:
@@ -310,6 +322,12 @@ def _same_shape(node: Node, x: Value) -> Shape:
     return x.shape
 
 
+def _lookup_shape(node: Node, x: Value, table: Value) -> Shape:
+    if table.shape != (256,):
+        raise ValueError(f"a table of {table.shape}; it has 256 entries")
+    return x.shape
+
+
 def _block_shape(node: Node, x: Value) -> Shape:
     return node["operation"].output_shape(x.shape)  # type: ignore[no-any-return]
 
@@ -336,5 +354,8 @@ SHAPES: dict[str, Callable[..., Sequence[int]]] = {
     "layer_norm": _layer_norm_shape,
     "matmul": _matmul_shape,
     "gather": _gather_shape,
+    "quantize": _same_shape,
+    "dequantize": _same_shape,
+    "lookup": _lookup_shape,
     "block": _block_shape,
 }

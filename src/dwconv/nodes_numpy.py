@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from . import fallback
+from . import fallback, nodes_numpy_integers
 from .activation import Array, apply, parse
-from .graph import Graph, Node, Value
+from .graph import Graph, Node, Quantization, Value
 from .nodes import axes_of, pool_geometry, reshape_shape, resize_shape, slices_of, stage_of
 from .operation import Operation
 
 
-def compute(node: Node, inputs: Sequence[Any]) -> Array:
-    """The node's result with NumPy."""
+def compute(node: Node, inputs: Sequence[Any], quantizations: Sequence[Quantization | None] = ()) -> Array:
+    """The node's result with NumPy. `quantizations`: of the inputs, where any of them has one."""
     with np.errstate(all="ignore"):
-        return np.asarray(NUMPY[node.op](node, *inputs))
+        found = nodes_numpy_integers.compute(node, quantizations, inputs)
+        return np.asarray(NUMPY[node.op](node, *inputs) if found is None else found)
 
 
 def interpret(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, Array]:
@@ -32,7 +33,9 @@ def interpret(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, Array]:
         if values[name].shape != value.shape:
             raise ValueError(f"network: input {name!r} must be {value.shape}, not {values[name].shape}")
     for node in graph.nodes:
-        values[node.output] = compute(node, [values[name] for name in node.inputs])
+        values[node.output] = compute(
+            node, [values[name] for name in node.inputs], [graph.values[n].quantization for n in node.inputs]
+        )
     return {name: values[name] for name in graph.outputs}
 
 

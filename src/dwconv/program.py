@@ -8,32 +8,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from .activation import Activation, Array
 from .geometry import Window
-from .graph import Node
+from .graph import Node, Quantization
 from .operation import Operation
 from .views import Sizes, View
 
-Storage: TypeAlias = Literal["workspace", "constant", "input", "output", "view"]
+Storage: TypeAlias = Literal["workspace", "constant", "input", "output", "view", "state"]
+FLOAT32 = np.dtype(np.float32)
 
 
 @dataclass(slots=True)
 class Tensor:
-    """A dwconv_value of float32. `base` is the tensor that a view is part of."""
+    """A dwconv_value. `base` is the tensor that a view is part of."""
 
     name: str
     storage: Storage
     view: View
     base: int = -1
-    data: Array | None = None  # of a constant: contiguous
+    data: Array | None = None  # of a constant, or of a state after a reset: contiguous
+    dtype: np.dtype[Any] = FLOAT32
+    quantization: Quantization | None = None  # of 8-bit integers, for steps that compute with them
 
     @property
     def shape(self) -> Sizes:
         return self.view.shape
+
+    @property
+    def nbytes(self) -> int:
+        return self.view.size * self.dtype.itemsize
 
 
 @dataclass(slots=True)
@@ -54,6 +61,8 @@ class Step:
     parameters: tuple[float, ...] = ()
     axis: int = 0
     indices: Array | None = None  # int32
+    clamp: tuple[int, int] = (0, 0)  # of 8-bit integers; twice 0: all of the dtype
+    formula: str | None = None
 
 
 @dataclass(slots=True)
@@ -67,10 +76,14 @@ class Program:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
+    rounding: str = "even"  # of steps on 8-bit integers
 
-    def add(self, name: str, storage: Storage, shape: Sequence[int], data: Array | None = None) -> int:
+    def add(
+        self, name: str, storage: Storage, shape: Sequence[int], data: Array | None = None,
+        dtype: np.dtype[Any] = FLOAT32, quantization: Quantization | None = None,
+    ) -> int:  # fmt: skip
         """A tensor with memory of its own."""
-        self.tensors.append(Tensor(name, storage, View.whole(shape), -1, data))
+        self.tensors.append(Tensor(name, storage, View.whole(shape), -1, data, dtype, quantization))
         return len(self.tensors) - 1
 
     def memory(self, tensor: int) -> int:
@@ -79,7 +92,7 @@ class Program:
         return found.base if found.storage == "view" else tensor
 
     def peak(self) -> int:
-        """The most elements of workspace that are alive during one step: no placement needs fewer."""
+        """The most bytes of workspace that are alive during one step: no placement needs fewer."""
         first: dict[int, int] = {}
         last: dict[int, int] = {}
         for position, step in enumerate(self.steps):
@@ -90,8 +103,8 @@ class Program:
                     last[memory] = position
         changes = [0] * (len(self.steps) + 1)
         for memory, position in first.items():
-            changes[position] += self.tensors[memory].view.size
-            changes[last[memory] + 1] -= self.tensors[memory].view.size
+            changes[position] += self.tensors[memory].nbytes
+            changes[last[memory] + 1] -= self.tensors[memory].nbytes
         return max(accumulate(changes))
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from .activation import Array
 from .attributes import check
 from .geometry import MAX_SIZE
-from .graph import MOST_FOLDED, Graph, Node, Quantization, Value, rebuilt
+from .graph import MOST_FOLDED, Graph, Node, Quantization, State, Value, rebuilt
 from .nodes import infer
+from .nodes_integers import BYTES, plain, quantization_of
 
 Sizes: TypeAlias = tuple[int, ...]
 DTYPES = ("float32", "float64", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64",
@@ -83,16 +84,17 @@ class GraphSource:
     ) -> None:
         self.fixed = fixed
         self.graph = checked(graph)
-        self.inputs = _infos(self.graph, self.graph.inputs) if inputs is None else tuple(inputs)
-        _check_infos(self.graph, self.graph.inputs, self.inputs)
+        names, results = self.graph.public_inputs, self.graph.public_outputs
+        self.inputs = _infos(self.graph, names) if inputs is None else tuple(inputs)
+        _check_infos(self.graph, names, self.inputs)
         if outputs is None:
-            self.outputs = _open(self, _infos(self.graph, self.graph.outputs))
+            self.outputs = _open(self, _infos(self.graph, results))
         else:
             self.outputs = tuple(outputs)
-        _check_infos(self.graph, self.graph.outputs, self.outputs)
+        _check_infos(self.graph, results, self.outputs)
 
     def lower(self, shapes: Mapping[str, Sizes]) -> Graph:
-        own = all(shapes[name] == self.graph.values[name].shape for name in self.graph.inputs)
+        own = all(shapes[name] == self.graph.values[name].shape for name in self.graph.public_inputs)
         if own:
             return self.graph.copy()
         if self.fixed:
@@ -127,7 +129,14 @@ class GraphSource:
                     f"network: node {node.name!r} is the result of a pass, which cannot be saved"
                 )
         nodes = [[n.op, list(n.inputs), n.output, n.attributes, n.name] for n in self.graph.nodes]
-        made_for = [list(self.graph.values[name].shape) for name in self.graph.inputs]
+        made_for = [list(self.graph.values[name].shape) for name in self.graph.public_inputs]
+        states = []
+        for state in self.graph.states:
+            key = f"constant_{len(arrays)}"
+            arrays[key] = state.initial
+            states.append(
+                [state.input, state.output, key, _written(self.graph.values[state.input].quantization)]
+            )
         return {
             "inputs": [write_info(info) for info in self.inputs],
             "outputs": [write_info(info) for info in self.outputs],
@@ -135,6 +144,7 @@ class GraphSource:
             "fixed": self.fixed,
             "constants": constants,
             "nodes": nodes,
+            "states": states,
         }, arrays
 
     @classmethod
@@ -145,6 +155,13 @@ class GraphSource:
         graph = Graph(inputs=[i.name for i in inputs], outputs=[o.name for o in outputs])
         for info, shape in zip(inputs, state["made_for"], strict=True):
             graph.values[info.name] = Value(info.name, _sizes(shape), info.dtype, None, info.quantization)
+        for name, output, key, quantization in state.get("states", ()):
+            array = arrays[key]
+            name = _unique(graph, name)
+            graph.values[name] = Value(name, array.shape, array.dtype, None, _read(quantization))
+            graph.inputs.append(name)
+            graph.outputs.append(_word(output))
+            graph.states.append(State(name, output, array))
         for name, key, quantization in state["constants"]:
             array = arrays[key]
             name = _unique(graph, name)
@@ -195,16 +212,31 @@ def checked(graph: Graph) -> Graph:
                 f"network: input {name!r} of shape {value.shape} is given twice, constant or empty"
             )
         values[name] = Value(name, value.shape, value.dtype, None, value.quantization)
-    nodes = [_checked_node(node, values, graph) for node in graph.nodes]
+    nodes = [_checked_node(node, values) for node in graph.nodes]
     for name in graph.outputs:
         if name not in values:
             raise ValueError(f"network: no node gives the output {name!r}")
     if not graph.outputs or len(set(graph.outputs)) < len(graph.outputs):
         raise ValueError(f"network: needs outputs with names of their own, not {graph.outputs}")
-    return Graph(values, nodes, list(graph.inputs), list(graph.outputs))
+    _check_states(graph, values)
+    return Graph(values, nodes, list(graph.inputs), list(graph.outputs), list(graph.states))
 
 
-def _checked_node(node: Node, values: dict[str, Value], graph: Graph) -> Node:
+def _check_states(graph: Graph, values: Mapping[str, Value]) -> None:
+    for state, name, result in zip(
+        graph.states,
+        graph.inputs[len(graph.public_inputs) :],
+        graph.outputs[len(graph.public_outputs) :],
+        strict=True,
+    ):
+        forms = {(v.shape, v.dtype) for v in (values[name], values[result])}
+        if (state.input, state.output) != (name, result):
+            raise ValueError(f"network: states are the last inputs and outputs, not {state.input!r}")
+        if forms != {(state.initial.shape, state.initial.dtype)}:
+            raise ValueError(f"network: state {name!r} begins as another tensor than it becomes, {forms}")
+
+
+def _checked_node(node: Node, values: dict[str, Value]) -> Node:
     """The node, whose value joins `values`."""
     where = f"network: node {node.name or node.output!r}"
     missing = [name for name in node.inputs if name not in values]
@@ -217,16 +249,14 @@ def _checked_node(node: Node, values: dict[str, Value], graph: Graph) -> Node:
         made = Node(node.op, tuple(node.inputs), node.output, attributes, node.name)
         inputs = [values[name] for name in made.inputs]
         dtypes = {str(value.dtype) for value in (inputs[:1] if node.op == "gather" else inputs)}
-        if len(dtypes) > 1:
+        if len(dtypes) > 1 and inputs[0].dtype not in BYTES:
             raise ValueError(f"{node.op} mixes {' and '.join(sorted(dtypes))}")
         shape, dtype = infer(made, inputs)
     except (ValueError, *ODD) as error:
         raise ValueError(f"{where}: {error}") from None
     if all(value.data is not None for value in inputs) and np.prod(shape, dtype=float) <= MOST_FOLDED:
         raise ValueError(f"{where} has constants alone for inputs: the builder computes such nodes at once")
-    known = graph.values.get(node.output)
-    quantization = None if known is None else known.quantization
-    values[node.output] = Value(node.output, shape, dtype, None, quantization)
+    values[node.output] = Value(node.output, shape, dtype, None, quantization_of(made, inputs))
     return made
 
 
@@ -270,7 +300,7 @@ def _open(source: GraphSource, outputs: tuple[TensorInfo, ...]) -> tuple[TensorI
             other = rebuilt(source.graph, shapes)
         except ValueError:
             continue
-        pairs = zip(outputs, (other.values[name].shape for name in other.outputs), strict=True)
+        pairs = zip(outputs, (other.values[name].shape for name in other.public_outputs), strict=True)
         return tuple(
             info._replace(shape=tuple(a if a == b else None for a, b in zip(info.shape, sizes, strict=True)))
             for info, sizes in pairs
@@ -324,4 +354,6 @@ def _read(item: Any) -> Quantization | None:
     scale, zero_point, axis = item
     if axis is not None and type(axis) is not int:
         raise ValueError(f"{str(axis)[:80]} is no axis")
+    if axis is None and not isinstance(scale, list) and not isinstance(zero_point, list):
+        return plain((scale, zero_point))
     return Quantization(np.asarray(scale, np.float32), np.asarray(zero_point, np.int64), axis)

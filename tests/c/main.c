@@ -34,6 +34,7 @@ static const struct {
     {"node_numbers", test_node_numbers},
     {"quantized", test_quantized},
     {"s8", test_s8},
+    {"bytes", test_bytes},
 };
 
 /* A touched guard page: say in which case, then fail. A sanitizer's own report is better where there is one.

@@ -337,6 +337,6 @@ void net_poison(net_run *run, int byte) {
 }
 
 dwconv_status net_run_once(net_run *run, const dwconv_threads *threads, dwconv_node_done done) {
-    return dwconv_network_run(run->network, (const void *const *)run->inputs, run->outputs, run->workspace,
-                              dwconv_network_workspace(run->network), threads, done, run);
+    return dwconv_network_run(run->network, (const void *const *)run->inputs, run->outputs, NULL, 0,
+                              run->workspace, dwconv_network_workspace(run->network), threads, done, run);
 }

@@ -20,5 +20,6 @@ void test_node_numbers(void);
 void test_quantized(void);
 void test_quantization_statuses(void); /* part of statuses */
 void test_s8(void);
+void test_bytes(void);
 
 #endif

@@ -138,8 +138,8 @@ static void check_guarded(const net *n, const char *isa, rng *r, int at_end) {
             outputs[output_count++] = tensors[i].data;
         }
     }
-    CHECK_STATUS(DWCONV_OK, dwconv_network_run(network, inputs, outputs, workspace.data, workspace.bytes,
-                                               NULL, NULL, NULL));
+    CHECK_STATUS(DWCONV_OK, dwconv_network_run(network, inputs, outputs, NULL, 0, workspace.data,
+                                               workspace.bytes, NULL, NULL, NULL));
     CHECK(guarded_slack_intact(&workspace));
     for (int i = 0; i < n->value_count; i++)
         if (n->values[i].storage == DWCONV_INPUT || n->values[i].storage == DWCONV_OUTPUT)
@@ -236,7 +236,7 @@ static void run_function(const char *isa, dwconv_node_kind kind, dwconv_function
     void *outputs[] = {out};
     dwconv_network *network;
     CHECK_STATUS(DWCONV_OK, dwconv_network_create(&desc, &network, NULL));
-    CHECK_STATUS(DWCONV_OK, dwconv_network_run(network, inputs, outputs, NULL, 0, NULL, NULL, NULL));
+    CHECK_STATUS(DWCONV_OK, dwconv_network_run(network, inputs, outputs, NULL, 0, NULL, 0, NULL, NULL, NULL));
     dwconv_network_destroy(network);
 }
 

@@ -283,9 +283,10 @@ static void test_runs(void) {
     const void *const *in = (const void *const *)run.inputs;
     char *w = run.workspace;
 #define RUN(in, out, workspace, bytes, threads) \
-    dwconv_network_run(network, in, out, workspace, bytes, threads, NULL, NULL)
+    dwconv_network_run(network, in, out, NULL, 0, workspace, bytes, threads, NULL, NULL)
     CHECK_STATUS(DWCONV_OK, RUN(in, run.outputs, w, bytes, NULL));
-    CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_network_run(NULL, in, run.outputs, w, bytes, NULL, NULL, NULL));
+    CHECK_STATUS(DWCONV_NULL_POINTER,
+                 dwconv_network_run(NULL, in, run.outputs, NULL, 0, w, bytes, NULL, NULL, NULL));
     CHECK_STATUS(DWCONV_NULL_POINTER, RUN(NULL, run.outputs, w, bytes, NULL));
     CHECK_STATUS(DWCONV_NULL_POINTER, RUN(in, NULL, w, bytes, NULL));
     CHECK_STATUS(DWCONV_NULL_POINTER, RUN(in, run.outputs, NULL, bytes, NULL));

@@ -12,6 +12,7 @@
 #include "elementwise.inc.h"
 #include "image_rows.inc.h"
 #include "number_rows.inc.h"
+#include "../s8/bytes.inc.h"
 
 /* Of the table; with `tiles` and mm_f32, which every instruction set has. */
 #define F32_KERNELS                                                                                \
@@ -21,4 +22,4 @@
     .factor_name = ISA " depthwise 1x1, a multiplication",                                         \
     .few_name = ISA " depthwise few channels s1, rows as vectors", .sum_pixels = sum_pixels,       \
     .scale_pixels = scale_pixels, .copy_pixels = copy_pixels STREAM_KERNELS, .each = EACH_KERNELS, \
-    .rows = ROW_KERNELS
+    .rows = ROW_KERNELS, .bytes = BYTE_KERNELS

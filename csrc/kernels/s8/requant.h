@@ -20,15 +20,17 @@ typedef struct dwc_requant {
     const int32_t *start;    /* [c]: bias - zero point of the unsigned input * sum of the weights */
     const float *multiplier; /* [c], to round once; or NULL, and then */
     const dwc_fixed *fixed;  /* [c], to round twice */
+    int fits;                /* no sum reaches 2^30, however far `fixed` shifts it to the left */
     const uint8_t *table;    /* 256 bytes by byte, or NULL */
     int32_t zero_point;      /* of the output, or of what the table takes; as is low and high */
     int32_t low, high;
     uint8_t flip;
 } dwc_requant;
 
-/* A residual: a + b, both bytes of the dtype, as a byte. */
+/* A sum, of a residual say: a + b, both bytes of the dtype, as a byte. */
 typedef struct dwc_s8_add {
     int twice; /* round as TensorFlow Lite, else as XNNPACK */
+    int minus; /* a - b: `b` is negative */
     int32_t start, a, b;
     int shift;
     dwc_fixed fixed_a, fixed_b, fixed_y;
@@ -108,7 +110,7 @@ static inline uint8_t dwc_add_bytes(const dwc_s8_add *s, uint8_t first, uint8_t 
     if (s->twice) {
         const int32_t x = dwc_times_fixed((a - s->zero_a) * (1 << 20), s->fixed_a);
         const int32_t y = dwc_times_fixed((b - s->zero_b) * (1 << 20), s->fixed_b);
-        sum = dwc_times_fixed(x + y, s->fixed_y);
+        sum = dwc_times_fixed(s->minus ? x - y : x + y, s->fixed_y);
     } else {
         sum = (s->start + a * s->a + b * s->b) >> s->shift; /* arithmetic: halves upwards */
     }

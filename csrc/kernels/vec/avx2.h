@@ -40,4 +40,28 @@ INLINE vec_y spread_few_y(const float *p, ivec_y lanes) {
     return _mm256_permutevar_ps(_mm256_broadcast_ps((const __m128 *)p), (__m256i)lanes);
 }
 
+/* A table of 256 bytes as 16 rows of 16: a shuffle for each, of the bytes whose upper half is its number. */
+#define LOOKUP_ROWS lookup_table_y
+enum { LOOKUP_BYTES = 32 };
+typedef struct lookup_table_y {
+    __m256i row[16];
+} lookup_table_y;
+INLINE lookup_table_y lookup_rows(const uint8_t *table) {
+    lookup_table_y t;
+    for (int i = 0; i < 16; i++)
+        t.row[i] =
+            _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(table + 16 * i)));
+    return t;
+}
+INLINE void lookup_bytes(const uint8_t *x, const lookup_table_y *t, uint8_t *y) {
+    const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)x), nibble = _mm256_set1_epi8(0x0f);
+    const __m256i low = _mm256_and_si256(v, nibble), high = _mm256_andnot_si256(nibble, v);
+    __m256i found = _mm256_setzero_si256();
+    UNROLL for (int i = 0; i < 16; i++) {
+        const __m256i here = _mm256_cmpeq_epi8(high, _mm256_set1_epi8((char)(16 * i)));
+        found = _mm256_or_si256(found, _mm256_and_si256(here, _mm256_shuffle_epi8(t->row[i], low)));
+    }
+    _mm256_storeu_si256((__m256i *)(void *)y, found);
+}
+
 #endif

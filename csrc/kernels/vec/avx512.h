@@ -38,4 +38,27 @@ INLINE void in_order_y(float **p, vec_y *v) { __asm__("" : "+r"(*p), "+v"(*v)); 
 INLINE vec_y spread_y(vec_y v, ivec_y lanes) { return _mm256_permutexvar_ps((__m256i)lanes, v); }
 INLINE vec_y spread_few_y(const float *p, ivec_y lanes) { return spread_y(load_n_y(p, 4), lanes); }
 
+/* A table of 256 bytes as 16 rows of 16: a shuffle for each, of the bytes whose upper half is its number. */
+#define LOOKUP_ROWS lookup_table_z
+enum { LOOKUP_BYTES = 64 };
+typedef struct lookup_table_z {
+    __m512i row[16];
+} lookup_table_z;
+INLINE lookup_table_z lookup_rows(const uint8_t *table) {
+    lookup_table_z t;
+    UNROLL for (int i = 0; i < 16; i++)
+        t.row[i] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(table + 16 * i)));
+    return t;
+}
+INLINE void lookup_bytes(const uint8_t *x, const lookup_table_z *t, uint8_t *y) {
+    const __m512i v = _mm512_loadu_si512(x), low = _mm512_and_si512(v, _mm512_set1_epi8(0x0f));
+    const __m512i high = _mm512_andnot_si512(_mm512_set1_epi8(0x0f), v);
+    __m512i found = _mm512_shuffle_epi8(t->row[0], low);
+    UNROLL for (int i = 1; i < 16; i++) {
+        const __mmask64 here = _mm512_cmpeq_epi8_mask(high, _mm512_set1_epi8((char)(16 * i)));
+        found = _mm512_mask_shuffle_epi8(found, here, t->row[i], low);
+    }
+    _mm512_storeu_si512(y, found);
+}
+
 #endif

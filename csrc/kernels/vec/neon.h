@@ -72,4 +72,23 @@ INLINE vec_q spread_q(vec_q v, ivec_q lanes) {
 }
 INLINE vec_q spread_few_q(const float *p, ivec_q lanes) { return spread_q(vld1q_f32(p), lanes); }
 
+/* A table of 256 bytes as 4 of 64: indices beyond one give what was found before. */
+#define LOOKUP_ROWS lookup_table_q
+enum { LOOKUP_BYTES = 16 };
+typedef struct lookup_table_q {
+    uint8x16x4_t quarter[4];
+} lookup_table_q;
+INLINE lookup_table_q lookup_rows(const uint8_t *table) {
+    lookup_table_q t;
+    for (int i = 0; i < 4; i++) t.quarter[i] = vld1q_u8_x4(table + 64 * i);
+    return t;
+}
+INLINE void lookup_bytes(const uint8_t *x, const lookup_table_q *t, uint8_t *y) {
+    const uint8x16_t v = vld1q_u8(x);
+    uint8x16_t found = vqtbl4q_u8(t->quarter[0], v);
+    for (int i = 1; i < 4; i++)
+        found = vqtbx4q_u8(found, t->quarter[i], vsubq_u8(v, vdupq_n_u8((uint8_t)(64 * i))));
+    vst1q_u8(y, found);
+}
+
 #endif

@@ -17,25 +17,24 @@ from typing import Any
 import numpy as np
 
 from ..graph import Graph, UnsupportedModel, Value
+from ..nodes_integers import check
+from ..quantized import ROUNDINGS
 from ..sources import GraphSource, TensorInfo, checked
 from .tflite_call import BoundedBuilder, Call, UnsupportedError
+from .tflite_integers import INTEGERS, KINDS, is_integer, lower
 from .tflite_ops import OPS, SAME
 from .tflite_parse import DTYPES, Model, Operator, Tensor, parse
 from .tflite_shapes import SHAPE_OPS
+from .tflite_variables import VARIABLE_OPS, Variables
 
-ALL = OPS | SHAPE_OPS
+ALL = {**INTEGERS, **OPS, **SHAPE_OPS}
 # Where the nearest name would mislead, or there is more to say.
 REMEDIES = {
-    "QUANTIZE": "int8 networks are not supported yet: convert without quantisation",
     "ARG_MAX": "end the network at its scores and take np.argmax of these",
     "ARG_MIN": "end the network at its scores and take np.argmin of these",
     "TOPK_V2": "end the network at its scores and sort these",
     "NON_MAX_SUPPRESSION_V4": "end the network at boxes and scores",
     "NON_MAX_SUPPRESSION_V5": "end the network at boxes and scores",
-    "CALL_ONCE": "state variables are not supported yet: pass state as inputs and outputs",
-    "VAR_HANDLE": "state variables are not supported yet: pass state as inputs and outputs",
-    "READ_VARIABLE": "state variables are not supported yet: pass state as inputs and outputs",
-    "ASSIGN_VARIABLE": "state variables are not supported yet: pass state as inputs and outputs",
     "IF": "a network is one subgraph without branches",
     "WHILE": "a network is one subgraph without loops",
     "CALL": "a network is one subgraph",
@@ -56,18 +55,18 @@ def read(
 ) -> TFLiteSource:
     """A model file, or its content, as a source of graphs.
 
-    `rounding`: of int8 networks, which are not supported yet; "even" is all there is. `input_shapes`: by
-    name, other shapes than the file's; None in one of them: calls decide that size.
+    `rounding`: of 8-bit networks, "even" or "tflite". `input_shapes`: by name, other shapes than the file's;
+    None in one of them: calls decide that size.
 
     Raises UnsupportedModel, with every operator that stands in the way; ValueError for a broken file; OSError
     where it cannot be read; ImportError without the package `tflite`.
     """
-    if rounding != "even":
-        raise ValueError(f"from_tflite: rounding must be 'even', not {rounding!r}")
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"from_tflite: rounding must be 'even' or 'tflite', not {rounding!r}")
     content, where = _content(source)
     model = parse(content, where)
     _join_dilations(model)
-    return TFLiteSource(model, len(content), where, input_shapes or {})
+    return TFLiteSource(model, len(content), where, input_shapes or {}, rounding)
 
 
 class TFLiteSource(GraphSource):
@@ -78,15 +77,20 @@ class TFLiteSource(GraphSource):
     """
 
     def __init__(
-        self, model: Model, size: int, where: str, input_shapes: Mapping[str, Sequence[int | None]]
+        self,
+        model: Model,
+        size: int,
+        where: str,
+        input_shapes: Mapping[str, Sequence[int | None]],
+        rounding: str = "even",
     ) -> None:
-        self._file = model, size, where
+        self._file = model, size, where, rounding
         super().__init__(*self._lowered(input_shapes))
 
     def lower(self, shapes: Mapping[str, tuple[int, ...]]) -> Graph:
         """Of another batch the graph with other shapes: what a file reshapes to [1, -1, ...] is one image's.
         Of other sizes the file again, since they may be computed; where it has no such form, the graph."""
-        own = {name: self.graph.values[name].shape for name in self.graph.inputs}
+        own = {name: self.graph.values[name].shape for name in self.graph.public_inputs}
         if all(tuple(shapes[name])[1:] == own[name][1:] for name in own):
             with contextlib.suppress(ValueError):
                 return super().lower(shapes)
@@ -95,9 +99,9 @@ class TFLiteSource(GraphSource):
         return super().lower(shapes)
 
     def _lowered(self, shapes: Mapping[str, Sequence[int | None]]) -> Lowered:
-        model, size, where = self._file
+        model, size, where, rounding = self._file
         try:
-            return _Lowering(model, size, where).graph(dict(shapes))
+            return _Lowering(model, size, where, rounding).graph(dict(shapes))
         except UnsupportedModel:
             raise
         except (ValueError, *ODD) as error:
@@ -119,13 +123,15 @@ class _Lowering:
     """Operators become nodes in the order of the file. What is unsupported is noted, and all that follows
     from it is left out, so that one error tells everything."""
 
-    def __init__(self, model: Model, size: int, where: str) -> None:
+    def __init__(self, model: Model, size: int, where: str, rounding: str = "even") -> None:
         self.model = model
+        self.rounding = rounding
         self.where = where
         self.b = BoundedBuilder(size)
         self.names: dict[int, str] = {}  # values in the graph, by tensor
         self.missing: set[int] = set()  # tensors that unsupported operators would give
         self.problems: list[str] = []
+        self.variables = Variables(model)
 
     def graph(self, shapes: dict[str, Sequence[int | None]]) -> Lowered:
         inputs = [self._input(i, shapes) for i in self.model.inputs]
@@ -139,6 +145,7 @@ class _Lowering:
             raise UnsupportedModel(self.where, self.problems)
         given = [self._given(i) for i in self.model.outputs]
         outputs = [self._output(i, value) for i, value in zip(self.model.outputs, given, strict=True)]
+        self.variables.keep(self.b)
         return self.b.graph, inputs, outputs
 
     # ---- edges --------------------------------------------------------------------------------
@@ -158,8 +165,11 @@ class _Lowering:
         if len(told) != len(tensor.shape):
             raise ValueError(f"input {name!r} has {len(tensor.shape)} axes, not those of {told}")
         chosen = [n if size is None else size for size, n in zip(told, tensor.shape, strict=True)]
-        self.names[index] = self.b.input(name, chosen, dtype, tensor.quantization)
-        return TensorInfo(name, told, dtype, tensor.quantization)
+        quantization = tensor.quantization
+        if tensor.kind in KINDS and quantization is not None:
+            quantization = check(quantization, dtype, f"input {name!r}: ")
+        self.names[index] = self.b.input(name, chosen, dtype, quantization)
+        return TensorInfo(name, told, dtype, quantization)
 
     def _given(self, index: int) -> Value:
         """What an output gives: the value itself, since names change as outputs take theirs."""
@@ -174,7 +184,8 @@ class _Lowering:
         self.b.output(name, value.name)
         signature = tensor.signature if len(tensor.signature) == len(value.shape) else value.shape
         shape = tuple(None if s == -1 else n for s, n in zip(signature, value.shape, strict=True))
-        return TensorInfo(name, shape, value.dtype, tensor.quantization)
+        quantization = value.quantization if value.dtype in KINDS.values() else tensor.quantization
+        return TensorInfo(name, shape, value.dtype, quantization)
 
     def _free(self, name: str, taken: Sequence[str]) -> str:
         found, count = name, 0
@@ -208,6 +219,8 @@ class _Lowering:
         """Why the operator cannot be, as far as it alone tells; "" if nothing."""
         if operator.op.startswith("CUSTOM:"):
             return "custom operations are not supported: convert with built-in ones alone"
+        if operator.op in VARIABLE_OPS:
+            return ""
         if operator.op not in ALL:
             near = difflib.get_close_matches(operator.op, ALL, 1)
             nearest = f"; the nearest that is supported is {near[0]}" if near else ""
@@ -217,12 +230,17 @@ class _Lowering:
             if index < 0:
                 continue
             if tensor.variable:
-                return f"state {tensor.name!r} is not supported yet: pass state as inputs and outputs"
+                return f"state {tensor.name!r} in a tensor; variables of VAR_HANDLE are supported"
             constant = tensor.data is not None or self._folded(index)
-            if not constant and tensor.kind not in ("FLOAT32", "INT32", "INT64", "BOOL"):
-                return f"{_described(tensor)} is not supported yet; FLOAT32 is: convert without quantisation"
-            if not constant and tensor.kind != "FLOAT32" and index in self.names and operator.op != "SHAPE":
-                return f"{_described(tensor)} is computed when it runs; FLOAT32 is supported"
+            if not constant and tensor.kind not in ("FLOAT32", "INT32", "INT64", "BOOL", *KINDS):
+                return f"{_described(tensor)} is not supported; FLOAT32, INT8 and UINT8 are"
+            fits = tensor.kind == "FLOAT32" or tensor.kind in KINDS or operator.op == "SHAPE"
+            if not constant and not fits and index in self.names:
+                return f"{_described(tensor)} is computed when it runs; FLOAT32, INT8 and UINT8 are supported"
+        for index in operator.outputs:
+            tensor = self.model.tensors[index]
+            if tensor.kind == "INT16" and tensor.quantization is not None:
+                return f"its result {tensor.name!r} of INT16, quantised, is not supported; INT8 and UINT8 are"
         return ""
 
     def _folded(self, index: int) -> bool:
@@ -235,13 +253,18 @@ class _Lowering:
 
     def _lower(self, operator: Operator, label: str) -> None:
         for index in operator.inputs:
+            if index in self.variables.handles:
+                continue
             if index >= 0 and index not in self.names and self.model.tensors[index].data is None:
                 name = self.model.tensors[index].name
                 raise ValueError(f"{operator.op} {label!r} reads {name!r} before anything gives it")
+        if operator.op in VARIABLE_OPS:
+            self.variables.lower(self.b, operator, self.names, label)
+            return
         try:
-            made = ALL[operator.op](
-                Call(self.b, self.model, operator, self.names, self._node_name(operator, label))
-            )
+            label_of = self._node_name(operator, label)
+            call = Call(self.b, self.model, operator, self.names, label_of, self.rounding)
+            made = lower(call) if is_integer(call) else ALL[operator.op](call)
         except (ValueError, *ODD) as error:
             raise ValueError(f"{operator.op} {label!r}: {error}") from None
         results = [made] if isinstance(made, str) else made

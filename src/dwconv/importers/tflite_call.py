@@ -43,11 +43,18 @@ class Call:
     """One operator of the model, about to become nodes."""
 
     def __init__(
-        self, builder: Builder, model: Model, operator: Operator, names: dict[int, str], label: str = ""
+        self,
+        builder: Builder,
+        model: Model,
+        operator: Operator,
+        names: dict[int, str],
+        label: str = "",
+        rounding: str = "even",
     ) -> None:
         self.b = builder
         self.operator = operator
         self.label = label
+        self.rounding = rounding
         self._model = model
         self._names = names
 
@@ -67,7 +74,7 @@ class Call:
         tensor = self.tensor(i)
         index = self.operator.inputs[i]
         if index not in self._names:
-            self._names[index] = self.b.constant(stored(tensor))
+            self._names[index] = self.b.constant(stored(tensor), tensor.quantization)
         return self._names[index]
 
     def shape(self, i: int) -> tuple[int, ...]:
@@ -103,6 +110,29 @@ class Call:
         if kind not in DTYPES:
             raise UnsupportedError(f"a result of {kind}")
         return np.dtype(DTYPES[kind])
+
+    def output_tensor(self, index: int = 0) -> Tensor:
+        return self._model.tensors[self.operator.outputs[index]]
+
+    def quantization(self, value: str) -> Quantization | None:
+        return self.b.graph.values[self.b._name(value)].quantization
+
+    def dtype(self, value: str) -> np.dtype[Any]:
+        return self.b.graph.values[self.b._name(value)].dtype
+
+    def zero(self, value: str) -> float:
+        """What 0 is for a value."""
+        q = self.quantization(value)
+        integers = q is not None and q.axis is None and self.dtype(value) in (np.int8, np.uint8)
+        return float(q.zero_point) if q is not None and integers else 0.0
+
+    def in_floats(self) -> Call:
+        """The same operator, with the numbers that its 8-bit inputs stand for."""
+        names = dict(self._names)
+        for i in range(len(self)):
+            if self.has(i) and self.data(i) is None and self.dtype(self.value(i)) in (np.int8, np.uint8):
+                names[self.operator.inputs[i]] = self.node("dequantize", self.value(i))
+        return Call(self.b, self._model, self.operator, names, self.label, self.rounding)
 
     def option(self, name: str, default: Any = 0) -> Any:
         """The schema leaves out tables whose options all have their default."""

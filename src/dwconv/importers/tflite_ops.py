@@ -77,23 +77,28 @@ def depthwise(call: Call) -> str:
 
 
 def transpose_conv(call: Call) -> str:
+    filters, x = _filters(call, 1), call.value(2)
+    attributes = transposed(call, filters.shape, call.b.shape(x))
+    hwio = np.ascontiguousarray(filters.transpose(1, 2, 3, 0))
+    return call.node("transpose_conv", x, hwio, _bias(call, 3), activation=call.activation(), **attributes)
+
+
+def transposed(call: Call, filters: tuple[int, ...], x: tuple[int, ...]) -> dict[str, Any]:
     """Of the full result, the part that a convolution of the wanted size would have read."""
-    shape, filters, x = call.integers(0, "output shape"), _filters(call, 1), call.value(2)
-    strides = (call.option("StrideH"), call.option("StrideW"))
-    if len(shape) != 4 or len(call.b.shape(x)) != 4 or min(shape[1:3]) < 1 or min(strides) < 1:
-        raise ValueError(f"an output of {shape} with strides of {strides} does not fit {call.b.shape(x)}")
+    shape, strides = call.integers(0, "output shape"), (call.option("StrideH"), call.option("StrideW"))
+    images = len(shape) == len(x) == len(filters) == 4
+    if not images or min(shape[1:3]) < 1 or min(strides) < 1:
+        raise ValueError(f"an output of {shape} with strides of {strides} does not fit {x}")
     cut, more = [], []
     for axis in range(2):
-        stride, kernel, out = strides[axis], filters.shape[1 + axis], shape[1 + axis]
+        stride, kernel, out = strides[axis], filters[1 + axis], shape[1 + axis]
         before = 0
         if _padding(call) == "same":
             before = max((-(-out // stride) - 1) * stride + kernel - out, 0) // 2
-        after = (call.b.shape(x)[1 + axis] - 1) * stride + kernel - before - out
+        after = (x[1 + axis] - 1) * stride + kernel - before - out
         cut.append((before, max(after, 0)))
         more.append(max(-after, 0))
-    hwio = np.ascontiguousarray(filters.transpose(1, 2, 3, 0))
-    attributes = {"strides": strides, "padding": tuple(cut), "output_padding": tuple(more)}
-    return call.node("transpose_conv", x, hwio, _bias(call, 3), activation=call.activation(), **attributes)
+    return {"strides": strides, "padding": tuple(cut), "output_padding": tuple(more)}
 
 
 def fully_connected(call: Call) -> str:
@@ -129,11 +134,11 @@ def batch_matmul(call: Call) -> str:
 # ---- pools, reductions, resizing ----------------------------------------------------------------
 
 
-def _pool(call: Call, op: str, x: str) -> str:
+def _pool(call: Call, op: str, x: str, **more: Any) -> str:
     window = _window(call) | {"kernel": (call.option("FilterHeight"), call.option("FilterWidth"))}
     if min(window["kernel"]) < 1:
         raise ValueError(f"a kernel of {window['kernel']}")
-    return call.node(op, x, **window)
+    return call.node(op, x, **window, **more)
 
 
 def l2_pool(call: Call) -> str:

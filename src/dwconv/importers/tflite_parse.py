@@ -54,12 +54,13 @@ class Operator:
 
 @dataclass(slots=True)
 class Model:
-    """The first subgraph of a file."""
+    """The first subgraph of a file. `others`: all that follow, for what they make variables begin with."""
 
     tensors: list[Tensor]
     operators: list[Operator]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    others: list[Model] = field(default_factory=list)
 
 
 def parse(content: bytes, where: str) -> Model:
@@ -94,13 +95,18 @@ class _Reader:
             raise ValueError(f"schema version {root.Version()}, not 3")
         codes = [self._code(table) for table in self._tables(root, "OperatorCodes")]
         buffers = self._tables(root, "Buffers")
-        graph = self._tables(root, "Subgraphs")[0]
+        graphs = self._tables(root, "Subgraphs")
+        first, *others = (self._graph(graph, codes, buffers) for graph in graphs)
+        if -1 in first.inputs + first.outputs or not first.outputs:
+            raise ValueError("its inputs and outputs must be tensors, and one output at least")
+        first.others = others
+        return first
+
+    def _graph(self, graph: Any, codes: list[str], buffers: list[Any]) -> Model:
         tensors = [self._tensor(table, buffers) for table in self._tables(graph, "Tensors")]
         operators = [self._operator(table, codes, len(tensors)) for table in self._tables(graph, "Operators")]
         inputs = self._indices(graph, "Inputs", len(tensors))
         outputs = self._indices(graph, "Outputs", len(tensors))
-        if -1 in inputs + outputs or not outputs:
-            raise ValueError("its inputs and outputs must be tensors, and one output at least")
         return Model(tensors, operators, inputs, outputs)
 
     def _spend(self, amount: int) -> None:
@@ -221,7 +227,19 @@ class _Reader:
         inputs, outputs = (self._indices(table, name, tensors) for name in ("Inputs", "Outputs"))
         if -1 in outputs:
             raise ValueError(f"{codes[index]} has an output that is no tensor")
-        return Operator(codes[index], inputs, outputs, self._options(table))
+        options = self._options(table)
+        if codes[index] == "VAR_HANDLE":
+            options["SharedName"] = self._shared_name(table)
+        return Operator(codes[index], inputs, outputs, options)
+
+    def _shared_name(self, table: Any) -> str:
+        """Of a variable: with its container."""
+        union = table.BuiltinOptions()
+        if union is None:
+            raise ValueError("a variable without a name")
+        options = self.schema.VarHandleOptions()
+        options.Init(union.Bytes, union.Pos)
+        return f"{self._text(options.Container())}/{self._text(options.SharedName())}"
 
     def _options(self, table: Any) -> dict[str, Any]:
         kinds = (table.BuiltinOptionsType(), table.BuiltinOptions2Type())

@@ -214,7 +214,7 @@ def gather(call: Call) -> str:
 # ---- padding and blocks -------------------------------------------------------------------------
 
 
-def _pads(call: Call) -> list[tuple[int, int]]:
+def pads_of(call: Call) -> list[tuple[int, int]]:
     pads, shape = call.known(1, "pads"), call.shape(0)
     if pads.dtype.kind not in "iu" or pads.shape != (len(shape), 2):
         raise ValueError(f"pads of {pads.shape} do not fit {shape}")
@@ -228,12 +228,12 @@ def pad(call: Call) -> str:
         if data.size != 1:
             raise ValueError(f"a pad value of {data.shape}")
         value = float(data.reshape(-1)[0])
-    return call.node("pad", call.value(0), pads=tuple(_pads(call)), value=value)
+    return call.node("pad", call.value(0), pads=tuple(pads_of(call)), value=value)
 
 
 def mirror_pad(call: Call) -> str:
     """REFLECT leaves out the edge, SYMMETRIC (1) repeats it: rows picked by index."""
-    x, pads, shape = call.value(0), _pads(call), call.shape(0)
+    x, pads, shape = call.value(0), pads_of(call), call.shape(0)
     if call.option("Mode") != 1:
         return call.node("pad", x, pads=tuple(pads), mode="reflect")
     for axis, ((before, after), size) in enumerate(zip(pads, shape, strict=True)):
@@ -258,7 +258,7 @@ def space_to_batch(call: Call) -> str:
     full = [(0, 0), *pads, *[(0, 0)] * (rank - 1 - len(pads))]
     x = call.value(0)
     if any(map(any, full)):
-        x = call.node("pad", x, pads=tuple(full))
+        x = call.node("pad", x, pads=tuple(full), value=call.zero(x))
     shape = call.b.shape(x)
     if any(n % block for n, block in zip(shape[1:], blocks, strict=False)):
         raise ValueError(f"blocks {blocks} do not divide {shape}")

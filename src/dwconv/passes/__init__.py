@@ -14,6 +14,8 @@ from .blocks import Log, form_blocks
 from .dead import drop_dead
 from .fold import fold, unfolded
 from .identities import drop_identities
+from .integers import join_integers, reasons
+from .lookups import fuse_lookups
 from .spellings import normalise
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "fold",
     "form_blocks",
     "fuse_activations",
+    "fuse_lookups",
+    "join_integers",
     "normalise",
     "run_passes",
     "text",
@@ -34,11 +38,18 @@ def _fold(graph: Graph, log: Log) -> None:
     unfolded(graph, log)
 
 
+def _join_integers(graph: Graph, log: Log) -> None:
+    join_integers(graph)
+    reasons(graph, log)
+
+
 PASSES: tuple[tuple[str, Callable[[Graph, Log], None]], ...] = (
     ("drop identities", lambda graph, log: drop_identities(graph)),
+    ("join integers", _join_integers),
     ("normalise spellings", lambda graph, log: normalise(graph)),
     ("fold constants", _fold),
     ("fuse activations", lambda graph, log: fuse_activations(graph)),
+    ("fuse lookups", lambda graph, log: fuse_lookups(graph)),
     ("form blocks", form_blocks),
     ("drop dead", lambda graph, log: drop_dead(graph)),
 )

@@ -18,7 +18,7 @@ def fuse_activations(graph: Graph) -> None:
 
 def fuse_activation(edit: Editor, node: Node) -> bool:
     maker = edit.maker(node.inputs[0]) if node.op == "unary" else None
-    if maker is None or edit.reader(maker.output) is not node:
+    if maker is None or edit.reader(maker.output) is not node or edit.dtype(maker.inputs[0]).kind != "f":
         return False
     activation = activation_of(node)
     if activation is None or maker.attributes.get("activation") is not None:

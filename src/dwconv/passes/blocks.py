@@ -1,22 +1,24 @@
 """Chains around a depthwise convolution that run as one operation, the wide values staying in the cache:
 
 [1x1 expand] -> depthwise -> [squeeze-and-excite] -> 1x1 project [-> + the block's input]
+
+Of floats, or of 8-bit integers without squeeze-and-excite.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
-
-import numpy as np
 
 from ..geometry import Shape
 from ..graph import Graph, Node
-from ..nodes import axes_of, stage_of
+from ..nodes import axes_of
+from ..nodes_integers import BYTES
 from ..operation import Kind, Operation, Stage
+from ..quantized import OperationQuantization, Quantization, limits
 from .activations import unary_of
 from .editor import Editor
+from .stages import operation_of
 
 Log = list[tuple[str, str]]  # (name of a node, text)
 
@@ -75,10 +77,13 @@ def _form(edit: Editor, depthwise: Node, stage: Stage) -> str | None:
         heads.insert(0, ([expand], [first]))
     for nodes, stages in heads:
         source = (nodes[0] if nodes else depthwise).inputs[0]
+        if not _agree(edit, [*nodes, depthwise, project]):
+            continue
         added = _residual(edit, source, project, stage)
         kind: Kind = "inverted_residual" if nodes or gate or added is not None else "separable"
         chain = (*stages, stage, last)
-        operation = Operation("network", kind, chain, False, added is not None, squeeze_excite)
+        whole = _quantization(edit, source, project, added)
+        operation = Operation("network", kind, chain, False, added is not None, squeeze_excite, whole)
         shape: Shape = edit.shape(source)  # type: ignore[assignment]
         if operation.shapes(shape)[-1] != edit.shape(project.output):
             continue
@@ -90,6 +95,10 @@ def _form(edit: Editor, depthwise: Node, stage: Stage) -> str | None:
 
 def _replace(edit: Editor, chain: _Chain) -> None:
     project, added = chain.last, chain.added
+    if added is not None and edit.dtype(added.output) in BYTES:  # the sum has a scale of its own
+        inner = [*chain.inner, project]
+        edit.rewrite(added, "block", chain.source, inner=inner, operation=chain.operation)
+        return
     edit.rewrite(project, "block", chain.source, inner=chain.inner, operation=chain.operation)
     if added is None:
         return
@@ -107,16 +116,8 @@ def _replace(edit: Editor, chain: _Chain) -> None:
 
 def _stage(edit: Editor, node: Node) -> Stage | None:
     """A convolution of images by constant filters."""
-    if node.op != "conv":
-        return None
-    filters = edit.constant(node.inputs[1])
-    bias = edit.constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    x = edit.graph.values[node.inputs[0]]
-    arrays = [filters] if len(node.inputs) < 3 else [filters, bias]
-    if filters is None or any(array is None or array.dtype != x.dtype for array in arrays):
-        return None
-    stage = stage_of(node, x.shape, np.ascontiguousarray(filters), bias)
-    return replace(stage, filters=np.ascontiguousarray(stage.filters))
+    operation = operation_of(edit.graph, node)
+    return None if operation is None else operation.stages[0]
 
 
 def _is_pointwise(stage: Stage) -> bool:
@@ -130,14 +131,57 @@ def _residual(edit: Editor, source: str, project: Node, depthwise: Stage) -> Nod
         return None
     if sorted(node.inputs) != sorted((source, project.output)) or depthwise.window.strides != (1, 1):
         return None
+    if edit.dtype(source) in BYTES and not _adds_plainly(edit, node, project):
+        return None
     return node if edit.shape(source) == edit.shape(project.output) else None
+
+
+# ---- 8-bit integers -------------------------------------------------------------------------------
+
+
+def _rounding(edit: Editor, node: Node) -> str | None:
+    """None: of floats."""
+    operation = operation_of(edit.graph, node)
+    whole = None if operation is None else operation.quantization
+    return None if whole is None else whole.rounding
+
+
+def _agree(edit: Editor, nodes: list[Node]) -> bool:
+    return len({_rounding(edit, node) for node in nodes}) == 1
+
+
+def _adds_plainly(edit: Editor, added: Node, project: Node) -> bool:
+    """As a block adds: in integers, rounded as its stages are, without a clamp."""
+    low, high = limits(edit.dtype(added.output))
+    bounds = (added["low"], added["high"])
+    whole = bounds[0] in (None, low) and bounds[1] in (None, high)
+    return whole and added["formula"] == "integer" and added["rounding"] == _rounding(edit, project)
+
+
+def _quantization(
+    edit: Editor, source: str, project: Node, added: Node | None
+) -> OperationQuantization | None:
+    rounding = _rounding(edit, project)
+    if rounding is None:
+        return None
+    total = None if added is None else _numbers(edit, added.output)
+    return OperationQuantization(edit.dtype(source), _numbers(edit, source), rounding, total)  # type: ignore[arg-type]
+
+
+def _numbers(edit: Editor, value: str) -> Quantization:
+    q = edit.graph.values[value].quantization
+    assert q is not None
+    return Quantization(float(q.scale), int(q.zero_point))
+
+
+# ---- squeeze-and-excite ---------------------------------------------------------------------------
 
 
 def _squeeze_excite(edit: Editor, depthwise: Node) -> tuple[list[Node], tuple[Stage, ...]] | str:
     """The nodes from the mean to the product, and the two dense layers between them."""
     value = depthwise.output
     readers = edit.readers(value)
-    if edit.is_output(value):
+    if edit.is_output(value) or edit.dtype(value) in BYTES:
         return f"its {_who_reads(edit, value)}"
     mean = next((node for node in readers if _is_mean(edit, node)), None)
     product = next((node for node in readers if node.op == "binary" and node["kind"] == "mul"), None)

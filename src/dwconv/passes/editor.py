@@ -16,6 +16,7 @@ import numpy as np
 from .. import nodes
 from ..activation import Array
 from ..graph import Graph, Node, Value
+from ..nodes_integers import quantization_of, same
 
 Shape: TypeAlias = tuple[int, ...]
 MOST_NAMES = 64  # in the name of a fused node: a hostile file has chains of any length
@@ -123,8 +124,10 @@ class Editor:
         """The value of a new node, right before the one that is looked at."""
         names = self._named(inputs)
         node = Node(op, names, self._new(op), nodes.complete(op, attributes), name)
-        shape, dtype = nodes.infer(node, [self.graph.values[item] for item in names])
-        self.graph.values[node.output] = Value(node.output, shape, dtype)
+        values = [self.graph.values[item] for item in names]
+        shape, dtype = nodes.infer(node, values)
+        quantization = quantization_of(node, values)
+        self.graph.values[node.output] = Value(node.output, shape, dtype, None, quantization)
         self._makers[node.output], self._readers[node.output] = node, []
         for item in names:
             self._readers[item].append(node)
@@ -136,7 +139,7 @@ class Editor:
         """Drops a node: what read it reads `source`, which is the same. False where both keep their names."""
         old = node.output
         quantization = self.graph.values[old].quantization
-        if quantization is not None and quantization is not self.graph.values[source].quantization:
+        if not same(quantization, self.graph.values[source].quantization):
             return False
         if old in self._outputs:
             maker = self._makers.get(source)
@@ -229,3 +232,10 @@ class Editor:
 
 
 Rule: TypeAlias = Callable[[Editor, Node], bool]
+
+
+def of_floats(rule: Rule) -> Rule:
+    """The rule for nodes that give floats, and take them, alone."""
+    return lambda edit, node: (
+        edit.dtype(node.output).kind == "f" and edit.dtype(node.inputs[0]).kind == "f" and rule(edit, node)
+    )

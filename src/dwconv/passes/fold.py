@@ -10,9 +10,11 @@ import numpy as np
 from ..activation import Array
 from ..graph import Graph, Node
 from ..nodes import conv_window
+from ..nodes_integers import BYTES
+from ..quantized import limits
 from .affine import Affine, affine, chain_to, ends_chain, rounded
 from .dense import DENSE
-from .editor import Editor
+from .editor import Editor, of_floats
 from .identities import IDENTITIES
 from .scalars import clip_kind, clip_of, scaled
 
@@ -24,10 +26,9 @@ MOST_READERS = 8  # of a value that all of them compute anew: each asks all othe
 
 def fold(graph: Graph) -> None:
     edit = Editor(graph)
-    edit.sweep(
-        *IDENTITIES, *DENSE, merge_pads, pad_convolution, pad_pool, under_clip, fold_after, fold_before
-    )
-    edit.sweep(combine)
+    floats = map(of_floats, (*DENSE, under_clip, fold_after, fold_before))
+    edit.sweep(*IDENTITIES, merge_pads, pad_convolution, pad_pool, *floats)
+    edit.sweep(of_floats(combine))
 
 
 # ---- constants ----------------------------------------------------------------------------------
@@ -194,15 +195,19 @@ def merge_pads(edit: Editor, node: Node) -> bool:
 
 
 def pad_convolution(edit: Editor, node: Node) -> bool:
-    pads = _pads_of_image(edit, node, 0.0) if node.op == "conv" else None
+    pads = _pads_of_image(edit, node, _zero(edit, node.inputs[0])) if node.op == "conv" else None
     return pads is not None and _with_pads(edit, node, pads, _explicit(edit, node))
 
 
 def pad_pool(edit: Editor, node: Node) -> bool:
     """The zeros of a pad count among the elements of a mean; around a maximum there is minus infinity."""
+    integers = edit.graph.values[node.inputs[0]].dtype in BYTES
     if node.op not in ("average_pool", "max_pool") or node["ceil_mode"] or node["padding"] == "same":
         return False
-    pads = _pads_of_image(edit, node, 0.0 if node.op == "average_pool" else -np.inf)
+    if integers and node.op == "average_pool":  # whose padding never counts
+        return False
+    least = limits(edit.graph.values[node.inputs[0]].dtype)[0] if integers else -np.inf
+    pads = _pads_of_image(edit, node, 0.0 if node.op == "average_pool" else least)
     own = ((0, 0), (0, 0)) if node["padding"] == "valid" else node["padding"]
     if pads is None:
         return False
@@ -211,6 +216,14 @@ def pad_pool(edit: Editor, node: Node) -> bool:
     if np.any(own) and not node["count_include_pad"]:
         return False
     return _with_pads(edit, node, pads, own, count_include_pad=True)
+
+
+def _zero(edit: Editor, value: str) -> float:
+    """What stands for 0: where integers have no scale, nothing is padded so."""
+    found = edit.graph.values[value]
+    if found.dtype not in BYTES:
+        return 0.0
+    return np.nan if found.quantization is None else float(found.quantization.zero_point)
 
 
 def _pads_of_image(edit: Editor, node: Node, value: float) -> Any:

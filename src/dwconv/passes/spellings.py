@@ -15,7 +15,7 @@ from ..graph import Graph, Node
 from ..nodes import axes_of, pool_geometry
 from .activations import unary_of
 from .affine import chain_to, rounded
-from .editor import Editor, Rule
+from .editor import Editor, of_floats
 from .gates import gated_product
 from .identities import IDENTITIES
 from .layer_norm import layer_norm, layer_norm_of_moments
@@ -259,12 +259,8 @@ def keep_axes(edit: Editor, node: Node) -> bool:
     return edit.rewrite(node, "reshape", value, shape=edit.shape(node.output))
 
 
-def _of_floats(rule: Rule) -> Rule:
-    return lambda edit, node: edit.dtype(node.output).kind == "f" and rule(edit, node)
-
-
 RULES = tuple(
-    _of_floats(rule)
+    of_floats(rule)
     for rule in (
         split_activation,
         usual_name,

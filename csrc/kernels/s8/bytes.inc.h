@@ -1,0 +1,334 @@
+/* Rows of 8-bit integers: see kernels/bytes.h. Included once for an instruction set, in whose vectors the compiler puts
+ * these loops: all of them are plain C, so that all instruction sets give the same bits.
+ *
+ * Before: LOOKUP_ROWS, or not: a whole vector of bytes replaced by those of a table, LOOKUP_BYTES at a time. */
+
+/* Loops of which no iteration sees another's stores: where inputs may be the output, it is the same element. */
+#ifdef __clang__
+#define EACH_BYTE _Pragma("clang loop vectorize(enable) interleave(enable)")
+#else
+#define EACH_BYTE _Pragma("GCC ivdep")
+#endif
+
+/* ---- tables --------------------------------------------------------------------------------- */
+
+static void byte_lookup(const uint8_t *x, int64_t count, const uint8_t table[256], uint8_t *y) {
+    int64_t i = 0;
+#ifdef LOOKUP_ROWS
+    if (count >= LOOKUP_BYTES) {
+        const LOOKUP_ROWS rows = lookup_rows(table);
+        for (; i + LOOKUP_BYTES <= count; i += LOOKUP_BYTES) lookup_bytes(x + i, &rows, y + i);
+    }
+#endif
+    for (; i < count; i++) y[i] = table[x[i]];
+}
+
+/* ---- numbers -------------------------------------------------------------------------------- */
+
+INLINE int32_t byte_number(uint8_t byte, int32_t flip) { return (int32_t)(byte ^ flip) - flip; }
+
+static void byte_quantize(const float *x, int64_t count, const dwc_byte_parameters *p, uint8_t *y) {
+    dwc_byte_end end = p->end;
+    const float scale = p->y_scale;
+    if (end.twice) {
+        end.twice = 1;
+        EACH_BYTE for (int64_t i = 0; i < count; i++) y[i] = (uint8_t)dwc_quantize_one(x[i], scale, &end);
+    } else {
+        end.twice = 0;
+        EACH_BYTE for (int64_t i = 0; i < count; i++) y[i] = (uint8_t)dwc_quantize_one(x[i], scale, &end);
+    }
+}
+
+static void byte_dequantize(const uint8_t *x, int64_t count, const dwc_byte_parameters *p, float *y) {
+    const int32_t flip = p->flip, zero = p->zero[0];
+    const float scale = p->scale[0];
+    EACH_BYTE for (int64_t i = 0; i < count; i++) y[i] = scale * (float)(byte_number(x[i], flip) - zero);
+}
+
+/* ---- two inputs ----------------------------------------------------------------------------- */
+
+/* One row of a form; steps are constants. */
+#define BYTE_ROW(NAME)                                                                                   \
+    INLINE void NAME(const dwc_byte_parameters *p, const uint8_t *a, const int a_step, const uint8_t *b, \
+                     const int b_step, int64_t count, uint8_t *y)
+#define BYTE_A byte_number(a[i * a_step], flip)
+#define BYTE_B byte_number(b[i * b_step], flip)
+
+BYTE_ROW(add_once_row) {
+    const int32_t flip = p->flip, start = p->add.start, by_a = p->add.a, by_b = p->add.b,
+                  shift = p->add.shift;
+    const int32_t zero = p->add.zero_point, low = p->add.low, high = p->add.high;
+    EACH_BYTE for (int64_t i = 0; i < count; i++) {
+        const int32_t sum = (start + BYTE_A * by_a + BYTE_B * by_b) >> shift; /* arithmetic: halves upwards */
+        y[i] = (uint8_t)dwc_clamp(sum + zero, low, high);
+    }
+}
+
+BYTE_ROW(add_twice_row) {
+    const dwc_s8_add add = p->add;
+    const uint8_t flip = p->flip;
+    (void)flip;
+    EACH_BYTE for (int64_t i = 0; i < count; i++) y[i] = dwc_add_bytes(&add, a[i * a_step], b[i * b_step]);
+}
+
+BYTE_ROW(times_once_row) {
+    const int32_t flip = p->flip, zero_a = p->zero[0], zero_b = p->zero[1];
+    const dwc_byte_end end = p->end;
+    EACH_BYTE for (int64_t i = 0; i < count; i++) y[i] =
+        (uint8_t)dwc_end_once((BYTE_A - zero_a) * (BYTE_B - zero_b), &end);
+}
+
+BYTE_ROW(times_twice_row) {
+    const int32_t flip = p->flip, zero_a = p->zero[0], zero_b = p->zero[1];
+    const dwc_byte_end end = p->end;
+    EACH_BYTE for (int64_t i = 0; i < count; i++) y[i] =
+        (uint8_t)dwc_end_twice((BYTE_A - zero_a) * (BYTE_B - zero_b), &end);
+}
+
+BYTE_ROW(prelu_once_row) {
+    const int32_t flip = p->flip, zero_a = p->zero[0], zero_b = p->zero[1];
+    const dwc_byte_end end = p->end, positive = p->positive;
+    EACH_BYTE for (int64_t i = 0; i < count; i++) {
+        const int32_t n = BYTE_A - zero_a;
+        const int32_t below = dwc_end_once(n * (BYTE_B - zero_b), &end), above = dwc_end_once(n, &positive);
+        y[i] = (uint8_t)(n < 0 ? below : above);
+    }
+}
+
+BYTE_ROW(prelu_twice_row) {
+    const int32_t flip = p->flip, zero_a = p->zero[0], zero_b = p->zero[1];
+    const dwc_byte_end end = p->end, positive = p->positive;
+    EACH_BYTE for (int64_t i = 0; i < count; i++) {
+        const int32_t n = BYTE_A - zero_a;
+        y[i] = (uint8_t)(n < 0 ? dwc_end_twice(n * (BYTE_B - zero_b), &end) : dwc_end_twice(n, &positive));
+    }
+}
+
+BYTE_ROW(maximum_row) {
+    const int32_t flip = p->flip, low = p->end.low, high = p->end.high;
+    EACH_BYTE for (int64_t i = 0; i < count; i++) {
+        const int32_t first = BYTE_A, second = BYTE_B;
+        y[i] = (uint8_t)dwc_clamp(first > second ? first : second, low, high);
+    }
+}
+
+BYTE_ROW(minimum_row) {
+    const int32_t flip = p->flip, low = p->end.low, high = p->end.high;
+    EACH_BYTE for (int64_t i = 0; i < count; i++) {
+        const int32_t first = BYTE_A, second = BYTE_B;
+        y[i] = (uint8_t)dwc_clamp(first < second ? first : second, low, high);
+    }
+}
+
+/* OPERATION of floats f and g, a function of its own for each. */
+#define BYTE_FLOATS(NAME, OPERATION)                                                  \
+    BYTE_ROW(NAME) {                                                                  \
+        const int32_t flip = p->flip, zero_a = p->zero[0], zero_b = p->zero[1];       \
+        const float scale_a = p->scale[0], scale_b = p->scale[1], scale = p->y_scale; \
+        dwc_byte_end end = p->end;                                                    \
+        end.twice = 0;                                                                \
+        EACH_BYTE for (int64_t i = 0; i < count; i++) {                               \
+            const float f = scale_a * (float)(BYTE_A - zero_a);                       \
+            const float g = scale_b * (float)(BYTE_B - zero_b);                       \
+            y[i] = (uint8_t)dwc_quantize_one(OPERATION, scale, &end);                 \
+        }                                                                             \
+    }
+BYTE_FLOATS(float_plus_row, f + g)
+BYTE_FLOATS(float_minus_row, f - g)
+BYTE_FLOATS(float_times_row, f *g)
+BYTE_FLOATS(float_divide_row, f / g)
+BYTE_FLOATS(float_maximum_row, f > g ? f : g)
+BYTE_FLOATS(float_minimum_row, f < g ? f : g)
+
+/* All rows, by the steps of the inputs. */
+#define BYTE_ROWS(NAME, ROW)                                                                  \
+    NOINLINE void NAME(const dwc_byte_binary *c) {                                            \
+        for (int64_t row = 0; row < c->rows; row++) {                                         \
+            const uint8_t *a = c->x[0] + row * c->x_row[0], *b = c->x[1] + row * c->x_row[1]; \
+            uint8_t *y = c->y + row * c->y_row;                                               \
+            if (c->x_step[0] == 1 && c->x_step[1] == 1)                                       \
+                ROW(c->parameters, a, 1, b, 1, c->count, y);                                  \
+            else if (c->x_step[0] == 1)                                                       \
+                ROW(c->parameters, a, 1, b, 0, c->count, y);                                  \
+            else if (c->x_step[1] == 1)                                                       \
+                ROW(c->parameters, a, 0, b, 1, c->count, y);                                  \
+            else                                                                              \
+                ROW(c->parameters, a, 0, b, 0, c->count, y);                                  \
+        }                                                                                     \
+    }
+BYTE_ROWS(add_once_rows, add_once_row)
+BYTE_ROWS(add_twice_rows, add_twice_row)
+BYTE_ROWS(times_once_rows, times_once_row)
+BYTE_ROWS(times_twice_rows, times_twice_row)
+BYTE_ROWS(prelu_once_rows, prelu_once_row)
+BYTE_ROWS(prelu_twice_rows, prelu_twice_row)
+BYTE_ROWS(maximum_rows, maximum_row)
+BYTE_ROWS(minimum_rows, minimum_row)
+BYTE_ROWS(float_plus_rows, float_plus_row)
+BYTE_ROWS(float_minus_rows, float_minus_row)
+BYTE_ROWS(float_times_rows, float_times_row)
+BYTE_ROWS(float_divide_rows, float_divide_row)
+BYTE_ROWS(float_maximum_rows, float_maximum_row)
+BYTE_ROWS(float_minimum_rows, float_minimum_row)
+
+static void byte_binary(const dwc_byte_binary *c) {
+    const dwc_byte_parameters *p = c->parameters;
+    switch (p->form) {
+        case DWC_BYTES_ADD: (p->twice ? add_twice_rows : add_once_rows)(c); return;
+        case DWC_BYTES_TIMES: (p->twice ? times_twice_rows : times_once_rows)(c); return;
+        case DWC_BYTES_PRELU: (p->twice ? prelu_twice_rows : prelu_once_rows)(c); return;
+        case DWC_BYTES_MAXIMUM: maximum_rows(c); return;
+        case DWC_BYTES_MINIMUM: minimum_rows(c); return;
+        case DWC_BYTES_FLOATS: break;
+    }
+    switch (p->function) {
+        case DWCONV_PLUS: float_plus_rows(c); return;
+        case DWCONV_MINUS: float_minus_rows(c); return;
+        case DWCONV_TIMES: float_times_rows(c); return;
+        case DWCONV_DIVIDE: float_divide_rows(c); return;
+        case DWCONV_MAXIMUM: float_maximum_rows(c); return;
+        default: float_minimum_rows(c); return;
+    }
+}
+
+/* ---- sums and extremes ---------------------------------------------------------------------- */
+
+static void byte_sum(const uint8_t *x, int64_t x_pixel, int64_t pixels, int64_t channels, uint8_t flip,
+                     int32_t *restrict sums) {
+    const int32_t f = flip;
+    for (; pixels > 0; pixels--, x += x_pixel)
+        for (int64_t c = 0; c < channels; c++) sums[c] += byte_number(x[c], f);
+}
+
+static int64_t byte_sum_run(const uint8_t *x, int64_t count, uint8_t flip) {
+    enum { PART = 1 << 16 }; /* a sum of so many fits 32 bits */
+    const int32_t f = flip;
+    int64_t all = 0;
+    for (int64_t begin = 0; begin < count; begin += PART) {
+        const int64_t end = count - begin < PART ? count : begin + PART;
+        int32_t sum = 0;
+        for (int64_t i = begin; i < end; i++) sum += byte_number(x[i], f);
+        all += sum;
+    }
+    return all;
+}
+
+static void byte_extreme(const uint8_t *x, int64_t x_pixel, int64_t pixels, int64_t channels, uint8_t flip,
+                         int largest, uint8_t *restrict y) {
+    const uint8_t f =
+        largest ? flip : (uint8_t)~flip; /* order as unsigned numbers: the smallest is the largest */
+    for (; pixels > 0; pixels--, x += x_pixel)
+        for (int64_t c = 0; c < channels; c++) {
+            const uint8_t a = x[c] ^ f, b = y[c] ^ f;
+            y[c] = (uint8_t)((a > b ? a : b) ^ f);
+        }
+}
+
+static void byte_finish(const int32_t *sums, int64_t count, const dwc_byte_end *e, uint8_t *restrict y) {
+    const dwc_byte_end end = *e;
+    if (end.twice)
+        for (int64_t i = 0; i < count; i++) y[i] = (uint8_t)dwc_end_twice(sums[i], &end);
+    else
+        for (int64_t i = 0; i < count; i++) y[i] = (uint8_t)dwc_end_once(sums[i], &end);
+}
+
+/* dwc_times_fixed where nothing saturates: both roundings add a half and shift, the second one less of what is negative. */
+INLINE void requant_row(const int32_t *sums, int64_t count, const dwc_fixed *fixed, const dwc_requant *r,
+                        uint8_t *restrict y) {
+    const int32_t zero = r->zero_point, low = r->low, high = r->high;
+    for (int64_t c = 0; c < count; c++) {
+        const int32_t shift = fixed[c].shift, left = shift > 0 ? shift : 0, right = shift > 0 ? 0 : -shift;
+        const int64_t product = (int64_t)(int32_t)((uint32_t)sums[c] << left) * fixed[c].mantissa + (1 << 30);
+        const int32_t h = (int32_t)((uint64_t)product >> 31);
+        const int32_t half = (int32_t)((1u << right) >> 1), less = (h < 0) & (right > 0);
+        y[c] = (uint8_t)dwc_clamp(((h + half - less) >> right) + zero, low, high);
+    }
+}
+
+/* Few channels of dense pixels are more of fewer pixels, with factors repeated: rows fill vectors then. */
+static void byte_requant(const int32_t *sums, int64_t pixels, int64_t channels, const dwc_requant *r,
+                         int64_t first, uint8_t *y, int64_t y_pixel) {
+    enum { MANY = 128 };
+    const dwc_fixed *fixed = r->fixed + first;
+    dwc_fixed repeated[MANY];
+    const int64_t times = channels < MANY / 2 && y_pixel == channels && pixels > 1 ? MANY / channels : 1;
+    int64_t count = pixels * channels, row = channels;
+    if (times > 1) {
+        row = times * channels;
+        for (int64_t i = 0; i < row; i++) repeated[i] = fixed[i % channels];
+        fixed = repeated;
+        y_pixel = row;
+    }
+    for (; count > 0; count -= row, sums += row, y += y_pixel)
+        requant_row(sums, count < row ? count : row, fixed, r, y);
+}
+
+/* Quotients of 32-bit integers that are bytes are exact to the integer in double precision. */
+static void byte_divide(const int32_t *sums, int64_t count, int32_t divisor, const dwc_byte_end *e,
+                        uint8_t *restrict y) {
+    const int32_t half = divisor / 2, low = e->low, high = e->high;
+    const double by = (double)divisor;
+    for (int64_t i = 0; i < count; i++) {
+        const int32_t sum = sums[i] > 0 ? sums[i] + half : sums[i] - half;
+        y[i] = (uint8_t)dwc_clamp((int32_t)((double)sum / by), low, high);
+    }
+}
+
+/* ---- images --------------------------------------------------------------------------------- */
+
+static void byte_blend(const dwc_byte_blend *blend, int64_t count, uint8_t *restrict y) {
+    const uint8_t *const a = blend->at[0], *const b = blend->at[1], *const c = blend->at[2],
+                         *const d = blend->at[3];
+    const int32_t wa = blend->weight[0], wb = blend->weight[1], wc = blend->weight[2], wd = blend->weight[3];
+    const int32_t f = blend->flip, half = 1 << (2 * blend->bits - 1), shift = 2 * blend->bits;
+    const int32_t down = blend->twice;
+    for (int64_t i = 0; i < count; i++) {
+        const int32_t sum = byte_number(a[i], f) * wa + byte_number(b[i], f) * wb +
+                            byte_number(c[i], f) * wc + byte_number(d[i], f) * wd;
+        y[i] = (uint8_t)((sum + half - (down & (sum < 0))) >> shift); /* -(half - 1) would be rounded up */
+    }
+}
+
+/* Three channels, those of pictures, to and from pixels. */
+INLINE void transpose_to_3(const uint8_t *x, int64_t x_column, int64_t rows, uint8_t *restrict y) {
+    const uint8_t *const a = x, *const b = x + x_column, *const c = x + 2 * x_column;
+    for (int64_t r = 0; r < rows; r++) {
+        y[3 * r] = a[r];
+        y[3 * r + 1] = b[r];
+        y[3 * r + 2] = c[r];
+    }
+}
+
+INLINE void transpose_from_3(const uint8_t *x, int64_t count, uint8_t *restrict a, uint8_t *restrict b,
+                             uint8_t *restrict c) {
+    for (int64_t i = 0; i < count; i++) {
+        a[i] = x[3 * i];
+        b[i] = x[3 * i + 1];
+        c[i] = x[3 * i + 2];
+    }
+}
+
+static void byte_transpose(const uint8_t *x, int64_t x_column, int64_t rows, int64_t count, uint8_t *y,
+                           int64_t y_row) {
+    if (count == 3 && y_row == 3)
+        transpose_to_3(x, x_column, rows, y);
+    else if (rows == 3 && x_column == 3)
+        transpose_from_3(x, count, y, y + y_row, y + 2 * y_row);
+    else
+        for (int64_t r = 0; r < rows; r++, y += y_row)
+            for (int64_t c = 0; c < count; c++) y[c] = x[c * x_column + r];
+}
+
+#define BYTE_KERNELS                \
+    {.lookup = byte_lookup,         \
+     .quantize = byte_quantize,     \
+     .dequantize = byte_dequantize, \
+     .binary = byte_binary,         \
+     .sum = byte_sum,               \
+     .sum_run = byte_sum_run,       \
+     .extreme = byte_extreme,       \
+     .requant = byte_requant,       \
+     .finish = byte_finish,         \
+     .divide = byte_divide,         \
+     .blend = byte_blend,           \
+     .transpose = byte_transpose}

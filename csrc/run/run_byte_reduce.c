@@ -1,0 +1,119 @@
+/* Reductions of 8-bit integers over any axes: see reduction.h. Sums are exact, in whatever order. */
+#include <string.h>
+
+#include "bytes.h"
+#include "reduction.h"
+
+enum { X = DWC_REDUCE_X, Y = DWC_REDUCE_Y };
+
+typedef struct job {
+    const dwc_node_call *call;
+    const uint8_t *x;
+    uint8_t *y;
+    dwc_reduction r;
+    dwc_byte_end end;
+    int is_sum; /* or mean */
+    dwc_items items;
+} job;
+
+/* ---- items ---------------------------------------------------------------------------------- */
+
+static uint8_t reduce_runs(const job *j, const uint8_t *x) {
+    const dwc_byte_parameters *p = j->call->parameters;
+    const dwc_byte_kernels *kernels = &j->call->table->bytes;
+    const int largest = j->call->node->function == DWCONV_LARGEST;
+    const int64_t runs = dwc_axes_size(&j->r.reduced);
+    int64_t at[DWC_MOST_OPERANDS], sum = -j->r.taken * p->zero[0];
+    uint8_t y = *x;
+    for (int64_t i = 0; i < runs; i++) {
+        dwc_axes_at(&j->r.reduced, i, at);
+        if (j->is_sum)
+            sum += kernels->sum_run(x + at[X], j->r.run, p->flip);
+        else
+            kernels->extreme(x + at[X], 1, j->r.run, 1, p->flip, largest, &y);
+    }
+    if (!j->is_sum) return y;
+    const int32_t all = (int32_t)sum;
+    kernels->finish(&all, 1, &j->end, &y);
+    return y;
+}
+
+/* Some channels of a pixel. */
+static void reduce_grids(const job *j, const uint8_t *x, uint8_t *y, int64_t channels) {
+    const dwc_byte_parameters *p = j->call->parameters;
+    const dwc_byte_kernels *kernels = &j->call->table->bytes;
+    const int largest = j->call->node->function == DWCONV_LARGEST;
+    const int64_t grids = dwc_axes_size(&j->r.reduced);
+    int32_t sums[DWC_REDUCE_CHANNELS];
+    int64_t at[DWC_MOST_OPERANDS];
+    for (int64_t c = 0; c < channels; c++) sums[c] = (int32_t)(-j->r.taken * p->zero[0]);
+    if (!j->is_sum) memcpy(y, x, (size_t)channels);
+    for (int64_t i = 0; i < grids; i++) {
+        dwc_axes_at(&j->r.reduced, i, at);
+        for (int64_t row = 0; row < j->r.rows; row++) {
+            const uint8_t *from = x + at[X] + row * j->r.x_row;
+            if (j->is_sum)
+                kernels->sum(from, j->r.x_column, j->r.columns, channels, p->flip, sums);
+            else
+                kernels->extreme(from, j->r.x_column, j->r.columns, channels, p->flip, largest, y);
+        }
+    }
+    if (j->is_sum) kernels->finish(sums, channels, &j->end, y);
+}
+
+static void reduce_task(void *context, int64_t item, int worker) {
+    const job *j = context;
+    const int64_t end = smaller((item + 1) * j->items.size, j->items.units);
+    (void)worker;
+    for (int64_t i = item * j->items.size; i < end; i++) {
+        int64_t at[DWC_MOST_OPERANDS];
+        dwc_axes_at(&j->r.kept, i / j->r.blocks, at);
+        const uint8_t *x = j->x + at[X];
+        uint8_t *y = j->y + at[Y], results[DWC_REDUCE_CHANNELS];
+        if (j->r.run) {
+            *y = reduce_runs(j, x);
+            continue;
+        }
+        const int64_t first = i % j->r.blocks * DWC_REDUCE_CHANNELS;
+        const int64_t channels = smaller(j->r.channels - first, DWC_REDUCE_CHANNELS);
+        reduce_grids(j, x + first, results, channels);
+        y += first * j->r.y_channel;
+        for (int64_t c = 0; c < channels; c++) y[c * j->r.y_channel] = results[c];
+    }
+}
+
+/* ---- the node ------------------------------------------------------------------------------- */
+
+static job reduce_job(const dwc_node_call *call) {
+    const dwconv_function f = call->node->function;
+    job j = {.call = call,
+             .x = call->in[0].bytes,
+             .y = call->out.bytes,
+             .r = dwc_reduction_of(&call->in[0], &call->out),
+             .is_sum = f == DWCONV_SUM || f == DWCONV_MEAN};
+    j.end = f == DWCONV_MEAN ? dwc_mean_end(call->parameters, j.r.taken) : call->parameters->end;
+    j.items = dwc_schedule_reduce(call->threads, dwc_axes_size(&j.r.kept), j.r.channels, (double)j.r.taken);
+    return j;
+}
+
+static int reduce_workers(const dwc_node_call *call) { return reduce_job(call).items.workers; }
+
+static void reduce_node(const dwc_node_call *call) {
+    job j = reduce_job(call);
+    dwc_parallel(call->threads, j.items.workers, j.items.count, reduce_task, &j);
+}
+
+static dwconv_status reduce_check(const dwc_node_call *call) {
+    DWC_TRY(dwc_check_reduction(call));
+    if (call->node->function == DWCONV_PRODUCT) return DWCONV_BAD_VALUE;
+    return dwc_reduction_of(&call->in[0], &call->out).taken > DWC_MOST_BYTES_SUMMED ? DWCONV_OVERFLOW
+                                                                                    : DWCONV_OK;
+}
+
+const dwc_node_class dwc_class_byte_reduce = {.name = "reduce",
+                                              .inputs = 1,
+                                              .types = DWC_TYPES_BYTES,
+                                              .check = reduce_check,
+                                              .prepare = dwc_prepare_bytes,
+                                              .run = reduce_node,
+                                              .workers = reduce_workers};

@@ -1,0 +1,465 @@
+"""TFLite's operators on 8-bit integers as nodes. Those that only move elements are in `tflite_shapes`.
+
+What has no integer form runs in float32 between DEQUANTIZE and QUANTIZE, unless every bit has to be that of
+TensorFlow Lite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import byte_tables
+from ..activation import Array
+from ..graph import Quantization
+from ..nodes_integers import check, same
+from ..quantized import limits
+from . import tflite_ops
+from .tflite_call import Call, UnsupportedError
+from .tflite_shapes import SHAPE_OPS, pads_of
+
+KINDS = {"INT8": np.dtype(np.int8), "UINT8": np.dtype(np.uint8)}
+BOUNDS: dict[Any, tuple[float, float]] = {
+    "relu": (0.0, math.inf), "relu6": (0.0, 6.0), ("clip", -1.0, 1.0): (-1.0, 1.0),
+}  # fmt: skip
+
+
+def is_integer(call: Call) -> bool:
+    """Whether an activation that it reads or gives is of 8 bits."""
+    reads = any(
+        call.tensor(i).kind in KINDS and call.data(i) is None for i in range(len(call)) if call.has(i)
+    )
+    return reads or (call.operator.op == "QUANTIZE" and call.output_tensor().kind in KINDS)
+
+
+def lower(call: Call) -> str | list[str]:
+    op = call.operator.op
+    if op in MOVES:
+        return _moved(call, SHAPE_OPS[op])
+    if op in INTEGERS:
+        return INTEGERS[op](call)
+    if op in ("CAST", "SHAPE", "RANK", "ZEROS_LIKE"):
+        return cast(call) if op == "CAST" else SHAPE_OPS[op](call)
+    return _in_floats(call)
+
+
+# ---- parts --------------------------------------------------------------------------------------
+
+
+def _result(call: Call, index: int = 0) -> dict[str, Any]:
+    """Attributes of a node that gives what the operator does."""
+    tensor = call.output_tensor(index)
+    if tensor.kind not in KINDS:
+        raise UnsupportedError(f"a result of {tensor.kind} from 8-bit integers; INT8 and UINT8 are supported")
+    dtype = KINDS[tensor.kind]
+    y = check(tensor.quantization, dtype, f"{tensor.name!r}: ")
+    return {"dtype": dtype.name, "quantization": y, "rounding": call.rounding}
+
+
+def _clamped(call: Call) -> dict[str, Any]:
+    """The same, with the bounds of the fused activation."""
+    found = _result(call)
+    return found | _bounds(call, found)
+
+
+def _bounds(call: Call, result: dict[str, Any]) -> dict[str, Any]:
+    activation = call.activation()
+    if activation is None:
+        return {}
+    low, high = BOUNDS[activation]
+    q, dtype = result["quantization"], np.dtype(result["dtype"])
+    return {"low": _bound(low, q, dtype, call.rounding), "high": _bound(high, q, dtype, call.rounding)}
+
+
+def _bound(value: float, q: Quantization, dtype: np.dtype[Any], rounding: str) -> int:
+    from ..quantized import Quantization as Scalar
+    from ..quantized import _bound as bound
+
+    return bound(value, Scalar(q.scale, q.zero_point), dtype, rounding)  # type: ignore[arg-type]
+
+
+def _x(call: Call, i: int = 0) -> str:
+    """An input of bytes, with a scale."""
+    tensor, value = call.tensor(i), call.value(i)
+    if tensor.kind not in KINDS:
+        raise UnsupportedError(f"its input {tensor.name!r} of {tensor.kind} with others of 8 bits")
+    check(call.quantization(value), KINDS[tensor.kind], f"{tensor.name!r}: ")
+    return value
+
+
+def _as_declared(call: Call, value: str, index: int = 0) -> str:
+    """With the scale that the file gives the result, where moving elements kept another."""
+    tensor = call.output_tensor(index)
+    if tensor.kind not in KINDS or tensor.quantization is None or call.b.data(value) is not None:
+        return value
+    declared = check(tensor.quantization, KINDS[tensor.kind], f"{tensor.name!r}: ")
+    if same(call.quantization(value), declared):
+        return value
+    return call.node("lookup", value, byte_tables.relabelled(KINDS[tensor.kind]), quantization=declared)
+
+
+def _moved(call: Call, handler: Callable[[Call], Any]) -> str | list[str]:
+    made = handler(call)
+    if isinstance(made, str):
+        return _as_declared(call, made)
+    return [_as_declared(call, value, index) for index, value in enumerate(made)]
+
+
+def _requantised(call: Call, value: str, y: Quantization, dtype: np.dtype[Any]) -> str:
+    x, x_dtype = call.quantization(value), call.dtype(value)
+    if x_dtype == dtype and same(x, y):
+        return value
+    assert x is not None
+    table = byte_tables.requantization(x, x_dtype, y, dtype, call.rounding)
+    return call.node("lookup", value, table, quantization=y)
+
+
+# ---- convolutions -------------------------------------------------------------------------------
+
+
+def _weights(call: Call, i: int) -> tuple[Array, Quantization]:
+    """Numbers from -255 to 255 that the weights of the file stand for, and their scales; int16."""
+    tensor, data = call.tensor(i), call.known(i, "filters")
+    q = tensor.quantization
+    if data.dtype not in (np.int8, np.uint8) or q is None:
+        raise UnsupportedError(f"filters of {tensor.kind} with 8-bit activations; INT8 is supported")
+    scale, zero = np.asarray(q.scale, np.float32).reshape(-1), np.asarray(q.zero_point).reshape(-1)
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        raise ValueError(f"scales of {tensor.name!r} must be finite and above 0")
+    low, high = limits(data.dtype)
+    if len(set(zero.tolist())) != 1 or not low <= zero[0] <= high:
+        raise ValueError(f"zero points of {tensor.name!r} must be one integer of {tensor.kind}")
+    return data.astype(np.int16) - np.int16(zero[0]), Quantization(scale, 0, None)
+
+
+def _with_filters(
+    call: Call, x: str, hwio: Array, q: Quantization, bias: int, op: str = "conv", **attributes: Any
+) -> str:
+    """A convolution, with filters that may need 9 bits."""
+    numbers = None
+    if call.has(bias):
+        numbers = call.known(bias, "biases").reshape(-1)
+        if numbers.dtype != np.int32:
+            raise UnsupportedError(f"biases of {call.tensor(bias).kind}; INT32 is supported")
+    scale = Quantization(q.scale if np.size(q.scale) > 1 else np.float32(np.ravel(q.scale)[0]), 0, None)
+    if np.size(q.scale) > 1:
+        scale = scale._replace(axis=3)
+    if hwio.min() < -128 or hwio.max() > 127:
+        x, hwio, attributes = _split(call, x, hwio, attributes)
+    filters = call.b.constant(np.ascontiguousarray(hwio.astype(np.int8)), scale)
+    return call.node(op, x, filters, numbers, **attributes)
+
+
+def _split(call: Call, x: str, hwio: Array, attributes: dict[str, Any]) -> tuple[str, Array, dict[str, Any]]:
+    """Filters beyond 8 bits as a sum of two, the second over channels of x that are there twice."""
+    first = np.clip(hwio, -128, 127)
+    rest = hwio - first
+    groups = attributes.get("groups", 1)
+    if groups == 1:
+        again = np.flatnonzero(rest.any((0, 1, 3)))
+        twice = call.node("concat", x, call.node("gather", x, again, axis=3), axis=3)
+        return twice, np.concatenate([first, rest[:, :, again]], 2), attributes
+    inputs = hwio.shape[2]
+    channels = np.arange(groups * inputs).reshape(groups, inputs)
+    twice = call.node("gather", x, np.concatenate([channels, channels], 1).reshape(-1), axis=3)
+    return twice, np.concatenate([first, rest], 2), attributes
+
+
+def conv(call: Call) -> str:
+    x, (filters, q) = _x(call), _weights(call, 1)
+    if filters.ndim != 4 or len(call.b.shape(x)) != 4 or not filters.size:
+        raise ValueError(f"filters {filters.shape} do not fit {call.b.shape(x)}")
+    channels, (outputs, _, _, inputs) = call.b.shape(x)[3], filters.shape
+    if channels % inputs or outputs % (channels // inputs):
+        raise ValueError(f"filters {filters.shape} do not fit {channels} channels")
+    hwio, groups = filters.transpose(1, 2, 3, 0), channels // inputs
+    attributes = {**tflite_ops._window(call), **_clamped(call), "groups": groups, **_product(call, x)}
+    return _with_filters(call, x, hwio, q, 2, **attributes)
+
+
+def depthwise(call: Call) -> str:
+    x, (filters, q) = _x(call), _weights(call, 1)
+    channels = call.b.shape(x)[-1]
+    if filters.ndim != 4 or filters.shape[0] != 1 or filters.shape[3] % channels:
+        raise ValueError(f"filters {filters.shape} do not fit {channels} channels")
+    hwio = filters.transpose(1, 2, 0, 3)
+    attributes = {**tflite_ops._window(call), **_clamped(call), "groups": channels, **_product(call, x)}
+    return _with_filters(call, x, hwio, q, 2, **attributes)
+
+
+def _product(call: Call, x: str) -> dict[str, Any]:
+    """TensorFlow Lite multiplies the two scales in float32 for uint8, and in FULLY_CONNECTED."""
+    single = call.dtype(x) == np.uint8 or call.operator.op == "FULLY_CONNECTED"
+    return {"float_product": bool(single and call.rounding == "tflite")}
+
+
+def fully_connected(call: Call) -> str:
+    x, shape = _x(call), call.shape(0)
+    if call.option("WeightsFormat"):
+        raise UnsupportedError("shuffled weights; the default format is supported")
+    if call.data(1) is None:
+        raise UnsupportedError("weights that are computed when it runs; constant ones are supported")
+    weights, q = _weights(call, 1)
+    if weights.ndim != 2 or not weights.size or math.prod(shape) % weights.shape[1]:
+        raise ValueError(f"weights {weights.shape} do not fit x {shape}")
+    outputs, inputs = weights.shape
+    keep = call.option("KeepNumDims") and len(shape) > 1
+    if keep and shape[-1] != inputs:
+        raise ValueError(f"weights {weights.shape} do not fit the last axis of {shape}")
+    image = call.reshape(x, (-1, 1, 1, inputs))
+    hwio = weights.T.reshape(1, 1, inputs, outputs)
+    y = _with_filters(call, image, hwio, q, 2, **_clamped(call), **_product(call, x))
+    return call.reshape(y, (*shape[:-1], outputs) if keep else (-1, outputs))
+
+
+def transpose_conv(call: Call) -> str:
+    x, (filters, q) = _x(call, 2), _weights(call, 1)
+    attributes = tflite_ops.transposed(call, filters.shape, call.b.shape(x))
+    hwio = filters.transpose(1, 2, 3, 0)
+    return _with_filters(call, x, hwio, q, 3, "transpose_conv", **attributes, **_clamped(call))
+
+
+# ---- pools and reductions -----------------------------------------------------------------------
+
+
+def average_pool(call: Call) -> str:
+    return tflite_ops._pool(call, "average_pool", _x(call), **_clamped(call))
+
+
+def max_pool(call: Call) -> str:
+    y = tflite_ops._pool(call, "max_pool", _x(call))
+    result = _result(call)
+    bounds = _bounds(call, result)
+    if not bounds:
+        return _as_declared(call, y)
+    table = byte_tables.clamp(result["dtype"], bounds["low"], bounds["high"])
+    return call.node("lookup", y, table, quantization=result["quantization"])
+
+
+def reduce(kind: str) -> Callable[[Call], str]:
+    def made(call: Call) -> str:
+        axes, keep, x = call.integers(1, "axes"), bool(call.option("KeepDims")), _x(call)
+        result = _result(call) if kind in ("mean", "sum") else {}
+        if not axes:
+            return _requantised(call, x, result["quantization"], np.dtype(result["dtype"])) if result else x
+        y = call.node("reduce", x, kind=kind, axes=tuple(axes), keepdims=keep, **result)
+        return y if result else _as_declared(call, y)
+
+    return made
+
+
+# ---- elementwise --------------------------------------------------------------------------------
+
+
+def binary(kind: str) -> Callable[[Call], str]:
+    def made(call: Call) -> str:
+        if call.tensor(0).kind != call.tensor(1).kind:
+            raise UnsupportedError(f"operands of {call.tensor(0).kind} and {call.tensor(1).kind}")
+        return call.node("binary", _x(call, 0), _x(call, 1), kind=kind, **_clamped(call))
+
+    return made
+
+
+def extreme(kind: str) -> Callable[[Call], str]:
+    def made(call: Call) -> str:
+        result = _result(call)
+        y, dtype = result["quantization"], np.dtype(result["dtype"])
+        values = [_x(call, i) for i in (0, 1)]
+        if call.rounding == "tflite" and not all(same(call.quantization(v), y) for v in values):
+            raise UnsupportedError('operands of other scales than the result, with rounding="tflite"')
+        return call.node("binary", *(_requantised(call, v, y, dtype) for v in values), kind=kind)
+
+    return made
+
+
+def lookup(kind: str, a: float = 0.0, b: float = 0.0) -> Callable[[Call], str]:
+    """A unary function: its table."""
+
+    def made(call: Call) -> str:
+        value, result = _x(call), _result(call)
+        y, x = result["quantization"], call.quantization(value)
+        assert x is not None
+        slope = float(call.option("Alpha", 0.0)) if kind == "leaky_relu" else a
+        name = "gelu_tanh" if kind == "gelu" and call.option("Approximate") else kind
+        table = _table(call, name, x, call.dtype(value), y, result["dtype"], slope, b)
+        return call.node("lookup", value, table, quantization=y)
+
+    return made
+
+
+def _table(
+    call: Call, kind: str, x: Quantization, x_dtype: Any, y: Quantization, dtype: Any, a: float, b: float
+) -> Array:
+    try:
+        return byte_tables.table(kind, x, x_dtype, y, dtype, call.rounding, a, b)
+    except ValueError as error:
+        raise UnsupportedError(str(error)) from None
+
+
+def prelu(call: Call) -> str:
+    return call.node("prelu", _x(call, 0), _x(call, 1), **_result(call))
+
+
+def softmax(call: Call) -> str:
+    value, beta = _x(call), np.float64(np.float32(call.option("Beta", 0.0)))
+    if beta != 1.0:
+        x = call.quantization(value)
+        assert x is not None
+        scale = beta * x.scale
+        if np.float64(np.float32(scale)) != scale and call.rounding == "tflite":
+            raise UnsupportedError(f'beta {beta} with rounding="tflite"; powers of two are supported')
+        q = check((scale, x.zero_point), call.dtype(value))
+        value = call.node("lookup", value, byte_tables.relabelled(call.dtype(value)), quantization=q)
+    return call.node("softmax", value, **_result(call))
+
+
+# ---- images -------------------------------------------------------------------------------------
+
+
+def resize_bilinear(call: Call) -> str:
+    sizes, _ = tflite_ops._sizes(call)
+    result = _result(call)
+    if call.rounding == "tflite" and result["dtype"] == "uint8":
+        raise UnsupportedError('UINT8 with rounding="tflite"; INT8 is supported, and "even"')
+    integers = result.pop("rounding")
+    coordinates = tflite_ops._coordinates(call)
+    x = call.quantization(_x(call))
+    assert x is not None
+    y = call.node(
+        "resize", call.value(0), kind="linear", sizes=sizes, coordinates=coordinates, integers=integers,
+        dtype=call.dtype(call.value(0)).name, quantization=x,
+    )  # fmt: skip
+    return _as_declared(call, y)
+
+
+def concatenation(call: Call) -> str:
+    result = _result(call)
+    y, dtype = result["quantization"], np.dtype(result["dtype"])
+    values = []
+    for i in range(len(call)):
+        value = _x(call, i)
+        x = call.quantization(value)
+        assert x is not None
+        if call.dtype(value) == np.uint8 == dtype and not same(x, y) and call.rounding == "tflite":
+            values.append(call.node("lookup", value, byte_tables.joined(x, y), quantization=y))
+        else:
+            values.append(_requantised(call, value, y, dtype))
+    if not values:
+        raise ValueError("it has no inputs")
+    joined = values[0] if len(values) == 1 else call.node("concat", *values, axis=call.option("Axis"))
+    bounds = _bounds(call, result)
+    if not bounds:
+        return joined
+    table = byte_tables.clamp(dtype, bounds["low"], bounds["high"])
+    return call.node("lookup", joined, table, quantization=y)
+
+
+def pad(call: Call) -> str:
+    """With zeros, which are the zero point, or with an integer of the same scale."""
+    x = _x(call)
+    value = float(call.quantization(x).zero_point)  # type: ignore[union-attr]
+    if call.has(2):
+        data = call.known(2, "pad value")
+        if data.size != 1 or data.dtype != call.dtype(x):
+            raise ValueError(f"a pad value of {data.dtype} {data.shape}")
+        value = float(data.reshape(-1)[0])
+    return call.node("pad", x, pads=tuple(pads_of(call)), value=value)
+
+
+# ---- to and from floats -------------------------------------------------------------------------
+
+
+def quantize(call: Call) -> str:
+    value, result = call.value(0), _result(call)
+    dtype = call.dtype(value)
+    if dtype == np.float32:
+        return call.node("quantize", value, **result)
+    if dtype not in KINDS.values():
+        raise UnsupportedError(
+            f"integers of {dtype} that are computed; FLOAT32, INT8 and UINT8 are supported"
+        )
+    return _requantised(call, _x(call), result["quantization"], np.dtype(result["dtype"]))
+
+
+def dequantize(call: Call) -> str:
+    return call.node("dequantize", _x(call))
+
+
+def cast(call: Call) -> str:
+    """The numbers that the bytes are, whatever they stand for."""
+    kind = call.output_dtype()
+    value = call.value(0)
+    if kind != np.float32:
+        raise UnsupportedError(f"a cast of 8-bit integers to {kind}; FLOAT32 is supported")
+    table = byte_tables.relabelled(call.dtype(value))
+    plain = call.node("lookup", value, table, quantization=Quantization(1.0, 0, None))
+    return call.node("dequantize", plain)
+
+
+def _in_floats(call: Call) -> str | list[str]:
+    """The operator of floats between nodes that convert."""
+    op = call.operator.op
+    if call.rounding == "tflite":
+        raise UnsupportedError('8-bit integers with rounding="tflite"; with "even" it runs in float32')
+    if op not in tflite_ops.OPS:
+        raise UnsupportedError("8-bit integers; FLOAT32 is supported")
+    made = tflite_ops.OPS[op](call.in_floats())
+    values = [made] if isinstance(made, str) else made
+    found = []
+    for index, value in enumerate(values):
+        integers = call.output_tensor(index).kind in KINDS
+        found.append(call.node("quantize", value, **_result(call, index)) if integers else value)
+    return found
+
+
+# Shape operators that take bytes as they are.
+MOVES = (
+    "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "PACK", "UNPACK", "SPLIT", "SPLIT_V", "SLICE",
+    "STRIDED_SLICE", "REVERSE_V2", "GATHER", "MIRROR_PAD", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH",
+    "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "TILE",
+)  # fmt: skip
+INTEGERS: dict[str, Callable[[Call], str | list[str]]] = {
+    "CONV_2D": conv,
+    "DEPTHWISE_CONV_2D": depthwise,
+    "TRANSPOSE_CONV": transpose_conv,
+    "FULLY_CONNECTED": fully_connected,
+    "AVERAGE_POOL_2D": average_pool,
+    "MAX_POOL_2D": max_pool,
+    "MEAN": reduce("mean"),
+    "SUM": reduce("sum"),
+    "REDUCE_MAX": reduce("max"),
+    "REDUCE_MIN": reduce("min"),
+    "ADD": binary("add"),
+    "SUB": binary("sub"),
+    "MUL": binary("mul"),
+    "MAXIMUM": extreme("max"),
+    "MINIMUM": extreme("min"),
+    "RELU": lookup("relu"),
+    "RELU6": lookup("relu6"),
+    "RELU_N1_TO_1": lookup("clip", -1.0, 1.0),
+    "RELU_0_TO_1": lookup("clip", 0.0, 1.0),
+    "LEAKY_RELU": lookup("leaky_relu"),
+    "LOGISTIC": lookup("sigmoid"),
+    "TANH": lookup("tanh"),
+    "HARD_SWISH": lookup("hard_swish"),
+    "ELU": lookup("elu", 1.0, 1.0),
+    "GELU": lookup("gelu"),
+    "EXP": lookup("exp"),
+    "ABS": lookup("abs"),
+    "NEG": lookup("neg"),
+    "LOG": lookup("log"),
+    "SQRT": lookup("sqrt"),
+    "SQUARE": lookup("square"),
+    "PRELU": prelu,
+    "SOFTMAX": softmax,
+    "RESIZE_BILINEAR": resize_bilinear,
+    "RESIZE_NEAREST_NEIGHBOR": lambda call: _moved(call, tflite_ops.resize_nearest),
+    "CONCATENATION": concatenation,
+    "PAD": pad,
+    "PADV2": pad,
+    "QUANTIZE": quantize,
+    "DEQUANTIZE": dequantize,
+}
