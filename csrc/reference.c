@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/graph.h"
+#include "reference.h"
 
 static float *at(const dwc_view *v, int64_t image, int64_t row, int64_t column) {
     return v->data + image * v->image + row * v->row + column * v->pixel;
@@ -24,7 +24,7 @@ static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 static double weighted(double x, double p) { return p == 0.0 ? 0.0 : x * p; }
 
 /* The formulas of dwconv.h, written so that negative arguments do not cancel. */
-static double activate(double x, const dwconv_activation *activation) {
+double dwc_reference_activation(double x, const dwconv_activation *activation) {
     static const double sqrt_half = 0.70710678118654752440, sqrt_2_over_pi = 0.79788456080286535588;
     switch (activation->kind) {
         case DWCONV_LEAKY_RELU: return x < 0.0 ? activation->a * x : x;
@@ -95,7 +95,7 @@ static float value_of(const layer *l, const dwc_view *const from[2], int adds, i
     }
     double value = window_sum(l, image, row, column, c);
     if (n->bias) value += ((const float *)n->bias)[c];
-    return (float)activate(value, &n->activation);
+    return (float)dwc_reference_activation(value, &n->activation);
 }
 
 static void run_node(const dwc_node *n, const dwc_view *views, const dwc_shape *shapes, int flush) {
