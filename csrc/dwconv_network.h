@@ -302,6 +302,15 @@ DWCONV_API dwconv_status dwconv_network_explain(const dwconv_network *network, i
                                                 dwconv_format format, char *buffer, size_t size,
                                                 size_t *needed);
 
+/* The same results computed by plain loops in double precision, what every node gives rounded to float: an oracle for
+ * tests. Slow; it allocates every value. Inputs and outputs as for dwconv_network_run, of which none may be NULL, but
+ * outputs may overlap anything: they are written at the end, and on failure not at all.
+ *
+ * The statuses of dwconv_network_size, DWCONV_NO_MEMORY, and
+ * DWCONV_BAD_DTYPE   a value that is not float32 */
+DWCONV_API dwconv_status dwconv_network_reference(const dwconv_network_desc *desc, const void *const inputs[],
+                                                  void *const outputs[]);
+
 #ifdef __cplusplus
 }
 #endif

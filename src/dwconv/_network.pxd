@@ -176,3 +176,4 @@ cdef extern from "dwconv_network.h" nogil:
     dwconv_status dwconv_network_explain(
         const dwconv_network *, int32_t, dwconv_format, char *, size_t, size_t *
     )
+    dwconv_status dwconv_network_reference(const dwconv_network_desc *, const void *const *, void *const *)

@@ -32,6 +32,7 @@ static const struct {
     {"arena", test_arena},
     {"nodes", test_nodes},
     {"node_numbers", test_node_numbers},
+    {"network_reference", test_network_reference},
     {"quantized", test_quantized},
     {"s8", test_s8},
     {"bytes", test_bytes},

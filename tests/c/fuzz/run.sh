@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds the libFuzzer target with clang, AddressSanitizer and UndefinedBehaviorSanitizer, and runs it.
+# Builds the libFuzzer targets with clang, AddressSanitizer and UndefinedBehaviorSanitizer, and runs each so long.
 #
 #   tests/c/fuzz/run.sh SECONDS [CORPUS_DIR] [LIBFUZZER_OPTION...]
 #
-# Environment: CC (clang), BUILD (a directory to keep the program in), ISAS="AVX2" (kernels beside the baseline's),
+# Environment: CC (clang), TARGETS (plans networks), BUILD (a directory to keep the programs in), ISAS="AVX2" (kernels beside the baseline's),
 # COVERAGE=1 builds for llvm-cov too.
 set -euo pipefail
 
@@ -13,7 +13,7 @@ temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
 build=${BUILD:-$temporary}
 corpus=${2:-$temporary/corpus}
-mkdir -p "$build" "$corpus"
+mkdir -p "$build"
 shift $(($# < 2 ? $# : 2))
 
 read -ra cc <<<"${CC:-clang}"
@@ -29,5 +29,18 @@ kernels=("${common[@]}" -fsanitize=address -mllvm -asan-instrumentation-with-cal
 for source in "$root"/csrc/kernels/isa/*.c; do
     echo "-c $source -o $build/isa_$(basename "$source" .c).o"
 done | xargs -P 2 -I '{}' sh -c "${cc[*]} ${kernels[*]} {}"
-"${cc[@]}" "${core[@]}" "$root"/csrc/*.c "$root"/csrc/*/*.c "$root"/tests/c/fuzz/*.c "$build"/isa_*.o -lm -pthread -o "$build/fuzz_plans"
-"$build/fuzz_plans" -max_total_time="$seconds" -max_len=160 -timeout=20 -print_final_stats=1 "$@" "$corpus"
+for source in "$root"/csrc/*.c "$root"/csrc/*/*.c "$root"/tests/c/fuzz/*.c; do
+    echo "-c $source -o $build/$(basename "$source" .c).o"
+done | xargs -P 2 -I '{}' sh -c "${cc[*]} ${core[*]} {}"
+for target in ${TARGETS:-plans networks}; do
+    objects=()
+    for object in "$build"/*.o; do
+        case $(basename "$object" .o) in
+            plans | networks) [[ $object == "$build/$target.o" ]] && objects+=("$object") ;;
+            *) objects+=("$object") ;;
+        esac
+    done
+    mkdir -p "$corpus/$target"
+    "${cc[@]}" "${core[@]}" "${objects[@]}" -lm -pthread -o "$build/fuzz_$target"
+    "$build/fuzz_$target" -max_total_time="$seconds" -max_len=160 -timeout=20 -print_final_stats=1 "$@" "$corpus/$target"
+done
