@@ -63,7 +63,7 @@ static int64_t aligned(int64_t bytes) { return round_up(bytes, DWCONV_ALIGNMENT)
 
 /* ---- one node ----------------------------------------------------------------------------- */
 
-static const dwc_node_class *class_of(dwconv_node_kind kind, int bytes) {
+const dwc_node_class *dwc_node_class_of(dwconv_node_kind kind, int bytes) {
     return bytes ? byte_classes[kind] : classes[kind];
 }
 
@@ -73,9 +73,9 @@ static dwconv_status find_class(const making *m, looked *l) {
     dwconv_value v;
     const int by_output = n->kind == DWCONV_FILL || n->kind == DWCONV_QUANTIZE;
     DWC_TRY(dwc_take_value(&m->desc, by_output ? n->output : n->inputs[0], &v));
-    l->class = class_of(n->kind, dwc_unit(v.dtype) == 1);
+    l->class = dwc_node_class_of(n->kind, dwc_unit(v.dtype) == 1);
     if (l->class) return DWCONV_OK;
-    return class_of(n->kind, dwc_unit(v.dtype) != 1) ? DWCONV_BAD_DTYPE : DWCONV_BAD_VALUE;
+    return dwc_node_class_of(n->kind, dwc_unit(v.dtype) != 1) ? DWCONV_BAD_DTYPE : DWCONV_BAD_VALUE;
 }
 
 static dwconv_status check_types(const looked *l) {

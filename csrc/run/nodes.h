@@ -53,6 +53,9 @@ typedef struct dwc_node_class {
     int (*workers)(const dwc_node_call *call); /* how many threads it takes; NULL: that is not told */
 } dwc_node_class;
 
+/* The class of a kind, for bytes or for all else, or NULL if there is none. */
+DWC_HIDDEN const dwc_node_class *dwc_node_class_of(dwconv_node_kind kind, int bytes);
+
 /* By kind: run_convolution_node.c, run_elementwise.c, run_copy.c; run_reduce.c, run_pool.c, run_resize.c, run_normalise.c
  * (softmax, layer normalisation), run_products.c (matmul) */
 DWC_HIDDEN extern const dwc_node_class dwc_class_convolution, dwc_class_copy, dwc_class_fill, dwc_class_unary,

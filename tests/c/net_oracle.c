@@ -30,7 +30,7 @@ static dwc_array shadow_of(const net_run *run, int value) {
 
 /* What a node gives, contiguous, read from the shadows. */
 static float *result_of(const net_run *run, const dwconv_node *node) {
-    const int inputs = dwc_node_class_of(node->kind)->inputs;
+    const int inputs = dwc_node_class_of(node->kind, 0)->inputs;
     const dwconv_value *v = &run->n->values[node->output];
     dwconv_node known = *node;
     dwc_node_call call = {.node = &known, .out = shadow_of(run, node->output)};

@@ -20,7 +20,7 @@
 #include "../s8/interleave.inc.h"
 #define DW_TILE 4
 #define DW_CONSTANT
-#define DW_ROLLS
+#define DW_ROLLS 1
 #include "../s8/depthwise.inc.h"
 
 /* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, an input, what flips it. */

@@ -1,8 +1,8 @@
 /* Depthwise convolution of 8-bit integers on lines: four kernel rows at a time, one or two output rows, a group
  * of channels (two vectors) at a time. Both output rows see the same vectors of a line, with weights of their own.
  *
- * Before: SUFFIX; DW_TILE, the outputs of a row of the widest tiles, 2 or 4; DW_ROLLS, if there are registers for the
- * weights of 3x3; DW_CONSTANT, if tiles of constant taps are worth their size. */
+ * Before: SUFFIX; DW_TILE, the outputs of a row of the widest tiles, 2 or 4; DW_ROLLS, if 3x3 have loops of their own: 1, or
+ * 2 where there are no registers for sums of several outputs; DW_CONSTANT, if tiles of constant taps are worth their size. */
 
 enum {
     DW_SUMS = 16,
@@ -229,7 +229,7 @@ INLINE void dw_roll_end(dw_roll *r, const V(ivec) *a, const V(ivec) *b, int64_t 
     UNROLL for (int row = 1; row >= 0; row--) {
         const V(ivec) sums[4] = {a[2 * row], a[2 * row + 1], b[2 * row], b[2 * row + 1]};
         const V(vec) by[2] = {V(load)(m), V(load)(m + V(lanes))};
-        V(store_groups)(y, y + y_out, V(finish_groups)(sums, by, end, RANGE), r->group->channels);
+        V(store_groups)(y, y + y_out, V(finish_groups)(sums, by, end, RANGE), 2 * V(lanes));
         y -= r->y_row;
     }
     r->y += 2 * y_out;
@@ -318,15 +318,22 @@ INLINE void dw_apart_3(const dw_group *g, const int RANGE) {
     uint8_t *y = c->y + g->y;
     V(factors) w[3][4]; /* of tap; of row and vector */
     UNROLL for (int i = 0; i < 12; i++) w[i / 4][i % 4] = V(load_factors)(g->weights + i * V(factor_bytes));
-    const V(vec) by[2] = {V(load)((const float *)g->multipliers), V(load)((const float *)g->multipliers + V(lanes))};
-    const V(ivec) start[2] = {V(load_ints)(g->start), V(load_ints)(g->start + 4 * V(lanes))};
     for (int64_t left = c->columns; left > 0; left--) {
         if (left == 1) p0 -= c->x_back, p1 -= c->x_back, y -= c->y_back;
-        V(ivec) sums[4] = {start[0], start[1], start[0], start[1]}; /* the second row comes first */
+        const uint8_t *weights = g->weights, *m = g->multipliers, *start = g->start;
+        OPAQUE(start);
+        if (DW_ROLLS == 2) OPAQUE(weights);
+        const V(vec) by[2] = {V(load)((const float *)m), V(load)((const float *)m + V(lanes))};
+        V(ivec) sums[4]; /* the second row comes first */
+        UNROLL for (int i = 0; i < 4; i++) sums[i] = V(load_ints)(start + i % 2 * 4 * V(lanes));
         UNROLL for (int tap = 0; tap < 3; tap++) {
             V(quads) in[2];
             V(load_pairs)(p0 + tap * x_tap, p1 + tap * x_tap, in);
-            UNROLL for (int i = 0; i < 4; i++) sums[i] = V(dot4)(sums[i], in[i % 2], w[tap][(i + 2) % 4]);
+            UNROLL for (int i = 0; i < 4; i++) {
+                const int of = (i + 2) % 4;
+                const V(factors) f = DW_ROLLS == 2 ? V(load_factors)(weights + (tap * 4 + of) * V(factor_bytes)) : w[tap][of];
+                sums[i] = V(dot4)(sums[i], in[i % 2], f);
+            }
         }
         V(store_groups)(y + y_row, y, V(finish_groups)(sums, by, &end, RANGE), g->channels);
         p0 += x_out;
@@ -337,9 +344,15 @@ INLINE void dw_apart_3(const dw_group *g, const int RANGE) {
 
 /* ---- which of them ----------------------------------------------------------------------------------- */
 
+/* Outputs side by side, whole groups. */
+static int dw_is_row(const dw_group *g) {
+    const dwc_s8_dw_run *c = g->call;
+    return c->x_out == c->x_tap && c->x_back == 0 && g->channels == 2 * V(lanes);
+}
+
 INLINE void dw_roll_rows(const dw_group *g, const int RANGE) {
     if (g->call->quads == 1) {
-        if (g->call->x_out == g->call->x_tap && g->call->x_back == 0)
+        if (DW_ROLLS == 1 && dw_is_row(g))
             dw_roll_3(g, RANGE);
         else
             dw_apart_3(g, RANGE);
