@@ -119,30 +119,63 @@ static void put_block(dwc_text *t, const dwconv_plan *plan, const dwc_block_sche
     if (passes == 2) put_second_pass(t, s);
 }
 
+/* What kernels of integers are given at a time; in text a line each. */
+static void put_stage(dwc_text *t, const dwc_s8_stage *stage, const dwc_s8_stage_schedule *s) {
+    const char *op = stage->is_depthwise ? "depthwise" : "matrix";
+    if (!t->is_json) {
+        char line[200];
+        snprintf(line, sizeof line,
+                 "%s, %lld columns of %lld channels at once, %s of %lld bytes, %lld staged", op,
+                 (long long)s->columns, (long long)s->channels, stage->is_depthwise ? "lines" : "copied rows",
+                 (long long)s->row_bytes, (long long)s->staged_bytes);
+        dwc_text_string(t, "stage", line);
+        return;
+    }
+    dwc_text_open(t, NULL, '{');
+    dwc_text_string(t, "op", op);
+    dwc_text_int(t, "strip_rows", s->strip_rows);
+    dwc_text_int(t, "columns", s->columns);
+    dwc_text_int(t, "channels", s->channels);
+    dwc_text_int(t, "row_bytes", s->row_bytes);
+    dwc_text_int(t, "staged_bytes", s->staged_bytes);
+    dwc_text_close(t, '}');
+}
+
 static dwconv_status put_quantized(dwc_text *t, const dwconv_plan *plan, const int64_t input[4],
-                                   const dwconv_threads *threads) {
+                                   const dwconv_threads *threads, const dwc_machine *machine) {
     dwc_s8_schedule s;
     size_t scratch;
-    DWC_TRY(dwc_schedule_s8(plan, input, threads, &s));
-    DWC_TRY(dwc_s8_scratch(plan, input, threads ? threads->count : 1, &scratch));
+    DWC_TRY(dwc_schedule_s8(plan, input, threads, machine, &s));
+    DWC_TRY(dwc_s8_scratch(plan, input, threads ? threads->count : 1, machine, &scratch));
     dwc_text_int(t, "scratch_bytes", (int64_t)scratch);
     if (input[0] == 0) return DWCONV_OK;
-    int workers = 1;
-    for (int i = 0; i < s.stages; i++)
-        if (s.stage[i].workers > workers) workers = s.stage[i].workers;
+    const dwc_s8_walk *w = &s.walk;
+    const dwc_s8_stage_schedule *last = &s.stage[s.stages - 1];
+    const int64_t strips = w->chunk_rows ? w->bands : last->strips;
     dwc_text_int(t, "nanoseconds", (int64_t)s.nanoseconds);
-    dwc_text_int(t, "workers", workers);
-    dwc_text_int(t, "passes", s.stages);
-    dwc_text_int(t, "items", input[0] * s.stage[s.stages - 1].strips);
+    dwc_text_int(t, "workers", s.workers);
+    dwc_text_int(t, "passes", w->chunk_rows ? 1 : s.stages);
+    dwc_text_int(t, "items", input[0] * strips);
     dwc_text_int(t, "images", input[0]);
-    dwc_text_int(t, "strips", s.stage[s.stages - 1].strips);
-    dwc_text_int(t, "strip_rows", s.stage[s.stages - 1].strip_rows);
+    dwc_text_int(t, "strips", strips);
+    dwc_text_int(t, "strip_rows", w->chunk_rows ? w->band_rows : last->strip_rows);
+    dwc_text_int(t, "row_pixels", last->out[2]);
+    if (w->chunk_rows) {
+        dwc_text_int(t, "chunk_rows", w->chunk_rows);
+        dwc_text_int(t, "ring_rows", w->kept_rows);
+        dwc_text_int(t, "cache_bytes", machine->l2_bytes);
+    }
+    dwc_text_int(t, "worker_bytes", s.worker_bytes);
+    dwc_text_open(t, "stages", '[');
+    for (int i = 0; i < s.stages; i++)
+        if (plan->graph.nodes[i].s8->kernels) put_stage(t, plan->graph.nodes[i].s8, &s.stage[i]);
+    dwc_text_close(t, ']');
     return DWCONV_OK;
 }
 
 static dwconv_status put_run(dwc_text *t, const dwconv_plan *plan, const int64_t input[4],
                              const dwconv_threads *threads, const dwc_machine *machine) {
-    if (dwc_is_quantized(&plan->graph)) return put_quantized(t, plan, input, threads);
+    if (dwc_is_quantized(&plan->graph)) return put_quantized(t, plan, input, threads, machine);
     const int is_block = dwc_is_block(plan);
     int64_t output[4];
     dwc_view x, y;

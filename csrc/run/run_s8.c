@@ -1,4 +1,4 @@
-/* Quantized operations, stage by stage; what lies between stages stays in scratch. */
+/* Quantized operations: what becomes of results, and stage after stage; what lies between them stays in scratch. */
 #include <string.h>
 
 #include "s8.h"
@@ -80,18 +80,33 @@ void dwc_s8_finish(const dwc_s8_job *j, const dwc_s8_part *part, const int32_t *
 
 /* ---- stages ----------------------------------------------------------------------------------- */
 
-static void task(void *context, int64_t item, int worker) {
-    const dwc_s8_job *j = context;
-    const dwc_s8_stage_schedule *how = j->how;
-    const int64_t image = item / how->strips, begin = item % how->strips * how->strip_rows;
-    const int64_t end = smaller(begin + how->strip_rows, j->y.height);
-    char *memory = j->workers + worker * j->worker_bytes;
+void dwc_s8_run_rows(const dwc_s8_job *j, int64_t image, int64_t begin, int64_t end, char *memory) {
     if (!j->stage->kernels)
         dwc_s8_run_plain(j, image, begin, end);
     else if (j->stage->is_depthwise)
         dwc_s8_run_lines(j, image, begin, end, memory);
     else
         dwc_s8_run_matrix(j, image, begin, end, memory);
+}
+
+static void task(void *context, int64_t item, int worker) {
+    const dwc_s8_job *j = context;
+    const dwc_s8_stage_schedule *how = j->how;
+    const int64_t image = item / how->strips, begin = item % how->strips * how->strip_rows;
+    const int64_t end = smaller(begin + how->strip_rows, j->y.height);
+    dwc_s8_run_rows(j, image, begin, end, j->workers + worker * j->worker_bytes);
+}
+
+dwc_s8_job dwc_s8_job_of(const dwconv_plan *plan, const dwc_s8_schedule *s, int stage) {
+    const dwc_graph *g = &plan->graph;
+    const dwc_node *end = &g->nodes[g->node_count - 1];
+    const dwc_value *output = &g->values[g->value_count - 1];
+    const int is_last = stage == s->stages - 1;
+    return (dwc_s8_job){.stage = g->nodes[stage].s8,
+                        .bytes = &plan->table->bytes,
+                        .how = &s->stage[stage],
+                        .add = is_last && end->op == DWC_ADD ? &end->add : NULL,
+                        .quant = {output->scale, output->zero_point}};
 }
 
 static dwc_view image_of(const dwc_view *v, int64_t image) {
@@ -121,23 +136,15 @@ static dwc_view between(const dwc_s8_stage_schedule *how, dwconv_dtype dtype, vo
 /* All stages, from x to y, which are one image or, of a single stage, all of them. */
 static void run_stages(const dwconv_plan *plan, const dwc_s8_schedule *s, const dwc_view *x,
                        const dwc_view *y, char *scratch, const dwconv_threads *threads) {
-    const dwc_graph *g = &plan->graph;
-    const dwc_node *end = &g->nodes[g->node_count - 1];
-    const dwc_value *output = &g->values[g->value_count - 1];
     dwc_view from = *x;
     for (int i = 0; i < s->stages; i++) {
         const dwc_s8_stage_schedule *how = &s->stage[i];
-        const int last = i == s->stages - 1;
-        dwc_s8_job j = {.stage = g->nodes[i].s8,
-                        .bytes = &plan->table->bytes,
-                        .how = how,
-                        .x = from,
-                        .y = last ? *y : between(how, g->dtype, scratch),
-                        .add = last && end->op == DWC_ADD ? &end->add : NULL,
-                        .residual = *x,
-                        .quant = {output->scale, output->zero_point},
-                        .workers = scratch + (scratch ? s->workers_at : 0),
-                        .worker_bytes = s->worker_bytes};
+        dwc_s8_job j = dwc_s8_job_of(plan, s, i);
+        j.x = from;
+        j.y = i == s->stages - 1 ? *y : between(how, plan->graph.dtype, scratch);
+        j.residual = *x;
+        j.workers = scratch + (scratch ? s->workers_at : 0);
+        j.worker_bytes = s->worker_bytes;
         dwc_parallel(threads, how->workers, from.batch * how->strips, task, &j);
         from = j.y;
     }
@@ -157,9 +164,14 @@ static dwconv_status check_scratch(const dwc_s8_schedule *s, const dwc_view *x, 
 dwconv_status dwc_run_s8(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
                          size_t scratch_bytes, const dwconv_threads *threads) {
     const int64_t input[4] = {x->batch, x->height, x->width, x->channels};
+    const dwc_machine machine = dwc_this_machine();
     dwc_s8_schedule s;
-    DWC_TRY(dwc_schedule_s8(plan, input, threads, &s));
+    DWC_TRY(dwc_schedule_s8(plan, input, threads, &machine, &s));
     DWC_TRY(check_scratch(&s, x, y, scratch, scratch_bytes));
+    if (s.walk.chunk_rows) {
+        dwc_s8_run_walk(plan, &s, x, y, scratch, threads);
+        return DWCONV_OK;
+    }
     if (s.stages == 1) {
         run_stages(plan, &s, x, y, scratch, threads);
         return DWCONV_OK;

@@ -39,7 +39,16 @@ static inline int64_t dwc_s8_unit(const dwc_s8_job *j) {
 DWC_HIDDEN void dwc_s8_finish(const dwc_s8_job *job, const dwc_s8_part *part, const int32_t *sums,
                               const uint8_t *bytes);
 
-/* Rows [begin, end) of an image: of a depthwise stage with kernels, of any other, and by plain loops. */
+/* All of a job but its tensors and workers. */
+DWC_HIDDEN dwc_s8_job dwc_s8_job_of(const dwconv_plan *plan, const dwc_s8_schedule *schedule, int stage);
+/* A block whose schedule has a walk. */
+DWC_HIDDEN void dwc_s8_run_walk(const dwconv_plan *plan, const dwc_s8_schedule *schedule, const dwc_view *x,
+                                const dwc_view *y, char *scratch, const dwconv_threads *threads);
+
+/* Rows [begin, end) of an image. */
+DWC_HIDDEN void dwc_s8_run_rows(const dwc_s8_job *job, int64_t image, int64_t begin, int64_t end,
+                                char *memory);
+/* The same of a depthwise stage with kernels, of any other, and by plain loops. */
 DWC_HIDDEN void dwc_s8_run_lines(const dwc_s8_job *job, int64_t image, int64_t begin, int64_t end,
                                  char *memory);
 DWC_HIDDEN void dwc_s8_run_matrix(const dwc_s8_job *job, int64_t image, int64_t begin, int64_t end,

@@ -144,8 +144,7 @@ DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const dwc_vi
 
 /* ---- quantized operations ------------------------------------------------------------------------- */
 
-/* Stages run one after another, image by image; what lies between them stays in scratch, whole. Items of a stage are
- * strips of output rows. */
+/* A stage alone, or one that all workers share: items are strips of output rows. */
 typedef struct dwc_s8_stage_schedule {
     dwc_shape in, out; /* of all images */
     dwc_extent extent;
@@ -158,19 +157,35 @@ typedef struct dwc_s8_stage_schedule {
     int64_t worker_bytes;
 } dwc_s8_stage_schedule;
 
+/* A block as it is walked down, in one pass like those of floats (dwc_block_schedule): a worker takes a band of
+ * output rows, chunk after chunk, and keeps the expanded rows that the next chunk needs again. */
+typedef struct dwc_s8_walk {
+    int64_t bands, band_rows;  /* of output rows of an image */
+    int64_t chunk_rows;        /* 0: there is no walk */
+    int64_t kept_rows;         /* of the expanded image; 0: it is not expanded */
+    int64_t kept_at, chunk_at; /* in a worker's memory */
+} dwc_s8_walk;
+
+/* A block without a walk runs stage by stage, image by image; what lies between stages stays in scratch, whole. */
 typedef struct dwc_s8_schedule {
     int stages;
     dwc_s8_stage_schedule stage[3];
+    dwc_s8_walk walk;
+    int workers;                      /* the most of any stage */
     double nanoseconds;               /* estimate for one worker */
     int64_t workers_at, worker_bytes; /* from the begin of the scratch, and of each */
     size_t scratch_bytes;
 } dwc_s8_schedule;
 
 DWC_HIDDEN dwconv_status dwc_schedule_s8(const dwconv_plan *plan, const int64_t input[4],
-                                         const dwconv_threads *threads, dwc_s8_schedule *schedule);
-/* Scratch that is enough on so many threads. */
+                                         const dwconv_threads *threads, const dwc_machine *machine,
+                                         dwc_s8_schedule *schedule);
+/* Decides whether and how a block of scheduled stages is walked down on so many workers. */
+DWC_HIDDEN dwconv_status dwc_schedule_s8_walk(const dwc_graph *graph, const dwc_machine *machine,
+                                              dwc_s8_schedule *schedule);
+/* Scratch that is enough on so many threads, whether they share the work or not. */
 DWC_HIDDEN dwconv_status dwc_s8_scratch(const dwconv_plan *plan, const int64_t input[4], int threads,
-                                        size_t *scratch);
+                                        const dwc_machine *machine, size_t *scratch);
 
 /* ---- what a block costs ---------------------------------------------------------------------------- */
 

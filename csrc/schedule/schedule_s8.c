@@ -96,11 +96,11 @@ static dwconv_status schedule_rows(const dwc_s8_stage *s, int staged, dwc_s8_sta
 
 /* ---- stages --------------------------------------------------------------------------------------- */
 
-static dwconv_status schedule_stage(const dwc_s8_stage *s, const dwconv_threads *threads, double nanoseconds,
-                                    int staged, dwc_s8_stage_schedule *how) {
+static dwconv_status schedule_stage(const dwc_s8_stage *s, int workers, int staged,
+                                    dwc_s8_stage_schedule *how) {
     DWC_TRY(dwc_window_extent(&s->window, how->in[1], how->in[2], &how->extent));
     const int64_t out_h = how->out[1];
-    how->workers = dwc_worker_count(threads, nanoseconds);
+    how->workers = workers;
     const int64_t strips =
         how->workers > 1 ? smaller(how->workers * (int64_t)DWC_ITEMS_PER_WORKER, out_h) : 1;
     how->strip_rows = smaller(round_up(divide_up(out_h, strips), DWC_TILE_ROWS), out_h);
@@ -109,54 +109,75 @@ static dwconv_status schedule_stage(const dwc_s8_stage *s, const dwconv_threads 
     return s->is_depthwise ? schedule_lines(s, staged, how) : schedule_rows(s, staged, how);
 }
 
-/* Reserves the output of a stage, of one image. */
-static dwconv_status reserve(const int64_t shape[4], size_t *bytes) {
-    int64_t image;
-    if (!dwc_multiply(shape[1], shape[2], &image) || !dwc_multiply(image, shape[3], &image) ||
-        (uint64_t)image > PTRDIFF_MAX / 4 - *bytes)
-        return DWCONV_OVERFLOW;
-    *bytes += (size_t)round_up(image, DWCONV_ALIGNMENT);
-    return DWCONV_OK;
-}
-
-dwconv_status dwc_schedule_s8(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,
-                              dwc_s8_schedule *s) {
-    const dwc_graph *g = &plan->graph;
+/* Shapes, and what stages are given at a time. `workers`: of all that is worth sharing; 0: as many as are worth it. */
+static dwconv_status schedule_stages(const dwc_graph *g, const int64_t input[4],
+                                     const dwconv_threads *threads, int workers, dwc_s8_schedule *s) {
     dwc_shape shapes[DWC_MOST_VALUES];
     memcpy(shapes[0], input, sizeof(dwc_shape));
     DWC_TRY(dwc_shapes(g, shapes));
-    *s = (dwc_s8_schedule){0};
     const int last = g->node_count - 1 - (g->nodes[g->node_count - 1].op == DWC_ADD);
-    int workers = 1;
     for (int i = 0; i <= last; i++) {
         const dwc_node *n = &g->nodes[i];
         dwc_s8_stage_schedule *how = &s->stage[s->stages++];
         memcpy(how->in, shapes[n->inputs[0]], sizeof how->in);
         memcpy(how->out, shapes[n->output], sizeof how->out);
         const double image = nanoseconds_of(n->s8, how->out), all = image * (double)input[0];
-        const double nanoseconds = last == 0 ? all : image; /* that workers share at once */
+        const double at_once = last == 0 ? all : image; /* that workers share */
         s->nanoseconds += all;
         const int staged =
             g->rounding == DWCONV_ROUND_TFLITE || (i == last && dwc_output_dtype(g) == DWCONV_F32);
-        DWC_TRY(schedule_stage(n->s8, threads, nanoseconds, staged, how));
-        how->scratch = i == last ? -1 : (int64_t)s->scratch_bytes;
-        if (i < last) DWC_TRY(reserve(how->out, &s->scratch_bytes));
+        DWC_TRY(schedule_stage(n->s8, workers ? workers : dwc_worker_count(threads, at_once), staged, how));
         s->worker_bytes = larger(s->worker_bytes, how->worker_bytes);
-        if (how->workers > workers) workers = how->workers;
+        if (how->workers > s->workers) s->workers = how->workers;
     }
-    s->workers_at = (int64_t)s->scratch_bytes;
-    if (s->worker_bytes > (PTRDIFF_MAX / 2 - s->workers_at) / workers) return DWCONV_OVERFLOW;
-    s->scratch_bytes += (size_t)(s->worker_bytes * workers);
     return DWCONV_OK;
 }
 
-/* However many of them a run uses. */
-dwconv_status dwc_s8_scratch(const dwconv_plan *plan, const int64_t input[4], int threads, size_t *scratch) {
-    dwc_s8_schedule s;
-    DWC_TRY(dwc_schedule_s8(plan, input, NULL, &s));
-    const int64_t others = larger(threads, 1) - 1;
-    if (s.worker_bytes > 0 && others > (PTRDIFF_MAX / 2 - (int64_t)s.scratch_bytes) / s.worker_bytes)
-        return DWCONV_OVERFLOW;
-    *scratch = input[0] ? s.scratch_bytes + (size_t)(others * s.worker_bytes) : 0;
+/* Reserves what lies between stages, of one image. */
+static dwconv_status reserve_images(dwc_s8_schedule *s) {
+    for (int i = 0; i < s->stages; i++) {
+        dwc_s8_stage_schedule *how = &s->stage[i];
+        const int is_last = i == s->stages - 1;
+        how->scratch = is_last ? -1 : (int64_t)s->scratch_bytes;
+        if (is_last) break;
+        int64_t image;
+        if (!dwc_multiply(how->out[1], how->out[2], &image) || !dwc_multiply(image, how->out[3], &image) ||
+            (uint64_t)image > PTRDIFF_MAX / 4 - s->scratch_bytes)
+            return DWCONV_OVERFLOW;
+        s->scratch_bytes += (size_t)round_up(image, DWCONV_ALIGNMENT);
+    }
+    return DWCONV_OK;
+}
+
+static dwconv_status schedule_for(const dwconv_plan *plan, const int64_t input[4],
+                                  const dwconv_threads *threads, int workers, const dwc_machine *machine,
+                                  dwc_s8_schedule *s) {
+    *s = (dwc_s8_schedule){.workers = 1};
+    DWC_TRY(schedule_stages(&plan->graph, input, threads, workers, s));
+    if (s->stages > 1) {
+        s->workers = workers ? workers : dwc_worker_count(threads, s->nanoseconds);
+        DWC_TRY(dwc_schedule_s8_walk(&plan->graph, machine, s));
+        if (!s->walk.chunk_rows) DWC_TRY(reserve_images(s));
+    }
+    s->workers_at = (int64_t)s->scratch_bytes;
+    if (s->worker_bytes > (PTRDIFF_MAX / 2 - s->workers_at) / s->workers) return DWCONV_OVERFLOW;
+    s->scratch_bytes += (size_t)(s->worker_bytes * s->workers);
+    return DWCONV_OK;
+}
+
+dwconv_status dwc_schedule_s8(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,
+                              const dwc_machine *machine, dwc_s8_schedule *s) {
+    return schedule_for(plan, input, threads, 0, machine, s);
+}
+
+dwconv_status dwc_s8_scratch(const dwconv_plan *plan, const int64_t input[4], int threads,
+                             const dwc_machine *machine, size_t *scratch) {
+    *scratch = 0;
+    for (int workers = threads > 1 ? threads : 1; workers > 0 && input[0];
+         workers = (int)smaller(workers - 1, DWC_MOST_WORKERS)) {
+        dwc_s8_schedule s;
+        DWC_TRY(schedule_for(plan, input, NULL, workers, machine, &s));
+        if (s.scratch_bytes > *scratch) *scratch = s.scratch_bytes;
+    }
     return DWCONV_OK;
 }

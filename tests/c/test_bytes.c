@@ -375,16 +375,16 @@ static void build_bad(void) {
     bad_desc = net_desc(&bad, NULL, 1);
 }
 
-#define REFUSES(expected, node, change)                                          \
-    do {                                                                         \
-        dwconv_network *network = NULL;                                          \
-        int at = -7;                                                             \
-        build_bad();                                                             \
-        CONTEXT("%s", #change);                                                  \
-        change;                                                                  \
-        CHECK_STATUS(expected, dwconv_network_create(&bad_desc, &network, &at)); \
-        CHECK(!network && at == (node));                                         \
-        dwconv_network_destroy(network);                                         \
+#define REFUSES(expected, node, change)                                       \
+    do {                                                                      \
+        dwconv_network *made = NULL;                                          \
+        int at = -7;                                                          \
+        build_bad();                                                          \
+        CONTEXT("%s", #change);                                               \
+        change;                                                               \
+        CHECK_STATUS(expected, dwconv_network_create(&bad_desc, &made, &at)); \
+        CHECK(!made && at == (node));                                         \
+        dwconv_network_destroy(made);                                         \
     } while (0)
 
 static void test_refused(void) {

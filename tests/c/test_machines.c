@@ -2,12 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../csrc/schedule/machine.h"
 #include "check.h"
+#include "machines.h"
 #include "problem.h"
 #include "suites.h"
 
-static const dwc_machine *made_up; /* NULL: the caches are this machine's */
+const dwc_machine *made_up;
 
 dwc_machine __real_dwc_this_machine(void);
 dwc_machine __wrap_dwc_this_machine(void);

@@ -7,6 +7,7 @@
 #include "allocator.h"
 #include "check.h"
 #include "guarded.h"
+#include "machines.h"
 #include "problem.h"
 #include "suites.h"
 
@@ -176,6 +177,19 @@ static dwconv_tensor tensor_of(const int64_t dims[4], dwconv_dtype dtype, void *
                            .pixel_stride = dims[3] + p.pixel_gap};
 }
 
+static int chunks, bands, by_stages; /* blocks that were walked down in them, or stage by stage on threads */
+
+static void count_walk(const dwconv_plan *plan, const dwconv_threads *threads) {
+    if (!p.desc.project) return;
+    const int64_t rows = explained(plan, p.input, threads, "chunk_rows");
+    if (explained(plan, p.input, threads, "passes") == 1) {
+        chunks += rows > 0 && rows < p.output[1];
+        bands += explained(plan, p.input, threads, "strips") > 1;
+    } else {
+        by_stages++;
+    }
+}
+
 /* Up to the last channel of the last pixel. */
 static size_t bytes_of(const int64_t dims[4], dwconv_dtype dtype) {
     const int64_t elements = dims[0] * dims[1] * dims[2] * (dims[3] + p.pixel_gap) - p.pixel_gap;
@@ -205,6 +219,7 @@ static void check_run(const char *isa, const guarded *x, const void *expected, i
     const dwconv_tensor in = tensor_of(p.input, p.desc.dtype, x->data);
     const dwconv_tensor out = tensor_of(p.output, output_dtype(), y.data);
     const dwconv_threads workers = {.count = threads};
+    count_walk(plan, &workers);
     const long calls = allocator_calls();
     CHECK_STATUS(DWCONV_OK, dwconv_run(plan, &in, &out, scratch_bytes ? scratch.data : NULL, scratch_bytes,
                                        threads > 1 ? &workers : NULL));
@@ -215,6 +230,9 @@ static void check_run(const char *isa, const guarded *x, const void *expected, i
     guarded_free(&y);
     guarded_free(&memory);
 }
+
+/* With so small a cache blocks are walked down a few rows at a time. */
+static const dwc_machine tiny = {.l1_sets = 64, .l1_ways = 8, .l2_bytes = 2048, .last_bytes = 1 << 20};
 
 static void check_problem(rng *r, int number) {
     dwconv_plan *plan = NULL;
@@ -237,12 +255,14 @@ static void check_problem(rng *r, int number) {
     const dwconv_tensor in = tensor_of(p.input, p.desc.dtype, x.data);
     const dwconv_tensor out = tensor_of(p.output, output_dtype(), expected);
     CHECK_STATUS(DWCONV_OK, dwconv_reference(&p.desc, &in, &out));
+    made_up = number % 4 < 2 ? &tiny : NULL;
     for (int rung = 0; rung < dwconv_isa_count(); rung++) {
         const char *isa = dwconv_isa_name(rung);
         if (!dwconv_isa_available(isa)) continue;
         CONTEXT("quantized case %d on %s", number, isa);
         check_run(isa, &x, expected, 1 + number % 3, at_end);
     }
+    made_up = NULL;
     free(expected);
     guarded_free(&x);
 }
@@ -332,5 +352,6 @@ static void check_tensors(void) {
 void test_quantized(void) {
     rng r = {24};
     for (int i = 0; i < CASES; i++) check_problem(&r, i);
+    CHECK(chunks > 0 && bands > 0 && by_stages > 0);
     check_tensors();
 }
