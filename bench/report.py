@@ -74,7 +74,8 @@ def markdown(
     name: str = MAIN,
 ) -> str:
     """`pictures` are titles and paths; `source` is the committed file that page `name` is made from."""
-    parts = ["# Performance", *_introduction(results, source, also or {}, name)]
+    heading = "# Performance" + " in int8" * (_dtype(results) == "int8")
+    parts = [heading, *_introduction(results, source, also or {}, name)]
     parts += _section(results, pictures or {}, "##")
     for file, further in (also or {}).items():
         parts += [f"## {title(further)}", *_made(file, further), *_section(further, {}, "###")]

@@ -32,11 +32,11 @@ static dwconv_status check(const dwc_node_call *call) {
 /* Enough for each number of threads that a run may have, up to as many as the library has. */
 static dwconv_status scratch(const dwc_node_call *call, size_t *bytes) {
     *bytes = 0;
+    const dwc_machine machine = dwc_this_machine();
     if (dwc_is_quantized(&call->plan->graph))
-        return dwc_s8_scratch(call->plan, call->in[0].shape, call->threads->count, bytes);
+        return dwc_s8_scratch(call->plan, call->in[0].shape, call->threads->count, &machine, bytes);
     if (!dwc_is_block(call->plan)) return DWCONV_OK;
     const dwc_view x = dwc_image_of(&call->in[0]), y = dwc_image_of(&call->out);
-    const dwc_machine machine = dwc_this_machine();
     for (int64_t count = smaller(call->threads->count, DWC_MOST_WORKERS); count >= 1; count--) {
         size_t some;
         DWC_TRY(dwc_block_scratch(call->plan, &x, &y, (int)count, &machine, &some));

@@ -70,7 +70,7 @@ static void check_net(net *n, rng *r) {
             const dwconv_threads own = {.count = threads};
             memset(found, 0xff, net_bytes(n, m.output));
             CHECK_STATUS(DWCONV_OK, dwconv_network_run(network, (const void *const *)m.inputs, m.outputs,
-                                                       workspace, bytes, &own, NULL, NULL));
+                                                       NULL, 0, workspace, bytes, &own, NULL, NULL));
             CHECK(agree(found, expected, count, m.largest));
         }
         free(workspace);

@@ -83,8 +83,8 @@ static void run(const dwconv_network *network, tensors *t, int threads, int byte
     REQUIRE(workspace);
     memset(workspace, byte, bytes);
     for (int i = 0; i < t->output_count; i++) memset(t->outputs[i], byte, t->output_bytes[i]);
-    const dwconv_status status = dwconv_network_run(network, (const void *const *)t->inputs, t->outputs,
-                                                    workspace, bytes, &own, NULL, NULL);
+    const dwconv_status status = dwconv_network_run(network, (const void *const *)t->inputs, t->outputs, NULL,
+                                                    0, workspace, bytes, &own, NULL, NULL);
     REQUIRE(status == DWCONV_OK);
     runs++;
     free(workspace);
