@@ -215,7 +215,9 @@ def integers() -> Builder:
     """A node of almost every kind on 8-bit integers, with attributes that C has words for."""
     d = Bytes(5, "int8", "even")
     x = d.input(1, 9, 8, 6)
-    y = d.b.node("conv", x, d.filters(3, 3, 6, 8), d.bias(8), padding=((1, 0), (2, 1)), **d.result(0.5) | d.clamp())
+    y = d.b.node(
+        "conv", x, d.filters(3, 3, 6, 8), d.bias(8), padding=((1, 0), (2, 1)), **d.result(0.5) | d.clamp()
+    )
     y = d.b.node("lookup", y, d.integers(256), quantization=d.quantization())
     z = d.b.node("conv", y, d.filters(1, 1, 8, 8, shared=True), d.bias(8), **d.result(0.5))
     y = d.b.node("binary", y, z, kind="add", **d.result())
@@ -237,7 +239,9 @@ def integers() -> Builder:
 
 def test_integers_have_the_same_bits_in_c_and_on_arm(here: Target, arm: Target, tmp_path: Path) -> None:
     for target in (here, arm):
-        for y, same in results(dwconv.Network(integers()), target, tmp_path / target.compiler.replace("/", "")):
+        for y, same in results(
+            dwconv.Network(integers()), target, tmp_path / target.compiler.replace("/", "")
+        ):
             assert y.dtype == same.dtype
             np.testing.assert_array_equal(y, same)
 

@@ -69,7 +69,7 @@ typedef struct shape4 {
 } shape4;
 
 /* Fills in the node, and the shapes that go with it. */
-static void choose(byte_case *c, dwconv_node *node, shape4 *s, rng *r) {
+static void choose(dwconv_node *node, shape4 *s, rng *r) {
     static const dwconv_node_kind kinds[] = {
         DWCONV_COPY, DWCONV_GATHER, DWCONV_QUANTIZE, DWCONV_DEQUANTIZE, DWCONV_LOOKUP,     DWCONV_BINARY,
         DWCONV_POOL, DWCONV_REDUCE, DWCONV_RESIZE,   DWCONV_SOFTMAX,    DWCONV_CONVOLUTION};
@@ -161,7 +161,7 @@ static void make_case(byte_case *c, rng *r) {
                        rng_range(r, 1, large ? 60 : 40)}};
     *c = (byte_case){.dtype = rng_range(r, 0, 1) ? DWCONV_S8 : DWCONV_U8};
     c->desc.quant_rounding = rng_range(r, 0, 1) ? DWCONV_ROUND_TFLITE : DWCONV_ROUND_EVEN;
-    choose(c, &node, &s, r);
+    choose(&node, &s, r);
     const int turned = !s.images && rng_range(r, 0, 1), flipped = rng_range(r, 0, 1) != 0;
     const int in = part_of(&c->n, DWCONV_INPUT, s.in, turned, flipped);
     const int out =
@@ -377,14 +377,14 @@ static void build_bad(void) {
 
 #define REFUSES(expected, node, change)                                          \
     do {                                                                         \
-        dwconv_network *network = NULL;                                          \
+        dwconv_network *refused = NULL;                                          \
         int at = -7;                                                             \
         build_bad();                                                             \
         CONTEXT("%s", #change);                                                  \
         change;                                                                  \
-        CHECK_STATUS(expected, dwconv_network_create(&bad_desc, &network, &at)); \
-        CHECK(!network && at == (node));                                         \
-        dwconv_network_destroy(network);                                         \
+        CHECK_STATUS(expected, dwconv_network_create(&bad_desc, &refused, &at)); \
+        CHECK(!refused && at == (node));                                         \
+        dwconv_network_destroy(refused);                                         \
     } while (0)
 
 static void test_refused(void) {
