@@ -17,7 +17,7 @@ import pytest
 import dwconv
 from byte_graphs import Bytes
 from dwconv import ccode, cli
-from dwconv.graph import Builder
+from dwconv.graph import Builder, Quantization
 from networks import channels_first, classifier, two_inputs, weights
 from oracles import backends, using
 
@@ -215,7 +215,9 @@ def integers() -> Builder:
     """A node of almost every kind on 8-bit integers, with attributes that C has words for."""
     d = Bytes(5, "int8", "even")
     x = d.input(1, 9, 8, 6)
-    y = d.b.node("conv", x, d.filters(3, 3, 6, 8), d.bias(8), padding=((1, 0), (2, 1)), **d.result(0.5) | d.clamp())
+    y = d.b.node(
+        "conv", x, d.filters(3, 3, 6, 8), d.bias(8), padding=((1, 0), (2, 1)), **d.result(0.5) | d.clamp()
+    )
     y = d.b.node("lookup", y, d.integers(256), quantization=d.quantization())
     z = d.b.node("conv", y, d.filters(1, 1, 8, 8, shared=True), d.bias(8), **d.result(0.5))
     y = d.b.node("binary", y, z, kind="add", **d.result())
@@ -237,9 +239,29 @@ def integers() -> Builder:
 
 def test_integers_have_the_same_bits_in_c_and_on_arm(here: Target, arm: Target, tmp_path: Path) -> None:
     for target in (here, arm):
-        for y, same in results(dwconv.Network(integers()), target, tmp_path / target.compiler.replace("/", "")):
+        for y, same in results(
+            dwconv.Network(integers()), target, tmp_path / target.compiler.replace("/", "")
+        ):
             assert y.dtype == same.dtype
             np.testing.assert_array_equal(y, same)
+
+
+def test_a_stream_goes_on_from_run_to_run_in_c(here: Target, tmp_path: Path) -> None:
+    d, q = Bytes(9, "int8", "even"), Quantization(0.05, 3, None)
+    x = d.input(1, 2, 8, 6, q=q)
+    kept = d.b.state("kept", d.integers(1, 2, 8, 6), q)
+    before = d.b.state("before", d.integers(1, 2, 8, 6), q)
+    y = d.b.node("concat", before, kept, x, axis=1)
+    d.b.output("y", d.b.node("conv", y, d.filters(3, 3, 6, 5), d.bias(5), **d.result(0.5)))
+    d.b.keep(kept, x)
+    d.b.keep(before, kept)
+    net = dwconv.Network(d.b)
+    array = d.integers(1, 2, 8, 6)
+    state = net.new_state()
+    first, second = (net(array, state=state) for _ in range(2))
+    assert not np.array_equal(first, second)
+    (found,) = compiled(net, here, tmp_path, [array])  # the program runs it twice
+    np.testing.assert_array_equal(found, second)
 
 
 @pytest.mark.parametrize("rounding", ["even", "tflite"])

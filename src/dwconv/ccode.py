@@ -57,7 +57,7 @@ def write(
     directory: Path, name: str, program: Program, sizes: Mapping[str, tuple[int, int]], state: int,
     made_by: str,
 ) -> list[Path]:  # fmt: skip
-    """`sizes`: bytes of the network and of its workspace, by instruction set; `state`: of a stream's state."""
+    """`sizes`: bytes of the network and of its workspace, by instruction set; `state`: of a stream."""
     directory.mkdir(parents=True, exist_ok=True)
     told = Descriptors(name, program)
     files = {
@@ -111,7 +111,11 @@ def _header(
         f"/* {name}: a network for libdwconv {made_by}. Written by dwconv; not to be edited.",
         " *",
         f" *     status = {name}_init();   once: packs the weights for this machine",
-        *([f" *     status = {name}_reset();  before the first run of a stream, which init does too"] if state else []),
+        *(
+            [f" *     status = {name}_reset();  before the first run of a stream, which init does too"]
+            if state
+            else []
+        ),
         f" *     status = {name}_run(...);  as often as you like",
         " *",
         " * All memory is static, one workspace included: one thread at a time runs it. Threads with",

@@ -123,4 +123,5 @@ def _ratios(graph: Graph, node: Node) -> Iterator[str]:
 
 
 def _scale(q: Quantization | None) -> np.float32:
-    return np.float32(0 if q is None else q.scale)
+    found: np.float32 = np.float32(0 if q is None else q.scale)
+    return found

@@ -198,15 +198,13 @@ class Emitter:
     def step(
         self, kind: str, inputs: list[Place], output: Place, of: tuple[str, ...] = (), **fields: Any
     ) -> None:
-        """`of`: the values that inputs and output are, where what integers stand for matters; "": not here."""
+        """`of`: the values that inputs and output are, where what integers stand for matters; else ""."""
         told = [_per_tensor(self.value(name)) if name else None for name in of or [""] * (len(inputs) + 1)]
         places = (*inputs, output)
         *indices, result = (self.tensor(place, q) for place, q in zip(places, told, strict=True))
         self.program.steps.append(Step(kind, tuple(indices), result, self._node, **fields))
 
-    def convolution(
-        self, x: Place, y: Place, operation: Operation | Stage, of: tuple[str, ...] = ()
-    ) -> None:
+    def convolution(self, x: Place, y: Place, operation: Operation | Stage, of: tuple[str, ...] = ()) -> None:
         if isinstance(operation, Stage):
             operation = Operation("network", operation.kind, (operation,))
         chains = (tuple(_plain(stage) for stage in c) for c in (operation.stages, operation.squeeze_excite))

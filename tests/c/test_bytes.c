@@ -51,7 +51,7 @@ static int32_t a_number(const byte_case *c, rng *r) {
 
 /* A value as part of a larger one: gaps on all sides, axes turned or flipped. */
 static int part_of(net *n, dwconv_storage storage, const int64_t sizes[4], int turned, int flipped) {
-    int64_t outer[4], strides[4], own[4], offset = 0;
+    int64_t outer[4], strides[4], own[DWCONV_MAX_RANK], offset = 0;
     for (int a = 0; a < 4; a++) outer[a] = sizes[turned ? 3 - a : a] + a % 3;
     const int base = net_value(n, storage, 4, outer);
     net_strides(n, base, own);
@@ -375,16 +375,16 @@ static void build_bad(void) {
     bad_desc = net_desc(&bad, NULL, 1);
 }
 
-#define REFUSES(expected, node, change)                                       \
-    do {                                                                      \
-        dwconv_network *made = NULL;                                          \
-        int at = -7;                                                          \
-        build_bad();                                                          \
-        CONTEXT("%s", #change);                                               \
-        change;                                                               \
-        CHECK_STATUS(expected, dwconv_network_create(&bad_desc, &made, &at)); \
-        CHECK(!made && at == (node));                                         \
-        dwconv_network_destroy(made);                                         \
+#define REFUSES(expected, node, change)                                          \
+    do {                                                                         \
+        dwconv_network *refused = NULL;                                          \
+        int at = -7;                                                             \
+        build_bad();                                                             \
+        CONTEXT("%s", #change);                                                  \
+        change;                                                                  \
+        CHECK_STATUS(expected, dwconv_network_create(&bad_desc, &refused, &at)); \
+        CHECK(!refused && at == (node));                                         \
+        dwconv_network_destroy(refused);                                         \
     } while (0)
 
 static void test_refused(void) {
