@@ -109,8 +109,9 @@ def save(rows: Sequence[Row], machine: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
 
 
-def join_serving(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def join_serving(path: Path, rows: Sequence[dict[str, Any]], commit: str) -> None:
     """Into a file of results, in place of what it has of the same model, library and callers."""
+    rows = [row | {"commit": commit} for row in rows]
     stored = json.loads(path.read_text())
     known = {(row["model"], row["peer"], row["callers"]): row for row in [*stored.get("serving", []), *rows]}
     path.write_text(json.dumps({**stored, "serving": list(known.values())}, indent=1) + "\n")
@@ -171,7 +172,7 @@ def write_docs(source: Path, docs: Path) -> Path:
         parts += [
             "## Many callers",
             "Python threads that call one network, one thread per call, each again when it is answered:\n"
-            "requests per second, and milliseconds that a caller waits.",
+            f"requests per second, and milliseconds that a caller waits. Commit {_commits(serving)}.",
             _markdown(_serving(serving)),
         ]
     parts += ["## First call", "Reading the model, packing weights and the first run, in milliseconds.",
@@ -188,8 +189,12 @@ def write_docs(source: Path, docs: Path) -> Path:
     return path
 
 
+def _commits(rows: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(str(row["commit"]) for row in rows))
+
+
 def _serving(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows).set_index(["model", "callers", "peer"])
+    frame = pd.DataFrame(rows).drop(columns="commit").set_index(["model", "callers", "peer"])
     frame = frame.rename(columns={"per_second": "requests / s", "median_ms": "median", "p99_ms": "99 %"})
     return frame.sort_index(level=["model", "callers"], sort_remaining=False).round(2)
 

@@ -60,7 +60,7 @@ def _serve(options: argparse.Namespace) -> int:
         rows += serving.measure(model, options.peers, options.callers, options.seconds, options.rounds)
     print(pd.DataFrame(rows).round(3).to_string(index=False))
     if options.into:
-        whole.join_serving(options.into, rows)
+        whole.join_serving(options.into, rows, str(machine.describe()["commit"]))
     return 0
 
 

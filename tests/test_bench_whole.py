@@ -33,7 +33,7 @@ def serving(peer: str, callers: int, per_second: float) -> dict[str, Any]:
 
 def test_the_page_tells_times_gains_and_what_callers_wait(tmp_path: Path) -> None:
     path = results(tmp_path / "whole.json")
-    whole.join_serving(path, [serving("dwconv", 8, 123.0), serving("openvino", 8, 100.0)])
+    whole.join_serving(path, [serving("dwconv", 8, 123.0), serving("openvino", 8, 100.0)], "abd")
     page = whole.write_docs(path, tmp_path).read_text()
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
     assert ["a", "1", "1", "2", "2"] in lines
@@ -55,8 +55,9 @@ def test_without_callers_and_second_threads_the_page_says_nothing_of_them(tmp_pa
 
 def test_later_callers_take_the_place_of_earlier_ones(tmp_path: Path) -> None:
     path = results(tmp_path / "whole.json")
-    whole.join_serving(path, [serving("dwconv", 1, 10.0), serving("dwconv", 8, 20.0)])
-    whole.join_serving(path, [serving("dwconv", 8, 30.0)])
+    whole.join_serving(path, [serving("dwconv", 1, 10.0), serving("dwconv", 8, 20.0)], "abd")
+    whole.join_serving(path, [serving("dwconv", 8, 30.0)], "abe")
     found = [row["per_second"] for row in json.loads(path.read_text())["serving"]]
     assert found == [10.0, 30.0]
+    assert "Commit abd, abe." in whole.write_docs(path, tmp_path).read_text()
     assert len(whole.load(path)[1]) == 4
