@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.compiling import COMPILER, ROOT
+from bench.compiling import COMPILER, ROOT, CompileError, Source, shared_library
 
 
 def describe() -> dict[str, Any]:
@@ -66,6 +69,25 @@ def cache_sizes() -> dict[str, int]:
         if kind != "Instruction" and size.endswith("K"):
             sizes[f"L{level}"] = int(size[:-1]) * 1024
     return sizes
+
+
+def exchange_ns() -> float | None:
+    """Nanoseconds for a cache line from one CPU to the next and back, of the two that two threads run on.
+
+    Virtual CPUs of one machine may share a cache at one time and none at another. None: not known.
+    """
+    cpus = usable_cpus()[:2]
+    if len(cpus) < 2 or not sys.platform.startswith("linux"):
+        return None
+    source = Source(ROOT / "bench" / "shims" / "exchange.c")
+    try:
+        library = ctypes.CDLL(str(shared_library("exchange", [source], link=("-pthread",))))
+    except (CompileError, OSError):
+        return None
+    library.exchange_ns.restype = ctypes.c_double
+    with ThreadPoolExecutor(1) as alone:  # whose affinity it changes
+        found = float(alone.submit(library.exchange_ns, *cpus).result())
+    return found if found > 0 else None
 
 
 def cpu_times() -> tuple[float, float]:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,14 @@ import numpy as np
 from bench.compiling import ROOT
 from bench.machine import usable_cpus
 from bench.whole_models import Model, load, random
-from bench.whole_peers import known
+from bench.whole_peers import known, network
 
 Call = Callable[[], Any]
 
 
 def dwconv(model: Model, callers: int) -> list[Call]:
     """One network, one thread per call, outputs of each caller's own."""
-    import dwconv as package
-
-    net = package.load(str(model.path))
+    net = network(model)
     feeds = {i.name: random(*model.shapes.get(i.name, known(i.shape))) for i in net.inputs}
     net(feeds, num_threads=1)
     return [lambda: net(feeds, num_threads=1)] * callers
@@ -97,14 +96,18 @@ def serve(calls: Sequence[Call], seconds: float) -> dict[str, float]:
 def measure(
     model: str, peers: Sequence[str], callers: Sequence[int], seconds: float, rounds: int
 ) -> Iterator[dict[str, Any]]:
-    """The round with the most requests, for each library and number of callers."""
+    """The round with the most requests, for each library that reads the model and number of callers."""
     best: dict[tuple[str, int], dict[str, Any]] = {}
     for _ in range(rounds):
         for peer in peers:
             for count in callers:
                 command = [sys.executable, "-m", "bench.serving", peer, model, str(count), str(seconds)]
-                told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-                row = {"peer": peer, "callers": count, **json.loads(told.stdout.splitlines()[-1])}
+                told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+                if told.returncode:
+                    print(f"{peer}: {told.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+                    continue
+                row = {"model": Path(model).name, "peer": peer, "callers": count}
+                row |= json.loads(told.stdout.splitlines()[-1])
                 if row["per_second"] > best.get((peer, count), {"per_second": 0})["per_second"]:
                     best[peer, count] = row
     yield from best.values()

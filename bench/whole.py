@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.machine import usable_cpus
+from bench.machine import exchange_ns, usable_cpus
 from bench.process import WorkerError, WorkerProcess
 
 TOLERANCE = 1e-4  # of the largest output
@@ -31,6 +31,7 @@ class Row:
     first_ms: float | None = None  # loading, packing and the first run
     peak_bytes: int | None = None
     workspace: int | None = None
+    exchange_ns: float | None = None  # of two threads: see bench.machine
     error: float | None = None  # against the first of ORACLES that runs it, as a share of its largest output
 
 
@@ -63,6 +64,10 @@ def _one(
         for key, value in answer.items():
             setattr(row, key, value)
     _compare(rows, folder)
+    if threads > 1:
+        exchange = exchange_ns()
+        for row in rows:
+            row.exchange_ns = exchange
     samples: dict[str, list[float]] = {peer: [] for peer in workers}
     for number in range(rounds):
         order = list(workers)
@@ -104,6 +109,14 @@ def save(rows: Sequence[Row], machine: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
 
 
+def join_serving(path: Path, rows: Sequence[dict[str, Any]], commit: str) -> None:
+    """Into a file of results, in place of what it has of the same model, library and callers."""
+    rows = [row | {"commit": commit} for row in rows]
+    stored = json.loads(path.read_text())
+    known = {(row["model"], row["peer"], row["callers"]): row for row in [*stored.get("serving", []), *rows]}
+    path.write_text(json.dumps({**stored, "serving": list(known.values())}, indent=1) + "\n")
+
+
 def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
     stored = json.loads(path.read_text())
     return stored["machine"], [Row(**row) for row in stored["rows"]]
@@ -143,8 +156,25 @@ def write_docs(source: Path, docs: Path) -> Path:
         "cannot read the model.",
     ]
     if 2 in ours.index.get_level_values("threads"):
-        gain = ours.ms.xs(1, level="threads") / ours.ms.xs(2, level="threads")
-        parts += ["## What a second thread gains", _markdown(gain.dropna().round(2).rename("gain"))]
+        two = ours.xs(2, level="threads")
+        gain = pd.DataFrame({"gain": (ours.ms.xs(1, level="threads") / two.ms).dropna().round(2)})
+        parts += ["## What a second thread gains"]
+        if two.exchange_ns.notna().any():
+            gain["exchange_ns"] = two.exchange_ns.round()
+            parts += [
+                "`exchange_ns`: a cache line from one of the two CPUs to the other and back, just before.\n"
+                "50 say that they share a cache. Virtual CPUs may share none at another time: then 300,\n"
+                "and all that threads hand to each other takes several times as long, in every library."
+            ]
+        parts += [_markdown(gain)]
+    serving = json.loads(source.read_text()).get("serving", [])
+    if serving:
+        parts += [
+            "## Many callers",
+            "Python threads that call one network, one thread per call, each again when it is answered:\n"
+            f"requests per second, and milliseconds that a caller waits. Commit {_commits(serving)}.",
+            _markdown(_serving(serving)),
+        ]
     parts += ["## First call", "Reading the model, packing weights and the first run, in milliseconds.",
               _markdown(first.round(1))]  # fmt: skip
     memory = ours.xs(1, level="threads")[["workspace", "error"]]
@@ -157,6 +187,16 @@ def write_docs(source: Path, docs: Path) -> Path:
     path = docs / "network-times.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path
+
+
+def _commits(rows: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(str(row["commit"]) for row in rows))
+
+
+def _serving(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows).drop(columns="commit").set_index(["model", "callers", "peer"])
+    frame = frame.rename(columns={"per_second": "requests / s", "median_ms": "median", "p99_ms": "99 %"})
+    return frame.sort_index(level=["model", "callers"], sort_remaining=False).round(2)
 
 
 def _mean(ratios: pd.Series[float]) -> float:

@@ -28,11 +28,12 @@ def add(command: Callable[..., argparse.ArgumentParser], counts: Callable[[str],
     many = command(
         "serve", _serve, "many Python threads calling one network: requests per second, and latency"
     )
-    many.add_argument("model", help="an ONNX file, or the name of a module")
+    many.add_argument("models", nargs="+", help="ONNX or TFLite files, or names of modules")
     many.add_argument("--peers", type=_words, default=list(serving.PEERS))
     many.add_argument("--callers", type=_numbers, default=[1, 2, 8], help="comma-separated")
     many.add_argument("--seconds", type=float, default=3)
     many.add_argument("--rounds", type=int, default=2)
+    many.add_argument("--into", type=Path, metavar="RESULTS", help="of `whole`: joins them, for its --report")
 
 
 def _whole(options: argparse.Namespace) -> int:
@@ -54,10 +55,12 @@ def _whole(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    rows: list[dict[str, Any]] = list(
-        serving.measure(options.model, options.peers, options.callers, options.seconds, options.rounds)
-    )
+    rows: list[dict[str, Any]] = []
+    for model in whole_models.paths(options.models):
+        rows += serving.measure(model, options.peers, options.callers, options.seconds, options.rounds)
     print(pd.DataFrame(rows).round(3).to_string(index=False))
+    if options.into:
+        whole.join_serving(options.into, rows, str(machine.describe()["commit"]))
     return 0
 
 

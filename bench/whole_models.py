@@ -63,7 +63,12 @@ class Model:
 
 def names(given: list[str]) -> list[str]:
     """What was asked for, or all that are there."""
-    return given or [str(FILES / name) for name in KNOWN if (FILES / name).is_file()] + list(MODULES)
+    return paths(given) or [str(FILES / name) for name in KNOWN if (FILES / name).is_file()] + list(MODULES)
+
+
+def paths(given: list[str]) -> list[str]:
+    """The same with the folder of files that are known by their names alone."""
+    return [str(FILES / name) if name in KNOWN and not Path(name).exists() else name for name in given]
 
 
 def load(name: str) -> Model:

@@ -5,6 +5,7 @@ Each gives a `Runner`: `run(loops)`, and `output()` in the order and layout of t
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,22 +30,24 @@ class Runner:
     keep: object = None  # what the library reads without owning it
 
 
-def dwconv(model: Model, threads: int, variant: str) -> Runner:
-    """The extension of this source tree, called from Python."""
-    import os
-
-    if variant:
-        os.environ["DWCONV_ISA"] = variant
+def network(model: Model) -> Any:
+    """dwconv's."""
     import dwconv as package
 
     if model.module is not None:
         import torch
 
-        net = package.Network.from_torch(model.module, torch.from_numpy(model.image()))
-    elif model.suffix == ".onnx":
-        net = package.Network.from_onnx(str(model.path), input_shapes=model.shapes or None)
-    else:
-        net = package.load(str(model.path))
+        return package.Network.from_torch(model.module, torch.from_numpy(model.image()))
+    if model.suffix == ".onnx":
+        return package.Network.from_onnx(str(model.path), input_shapes=model.shapes or None)
+    return package.load(str(model.path))
+
+
+def dwconv(model: Model, threads: int, variant: str) -> Runner:
+    """The extension of this source tree, called from Python."""
+    if variant:
+        os.environ["DWCONV_ISA"] = variant
+    net = network(model)
     feeds = {i.name: random(*model.shapes.get(i.name, known(i.shape))) for i in net.inputs}
     first: Any = net(feeds)
     many = isinstance(first, dict)
