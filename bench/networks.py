@@ -294,7 +294,7 @@ NETWORKS: dict[str, Callable[[], list[Workload]]] = {
 }
 
 # Of a run of everything in 8-bit integers: activations are clamps, no squeeze-and-excite.
-INT8_NETWORKS = ("classic", "mobilenet_v1", "mobilenet_v2", "stress")
+INT8_NETWORKS = ("classic", "mobilenet_v1", "mobilenet_v2")
 
 # Not part of a run of everything, whose results are published: these have their own.
 APART: dict[str, Callable[[], list[Workload]]] = {"sequences": _sequences}

@@ -21,6 +21,7 @@ static int choose_lines(dwc_s8_stage *s) {
     s->lines = (dwc_s8_depthwise){.kernel_h = w->kernel_h,
                                   .kernel_w = w->kernel_w,
                                   .stride_h = w->stride_h / common_divisor(w->stride_h, w->dilation_h),
+                                  .stride_w = w->stride_w,
                                   .channels = s->groups * s->group_outputs,
                                   .multiplier = s->group_outputs};
     int64_t bytes;

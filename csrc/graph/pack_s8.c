@@ -78,24 +78,50 @@ void dwc_s8_pack_matrix(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, c
     }
 }
 
+/* A weight as it is added to a start, which wraps. */
+static uint32_t weight_bits(int32_t weight) { return (uint32_t)weight; }
+
 void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter, const int32_t *bias, int32_t seen,
                          int32_t *start) {
     for (int64_t c = 0; c < m->padded; c++) {
         uint32_t sum = 0;
         for (int64_t i = 0; c < m->outputs && i < m->taps_y * m->taps_x * m->k; i++)
-            sum += (uint32_t)filter[i * m->row + c];
+            sum += weight_bits(filter[i * m->row + c]);
         start[c] = (int32_t)((c < m->outputs && bias ? (uint32_t)bias[c] : 0) - sum * (uint32_t)seen);
     }
 }
 
 /* ---- depthwise ------------------------------------------------------------------------------------ */
 
+enum {
+    MOST_PIXELS = 32,
+    LEAST_GAIN = 8, /* in percent of the work of a pixel, as all here */
+    WIDE_GAIN = 50, /* of windows whose outputs share inputs, which pixels apart do not */
+    PER_PIXEL = 2   /* a row's last ones overlap those before: half of them, of some 28 */
+};
+
+/* What a pixel takes if so many go as one. */
+static int64_t work_of(const dwc_s8_depthwise *d, int64_t pixels, int64_t group) {
+    const int64_t channels = pixels * d->channels;
+    return 100 * round_up(channels, group) / channels + PER_PIXEL * (pixels - 1);
+}
+
+static int64_t pixels_together(const dwc_s8_depthwise *d, int64_t group) {
+    if (d->stride_w != 1 || d->channels % group == 0) return 1;
+    int64_t best = 1;
+    for (int64_t p = 2; p <= MOST_PIXELS; p++)
+        if (work_of(d, p, group) < work_of(d, best, group)) best = p;
+    const int64_t gain = work_of(d, 1, group) - work_of(d, best, group);
+    return gain >= (d->kernel_w > 3 ? WIDE_GAIN : LEAST_GAIN) ? best : 1;
+}
+
 int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels) {
     if (d->kernel_h > INT32_MAX / 2 || d->stride_h > INT32_MAX / 2) return 0;
     d->first_end = (int)divide_up(d->kernel_h, 4);
     d->second_begin = (int)(d->stride_h / 4);
     d->quads = (int)divide_up(d->stride_h + d->kernel_h, 4);
-    d->groups = divide_up(d->channels, 2 * kernels->lanes);
+    d->pixels = pixels_together(d, 2 * kernels->lanes);
+    d->groups = divide_up(d->pixels * d->channels, 2 * kernels->lanes);
     const int64_t sets = d->first_end + d->quads - d->second_begin; /* of weights for a tap of a kernel row */
     int64_t factors;
     if (!dwc_multiply(sets, d->kernel_w, &factors) ||
@@ -113,8 +139,8 @@ static void row_quad(const dwc_s8_depthwise *d, const int8_t *filter, int64_t ch
                      int r, int8_t weights[4]) {
     for (int i = 0; i < 4; i++) {
         const int64_t ky = 4 * (int64_t)quad + i - r * d->stride_h;
-        const int is_tap = ky >= 0 && ky < d->kernel_h && channel < d->channels;
-        weights[i] = is_tap ? filter[(ky * d->kernel_w + tap) * d->channels + channel] : 0;
+        const int is_tap = ky >= 0 && ky < d->kernel_h && channel < d->pixels * d->channels;
+        weights[i] = is_tap ? filter[(ky * d->kernel_w + tap) * d->channels + channel % d->channels] : 0;
     }
 }
 
@@ -126,13 +152,13 @@ static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
                        uint8_t *to) {
     const int lanes = kernels->lanes, all = 2 * lanes;
     for (int l = 0; l < all; l++) {
-        const int64_t channel = first + group_channel(l, lanes);
-        const int valid = channel < d->channels;
+        const int64_t channel = first + group_channel(l, lanes), c = channel % d->channels;
+        const int valid = channel < d->pixels * d->channels;
         uint32_t sum = 0;
         for (int64_t i = 0; valid && i < d->kernel_h * d->kernel_w; i++)
-            sum += (uint32_t)filter[i * d->channels + channel];
-        const uint32_t start = (valid && bias ? (uint32_t)bias[channel] : 0) - sum * (uint32_t)seen;
-        const float multiplier = valid ? multipliers[channel] : 0.0f;
+            sum += weight_bits(filter[i * d->channels + c]);
+        const uint32_t start = (valid && bias ? (uint32_t)bias[c] : 0) - sum * (uint32_t)seen;
+        const float multiplier = valid ? multipliers[c] : 0.0f;
         const int32_t source = valid ? (int32_t)(channel / d->multiplier - first / d->multiplier) : 0;
         memcpy(to + 4 * l, &start, 4);
         memcpy(to + 4 * (all + l), &multiplier, 4);
@@ -155,7 +181,7 @@ static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
 
 void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
                            const int32_t *bias, int32_t seen, const float *multipliers, void *memory) {
-    const int64_t group = 2 * kernels->lanes, last = larger(d->channels - group, 0);
+    const int64_t group = 2 * kernels->lanes, last = larger(d->pixels * d->channels - group, 0);
     for (int64_t g = 0; g < d->groups; g++)
         pack_group(d, kernels, filter, bias, seen, multipliers, smaller(g * group, last),
                    (uint8_t *)memory + g * d->block);

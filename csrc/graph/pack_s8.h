@@ -36,9 +36,14 @@ DWC_HIDDEN void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter
 /* ---- depthwise -------------------------------------------------------------------------------- */
 
 /* A filter [kernel_h][kernel_w][channels], channel c of input c / multiplier; stride_h is that of the dense
- * image that the lines are made of. */
+ * image that the lines are made of.
+ *
+ * With stride_w 1, outputs of some pixels side by side may go as the channels of one, where the channels of a single
+ * one would leave much of a group of vectors empty: kernels are then told so many times as many channels and columns
+ * so many pixels apart. */
 typedef struct dwc_s8_depthwise {
-    int64_t kernel_h, kernel_w, stride_h, channels, multiplier;
+    int64_t kernel_h, kernel_w, stride_h, stride_w, channels, multiplier;
+    int64_t pixels;                     /* that go as one, or 1 */
     int first_end, second_begin, quads; /* of a run of two output rows */
     int64_t groups, block;              /* of channels; bytes of each */
 } dwc_s8_depthwise;
@@ -46,7 +51,7 @@ typedef struct dwc_s8_depthwise {
 /* Fills in what follows from the others; 0: sizes do not fit. */
 DWC_HIDDEN int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels);
 DWC_HIDDEN int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, int64_t *bytes);
-/* Per group of channels, the last of which ends with the last channel and may overlap the one before: starts,
+/* Per group of channels, of all pixels that go as one, the last of which ends with the last channel and may overlap the one before: starts,
  * multipliers, input channels of a multiplier (if there is one); then of each quad of rows, tap of a kernel row
  * and output row four weights per channel. Channels are in the order of the group's two vectors
  * (csrc/kernels/vec/s8.h). */

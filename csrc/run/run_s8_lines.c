@@ -62,8 +62,11 @@ static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair)
     const dwc_s8_depthwise *d = &s->lines;
     const uint8_t *lines[MOST_LINES];
     find_lines(t, row, rows, pair, lines);
-    const int staged = dwc_s8_is_staged(j);
+    const int64_t together = larger(t->pixels, d->pixels), columns = divide_up(together, d->pixels);
+    const int staged =
+        dwc_s8_is_staged(j) || together > t->pixels || (d->pixels > 1 && j->y.pixel > t->count);
     const int64_t unit = dwc_s8_unit(j), pitch = 2 * t->inputs, dense = t->count * unit;
+    const int64_t y_pixel = staged ? dense : j->y.pixel, back = columns * d->pixels - together;
     const dwc_s8_part part = {t->image, row, t->column, t->pixels, t->first, t->count};
     uint8_t *y = staged ? (uint8_t *)t->staged : j->y.bytes + dwc_s8_at(&j->y, &part);
     const dwc_s8_dw_run run = {
@@ -76,22 +79,24 @@ static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair)
         .kernel_h = d->kernel_h,
         .kernel_w = s->window.kernel_w,
         .x_tap = s->window.dilation_w * pitch,
-        .x_out = s->window.stride_w * pitch,
-        .columns = t->pixels,
+        .x_out = s->window.stride_w * pitch * d->pixels,
+        .columns = columns,
+        .x_back = s->window.stride_w * pitch * back,
+        .y_back = y_pixel * back,
         .channel = t->first - t->in_first * d->multiplier,
-        .channels = t->count,
+        .channels = t->count * d->pixels,
         .multiplier = d->multiplier,
         .weights = (const uint8_t *)s->packed + t->first / (2 * s->kernels->lanes) * d->block,
         .block = d->block,
         .y = y,
-        .y_row = staged ? t->pixels * dense : step * j->y.row,
-        .y_out = staged ? dense : j->y.pixel,
+        .y_row = staged ? together * dense : step * j->y.row,
+        .y_out = y_pixel * d->pixels,
         .end = s->end};
     s->kernels->depthwise(&run);
     for (int r = 0; r < rows; r++) {
         dwc_s8_part done = part;
         done.row += r * step;
-        const char *from = t->staged + r * t->pixels * dense;
+        const char *from = t->staged + r * together * dense;
         dwc_s8_finish(j, &done, staged && unit > 1 ? (const int32_t *)(const void *)from : NULL,
                       staged && unit == 1 ? (const uint8_t *)from : NULL);
     }
@@ -121,6 +126,10 @@ void dwc_s8_run_lines(const dwc_s8_job *j, int64_t image, int64_t begin, int64_t
         t.inputs = (t.first + t.count - 1) / multiplier + 1 - t.in_first;
         for (t.column = 0; t.column < j->y.width; t.column += how->columns) {
             t.pixels = smaller(how->columns, j->y.width - t.column);
+            if (t.pixels < j->stage->lines.pixels) { /* all that make one, if there are */
+                t.column = larger(j->y.width - j->stage->lines.pixels, 0);
+                t.pixels = j->y.width - t.column;
+            }
             t.columns = dwc_s8_columns_of(j, t.column, t.pixels);
             run_tile(&t, begin, end);
         }

@@ -11,6 +11,7 @@
 
 enum {
     LINE_BYTES = 4096,    /* four to eight lines stay in the first-level cache beside weights and outputs */
+    PIXEL_BYTES = 24576,  /* of all lines, for several pixels at a time: their runs are short */
     STAGED_BYTES = 16384, /* sums on their way */
     PASSING_BYTES = 16384 /* inputs that pass all panels before the next ones do */
 };
@@ -34,24 +35,41 @@ static int64_t line_inputs(const dwc_s8_stage *s, int64_t outputs) {
     return multiplier == 1 ? outputs : outputs / multiplier + 2;
 }
 
+/* All channels, and as much of a row as fits, in pieces of one width. */
+static void schedule_pixels(const dwc_s8_stage *s, dwc_s8_stage_schedule *how) {
+    const int64_t out_w = how->out[2], pixels = s->lines.pixels;
+    how->channels = how->out[3];
+    const int64_t fit = PIXEL_BYTES / (2 * s->lines.quads) / (2 * s->groups) - span_of(&s->window, 1) + 1;
+    const int64_t pieces = divide_up(out_w, larger(fit, smaller(larger(16, 2 * pixels), out_w)));
+    how->columns = larger(round_up(divide_up(out_w, pieces), pixels), pixels);
+}
+
 /* All of a row and as many groups of channels as fit, or one of them and as much of a row. */
-static dwconv_status schedule_lines(const dwc_s8_stage *s, int staged, dwc_s8_stage_schedule *how) {
+static void schedule_groups(const dwc_s8_stage *s, dwc_s8_stage_schedule *how) {
     const dwconv_window *w = &s->window;
-    const int64_t out_w = how->out[2], all = how->out[3], unit = 2 * s->kernels->lanes;
+    const int64_t out_w = how->out[2], unit = 2 * s->kernels->lanes;
     const int64_t group = 2 * line_inputs(s, unit);
     const int64_t groups = LINE_BYTES / group / span_of(w, out_w);
     how->channels = groups > 0 ? groups * unit : unit;
     how->columns = out_w;
-    if (groups == 0) {
-        const int64_t outputs = (LINE_BYTES / group - span_of(w, 1)) / w->stride_w + 1;
-        how->columns = within(outputs, smaller(16, out_w), out_w);
-    }
-    const int64_t most = smaller(all, 2 * how->channels);
+    if (groups > 0) return;
+    const int64_t outputs = (LINE_BYTES / group - span_of(w, 1)) / w->stride_w + 1;
+    how->columns = within(outputs, smaller(16, out_w), out_w);
+}
+
+static dwconv_status schedule_lines(const dwc_s8_stage *s, int staged, dwc_s8_stage_schedule *how) {
+    const dwconv_window *w = &s->window;
+    const int is_staged = staged || s->lines.pixels > 1; /* outputs may have gaps, or be too few */
+    if (s->lines.pixels > 1)
+        schedule_pixels(s, how);
+    else
+        schedule_groups(s, how);
+    const int64_t most = smaller(how->out[3], 2 * how->channels);
     if (!dwc_multiply(span_of(w, how->columns), 2 * line_inputs(s, most), &how->row_bytes) ||
         how->row_bytes > PTRDIFF_MAX / 1024)
         return DWCONV_OVERFLOW;
     how->row_bytes = round_up(how->row_bytes + DWC_S8_SLACK, DWCONV_ALIGNMENT);
-    how->staged_bytes = staged ? round_up(2 * how->columns * most * 4, DWCONV_ALIGNMENT) : 0;
+    how->staged_bytes = is_staged ? round_up(2 * how->columns * most * 4, DWCONV_ALIGNMENT) : 0;
     how->worker_bytes = 2 * s->lines.quads * how->row_bytes + how->staged_bytes;
     return DWCONV_OK;
 }

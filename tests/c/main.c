@@ -23,7 +23,6 @@ static const struct {
     {"allocation", test_allocation},
     {"machines", test_machines},
     {"threads", test_threads},
-    {"quantized", test_quantized}, /* before statuses, which are all to be seen */
     {"pool", test_pool},
     {"statuses", test_statuses},
     {"lifecycle", test_lifecycle},
@@ -33,6 +32,7 @@ static const struct {
     {"arena", test_arena},
     {"nodes", test_nodes},
     {"node_numbers", test_node_numbers},
+    {"quantized", test_quantized},
     {"s8", test_s8},
 };
 

@@ -40,9 +40,9 @@ typedef struct output {
 } output;
 
 static output random_output(void) {
-    output o = {.is_signed = between(0, 1)};
+    output o = {.is_signed = (int)between(0, 1)};
     const int32_t low = o.is_signed ? -128 : 0, high = low + 255;
-    const int whole = between(0, 1);
+    const int whole = (int)between(0, 1);
     o.end.zero_point = (int32_t)(between(0, 3) ? between(low, high) : between(0, 1) ? low : high);
     o.end.low = whole ? low : (int32_t)between(low, high);
     o.end.high = whole ? high : (int32_t)between(o.end.low, high);
@@ -191,12 +191,13 @@ typedef struct dw_case {
 } dw_case;
 
 static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extremes, int at_end) {
+    const int together = (int)between(0, 1); /* whether pixels may go as one */
     const int is_signed = (int)between(0, 1);
     const int32_t zero = (int32_t)between(is_signed ? -128 : 0, is_signed ? 127 : 255);
     const output o = random_output();
     const int64_t inputs = d.channels / d.multiplier, unit = o.end.sums ? 4 : 1;
     const int64_t pixel = inputs + between(0, 1) * between(0, 9),
-                  y_pixel = d.channels * unit + between(0, 1) * 3 * unit;
+                  y_pixel = d.channels * unit + (together ? 0 : between(0, 1) * 3 * unit);
     const int64_t seen_w = (d.kernel_w - 1) * d.dilation + 1;
     const int64_t out_h = (d.h + 2 * d.pad - d.kernel_h) / d.stride_h + 1;
     const int64_t out_w = (d.w + 2 * d.pad - seen_w) / d.stride_w + 1;
@@ -224,15 +225,18 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
     dwc_s8_depthwise packed = {.kernel_h = d.kernel_h,
                                .kernel_w = d.kernel_w,
                                .stride_h = d.stride_h,
+                               .stride_w = together ? d.stride_w : 0,
                                .channels = d.channels,
                                .multiplier = d.multiplier};
-    int64_t bytes;
+    int64_t bytes = 0;
     CHECK(dwc_s8_choose_depthwise(&packed, kernels) && dwc_s8_depthwise_bytes(&packed, &bytes));
     void *weights = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
     dwc_s8_pack_depthwise(&packed, kernels, filter, bias, dwc_s8_seen(kernels, is_signed, zero), multipliers,
                           weights);
 
-    const int64_t pitch = 2 * inputs + between(0, 1) * 2 * between(0, 9);
+    const int64_t pixels = packed.pixels, fits = out_w >= pixels;
+    const int64_t columns = (out_w + pixels - 1) / pixels, back = columns * pixels - out_w;
+    const int64_t pitch = 2 * inputs + (pixels > 1 ? 0 : between(0, 1) * 2 * between(0, 9));
     const int64_t line_bytes = (d.w + 2 * d.pad) * pitch + DWC_S8_SLACK;
     uint8_t *memory = malloc((size_t)(2 * packed.quads * line_bytes));
     const uint8_t *lines[16];
@@ -254,6 +258,7 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
             kernels->interleave(&line);
             lines[g] = line.line;
         }
+        if (!fits) continue; /* walks put these elsewhere: tests/test_int8.py */
         kernels->depthwise(&(dwc_s8_dw_run){.lines = lines,
                                             .first_end = packed.first_end,
                                             .second_begin = packed.second_begin,
@@ -263,19 +268,21 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
                                             .kernel_h = d.kernel_h,
                                             .kernel_w = d.kernel_w,
                                             .x_tap = d.dilation * pitch,
-                                            .x_out = d.stride_w * pitch,
-                                            .columns = out_w,
-                                            .channels = d.channels,
+                                            .x_out = d.stride_w * pitch * pixels,
+                                            .columns = columns,
+                                            .x_back = d.stride_w * pitch * back,
+                                            .y_back = y_pixel * back,
+                                            .channels = d.channels * pixels,
                                             .multiplier = d.multiplier,
                                             .weights = weights,
                                             .block = packed.block,
                                             .y = (uint8_t *)y.data + oy * y_row,
                                             .y_row = y_row,
-                                            .y_out = y_pixel,
+                                            .y_out = y_pixel * pixels,
                                             .end = o.end});
     }
     int wrong = 0;
-    for (int64_t oy = 0; oy < out_h; oy++)
+    for (int64_t oy = 0; oy < out_h && fits; oy++)
         for (int64_t ox = 0; ox < out_w; ox++) {
             const uint8_t *out = (uint8_t *)y.data + oy * y_row + ox * y_pixel;
             for (int64_t c = 0; c < d.channels; c++) {

@@ -235,6 +235,7 @@ void test_statuses(void) {
     test_scratch();
     test_residuals();
     test_no_memory();
+    test_quantization_statuses();
     for (int status = 0; status < DWCONV_STATUS_COUNT; status++) {
         CONTEXT("status %d: %s", status, dwconv_status_string((dwconv_status)status));
         CHECK(statuses_seen[status] > 0);

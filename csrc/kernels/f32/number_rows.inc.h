@@ -101,7 +101,7 @@ INLINE float V(fold)(V(vec) v, const int KIND) {
     float lanes[V(lanes)];
     V(store)(lanes, v);
     for (int n = V(lanes) / 2; n; n /= 2)
-        for (int i = 0; i < n; i++) lanes[i] = dwc_reduce_two(lanes[i], lanes[i + n], KIND);
+        for (int i = 0; i < n; i++) lanes[i] = dwc_reduce_two(lanes[i], lanes[i + n], (dwconv_function)KIND);
     return lanes[0];
 }
 
@@ -129,7 +129,7 @@ INLINE float reduce_numbers(const float *x, int64_t count, const int KIND) {
         }
         result = V(fold)(all, KIND);
     }
-    for (; i < count; i++) result = dwc_reduce_two(result, x[i], KIND);
+    for (; i < count; i++) result = dwc_reduce_two(result, x[i], (dwconv_function)KIND);
     return result;
 }
 

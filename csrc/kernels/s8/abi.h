@@ -70,8 +70,9 @@ typedef struct dwc_s8_dw_run {
     int rows;         /* of output: 1 or 2 */
     int64_t stride_h; /* between them, in rows of the lines */
     int64_t kernel_h, kernel_w;
-    int64_t x_tap, x_out; /* from tap to tap, from output to output: in a line */
-    int64_t columns;      /* outputs of a row */
+    int64_t x_tap, x_out;   /* from tap to tap, from output to output: in a line */
+    int64_t columns;        /* outputs of a row */
+    int64_t x_back, y_back; /* the last one lies so many bytes before its place: it overlaps the one before */
     /* Output channels, the first one counted from the first channel of the lines. It is the begin of a group of
      * channels; the last group ends where the channels do, and overlaps the one before, if there is one. */
     int64_t channel, channels, multiplier;

@@ -16,7 +16,7 @@ typedef struct dw_group {
     const uint8_t *start, *multipliers, *sources, *weights;
     int64_t x, y; /* bytes of a line, and of an output, to its first channel */
     int channels; /* that are stored */
-    int whole;    /* all of a group, as bytes whose rounding fits */
+    int is_plain; /* stored as bytes whose rounding fits */
 } dw_group;
 
 /* ---- the end of two outputs ----------------------------------------------------------------------- */
@@ -40,16 +40,8 @@ NOINLINE void dw_put(const dw_group *g, const int32_t *sums, uint8_t *y) {
     }
 }
 
-/* Two outputs that are not whole groups of bytes whose rounding fits. */
+/* Two outputs that are not plain. */
 NOINLINE void dw_end_other(const dw_group *g, V(ivec) * acc, uint8_t *first, uint8_t *second) {
-    const dwc_s8_end *e = &g->call->end;
-    if (e->fits && !e->sums) {
-        const V(end) end = V(end_of)(e, S8_CLAMPED);
-        const V(vec) by[2] = {V(load)((const float *)g->multipliers),
-                              V(load)((const float *)g->multipliers + V(lanes))};
-        V(store_groups)(first, second, V(finish_groups)(acc, by, &end, S8_CLAMPED), g->channels);
-        return;
-    }
     int32_t sums[4 * V(lanes)];
     V(unpair)(acc);
     V(unpair)(acc + 2);
@@ -61,10 +53,10 @@ NOINLINE void dw_end_other(const dw_group *g, V(ivec) * acc, uint8_t *first, uin
 /* Two outputs side by side, of two vectors each; the second one is at `second`. */
 INLINE void dw_end(const dw_group *g, const V(ivec) * acc, uint8_t *first, uint8_t *second,
                    const V(end) * end) {
-    if (LIKELY(g->whole)) {
+    if (LIKELY(g->is_plain)) {
         const V(vec) by[2] = {V(load)((const float *)g->multipliers),
                               V(load)((const float *)g->multipliers + V(lanes))};
-        V(store_groups)(first, second, V(finish_groups)(acc, by, end, S8_CLAMPED), 2 * V(lanes));
+        V(store_groups)(first, second, V(finish_groups)(acc, by, end, S8_CLAMPED), g->channels);
         return;
     }
     V(ivec) sums[4] = {acc[0], acc[1], acc[2], acc[3]};
@@ -186,15 +178,16 @@ DW_TILES(DW_TILE, 2, 0, 5, 1)
 DW_TILES(DW_TILE, 2, 0, 7, 1)
 #endif
 DW_TILES(2, 2, 0, 0, 0)
-DW_TILES(1, 2, 0, 0, 0)
 DW_TILES(2, 1, 0, 0, 0)
-DW_TILES(1, 1, 0, 0, 0)
 DW_TILES(2, 2, 1, 0, 0)
-DW_TILES(1, 2, 1, 0, 0)
 DW_TILES(2, 1, 1, 0, 0)
-DW_TILES(1, 1, 1, 0, 0)
 
 #ifdef DW_ROLLS
+/* ---- 3x3 --------------------------------------------------------------------------------------------- */
+
+/* Rows of a run; a single one is stored where the second one was, which sees lines of any content. */
+INLINE int64_t dw_second_row(const dwc_s8_dw_run *c) { return c->rows > 1 ? c->y_row : 0; }
+
 /* ---- 3x3 with stride 1 ------------------------------------------------------------------------------- */
 
 /* The sums of the outputs that an input feeds roll along the row: each input is loaded once, and the dot
@@ -204,6 +197,7 @@ typedef struct dw_roll {
     const uint8_t *line[2];
     int64_t x_tap;
     uint8_t *y;
+    int64_t y_row;
 } dw_roll;
 
 /* The next input is tap 2 of `old`, tap 1 of `middle` and tap 0 of `fresh`, any of which may be NULL. */
@@ -227,12 +221,12 @@ INLINE void dw_roll_input(dw_roll *r, V(ivec) *old, V(ivec) *middle, V(ivec) *fr
 INLINE void dw_roll_end(dw_roll *r, const V(ivec) *a, const V(ivec) *b, int64_t y_out, const V(end) *end,
                         const int RANGE) {
     const float *m = (const float *)r->group->multipliers;
-    uint8_t *y = r->y;
-    UNROLL for (int row = 0; row < 2; row++) {
+    uint8_t *y = r->y + r->y_row;
+    UNROLL for (int row = 1; row >= 0; row--) {
         const V(ivec) sums[4] = {a[2 * row], a[2 * row + 1], b[2 * row], b[2 * row + 1]};
         const V(vec) by[2] = {V(load)(m), V(load)(m + V(lanes))};
-        V(store_groups)(y, y + y_out, V(finish_groups)(sums, by, end, RANGE), 2 * V(lanes));
-        y += r->group->call->y_row;
+        V(store_groups)(y, y + y_out, V(finish_groups)(sums, by, end, RANGE), r->group->channels);
+        y -= r->y_row;
     }
     r->y += 2 * y_out;
 }
@@ -241,7 +235,7 @@ INLINE void dw_roll_3(const dw_group *g, const int RANGE) {
     const dwc_s8_dw_run *c = g->call;
     const V(end) end = V(end_of)(&c->end, RANGE);
     const int64_t y_out = c->y_out;
-    dw_roll r = {g, {c->lines[0] + g->x, c->lines[1] + g->x}, c->x_tap, c->y + g->y};
+    dw_roll r = {g, {c->lines[0] + g->x, c->lines[1] + g->x}, c->x_tap, c->y + g->y, dw_second_row(c)};
     V(factors) w[3][4]; /* of tap; of row and vector */
     UNROLL for (int i = 0; i < 12; i++) w[i / 4][i % 4] = V(load_factors)(g->weights + i * V(factor_bytes));
     V(ivec) s0[4], s1[4], s2[4], s3[4];
@@ -304,9 +298,36 @@ INLINE void dw_roll_3_2(const dw_group *g, int row, const int RANGE) {
             }
             UNROLL for (int h = 0; h < 2; h++) sums[2 + h] = next[h];
         }
-        V(store_groups)(y, two ? y + y_out : y, V(finish_groups)(sums, by, &end, RANGE), 2 * V(lanes));
+        V(store_groups)(y, two ? y + y_out : y, V(finish_groups)(sums, by, &end, RANGE), g->channels);
         y += 2 * y_out;
         UNROLL for (int h = 0; h < 2; h++) sums[h] = next[h];
+    }
+}
+
+/* ---- 3x3 whose outputs have no inputs in common -------------------------------------------------------- */
+
+INLINE void dw_apart_3(const dw_group *g, const int RANGE) {
+    const dwc_s8_dw_run *c = g->call;
+    const V(end) end = V(end_of)(&c->end, RANGE);
+    const int64_t x_tap = c->x_tap, x_out = c->x_out, y_out = c->y_out, y_row = dw_second_row(c);
+    const uint8_t *p0 = c->lines[0] + g->x, *p1 = c->lines[1] + g->x;
+    uint8_t *y = c->y + g->y;
+    V(factors) w[3][4]; /* of tap; of row and vector */
+    UNROLL for (int i = 0; i < 12; i++) w[i / 4][i % 4] = V(load_factors)(g->weights + i * V(factor_bytes));
+    const V(vec) by[2] = {V(load)((const float *)g->multipliers), V(load)((const float *)g->multipliers + V(lanes))};
+    const V(ivec) start[2] = {V(load_ints)(g->start), V(load_ints)(g->start + 4 * V(lanes))};
+    for (int64_t left = c->columns; left > 0; left--) {
+        if (left == 1) p0 -= c->x_back, p1 -= c->x_back, y -= c->y_back;
+        V(ivec) sums[4] = {start[0], start[1], start[0], start[1]}; /* the second row comes first */
+        UNROLL for (int tap = 0; tap < 3; tap++) {
+            V(quads) in[2];
+            V(load_pairs)(p0 + tap * x_tap, p1 + tap * x_tap, in);
+            UNROLL for (int i = 0; i < 4; i++) sums[i] = V(dot4)(sums[i], in[i % 2], w[tap][(i + 2) % 4]);
+        }
+        V(store_groups)(y + y_row, y, V(finish_groups)(sums, by, &end, RANGE), g->channels);
+        p0 += x_out;
+        p1 += x_out;
+        y += y_out;
     }
 }
 
@@ -314,7 +335,10 @@ INLINE void dw_roll_3_2(const dw_group *g, int row, const int RANGE) {
 
 INLINE void dw_roll_rows(const dw_group *g, const int RANGE) {
     if (g->call->quads == 1) {
-        dw_roll_3(g, RANGE);
+        if (g->call->x_out == g->call->x_tap && g->call->x_back == 0)
+            dw_roll_3(g, RANGE);
+        else
+            dw_apart_3(g, RANGE);
         return;
     }
     for (int row = 0; row < g->call->rows; row++) dw_roll_3_2(g, row, RANGE);
@@ -326,9 +350,9 @@ NOINLINE void dw_roll_unsigned(const dw_group *g) { dw_roll_rows(g, S8_ALL_UNSIG
 
 static int dw_rolls(const dw_group *g) {
     const dwc_s8_dw_run *c = g->call;
-    if (!g->whole || c->multiplier > 1 || c->kernel_w != 3) return 0;
-    if (c->quads == 1) return c->rows == 2 && c->x_out == c->x_tap;
-    return c->stride_h == 2 && c->kernel_h <= 4 && c->x_out == 2 * c->x_tap;
+    if (!g->is_plain || c->multiplier > 1 || c->kernel_w != 3) return 0;
+    if (c->quads == 1) return 1;
+    return c->x_back == 0 && c->stride_h == 2 && c->kernel_h <= 4 && c->x_out == 2 * c->x_tap;
 }
 
 static void dw_roll_any(const dw_group *g) {
@@ -359,13 +383,36 @@ static dw_tiles_function dw_constant(const dwc_s8_dw_run *c) {
     return NULL;
 }
 
-/* The widest tiles, then what is left by twos and one. */
+/* The only output of a row, twice: a tile of one is not worth its size. */
+static void dw_run_one(const dw_group *group, dw_tiles_function two) {
+    dwc_s8_dw_run run = *group->call;
+    dw_group g = *group;
+    run.x_out = run.y_out = 0;
+    g.call = &run;
+    two(&g, 0, 2);
+}
+
+/* The widest tiles, then twos, the last of which may overlap what comes before. */
+static void dw_run_columns(const dw_group *g, int64_t all) {
+    static const dw_tiles_function tiles[2][2][2] = {
+        {{DW_WIDEST(1, 0, 0), dw_tiles_2_1_0_0_0}, {DW_WIDEST(2, 0, 0), dw_tiles_2_2_0_0_0}},
+        {{dw_tiles_2_1_1_0_0, dw_tiles_2_1_1_0_0}, {dw_tiles_2_2_1_0_0, dw_tiles_2_2_1_0_0}}};
+    const dwc_s8_dw_run *c = g->call;
+    const int64_t columns = c->multiplier > 1 ? 2 : DW_TILE;
+    const dw_tiles_function *by = tiles[c->multiplier > 1][c->rows > 1], constant = dw_constant(c);
+    const int64_t wide = all / columns * columns, twos = all / 2 * 2;
+    const dw_tiles_function widest = constant ? constant : by[0];
+    if (wide > 0) widest(g, 0, wide);
+    if (wide > 0 && twos > wide) {
+        widest(g, all - columns, all);
+        return;
+    }
+    if (twos > wide) by[1](g, wide, twos);
+    if (all > 1 && all > twos) by[1](g, all - 2, all);
+    if (all == 1) dw_run_one(g, by[1]);
+}
+
 static void dw_run_group(const dw_group *g) {
-    static const dw_tiles_function tiles[2][2][3] = {
-        {{DW_WIDEST(1, 0, 0), dw_tiles_2_1_0_0_0, dw_tiles_1_1_0_0_0},
-         {DW_WIDEST(2, 0, 0), dw_tiles_2_2_0_0_0, dw_tiles_1_2_0_0_0}},
-        {{dw_tiles_2_1_1_0_0, dw_tiles_2_1_1_0_0, dw_tiles_1_1_1_0_0},
-         {dw_tiles_2_2_1_0_0, dw_tiles_2_2_1_0_0, dw_tiles_1_2_1_0_0}}};
     const dwc_s8_dw_run *c = g->call;
 #ifdef DW_ROLLS
     if (dw_rolls(g)) {
@@ -373,12 +420,15 @@ static void dw_run_group(const dw_group *g) {
         return;
     }
 #endif
-    const int64_t columns = c->multiplier > 1 ? 2 : DW_TILE;
-    const dw_tiles_function *by = tiles[c->multiplier > 1][c->rows > 1], constant = dw_constant(c);
-    const int64_t wide = c->columns / columns * columns, twos = c->columns / 2 * 2;
-    if (wide > 0) (constant ? constant : by[0])(g, 0, wide);
-    if (twos > wide) by[1](g, wide, twos);
-    if (c->columns > twos) by[2](g, twos, c->columns);
+    if (c->x_back == 0) {
+        dw_run_columns(g, c->columns);
+        return;
+    }
+    if (c->columns > 1) dw_run_columns(g, c->columns - 1);
+    dw_group last = *g;
+    last.x += (c->columns - 1) * c->x_out - c->x_back;
+    last.y += (c->columns - 1) * c->y_out - c->y_back;
+    dw_run_columns(&last, 1);
 }
 
 static void dw_s8(const dwc_s8_dw_run *c) {
@@ -394,7 +444,7 @@ static void dw_s8(const dwc_s8_dw_run *c) {
                       .x = (c->channel + begin) / (c->multiplier > 1 ? c->multiplier : 1) * 2,
                       .y = begin * (c->end.sums ? 4 : 1),
                       .channels = c->channels < group ? (int)c->channels : group,
-                      .whole = c->channels >= group && c->end.fits && !c->end.sums};
+                      .is_plain = c->end.fits && !c->end.sums};
         dw_run_group(&g);
     }
 }
