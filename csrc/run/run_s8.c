@@ -89,12 +89,19 @@ void dwc_s8_run_rows(const dwc_s8_job *j, int64_t image, int64_t begin, int64_t 
         dwc_s8_run_matrix(j, image, begin, end, memory);
 }
 
-static void task(void *context, int64_t item, int worker) {
-    const dwc_s8_job *j = context;
+static void run_strip(const dwc_s8_job *j, int64_t item, int worker) {
     const dwc_s8_stage_schedule *how = j->how;
     const int64_t image = item / how->strips, begin = item % how->strips * how->strip_rows;
     const int64_t end = smaller(begin + how->strip_rows, j->y.height);
     dwc_s8_run_rows(j, image, begin, end, j->workers + worker * j->worker_bytes);
+}
+
+static void first_task(void *jobs, int64_t item, int worker) { run_strip(jobs, item, worker); }
+static void second_task(void *jobs, int64_t item, int worker) {
+    run_strip((dwc_s8_job *)jobs + 1, item, worker);
+}
+static void third_task(void *jobs, int64_t item, int worker) {
+    run_strip((dwc_s8_job *)jobs + 2, item, worker);
 }
 
 dwc_s8_job dwc_s8_job_of(const dwconv_plan *plan, const dwc_s8_schedule *s, int stage) {
@@ -136,18 +143,21 @@ static dwc_view between(const dwc_s8_stage_schedule *how, dwconv_dtype dtype, vo
 /* All stages, from x to y, which are one image or, of a single stage, all of them. */
 static void run_stages(const dwconv_plan *plan, const dwc_s8_schedule *s, const dwc_view *x,
                        const dwc_view *y, char *scratch, const dwconv_threads *threads) {
-    dwc_view from = *x;
+    static const dwconv_task tasks[] = {first_task, second_task, third_task};
+    dwc_s8_job jobs[3];
+    dwc_phase phases[3];
     for (int i = 0; i < s->stages; i++) {
         const dwc_s8_stage_schedule *how = &s->stage[i];
-        dwc_s8_job j = dwc_s8_job_of(plan, s, i);
-        j.x = from;
-        j.y = i == s->stages - 1 ? *y : between(how, plan->graph.dtype, scratch);
-        j.residual = *x;
-        j.workers = scratch + (scratch ? s->workers_at : 0);
-        j.worker_bytes = s->worker_bytes;
-        dwc_parallel(threads, how->workers, from.batch * how->strips, task, &j);
-        from = j.y;
+        dwc_s8_job *j = &jobs[i];
+        *j = dwc_s8_job_of(plan, s, i);
+        j->x = i ? jobs[i - 1].y : *x;
+        j->y = i == s->stages - 1 ? *y : between(how, plan->graph.dtype, scratch);
+        j->residual = *x;
+        j->workers = scratch + (scratch ? s->workers_at : 0);
+        j->worker_bytes = s->worker_bytes;
+        phases[i] = (dwc_phase){x->batch * how->strips, tasks[i]};
     }
+    dwc_parallel_phases(threads, s->workers, phases, s->stages, jobs);
 }
 
 static dwconv_status check_scratch(const dwc_s8_schedule *s, const dwc_view *x, const dwc_view *y,

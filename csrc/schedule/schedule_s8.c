@@ -96,14 +96,25 @@ static dwconv_status schedule_rows(const dwc_s8_stage *s, int staged, dwc_s8_sta
 
 /* ---- stages --------------------------------------------------------------------------------------- */
 
+/* Of strips that workers share: with the fewest rows for the one that gets the most, and no shorter than needed. */
+static int64_t strip_rows(int64_t out_h, int64_t workers, int64_t unit) {
+    int64_t best = out_h, most = out_h;
+    for (int64_t strips = workers; workers > 1 && strips <= workers * DWC_ITEMS_PER_WORKER;
+         strips += workers) {
+        const int64_t rows = smaller(round_up(divide_up(out_h, strips), unit), out_h);
+        const int64_t of_one = divide_up(divide_up(out_h, rows), workers) * rows;
+        if (of_one > most || (of_one == most && rows < DWC_CHUNK_ROWS && best < out_h)) continue;
+        best = rows, most = of_one;
+    }
+    return best;
+}
+
 static dwconv_status schedule_stage(const dwc_s8_stage *s, int workers, int staged,
                                     dwc_s8_stage_schedule *how) {
     DWC_TRY(dwc_window_extent(&s->window, how->in[1], how->in[2], &how->extent));
     const int64_t out_h = how->out[1];
     how->workers = workers;
-    const int64_t strips =
-        how->workers > 1 ? smaller(how->workers * (int64_t)DWC_ITEMS_PER_WORKER, out_h) : 1;
-    how->strip_rows = smaller(round_up(divide_up(out_h, strips), DWC_TILE_ROWS), out_h);
+    how->strip_rows = strip_rows(out_h, how->workers, s->is_depthwise ? DWC_TILE_ROWS : 1);
     how->strips = divide_up(out_h, how->strip_rows);
     if (!s->kernels) return DWCONV_OK;
     return s->is_depthwise ? schedule_lines(s, staged, how) : schedule_rows(s, staged, how);

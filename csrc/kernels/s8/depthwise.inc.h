@@ -178,13 +178,9 @@ DW_TILES(DW_TILE, 2, 0, 5, 1)
 DW_TILES(DW_TILE, 2, 0, 7, 1)
 #endif
 DW_TILES(2, 2, 0, 0, 0)
-DW_TILES(1, 2, 0, 0, 0)
 DW_TILES(2, 1, 0, 0, 0)
-DW_TILES(1, 1, 0, 0, 0)
 DW_TILES(2, 2, 1, 0, 0)
-DW_TILES(1, 2, 1, 0, 0)
 DW_TILES(2, 1, 1, 0, 0)
-DW_TILES(1, 1, 1, 0, 0)
 
 #ifdef DW_ROLLS
 /* ---- 3x3 --------------------------------------------------------------------------------------------- */
@@ -400,13 +396,20 @@ static dw_tiles_function dw_constant(const dwc_s8_dw_run *c) {
     return NULL;
 }
 
-/* The widest tiles, of which the last one may overlap the one before, or what there is by twos and one. */
+/* The only output of a row, twice: a tile of one is not worth its size. */
+static void dw_run_one(const dw_group *group, dw_tiles_function two) {
+    dwc_s8_dw_run run = *group->call;
+    dw_group g = *group;
+    run.x_out = run.y_out = 0;
+    g.call = &run;
+    two(&g, 0, 2);
+}
+
+/* The widest tiles, then twos, the last of which may overlap what comes before. */
 static void dw_run_columns(const dw_group *g, int64_t all) {
-    static const dw_tiles_function tiles[2][2][3] = {
-        {{DW_WIDEST(1, 0, 0), dw_tiles_2_1_0_0_0, dw_tiles_1_1_0_0_0},
-         {DW_WIDEST(2, 0, 0), dw_tiles_2_2_0_0_0, dw_tiles_1_2_0_0_0}},
-        {{dw_tiles_2_1_1_0_0, dw_tiles_2_1_1_0_0, dw_tiles_1_1_1_0_0},
-         {dw_tiles_2_2_1_0_0, dw_tiles_2_2_1_0_0, dw_tiles_1_2_1_0_0}}};
+    static const dw_tiles_function tiles[2][2][2] = {
+        {{DW_WIDEST(1, 0, 0), dw_tiles_2_1_0_0_0}, {DW_WIDEST(2, 0, 0), dw_tiles_2_2_0_0_0}},
+        {{dw_tiles_2_1_1_0_0, dw_tiles_2_1_1_0_0}, {dw_tiles_2_2_1_0_0, dw_tiles_2_2_1_0_0}}};
     const dwc_s8_dw_run *c = g->call;
     const int64_t columns = c->multiplier > 1 ? 2 : DW_TILE;
     const dw_tiles_function *by = tiles[c->multiplier > 1][c->rows > 1], constant = dw_constant(c);
@@ -418,7 +421,8 @@ static void dw_run_columns(const dw_group *g, int64_t all) {
         return;
     }
     if (twos > wide) by[1](g, wide, twos);
-    if (all > twos) by[2](g, twos, all);
+    if (all > 1 && all > twos) by[1](g, all - 2, all);
+    if (all == 1) dw_run_one(g, by[1]);
 }
 
 static void dw_run_group(const dw_group *g) {
