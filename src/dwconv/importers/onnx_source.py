@@ -156,7 +156,9 @@ class OnnxSource:
                 problems.append(self._refusal(node, str(error)))
         for info in self.model.outputs:
             result = values.get(info.name)
-            if isinstance(result, T) or (isinstance(result, np.ndarray) and result.dtype.name in FLOATS):
+            if isinstance(result, T) and info.dtype in ("int8", "uint8") and net.dtype(result) == np.float32:
+                problems.append(f"output {info.name!r} is {info.dtype} whose scale is computed")
+            elif isinstance(result, T) or (isinstance(result, np.ndarray) and result.dtype.name in FLOATS):
                 net.label = info.name
                 net.output(info.name, result if isinstance(result, T) else net.constant(result))
             elif result is not None:
