@@ -17,17 +17,26 @@ import pytest
 import dwconv
 
 FUNCTIONS = ["depthwise_conv2d", "conv2d", "pointwise_conv2d", "separable_conv2d", "inverted_residual"]
+GRADIENTS = [
+    *(
+        f"{kind}conv2d_backprop_{of}"
+        for kind in ("depthwise_", "", "pointwise_")
+        for of in ("input", "filter")
+    ),
+    "bias_backprop",
+    "activation_backprop",
+]
 LAYERS = ["DepthwiseConv2D", "Conv2D", "PointwiseConv2D", "SeparableConv2D", "InvertedResidual"]
 NETWORKS = ["Network", "UnsupportedModel", "from_keras", "from_torch", "load"]
 SETTINGS = ["config", "get_include", "get_num_threads", "set_num_threads", "show_config"]
 
 
 def test_every_public_name_is_looked_at() -> None:
-    names = {*FUNCTIONS, *LAYERS, *NETWORKS, *SETTINGS, "PerformanceWarning", "__version__"}
+    names = {*FUNCTIONS, *GRADIENTS, *LAYERS, *NETWORKS, *SETTINGS, "PerformanceWarning", "__version__"}
     assert names == set(dwconv.__all__)
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *GRADIENTS, *LAYERS])
 def test_help_describes_every_argument(name: str) -> None:
     text = getattr(dwconv, name).__doc__
     for argument in inspect.signature(getattr(dwconv, name)).parameters:
@@ -39,7 +48,7 @@ def test_help_describes_every_argument(name: str) -> None:
 
 
 @pytest.mark.usefixtures("backend")
-@pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *GRADIENTS, *LAYERS])
 def test_the_examples_of_help_run(name: str) -> None:
     (example,) = doctest.DocTestFinder(recurse=False).find(getattr(dwconv, name), name)
     assert example.examples
@@ -88,7 +97,7 @@ def test_the_package_works_without_docstrings() -> None:
 
 
 def annotated() -> Iterator[tuple[str, Any]]:
-    for name in [*FUNCTIONS, *SETTINGS]:
+    for name in [*FUNCTIONS, *GRADIENTS, *SETTINGS]:
         yield name, getattr(dwconv, name)
     for name in LAYERS:
         layer = getattr(dwconv, name)

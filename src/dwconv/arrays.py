@@ -54,8 +54,11 @@ def as_array(name: str, argument: str, value: Any, dtype: np.dtype[Any] | None) 
     return array
 
 
-def check_out(name: str, out: Any, expected: tuple[int, ...], x: Array) -> None:
-    """Raises unless `out` can take a result of the shape `expected` and the dtype of x, apart from x."""
+def check_out(name: str, out: Any, expected: tuple[int, ...], x: Array, argument: str = "x") -> None:
+    """Raises unless `out` can take a result of the shape `expected` and the dtype of x, apart from x.
+
+    `argument`: what the caller calls x.
+    """
     if isinstance(out, np.ma.MaskedArray):
         raise TypeError(
             f"{name}: out is a masked array, whose mask the result would contradict: pass out.data, which "
@@ -69,12 +72,14 @@ def check_out(name: str, out: Any, expected: tuple[int, ...], x: Array) -> None:
     if out.dtype != x.dtype:
         raise TypeError(f"{name}: the dtype of out is {out.dtype} but {x.dtype} is expected")
     if out.shape != expected:
-        raise ValueError(f"{name}: out has the shape {out.shape} but the result {expected} (x {x.shape})")
+        raise ValueError(
+            f"{name}: out has the shape {out.shape} but the result {expected} ({argument} {x.shape})"
+        )
     if not out.flags.writeable:
         raise ValueError(f"{name}: out is read-only")
     if _overlaps_itself(out):
         raise ValueError(f"{name}: elements of out share memory (shape {out.shape}, strides {out.strides})")
-    check_apart(name, out, [("x", x)])
+    check_apart(name, out, [(argument, x)])
 
 
 def check_apart(name: str, out: Array, inputs: Iterable[tuple[str, Array]]) -> None:
