@@ -144,7 +144,8 @@ def activation_gradient(activation, values, bint from_output, dy, out, int threa
     with nogil:
         if plain:
             status = dwconv_activation_gradient_reference(
-                &act, source, <const float *>v.view.buf, <const float *>d.view.buf, <float *>to.view.buf, count
+                &act, source, <const float *>v.view.buf, <const float *>d.view.buf,
+                <float *>to.view.buf, count
             )
         else:
             status = dwconv_activation_gradient(
