@@ -26,6 +26,18 @@ FUNCTIONS = {
     "show_config": "",
     "config": "",
 }
+STEPS = "strides, padding, data_format='NHWC', dilations=1"
+GRADIENTS = {
+    "depthwise_conv2d_backprop_input": f"input_sizes, filters, out_backprop, {STEPS}, *, {END}",
+    "depthwise_conv2d_backprop_filter": f"x, filter_sizes, out_backprop, {STEPS}, *, with_bias=False, {END}",
+    "conv2d_backprop_input": f"input_sizes, filters, out_backprop, {STEPS}, *, groups=1, {END}",
+    "conv2d_backprop_filter": f"x, filter_sizes, out_backprop, {STEPS}, *, groups=1, with_bias=False, {END}",
+    "pointwise_conv2d_backprop_input": f"input_sizes, filters, out_backprop, strides=1, *, {END}",
+    "pointwise_conv2d_backprop_filter": "x, filter_sizes, out_backprop, strides=1, *, with_bias=False, "
+    f"{END}",
+    "bias_backprop": f"out_backprop, data_format='NHWC', *, {END}",
+    "activation_backprop": f"activation, out_backprop, *, x=None, y=None, {END}",
+}
 FLUSH = "flush_denormals=False"
 INT8 = (
     "dtype=None, filter_scale=None, input_quantization=None, output_quantization=None, rounding='even', "
@@ -62,9 +74,9 @@ def parameters(function: Any) -> str:
     return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))[1:-1]
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *GRADIENTS, *LAYERS])
 def test_signatures_are_those_of_the_contract(name: str) -> None:
-    assert parameters(getattr(dwconv, name)) == (FUNCTIONS | LAYERS)[name]
+    assert parameters(getattr(dwconv, name)) == (FUNCTIONS | GRADIENTS | LAYERS)[name]
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -17,6 +17,15 @@ import pytest
 import dwconv
 
 FUNCTIONS = ["depthwise_conv2d", "conv2d", "pointwise_conv2d", "separable_conv2d", "inverted_residual"]
+GRADIENTS = [
+    *(
+        f"{kind}conv2d_backprop_{of}"
+        for kind in ("depthwise_", "", "pointwise_")
+        for of in ("input", "filter")
+    ),
+    "bias_backprop",
+    "activation_backprop",
+]
 LAYERS = ["DepthwiseConv2D", "Conv2D", "PointwiseConv2D", "SeparableConv2D", "InvertedResidual"]
 NETWORKS = ["Network", "UnsupportedModel", "from_keras", "from_torch", "load"]
 TENSORS = ["dequantize", "quantize"]
@@ -24,11 +33,20 @@ SETTINGS = ["config", "get_include", "get_num_threads", "set_num_threads", "show
 
 
 def test_every_public_name_is_looked_at() -> None:
-    names = {*FUNCTIONS, *LAYERS, *NETWORKS, *TENSORS, *SETTINGS, "PerformanceWarning", "__version__"}
+    names = {
+        *FUNCTIONS,
+        *GRADIENTS,
+        *LAYERS,
+        *NETWORKS,
+        *TENSORS,
+        *SETTINGS,
+        "PerformanceWarning",
+        "__version__",
+    }
     assert names == set(dwconv.__all__)
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS, *TENSORS])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *GRADIENTS, *LAYERS, *TENSORS])
 def test_help_describes_every_argument(name: str) -> None:
     text = getattr(dwconv, name).__doc__
     for argument in inspect.signature(getattr(dwconv, name)).parameters:
@@ -40,7 +58,7 @@ def test_help_describes_every_argument(name: str) -> None:
 
 
 @pytest.mark.usefixtures("backend")
-@pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS, *TENSORS])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *GRADIENTS, *LAYERS, *TENSORS])
 def test_the_examples_of_help_run(name: str) -> None:
     (example,) = doctest.DocTestFinder(recurse=False).find(getattr(dwconv, name), name)
     assert example.examples
@@ -89,7 +107,7 @@ def test_the_package_works_without_docstrings() -> None:
 
 
 def annotated() -> Iterator[tuple[str, Any]]:
-    for name in [*FUNCTIONS, *SETTINGS]:
+    for name in [*FUNCTIONS, *GRADIENTS, *SETTINGS]:
         yield name, getattr(dwconv, name)
     for name in LAYERS:
         layer = getattr(dwconv, name)

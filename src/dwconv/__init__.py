@@ -17,6 +17,16 @@ from .config import (
     version,
 )
 from .constructors import load
+from .gradients import (
+    activation_backprop,
+    bias_backprop,
+    conv2d_backprop_filter,
+    conv2d_backprop_input,
+    depthwise_conv2d_backprop_filter,
+    depthwise_conv2d_backprop_input,
+    pointwise_conv2d_backprop_filter,
+    pointwise_conv2d_backprop_input,
+)
 from .graph import UnsupportedModel
 from .layers import Conv2D, DepthwiseConv2D, InvertedResidual, PointwiseConv2D, SeparableConv2D
 from .network import Network
@@ -50,9 +60,15 @@ __all__ = [
     "SeparableConv2D",
     "UnsupportedModel",
     "__version__",
+    "activation_backprop",
+    "bias_backprop",
     "config",
     "conv2d",
+    "conv2d_backprop_filter",
+    "conv2d_backprop_input",
     "depthwise_conv2d",
+    "depthwise_conv2d_backprop_filter",
+    "depthwise_conv2d_backprop_input",
     "dequantize",
     "from_keras",
     "from_torch",
@@ -61,6 +77,8 @@ __all__ = [
     "inverted_residual",
     "load",
     "pointwise_conv2d",
+    "pointwise_conv2d_backprop_filter",
+    "pointwise_conv2d_backprop_input",
     "quantize",
     "separable_conv2d",
     "set_num_threads",

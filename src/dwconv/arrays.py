@@ -55,10 +55,11 @@ def as_array(name: str, argument: str, value: Any, dtype: np.dtype[Any] | None) 
 
 
 def check_out(
-    name: str, out: Any, expected: tuple[int, ...], x: Array, dtype: np.dtype[Any] | None = None
-) -> None:
+    name: str, out: Any, expected: tuple[int, ...], x: Array, dtype: np.dtype[Any] | None = None,
+    argument: str = "x",
+) -> None:  # fmt: skip
     """Raises unless `out` can take a result of the shape `expected` and of `dtype` (None: that of x), apart
-    from x."""
+    from x, which the caller calls `argument`."""
     dtype = x.dtype if dtype is None else dtype
     if isinstance(out, np.ma.MaskedArray):
         raise TypeError(
@@ -73,12 +74,14 @@ def check_out(
     if out.dtype != dtype:
         raise TypeError(f"{name}: the dtype of out is {out.dtype} but {dtype} is expected")
     if out.shape != expected:
-        raise ValueError(f"{name}: out has the shape {out.shape} but the result {expected} (x {x.shape})")
+        raise ValueError(
+            f"{name}: out has the shape {out.shape} but the result {expected} ({argument} {x.shape})"
+        )
     if not out.flags.writeable:
         raise ValueError(f"{name}: out is read-only")
     if _overlaps_itself(out):
         raise ValueError(f"{name}: elements of out share memory (shape {out.shape}, strides {out.strides})")
-    check_apart(name, out, [("x", x)])
+    check_apart(name, out, [(argument, x)])
 
 
 def check_apart(name: str, out: Array, inputs: Iterable[tuple[str, Array]]) -> None:

@@ -77,13 +77,13 @@ def _run_stage(stage: Stage, x: Array, flush_denormals: bool) -> Array:
 
 def _add_depthwise(y: Array, x: Array, filters: Array, window: Window) -> None:
     products = y.reshape(*y.shape[:3], x.shape[3], -1)
-    for (ky, kx), outputs, inputs in _taps(window, x.shape):
+    for (ky, kx), outputs, inputs in taps(window, x.shape):
         products[outputs] += x[inputs][..., np.newaxis] * filters[ky, kx]
 
 
 def _add_dense(y: Array, x: Array, filters: Array, window: Window, groups: int) -> None:
     channels, outputs_per_group = filters.shape[2], filters.shape[3] // groups
-    for (ky, kx), outputs, inputs in _taps(window, x.shape):
+    for (ky, kx), outputs, inputs in taps(window, x.shape):
         pixels = x[inputs]
         # Contiguous, whatever x is: BLAS adds up differently for other strides.
         rows = np.ascontiguousarray(pixels.reshape(-1, groups, channels).swapaxes(0, 1))
@@ -91,7 +91,7 @@ def _add_dense(y: Array, x: Array, filters: Array, window: Window, groups: int) 
         y[outputs] += (rows @ weights).swapaxes(0, 1).reshape(*pixels.shape[:3], -1)
 
 
-def _taps(window: Window, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, int], Pixels, Pixels]]:
+def taps(window: Window, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, int], Pixels, Pixels]]:
     """(tap, its output pixels, its input pixels) for every tap that meets the image at all."""
     spans: list[list[tuple[int, slice, slice]]] = [[], []]
     for axis in range(2):

@@ -23,6 +23,9 @@ ARGUMENTS = {
         NumPy computes in float64 and float32. NumPy arrays, and what NumPy's protocols read without a copy
         (buffers, `__array__`, `__dlpack__` on the CPU); lists of numbers become float32. Crops and channel
         slices are read in place. Masked arrays are refused.""",
+    "out_backprop": """\
+    out_backprop: the gradient of a loss with respect to the result of the forward pass, of its shape and
+        dtype; float32, float64 or float16. Crops and channel slices are read in place.""",
     "strides": """\
     strides: pixels from one output to the next: an int, (height, width), or TensorFlow's
         [1, height, width, 1].""",
@@ -49,6 +52,8 @@ ARGUMENTS = {
     activation: applied after the bias, in any case: None (or "linear"), "relu", "relu6", "leaky_relu" (slope
         0.2), ("leaky_relu", slope), ("clip", low, high), "hard_sigmoid", "hard_swish" (or "hard_silu"),
         "sigmoid", "silu" (or "swish"), "tanh", "gelu" (with erf), "gelu_tanh".""",
+    "with_bias": """\
+    with_bias: True gives (filter gradient, bias gradient) in one pass over out_backprop.""",
     "groups": """\
     groups: the outputs of group g see the channels of group g alone; it divides channels and outputs.""",
     "residual": """\
@@ -130,7 +135,9 @@ SYNONYMS = {
     "weight": "filters", "weights": "filters", "kernel": "filters", "filter": "filters",
     "depthwise_kernel": "depthwise_filter", "depthwise_weight": "depthwise_filter",
     "pointwise_kernel": "pointwise_filter", "pointwise_weight": "pointwise_filter",
-    "input": "x", "inputs": "x", "images": "x",
+    "input_shape": "input_sizes", "input_size": "input_sizes", "filter_shape": "filter_sizes",
+    "filter_size": "filter_sizes", "grad_output": "out_backprop", "grad": "out_backprop",
+    "dy": "out_backprop", "input": "x", "inputs": "x", "images": "x",
     "biases": "bias", "group": "groups", "feature_group_count": "groups",
     "data_layout": "data_format", "layout": "data_format",
     "output": "out", "threads": "num_threads", "n_threads": "num_threads", "n_jobs": "num_threads",

@@ -2,7 +2,8 @@
 
 The reference is the C core's plain loops in double precision, or the NumPy fallback in float64 where there is
 no extension. Results must be within the error bound that the README states, those of integers equal; and
-the same to the bit for every number of threads and for an input that is a crop of a larger image.
+the same to the bit for every number of threads and for an input that is a crop of a larger image. So must
+the gradients of layers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import build, engine, fallback, verify_integers
+from . import build, engine, fallback, verify_gradients, verify_integers
 from .activation import Activation, Array
 from .build import Sliding
 from .config import _force, config, core
@@ -222,7 +223,23 @@ def check(case: Case, backends: list[str]) -> Iterator[tuple[str, str]]:
         }
         others["a cropped input"] = engine.run(operation, plan, crop, None, 1)
         different = [name for name, other in others.items() if other.tobytes() != y.tobytes()]
-        yield backend, f"other bits with {', '.join(different)}" if different else ""
+        problem = f"other bits with {', '.join(different)}" if different else ""
+        yield backend, problem or _problem_of_gradients(case, backend)
+
+
+def _has_gradients(case: Case, backend: str) -> bool:
+    return (
+        core is not None
+        and backend != "numpy"
+        and len(case.operation.stages) == 1
+        and case.operation.quantization is None
+    )
+
+
+def _problem_of_gradients(case: Case, backend: str) -> str:
+    if not _has_gradients(case, backend):
+        return ""
+    return verify_gradients.problem(case.operation, case.shape, backend, THREADS)
 
 
 def _image(case: Case) -> Array:
@@ -316,6 +333,7 @@ def run(quick: bool = False) -> bool:
             for backend, problem in check(case, backends):
                 names = kernels(case, backend)
                 tried.update(set(names))
+                tried.update([f"{backend} gradients"] * _has_gradients(case, backend))
                 if problem:
                     failures.append(
                         f"FAILED {backend}: {problem}\n    {case}\n    computed by {', '.join(names)}"

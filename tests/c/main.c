@@ -33,6 +33,7 @@ static const struct {
     {"nodes", test_nodes},
     {"node_numbers", test_node_numbers},
     {"network_reference", test_network_reference},
+    {"gradients", test_gradients},
     {"quantized", test_quantized},
     {"s8", test_s8},
     {"bytes", test_bytes},

@@ -9,12 +9,13 @@
 #include "matmul.inc.h"
 #include "dots.inc.h"
 #include "rows.inc.h"
+#include "activation_slope.inc.h"
 #include "elementwise.inc.h"
 #include "image_rows.inc.h"
 #include "number_rows.inc.h"
 #include "../s8/bytes.inc.h"
 
-/* Of the table; with `tiles` and mm_f32, which every instruction set has. */
+/* Of the table; with `tiles`, `gradients` and mm_f32, which every instruction set has. */
 #define F32_KERNELS                                                                                \
     .lanes = V(lanes), .panel_unit = MM_UNIT,                                                      \
     .dots = {ISA " matrix, few outputs, sums along channels", mm_dots}, .tiles = tiles,            \
@@ -22,4 +23,5 @@
     .factor_name = ISA " depthwise 1x1, a multiplication",                                         \
     .few_name = ISA " depthwise few channels s1, rows as vectors", .sum_pixels = sum_pixels,       \
     .scale_pixels = scale_pixels, .copy_pixels = copy_pixels STREAM_KERNELS, .each = EACH_KERNELS, \
-    .rows = ROW_KERNELS, .bytes = BYTE_KERNELS
+    .rows = ROW_KERNELS, .bytes = BYTE_KERNELS, .gradients = gradients,                            \
+    .gradient_count = sizeof gradients / sizeof *gradients

@@ -22,12 +22,20 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #include "../f32/activation.inc.h"
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
+#include "../f32/depthwise_gradient.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
 #define MM_CHAINS 8
 #define MM_DOT_SUMS 8
 #define ISA "avx2"
 #include "../f32/algorithms.inc.h"
+
+/* Kernel rows, taps, columns of a tile, taps from column to column: sums, columns and an input in registers. */
+#define DWG_EACH(F)                                                                                       \
+    F(3, 3, 4, 1, 0)                                                                                      \
+    F(3, 3, 4, 2, 0) F(3, 3, 4, 0, 0) F(2, 5, 4, 1, 0) F(2, 5, 4, 2, 0) F(1, 7, 7, 1, 0) F(2, 4, 4, 0, 0) \
+        F(2, 4, 4, 0, 1)
+#include "../f32/depthwise_gradients.inc.h"
 
 #define DW_EACH_TILE(F) F(5, 1) F(7, 1)
 #define DW_DEFINE(K, S) DW_TILES(K, S, 4) DW_TILES(K, S, 5)

@@ -12,12 +12,17 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 0 };
 #include "../f32/activation.inc.h"
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
+#include "../f32/depthwise_gradient.inc.h"
 #define HALF_SUFFIX _x
 #define MM_UNIT 4
 #define MM_CHAINS 4
 #define MM_DOT_SUMS 8
 #define ISA "baseline"
 #include "../f32/algorithms.inc.h"
+
+/* Kernel rows, taps, columns of a tile, taps from column to column: sums, columns and an input in registers. */
+#define DWG_EACH(F) F(3, 3, 4, 1, 0) F(3, 3, 4, 2, 0) F(2, 4, 4, 0, 0) F(2, 4, 4, 0, 1)
+#include "../f32/depthwise_gradients.inc.h"
 
 DW_TILES(3, 1, 4)
 DW_TILES(3, 2, 4)

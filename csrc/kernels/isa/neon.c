@@ -20,12 +20,20 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/activation.inc.h"
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
+#include "../f32/depthwise_gradient.inc.h"
 #define HALF_SUFFIX _q
 #define MM_UNIT 4
 #define MM_CHAINS 8
 #define MM_DOT_SUMS 16
 #define ISA "neon"
 #include "../f32/algorithms.inc.h"
+
+/* Kernel rows, taps, columns of a tile, taps from column to column: sums, columns and an input in registers. */
+#define DWG_EACH(F)                                                                                       \
+    F(3, 3, 7, 1, 0)                                                                                      \
+    F(3, 3, 7, 2, 0) F(3, 3, 7, 0, 0) F(5, 5, 4, 1, 0) F(5, 5, 4, 2, 0) F(3, 7, 7, 1, 0) F(2, 4, 4, 0, 0) \
+        F(2, 4, 4, 0, 1)
+#include "../f32/depthwise_gradients.inc.h"
 
 #define DW_EACH_TILE(F) F(3, 1) F(3, 2) F(5, 1) F(5, 2) F(7, 1)
 #define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
