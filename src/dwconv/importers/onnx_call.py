@@ -23,9 +23,17 @@ class Call:
     """values: tensors, arrays, `Opaque`, None where an optional input is missing."""
 
     def __init__(
-        self, net: ChannelsFirst, budget: Budget, node: OnnxNode, opset: int, values: Sequence[Any]
+        self,
+        net: ChannelsFirst,
+        budget: Budget,
+        node: OnnxNode,
+        opset: int,
+        values: Sequence[Any],
+        base: int | None = None,
     ) -> None:
+        """`base`: the version of ONNX's own operations, where that of the node's domain is another."""
         self.net, self.budget, self.node, self.opset = net, budget, node, opset
+        self.base = opset if base is None else base
         self.values = list(values)
         self.seen: set[str] = set()
         for value in self.values:

@@ -13,12 +13,17 @@ from ..graph import Budget, Graph, UnsupportedModel
 from ..sources import TensorInfo
 from .channels_first import ChannelsFirst, T, UnsupportedError
 from .onnx_call import Call
-from .onnx_fold import FOLD
+from .onnx_dynamic import DYNAMIC_OPS
+from .onnx_fold import FOLD as ONNX_FOLD
+from .onnx_integers import INTEGER_FOLD, INTEGER_OPS, MICROSOFT, MICROSOFT_OPS, ON_BYTES
 from .onnx_model import Info, OnnxModel, OnnxNode, Opaque, sizes_text
 from .onnx_ops import OPS
+from .onnx_qdq import fuse
 from .onnx_windows import WINDOWS
 
-HANDLERS = OPS | WINDOWS
+HANDLERS = OPS | WINDOWS | INTEGER_OPS | DYNAMIC_OPS
+FOLD = ONNX_FOLD | INTEGER_FOLD
+FLOATS = ("float32", "int8", "uint8")  # dtypes of inputs and outputs
 OPSETS = (6, 28)  # whose operations are known; of 6 and 7 what the later ones have too
 # What a handler meets in a file whose attributes or inputs are not those of the operation.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
@@ -26,9 +31,7 @@ MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeErro
 FAR = {
     "LSTM": "no recurrent layers", "GRU": "no recurrent layers", "RNN": "no recurrent layers",
     "If": "no control flow", "Loop": "no control flow", "Scan": "no control flow",
-    "QLinearConv": "Conv in float32", "ConvInteger": "Conv in float32",
-    "QLinearMatMul": "MatMul in float32", "MatMulInteger": "MatMul in float32", "QuantizeLinear": "float32",
-    "DequantizeLinear": "float32", "DynamicQuantizeLinear": "float32", "LRN": "LayerNormalization",
+    "LRN": "LayerNormalization",
     "Einsum": "MatMul", "ReverseSequence": "Slice", "GatherElements": "Gather", "GatherND": "Gather",
     "TopK": "no sorting", "NonMaxSuppression": "no sorting", "ArgMax": "ReduceMax", "ArgMin": "ReduceMin",
     "GridSample": "Resize", "RoiAlign": "Resize", "LpPool": "AveragePool",
@@ -103,14 +106,10 @@ class OnnxSource:
 
     def _problems(self) -> list[str]:
         problems = [
-            f"input {info.name!r} is {info.dtype}; float32 is supported"
-            for info in self.model.inputs
-            if info.dtype != "float32"
-        ]
-        problems += [
-            f"output {info.name!r} is {info.dtype}; float32 is supported"
-            for info in self.model.outputs
-            if info.dtype != "float32"
+            f"{what} {info.name!r} is {info.dtype}; float32, int8 and uint8 are supported"
+            for what, infos in (("input", self.model.inputs), ("output", self.model.outputs))
+            for info in infos
+            if info.dtype not in FLOATS
         ]
         version = self.model.opsets.get("", OPSETS[0])
         if not OPSETS[0] <= version <= OPSETS[1]:
@@ -131,32 +130,33 @@ class OnnxSource:
         sizes = self.shapes(shapes)
         problems = self._problems()
         budget = Budget()
-        for constant in self.model.constants.values():
+        model = fuse(self.model)
+        for constant in model.constants.values():
             if isinstance(constant, np.ndarray):
                 budget.give(constant)
         net = ChannelsFirst(budget)
-        values: dict[str, T | Array | Opaque] = dict(self.model.constants)
+        values: dict[str, T | Array | Opaque] = dict(model.constants)
         for info in self.model.inputs:
-            if info.dtype != "float32":
+            if info.dtype not in FLOATS:
                 continue
             if 0 in sizes[info.name] or len(sizes[info.name]) > 6:
                 problems.append(
                     f"input {info.name!r} is {sizes[info.name]}; 1 element to 6 axes are supported"
                 )
             else:
-                values[info.name] = net.input(info.name, sizes[info.name])
-        for node in self.model.nodes:
+                values[info.name] = net.input(info.name, sizes[info.name], np.dtype(info.dtype))
+        for node in model.nodes:
             if any(name and name not in values for name in node.inputs):  # of a node that was refused
                 if not known(node) and not folds(node):
                     problems.append(self._refusal(node, missing(node)))
                 continue
             try:
-                values |= self._run(net, budget, node, values)
+                values |= self._run(net, budget, node, values, model.opsets)
             except UnsupportedError as error:
                 problems.append(self._refusal(node, str(error)))
         for info in self.model.outputs:
             result = values.get(info.name)
-            if isinstance(result, T) or (isinstance(result, np.ndarray) and result.dtype == np.float32):
+            if isinstance(result, T) or (isinstance(result, np.ndarray) and result.dtype.name in FLOATS):
                 net.label = info.name
                 net.output(info.name, result if isinstance(result, T) else net.constant(result))
             elif result is not None:
@@ -171,12 +171,22 @@ class OnnxSource:
         return net.graph
 
     def _run(
-        self, net: ChannelsFirst, budget: Budget, node: OnnxNode, values: Mapping[str, Any]
+        self,
+        net: ChannelsFirst,
+        budget: Budget,
+        node: OnnxNode,
+        values: Mapping[str, Any],
+        opsets: Mapping[str, int],
     ) -> dict[str, T | Array | Opaque]:
         """What the node's outputs are, by name."""
         net.label = node.label
         call = Call(
-            net, budget, node, self.model.opsets.get(node.domain, 1), [values.get(n) for n in node.inputs]
+            net,
+            budget,
+            node,
+            opsets.get(node.domain, 1),
+            [values.get(n) for n in node.inputs],
+            opsets.get("", 1),
         )
         try:
             with np.errstate(all="ignore"):
@@ -185,7 +195,9 @@ class OnnxSource:
                 elif not known(node):
                     raise UnsupportedError(missing(node))
                 else:
-                    results = HANDLERS[node.op](call)
+                    _refuse_bytes(net, node, call)
+                    handlers = MICROSOFT_OPS if node.domain == MICROSOFT else HANDLERS
+                    results = handlers[node.op](call)
             call.refuse_unread()
         except UnsupportedError:
             raise
@@ -206,16 +218,27 @@ class OnnxSource:
 
 
 def _told(info: Info) -> TensorInfo:
-    """Of what is supported, float32."""
-    return TensorInfo(info.name, info.shape or (), np.dtype(np.float32))
+    """Of what is supported."""
+    dtype = np.dtype(info.dtype if info.dtype in FLOATS else np.float32)
+    return TensorInfo(info.name, info.shape or (), dtype)
+
+
+def _refuse_bytes(net: ChannelsFirst, node: OnnxNode, call: Call) -> None:
+    if node.domain or node.op in ON_BYTES:
+        return
+    for index, value in enumerate(call.values):
+        if isinstance(value, T) and net.dtype(value) != np.float32:
+            raise UnsupportedError(
+                f"input {index} of {net.dtype(value)}; DequantizeLinear before it is supported"
+            )
 
 
 def known(node: OnnxNode) -> bool:
-    return not node.domain and node.op in HANDLERS
+    return node.op in (HANDLERS if not node.domain else MICROSOFT_OPS if node.domain == MICROSOFT else ())
 
 
 def folds(node: OnnxNode) -> bool:
-    return not node.domain and node.op in FOLD
+    return node.op in (FOLD if not node.domain else INTEGER_FOLD if node.domain == MICROSOFT else ())
 
 
 def missing(node: OnnxNode) -> str:

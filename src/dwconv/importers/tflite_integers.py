@@ -17,7 +17,7 @@ from ..activation import Array
 from ..graph import Quantization
 from ..nodes_integers import check, same
 from ..quantized import limits
-from . import tflite_ops
+from . import tflite_ops, wide_filters
 from .tflite_call import Call, UnsupportedError
 from .tflite_shapes import SHAPE_OPS, pads_of
 
@@ -147,25 +147,10 @@ def _with_filters(
     scale = Quantization(q.scale if np.size(q.scale) > 1 else np.float32(np.ravel(q.scale)[0]), 0, None)
     if np.size(q.scale) > 1:
         scale = scale._replace(axis=3)
-    if hwio.min() < -128 or hwio.max() > 127:
-        x, hwio, attributes = _split(call, x, hwio, attributes)
+    if not wide_filters.fits(hwio):
+        x, hwio = wide_filters.split(call.node, x, hwio, attributes.get("groups", 1))
     filters = call.b.constant(np.ascontiguousarray(hwio.astype(np.int8)), scale)
     return call.node(op, x, filters, numbers, **attributes)
-
-
-def _split(call: Call, x: str, hwio: Array, attributes: dict[str, Any]) -> tuple[str, Array, dict[str, Any]]:
-    """Filters beyond 8 bits as a sum of two, the second over channels of x that are there twice."""
-    first = np.clip(hwio, -128, 127)
-    rest = hwio - first
-    groups = attributes.get("groups", 1)
-    if groups == 1:
-        again = np.flatnonzero(rest.any((0, 1, 3)))
-        twice = call.node("concat", x, call.node("gather", x, again, axis=3), axis=3)
-        return twice, np.concatenate([first, rest[:, :, again]], 2), attributes
-    inputs = hwio.shape[2]
-    channels = np.arange(groups * inputs).reshape(groups, inputs)
-    twice = call.node("gather", x, np.concatenate([channels, channels], 1).reshape(-1), axis=3)
-    return twice, np.concatenate([first, rest], 2), attributes
 
 
 def conv(call: Call) -> str:

@@ -8,8 +8,10 @@ from .. import byte_tables
 from ..graph import Graph, Node
 from ..nodes_integers import BYTES, is_move, same
 from ..nodes_numpy import compute
+from ..nodes_numpy_integers import quantize
 from .editor import Editor, Rule
 from .identities import IDENTITIES
+from .scalars import clip_of
 
 MOVES = (
     "reshape", "transpose", "slice", "concat", "expand", "gather", "depth_to_space", "space_to_depth",
@@ -22,12 +24,12 @@ def join_integers(graph: Graph) -> None:
 
 
 def convert_later(edit: Editor, node: Node) -> bool:
-    """What moves or compares numbers takes the bytes themselves, if it is converted nowhere else."""
+    """What moves or compares numbers takes the bytes themselves."""
     if edit.dtype(node.output).kind != "f" or node.op not in MOVES or not is_move(node):
         return False
     inputs = node.inputs[:1] if node.op == "gather" else node.inputs
     makers = [edit.maker(name, "dequantize") for name in inputs]
-    if any(maker is None or edit.reader(maker.output) is not node for maker in makers):
+    if any(maker is None for maker in makers):
         return False
     sources = [maker.inputs[0] for maker in makers if maker is not None]
     values = [edit.graph.values[name] for name in sources]
@@ -37,6 +39,50 @@ def convert_later(edit: Editor, node: Node) -> bool:
         return False
     moved = edit.insert(node.op, *sources, *node.inputs[len(inputs) :], name=node.name, **node.attributes)
     return edit.rewrite(node, "dequantize", moved)
+
+
+def convert_earlier(edit: Editor, node: Node) -> bool:
+    """What is concatenated and then converted is converted first: its parts may be bytes already."""
+    joined = edit.maker(node.inputs[0], "concat") if node.op == "quantize" else None
+    if joined is None or edit.reader(joined.output) is not node:
+        return False
+    if not any(edit.maker(name, "dequantize") for name in joined.inputs):
+        return False
+    parts = [edit.insert("quantize", name, name=node.name, **node.attributes) for name in joined.inputs]
+    return edit.rewrite(node, "concat", *parts, inner=[joined], axis=joined["axis"])
+
+
+def join_binary(edit: Editor, node: Node) -> bool:
+    """Two values of bytes, an operation of floats, maybe a clamp, and back: one node that does all of it."""
+    if node.op != "quantize" or node["rounding"] != "even":
+        return False
+    value, clamp = node.inputs[0], edit.maker(node.inputs[0], "unary")
+    bounds = None if clamp is None else clip_of(clamp)
+    if clamp is not None and bounds is not None and edit.reader(clamp.output) is node:
+        value = clamp.inputs[0]
+    else:
+        clamp, bounds = None, None
+    maker = edit.maker(value, "binary")
+    if maker is None or maker["activation"] is not None or edit.reader(value) not in (node, clamp):
+        return False
+    if maker["kind"] not in ("add", "sub", "mul", "div"):
+        return False
+    converted = [edit.maker(name, "dequantize") for name in maker.inputs]
+    dtype = edit.dtype(node.output)
+    sources = [found.inputs[0] for found in converted if found is not None]
+    if len(sources) < 2 or any(edit.dtype(name) != dtype for name in sources):
+        return False
+    q = node["quantization"]
+    low = high = None
+    if bounds is not None:
+        with np.errstate(over="ignore"):
+            numbers = np.array(bounds, np.float32)
+        low, high = (int(n) for n in quantize(numbers, q, dtype, "even"))
+    inner = [maker, *([clamp] if clamp is not None else [])]
+    return edit.rewrite(
+        node, "binary", *sources, inner=inner, kind=maker["kind"], formula="float", dtype=dtype.name,
+        quantization=q, low=low, high=high,
+    )  # fmt: skip
 
 
 def to_table(edit: Editor, node: Node) -> bool:
@@ -100,10 +146,13 @@ def reasons(graph: Graph, log: list[tuple[str, str]]) -> None:
         before = [makers[name].op for name in node.inputs if name in makers]
         after = [reader.op for reader in readers[node.output]]
         if "dequantize" in before or "quantize" in after:
-            log.append((node.name or node.output, f"{node.op} runs in float32: {_why(node)}"))
+            both = "dequantize" in before and "quantize" in after
+            log.append((node.name or node.output, f"{node.op} runs in float32: {_why(node, both)}"))
 
 
-def _why(node: Node) -> str:
+def _why(node: Node, both: bool) -> str:
+    if both:
+        return "the file has it in float32 between conversions, and no integer form of it gives the same bits"
     if node.op in ("conv", "transpose_conv"):
         return "the file has no scales for all of its input, filters and result"
     if node.op in HAVE_INTEGERS:
@@ -112,4 +161,6 @@ def _why(node: Node) -> str:
 
 
 HAVE_INTEGERS = ("binary", "average_pool", "reduce", "softmax", "prelu", "resize", "unary", *MOVES)
-RULES: tuple[Rule, ...] = (*IDENTITIES, convert_later, to_table, join_tables, drop_table)
+RULES: tuple[Rule, ...] = (
+    *IDENTITIES, convert_later, convert_earlier, join_binary, to_table, join_tables, drop_table,
+)  # fmt: skip
