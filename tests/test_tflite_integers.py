@@ -9,6 +9,7 @@ import pytest
 
 import dwconv
 from tflite_integers import CASES, inputs_of, made
+from tflite_models import Writer
 
 SEEDS = range(4)
 # LiteRT's newest reference kernels that are others than those of microcontrollers, which "tflite" follows:
@@ -109,6 +110,93 @@ def test_even_rounding_is_xnnpack(name: str, kind: str) -> None:
         found = differences(results(content, "even", feeds), litert(content, feeds, "AUTO"))
         assert found.max() <= (1 if name in OTHERS else 0)
         assert (found > 0).mean() < (0.3 if name in COARSE else 0.15)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"scale": 0.0}, {"scale": -1.0}, {"scale": np.nan}, {"scale": np.inf}, {"scale": 1e-46},
+        {"zero": 128}, {"zero": -129}, {"zero": 2**40}, {"scale": [0.5, 0.5]}, {"zero": [0, 0, 0]},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("which", ["input", "result", "weights"])
+def test_a_quantisation_that_is_none_is_a_value_error(broken: dict[str, Any], which: str) -> None:
+    m = Writer()
+    given = {name: {"scale": 0.1, "zero": 0} for name in ("input", "result", "weights")}
+    given[which] |= broken
+    x = m.input("x", (1, 4), "INT8", **given["input"])
+    w = m.constant(np.ones((3, 4), np.int8), **given["weights"])
+    y = [m.tensor("y", (1, 3), "INT8", **given["result"])]
+    content = m.content([m.op("FULLY_CONNECTED", [x, w, -1], "FullyConnectedOptions", outputs=y)])
+    with pytest.raises(ValueError, match="from_tflite"):
+        dwconv.Network.from_tflite(content)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 5, -7])
+def test_one_scale_has_any_axis(axis: int) -> None:
+    m = Writer()
+    x = m.input("x", (1, 4), "INT8", scale=0.1, axis=axis)
+    w = m.constant(np.full((3, 4), 5, np.int8), scale=0.1, axis=axis)
+    y = [m.tensor("y", (1, 3), "INT8", scale=0.2, axis=axis)]
+    content = m.content([m.op("FULLY_CONNECTED", [x, w, -1], "FullyConnectedOptions", outputs=y)])
+    net = dwconv.Network.from_tflite(content)
+    assert net(np.full((1, 4), 10, np.int8)).tolist() == [[10, 10, 10]]
+
+
+def test_int16_activations_are_refused_by_name() -> None:
+    m = Writer()
+    x = m.input("x", (1, 4))
+    y = [m.tensor("y", (1, 4), "INT16", scale=0.1)]
+    with pytest.raises(dwconv.UnsupportedModel, match="'y' of INT16, quantised,"):
+        dwconv.Network.from_tflite(m.content([m.op("QUANTIZE", [x], "QuantizeOptions", outputs=y)]))
+
+
+def test_bytes_that_are_cast_are_the_numbers_themselves() -> None:
+    m = Writer()
+    x = m.input("x", (1, 4), "UINT8")
+    net = dwconv.Network.from_tflite(m.content([m.op("CAST", [x], "CastOptions")]))
+    assert net(np.array([[0, 1, 128, 255]], np.uint8)).tolist() == [[0.0, 1.0, 128.0, 255.0]]
+
+
+def streaming() -> bytes:
+    """Gives the last three numbers of a stream of one at a time."""
+    m = Writer()
+    x = m.input("x", (1, 1), "INT8", scale=0.5, zero=3)
+    handle = m.op("VAR_HANDLE", [], "VarHandleOptions", kind="RESOURCE", SharedName=m.b.CreateString("ring"))
+    quantised = {"scale": 0.5, "zero": 3}
+    old = [m.tensor("old", (1, 3), "INT8", **quantised)]
+    m.op("READ_VARIABLE", [handle], "ReadVariableOptions", outputs=old)
+    whole = [m.tensor("whole", (1, 4), "INT8", **quantised)]
+    m.op("CONCATENATION", [*old, x], "ConcatenationOptions", outputs=whole, Axis=1)
+    bounds = [m.constant(np.array(v, np.int32)) for v in ([0, 1], [1, 4], [1, 1])]
+    last = [m.tensor("last", (1, 3), "INT8", **quantised)]
+    m.op("STRIDED_SLICE", [*whole, *bounds], "StridedSliceOptions", outputs=last)
+    m.op("ASSIGN_VARIABLE", [handle, *last], "AssignVariableOptions", outputs=0)
+    return m.content(last)
+
+
+def test_a_variable_is_the_state_of_a_stream(tmp_path: Any) -> None:
+    net = dwconv.Network.from_tflite(streaming())
+    assert [info.name for info in net.inputs] == ["x"]
+    one = np.array([[1]], np.int8)
+    assert [net(one * n).tolist()[0] for n in (1, 2)] == [[3, 3, 1], [3, 1, 2]]
+    other = net.new_state()
+    assert net(one * 7, state=other).tolist() == [[3, 3, 7]]
+    assert net(one * 3).tolist() == [[1, 2, 3]]
+    assert net(one * 8, state=other).tolist() == [[3, 7, 8]]
+    net.reset()
+    assert net(one).tolist() == [[3, 3, 1]]
+    other.reset()
+    assert net(one, state=other).tolist() == [[3, 3, 1]]
+    net.save(tmp_path / "net.npz")
+    again = dwconv.load(tmp_path / "net.npz")
+    assert [again(one * n).tolist()[0] for n in (1, 2)] == [[3, 3, 1], [3, 1, 2]]
+
+
+def test_a_network_without_variables_has_no_state() -> None:
+    net = dwconv.Network.from_tflite(made("relu", 0))
+    with pytest.raises(ValueError, match="no state"):
+        net.new_state()
 
 
 def test_roundings_differ_by_one_at_most() -> None:

@@ -17,10 +17,10 @@ DTYPES = {"INT8": np.int8, "UINT8": np.uint8}
 class Draw:
     """Random parameters, of one dtype of activations."""
 
-    def __init__(self, seed: int, kind: str = "INT8") -> None:
+    def __init__(self, seed: int, kind: str = "INT8", writer: Writer | None = None) -> None:
         self.rng = np.random.default_rng(seed)
         self.kind = kind
-        self.m = Writer()
+        self.m = Writer() if writer is None else writer
 
     def scale(self, low: float = 0.003, high: float = 0.3) -> float:
         """Sometimes a power of two, for which ties are common."""

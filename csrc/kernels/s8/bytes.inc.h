@@ -45,6 +45,15 @@ static void byte_dequantize(const uint8_t *x, int64_t count, const dwc_byte_para
     EACH_BYTE for (int64_t i = 0; i < count; i++) y[i] = scale * (float)(byte_number(x[i], flip) - zero);
 }
 
+/* dwc_times_fixed where nothing saturates: both roundings add a half and shift, the second one less of what is negative.
+ * `left` or `right` is 0. */
+INLINE int32_t fixed_product(int32_t x, int32_t mantissa, int32_t left, int32_t right) {
+    const int64_t product = (int64_t)(int32_t)((uint32_t)x << left) * mantissa + (1 << 30);
+    const int32_t h = (int32_t)((uint64_t)product >> 31);
+    const int32_t half = (int32_t)((1u << right) >> 1), less = (h < 0) & (right > 0);
+    return (h + half - less) >> right;
+}
+
 /* ---- two inputs ----------------------------------------------------------------------------- */
 
 /* One row of a form; steps are constants. */
@@ -64,11 +73,19 @@ BYTE_ROW(add_once_row) {
     }
 }
 
+/* Factors of inputs are a half at most, that of the sum is less. */
 BYTE_ROW(add_twice_row) {
-    const dwc_s8_add add = p->add;
-    const uint8_t flip = p->flip;
-    (void)flip;
-    EACH_BYTE for (int64_t i = 0; i < count; i++) y[i] = dwc_add_bytes(&add, a[i * a_step], b[i * b_step]);
+    const dwc_s8_add *add = &p->add;
+    const int32_t flip = p->flip, zero_a = add->zero_a, zero_b = add->zero_b, sign = add->minus ? -1 : 1;
+    const int32_t by_a = add->fixed_a.mantissa, right_a = -add->fixed_a.shift;
+    const int32_t by_b = add->fixed_b.mantissa, right_b = -add->fixed_b.shift;
+    const int32_t by_y = add->fixed_y.mantissa, right_y = -add->fixed_y.shift;
+    const int32_t zero = add->zero_point, low = add->low, high = add->high;
+    EACH_BYTE for (int64_t i = 0; i < count; i++) {
+        const int32_t f = fixed_product((BYTE_A - zero_a) * (1 << 20), by_a, 0, right_a);
+        const int32_t g = fixed_product((BYTE_B - zero_b) * (1 << 20), by_b, 0, right_b);
+        y[i] = (uint8_t)dwc_clamp(fixed_product(f + sign * g, by_y, 0, right_y) + zero, low, high);
+    }
 }
 
 BYTE_ROW(times_once_row) {
@@ -232,35 +249,37 @@ static void byte_finish(const int32_t *sums, int64_t count, const dwc_byte_end *
         for (int64_t i = 0; i < count; i++) y[i] = (uint8_t)dwc_end_once(sums[i], &end);
 }
 
-/* dwc_times_fixed where nothing saturates: both roundings add a half and shift, the second one less of what is negative. */
-INLINE void requant_row(const int32_t *sums, int64_t count, const dwc_fixed *fixed, const dwc_requant *r,
-                        uint8_t *restrict y) {
+/* `channels` of one pixel, with the factors of each. */
+NOINLINE void requant_row(const int32_t *restrict sums, int64_t channels, const int32_t *restrict mantissa,
+                          const int32_t *restrict left, const int32_t *restrict right, const dwc_requant *r,
+                          uint8_t *restrict y) {
     const int32_t zero = r->zero_point, low = r->low, high = r->high;
-    for (int64_t c = 0; c < count; c++) {
-        const int32_t shift = fixed[c].shift, left = shift > 0 ? shift : 0, right = shift > 0 ? 0 : -shift;
-        const int64_t product = (int64_t)(int32_t)((uint32_t)sums[c] << left) * fixed[c].mantissa + (1 << 30);
-        const int32_t h = (int32_t)((uint64_t)product >> 31);
-        const int32_t half = (int32_t)((1u << right) >> 1), less = (h < 0) & (right > 0);
-        y[c] = (uint8_t)dwc_clamp(((h + half - less) >> right) + zero, low, high);
-    }
+    for (int64_t c = 0; c < channels; c++)
+        y[c] = (uint8_t)dwc_clamp(fixed_product(sums[c], mantissa[c], left[c], right[c]) + zero, low, high);
 }
 
 /* Few channels of dense pixels are more of fewer pixels, with factors repeated: rows fill vectors then. */
 static void byte_requant(const int32_t *sums, int64_t pixels, int64_t channels, const dwc_requant *r,
                          int64_t first, uint8_t *y, int64_t y_pixel) {
     enum { MANY = 128 };
-    const dwc_fixed *fixed = r->fixed + first;
-    dwc_fixed repeated[MANY];
-    const int64_t times = channels < MANY / 2 && y_pixel == channels && pixels > 1 ? MANY / channels : 1;
-    int64_t count = pixels * channels, row = channels;
-    if (times > 1) {
-        row = times * channels;
-        for (int64_t i = 0; i < row; i++) repeated[i] = fixed[i % channels];
-        fixed = repeated;
-        y_pixel = row;
+    int32_t mantissa[MANY], left[MANY], right[MANY];
+    const int64_t times = channels < MANY / 2 && y_pixel == channels ? MANY / channels : 1,
+                  row = times * channels;
+    const int64_t all = pixels * channels;
+    y_pixel *= times;
+    for (int64_t begin = 0, c = 0; begin < row; begin += MANY) {
+        const int64_t count = row - begin < MANY ? row - begin : MANY;
+        for (int64_t i = 0; i < count; i++) {
+            const dwc_fixed f = r->fixed[first + c];
+            mantissa[i] = f.mantissa;
+            left[i] = f.shift > 0 ? f.shift : 0;
+            right[i] = f.shift > 0 ? 0 : -f.shift;
+            c = c + 1 < channels ? c + 1 : 0;
+        }
+        uint8_t *to = y + begin;
+        for (int64_t at = begin; at < all; at += row, to += y_pixel)
+            requant_row(sums + at, all - at < count ? all - at : count, mantissa, left, right, r, to);
     }
-    for (; count > 0; count -= row, sums += row, y += y_pixel)
-        requant_row(sums, count < row ? count : row, fixed, r, y);
 }
 
 /* Quotients of 32-bit integers that are bytes are exact to the integer in double precision. */
