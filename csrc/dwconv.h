@@ -53,7 +53,7 @@
  * CONVENTIONS
  *
  * Units      Sizes and strides are counted in elements, memory in bytes. Tensors are NHWC, float32, or 8-bit integers
- *            where a plan is quantized: see "quantized operations".
+ *            where a plan is quantized: see dwconv_quantized.h.
  * Defaults   A zero-initialised field is the default: a kernel, stride or dilation of 1, 1 group, padding "valid", no
  *            bias, no activation, the best instruction set.
  * Growth     Descriptors begin with `size`, their sizeof where the caller was compiled; 0 is an error. A library that
@@ -78,6 +78,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "dwconv_quantized.h"
 
 #define DWCONV_VERSION "0.2.0"
 
@@ -130,6 +132,8 @@ DWCONV_API int dwconv_has_threads(void);     /* 1 if it has threads of its own: 
  *     "neon"       Arm64
  *     "avx2"       AVX2 + FMA: x86 since 2013
  *     "avx512"     AVX-512 F, VL, BW, DQ: server x86 since 2017, Zen 4
+ *
+ * and with dot products of 8-bit integers, the same to floats, "neon-dotprod", "avx2-vnni" and "avx512-vnni".
  *
  * The library knows dwconv_isa_count of them, slower ones first; an index beyond has no name: NULL. Of a name that it
  * does not know, or NULL, none is compiled or available. */
@@ -186,40 +190,6 @@ typedef struct dwconv_window {
     dwconv_padding padding;
     int64_t pad_top, pad_bottom, pad_left, pad_right; /* DWCONV_EXPLICIT only, else 0 */
 } dwconv_window;
-
-/* ---- quantized operations ------------------------------------------------------------------- */
-
-/* What an 8-bit integer q stands for: scale * (q - zero_point). The scale is finite and above 0, the zero point a value
- * of the dtype.
- *
- * With desc.dtype DWCONV_S8 or DWCONV_U8 input, output and what lies between stages are of this dtype, filters are
- * int8_t with zero point 0, biases int32_t in units of input.scale * filter_scale[c]. A convolution is the exact
- * integer
- *
- *     sum[c] = bias[c] + sum over taps and channels of w * (x - input.zero_point)        padding adds 0
- *
- * divided by the ratio of the scales, rounded, clamped, and replaced by a table where there is one:
- *
- *     q = table[clamp(round(sum[c] * input.scale * filter_scale[c] / output.scale) + output.zero_point)]
- *
- * Where a table follows, `activation_input` is what it is indexed by and stands for `output` in this formula.
- *
- * DWCONV_ROUND_EVEN     m[c] = (input.scale * filter_scale[c]) / output.scale; (float)sum * m[c], all in float32, then
- *                       to the nearest integer, halves to even: the bits of ONNX Runtime and of XNNPACK
- * DWCONV_ROUND_TFLITE   m[c] in double, as a 31-bit integer and a shift; two roundings, halves away from zero: the bits
- *                       of TensorFlow Lite's reference kernels, of TFLite Micro and of CMSIS-NN
- *
- * The two differ by at most 1. */
-typedef struct dwconv_quant {
-    float scale;
-    int32_t zero_point;
-} dwconv_quant;
-
-typedef enum dwconv_quant_rounding {
-    DWCONV_ROUND_EVEN = 0,
-    DWCONV_ROUND_TFLITE,
-    DWCONV_QUANT_ROUNDING_COUNT
-} dwconv_quant_rounding;
 
 /* ---- operations ------------------------------------------------------------------------------- */
 

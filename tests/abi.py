@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "csrc" / "dwconv.h"
-NETWORK = ROOT / "csrc" / "dwconv_network.h"
-GRADIENT = ROOT / "csrc" / "dwconv_gradient.h"
+QUANTIZED = HEADER.with_name("dwconv_quantized.h")
+NETWORK = HEADER.with_name("dwconv_network.h")
+GRADIENT = HEADER.with_name("dwconv_gradient.h")
 PXD = ROOT / "src" / "dwconv" / "__init__.pxd"
 NETWORK_PXD = PXD.with_name("_network.pxd")
 GRADIENT_PXD = PXD.with_name("_gradient.pxd")
@@ -54,7 +55,9 @@ def _signature(result: str, arguments: str) -> str:
 
 def header(*paths: Path) -> Declarations:
     """Of all headers, or of those given."""
-    text = "".join(path.read_text(encoding="utf-8") for path in paths or (HEADER, NETWORK, GRADIENT))
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in paths or (QUANTIZED, HEADER, NETWORK, GRADIENT)
+    )
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     text = " ".join(re.sub(r"^\s*#(\\\n|.)*$", "", text, flags=re.MULTILINE).split())
     enums = {

@@ -1,6 +1,6 @@
 """Golden schedules: how every layer and block of the benchmark's networks, and hard cases, would run.
 
-    python tests/scheduled.py        # writes tests/schedules/<instruction set>-<caches>.txt anew
+    python tests/scheduled.py        # writes tests/schedules/<instruction set>[-int8]-<caches>.txt anew
 
 A C program asks the core for machines that are made up, and for instruction sets that this CPU lacks; those
 of another architecture need its compiler and qemu. The diff shows which shapes a changed threshold moves.
@@ -32,6 +32,9 @@ GOLDEN = ROOT / "tests" / "schedules"
 CACHES = {"32K-512K-32M": (64, 8, 512 << 10, 32 << 20), "48K-2M-8M": (64, 12, 2 << 20, 8 << 20)}
 ISAS = ("baseline", "neon", "avx2", "avx512")
 THREADS = (1, 2)
+# Of 8-bit integers, for which instruction sets with and without dot products have one schedule.
+INT8_ISAS = ("baseline", "neon-dotprod", "avx2", "avx512-vnni")
+SAME_INT8 = {"neon": "neon-dotprod", "avx2-vnni": "avx2", "avx512": "avx512-vnni"}
 
 ACTIVATIONS = (
     *(None, "relu", "relu6", "clip", "leaky_relu", "hard_sigmoid", "hard_swish", "sigmoid", "silu", "tanh"),
@@ -62,6 +65,7 @@ SHORT = {
     "ring_rows": "ring",
     "two_passes_since": "since",
     "second_pass_parts": "parts",
+    "staged_bytes": "staged",
 }
 X86 = platform.machine() in ("x86_64", "AMD64")
 ARM = platform.machine() in ("aarch64", "arm64")
@@ -171,12 +175,13 @@ def _line(workload: Workload, threads: int) -> str:
 
 def tools(isa: str) -> tuple[list[str], list[str]] | None:
     """The compiler for an instruction set, and what runs its programs here; None if there is none."""
-    native = isa == "baseline" or (ARM if isa == "neon" else X86)
+    arm = isa.startswith("neon")
+    native = isa == "baseline" or (ARM if arm else X86)
     if native:
         compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
         return (compiler.split(), []) if compiler else None
     cross, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
-    if isa != "neon" or not cross or not emulator:
+    if not arm or not cross or not emulator:
         return None
     return [cross], [emulator, "-L", "/usr/aarch64-linux-gnu"]
 
@@ -197,11 +202,12 @@ def build(compiler: Sequence[str], directory: Path) -> Path:
     return program
 
 
-def schedules(command: Sequence[str], isa: str, caches: str) -> Iterator[str]:
+def schedules(command: Sequence[str], isa: str, caches: str, int8: bool = False) -> Iterator[str]:
     """A line for every operation and number of threads."""
-    jobs = [(workload, threads) for workload in workloads() for threads in THREADS]
+    known = [w for w in workloads() if not (int8 and w.squeeze_excite)]
+    jobs = [(workload, threads) for workload in known for threads in THREADS]
     told = subprocess.run(
-        [*command, isa, *map(str, CACHES[caches])],
+        [*command, isa, *map(str, CACHES[caches]), *["int8"] * int8],
         input="\n".join(_line(*job) for job in jobs),
         stdout=subprocess.PIPE,
         check=True,
@@ -219,6 +225,11 @@ def _text(told: dict[str, Any]) -> str:
     for node in told.pop("nodes"):
         if node["op"] == "depthwise":
             told["tiles"] = node["kernel"].partition(" depthwise ")[2].partition(",")[0]
+    stages = told.pop("stages", ())
+    if len(stages) == 1:
+        told |= {"pixels": stages[0]["columns"], "channels": stages[0]["channels"]}
+    for stage in stages:
+        told[f"{stage['op']}s" if len(stages) > 1 else "row_bytes"] = stage["row_bytes"]
     for key in ("two_passes_since", "how", "body"):
         told[key] = " ".join(told.get(key, "").split()[:2])
     for key, value in USUAL.items():
@@ -227,8 +238,8 @@ def _text(told: dict[str, Any]) -> str:
     return ", ".join(f"{SHORT.get(k, k)} {v}" for k, v in told.items() if v and k not in DERIVED)
 
 
-def golden(isa: str, caches: str) -> Path:
-    return GOLDEN / f"{isa}-{caches}.txt"
+def golden(isa: str, caches: str, int8: bool = False) -> Path:
+    return GOLDEN / f"{isa}{'-int8' if int8 else ''}-{caches}.txt"
 
 
 def main() -> int:
@@ -236,7 +247,7 @@ def main() -> int:
     missing = 0
     with tempfile.TemporaryDirectory() as directory:
         programs: dict[tuple[str, ...], Path] = {}
-        for isa in ISAS:
+        for isa, int8 in [*((isa, False) for isa in ISAS), *((isa, True) for isa in INT8_ISAS)]:
             found = tools(isa)
             if not found:
                 print(f"{isa}: no compiler or emulator for it")
@@ -248,8 +259,8 @@ def main() -> int:
                 place.mkdir()
                 programs[tuple(compiler)] = build(compiler, place)
             for caches in CACHES:
-                lines = schedules([*runner, str(programs[tuple(compiler)])], isa, caches)
-                golden(isa, caches).write_text("\n".join(lines) + "\n", encoding="utf-8")
+                lines = schedules([*runner, str(programs[tuple(compiler)])], isa, caches, int8)
+                golden(isa, caches, int8).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return 1 if missing else 0
 
 

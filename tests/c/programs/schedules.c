@@ -1,6 +1,6 @@
 /* Schedules of operations for machines that are made up: tests/scheduled.py builds it, for CPUs that have every instruction set.
  *
- *     schedules ISA L1_SETS L1_WAYS L2_BYTES LAST_BYTES < operations
+ *     schedules ISA L1_SETS L1_WAYS L2_BYTES LAST_BYTES [int8] < operations
  *
  * An operation is a line of numbers: threads batch height width residual, then for each of expand, conv, squeeze, excite
  * and project, 0 or 1, and if it is there: inputs outputs groups kernel_h kernel_w stride dilation padding activation.
@@ -14,6 +14,9 @@
 enum { PARTS = 5, MOST_WEIGHTS = 1 << 24 };
 
 static float *weights; /* zeros */
+static int is_int8;
+static const float scale = 1.0f;
+static const dwconv_quant quant = {1.0f, 0};
 
 /* 1: `part` is there. */
 static int read_part(dwconv_conv_desc *part) {
@@ -37,7 +40,11 @@ static int read_part(dwconv_conv_desc *part) {
                                           .dilation_w = n[6],
                                           .padding = (dwconv_padding)padding},
                                .filter = weights,
-                               .activation = {.kind = (dwconv_activation_kind)activation}};
+                               .activation = {.kind = (dwconv_activation_kind)activation},
+                               .filter_scale = &scale,
+                               .filter_scales = 1,
+                               .output = quant,
+                               .activation_input = quant};
     return 1;
 }
 
@@ -49,7 +56,10 @@ static void print_schedule(const char *isa, const dwc_machine *machine, int coun
     for (int i = 0; i < PARTS; i++)
         if (read_part(&parts[i])) there[i] = &parts[i];
     const dwconv_desc desc = {.size = sizeof desc,
+                              .dtype = is_int8 ? DWCONV_S8 : DWCONV_F32,
                               .isa = isa,
+                              .input = quant,
+                              .sum = quant,
                               .expand = there[0],
                               .conv = there[1],
                               .squeeze = there[2],
@@ -72,7 +82,8 @@ static void print_schedule(const char *isa, const dwc_machine *machine, int coun
 }
 
 int main(int argc, char **argv) {
-    if (argc != 6) return 2;
+    if (argc != 6 && argc != 7) return 2;
+    is_int8 = argc == 7;
     const dwc_machine machine = {.l1_sets = atoll(argv[2]),
                                  .l1_ways = atoll(argv[3]),
                                  .l2_bytes = atoll(argv[4]),

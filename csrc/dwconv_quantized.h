@@ -1,0 +1,43 @@
+/*
+ * dwconv_quantized - operations of 8-bit integers: what the numbers stand for, and the arithmetic to the bit. A part of
+ * dwconv.h, which includes it.
+ *
+ * What an 8-bit integer q stands for: scale * (q - zero_point). The scale is finite and above 0, the zero point a value
+ * of the dtype.
+ *
+ * With desc.dtype DWCONV_S8 or DWCONV_U8 input, output and what lies between stages are of this dtype, filters are
+ * int8_t with zero point 0, biases int32_t in units of input.scale * filter_scale[c]. A convolution is the exact
+ * integer
+ *
+ *     sum[c] = bias[c] + sum over taps and channels of w * (x - input.zero_point)        padding adds 0
+ *
+ * divided by the ratio of the scales, rounded, clamped, and replaced by a table where there is one:
+ *
+ *     q = table[clamp(round(sum[c] * input.scale * filter_scale[c] / output.scale) + output.zero_point)]
+ *
+ * Where a table follows, `activation_input` is what it is indexed by and stands for `output` in this formula.
+ *
+ * DWCONV_ROUND_EVEN     m[c] = (input.scale * filter_scale[c]) / output.scale; (float)sum * m[c], all in float32, then
+ *                       to the nearest integer, halves to even: the bits of ONNX Runtime and of XNNPACK
+ * DWCONV_ROUND_TFLITE   m[c] in double, as a 31-bit integer and a shift; two roundings, halves away from zero: the bits
+ *                       of TensorFlow Lite's reference kernels, of TFLite Micro and of CMSIS-NN
+ *
+ * The two differ by at most 1.
+ */
+#ifndef DWCONV_QUANTIZED_H
+#define DWCONV_QUANTIZED_H
+
+#include <stdint.h>
+
+typedef struct dwconv_quant {
+    float scale;
+    int32_t zero_point;
+} dwconv_quant;
+
+typedef enum dwconv_quant_rounding {
+    DWCONV_ROUND_EVEN = 0,
+    DWCONV_ROUND_TFLITE,
+    DWCONV_QUANT_ROUNDING_COUNT
+} dwconv_quant_rounding;
+
+#endif
