@@ -137,8 +137,8 @@ def text(found: Iterable[Timed], batch: int, threads: int) -> str:
         name = f"{timed.workload.op} {timed.workload.shape}"
         lines.append(f"{name:34} {timed.dwconv[0]:11.1f} {timed.dwconv[1]:11.1f} {theirs} {gains}")
     for op in dict.fromkeys(timed.workload.op for timed in found):
-        gains = [timed.gains for timed in found if timed.workload.op == op and timed.gains]
-        if gains:
-            means = "{:6.2f} {:6.2f}".format(*(geometric_mean(column) for column in zip(*gains, strict=True)))
+        pairs = [timed.gains for timed in found if timed.workload.op == op and timed.gains]
+        if pairs:
+            means = "{:6.2f} {:6.2f}".format(*(geometric_mean(column) for column in zip(*pairs, strict=True)))
             lines.append(f"{op + ', geometric mean':82} {means}")
     return "\n".join(lines)

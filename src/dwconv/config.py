@@ -3,8 +3,9 @@
 Environment, read at import:
 
 - `DWCONV_NUM_THREADS`: default number of threads; stronger than `OMP_NUM_THREADS`.
-- `DWCONV_ISA`: instead of the best instruction set available another one: "baseline", "avx2", "avx2-vnni", "avx512",
-  "avx512-vnni", "neon" or "neon-dotprod". The longer names have dot products of 8-bit integers; floats run alike.
+- `DWCONV_ISA`: instead of the best instruction set available another one: "baseline", "avx2", "avx2-vnni",
+  "avx512", "avx512-vnni", "neon" or "neon-dotprod". The longer names have dot products of 8-bit integers;
+  floats run alike.
 - `DWCONV_BACKEND=numpy`: everything through NumPy.
 """
 

@@ -31,10 +31,10 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #include "../f32/algorithms.inc.h"
 
 /* Kernel rows, taps, columns of a tile, taps from column to column: sums, columns and an input in registers. */
-#define DWG_EACH(F)                                                                                       \
-    F(3, 3, 4, 1, 0)                                                                                      \
-    F(3, 3, 4, 2, 0) F(3, 3, 4, 0, 0) F(2, 5, 4, 1, 0) F(2, 5, 4, 2, 0) F(1, 7, 7, 1, 0) F(2, 4, 4, 0, 0) \
-        F(2, 4, 4, 0, 1)
+#define DWG_EACH(F)  \
+    F(3, 3, 4, 1, 0) \
+    F(3, 3, 4, 2, 0) \
+    F(3, 3, 4, 0, 0) F(2, 5, 4, 1, 0) F(2, 5, 4, 2, 0) F(1, 7, 7, 1, 0) F(2, 4, 4, 0, 0) F(2, 4, 4, 0, 1)
 #include "../f32/depthwise_gradients.inc.h"
 
 #define DW_EACH_TILE(F) F(5, 1) F(7, 1)

@@ -29,10 +29,10 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/algorithms.inc.h"
 
 /* Kernel rows, taps, columns of a tile, taps from column to column: sums, columns and an input in registers. */
-#define DWG_EACH(F)                                                                                       \
-    F(3, 3, 7, 1, 0)                                                                                      \
-    F(3, 3, 7, 2, 0) F(3, 3, 7, 0, 0) F(5, 5, 4, 1, 0) F(5, 5, 4, 2, 0) F(3, 7, 7, 1, 0) F(2, 4, 4, 0, 0) \
-        F(2, 4, 4, 0, 1)
+#define DWG_EACH(F)  \
+    F(3, 3, 7, 1, 0) \
+    F(3, 3, 7, 2, 0) \
+    F(3, 3, 7, 0, 0) F(5, 5, 4, 1, 0) F(5, 5, 4, 2, 0) F(3, 7, 7, 1, 0) F(2, 4, 4, 0, 0) F(2, 4, 4, 0, 1)
 #include "../f32/depthwise_gradients.inc.h"
 
 #define DW_EACH_TILE(F) F(3, 1) F(3, 2) F(5, 1) F(5, 2) F(7, 1)
