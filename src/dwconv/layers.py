@@ -19,6 +19,7 @@ can leave behind, slow most CPUs down 40 to 100 times.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +35,7 @@ from .operation import Operation, Stage
 
 if TYPE_CHECKING:
     from ._core import Plan
+    from .nn.tensorflow import separable_conv2d_layer as separable_conv2d  # noqa: F401
 
 
 class _Layer:
@@ -389,3 +391,10 @@ class InvertedResidual(_Layer):
             squeeze_activation=parse(name, "squeeze_activation", squeeze_activation).normal,
             gate_activation=parse(name, "gate_activation", gate_activation).normal, **_sliding(depthwise),
         )  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """`separable_conv2d`, TensorFlow 1's layer, comes with `dwconv.nn`, which takes its time to import."""
+    if name == "separable_conv2d":
+        return import_module(".nn.tensorflow", __package__).separable_conv2d_layer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,208 @@
+"""What stands between convolutions, on a tape: activations, sums, shapes, batch normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import gradients
+from ..activation import Activation, Array, apply, parse
+from ..arrays import as_array
+from .tape import record
+from .variables import Variable, value_of
+
+
+def tensor(name: str, argument: str, x: Any) -> Array:
+    """The very array where it is one, so that tapes know it."""
+    return as_array(name, argument, x.value if isinstance(x, Variable) else x, None)
+
+
+# ---- activations ------------------------------------------------------------------------------
+
+
+def activation_of(activation: Any) -> Any:
+    """The name that a function of `dwconv.nn` stands for; everything else as it is."""
+    return getattr(activation, "activation", activation) if callable(activation) else activation
+
+
+def activate(x: Any, activation: Any) -> Array:
+    """activation(x), elementwise, of any shape; the forms of `dwconv.ops`."""
+    parsed: Activation = parse("activation", "activation", activation_of(activation))
+    source = x if isinstance(x, Variable) else tensor("activation", "x", x)
+    values = value_of(source)
+    with np.errstate(all="ignore"):
+        y = np.asarray(apply(values.copy(), parsed))
+    return record(
+        y,
+        [source],
+        lambda dy, _: [gradients.activation_backprop(parsed.normal, dy, x=values)],
+    )
+
+
+def softmax(logits: Any, axis: int = -1, name: str | None = None) -> Array:
+    """exp(logits) / sum(exp(logits)) over `axis`. Semantics: TensorFlow's `tf.nn.softmax`.
+
+    >>> softmax(np.zeros((1, 4), np.float32))
+    array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
+    """
+    source = tensor("softmax", "logits", logits)
+    y = np.exp(source - source.max(axis, keepdims=True))
+    y /= y.sum(axis, keepdims=True)
+    return record(y, [source], lambda dy, _: [y * (dy - (dy * y).sum(axis, keepdims=True))])
+
+
+# ---- sums and shapes --------------------------------------------------------------------------
+
+
+def add(x: Any, y: Any, name: str | None = None) -> Array:
+    """x + y, of one shape, as for a residual connection. Semantics: TensorFlow's `tf.add`."""
+    return add_n([x, y])  # type: ignore[no-any-return]
+
+
+def add_n(inputs: Sequence[Any], name: str | None = None) -> Any:
+    """The sum of arrays of one shape, or of losses. Semantics: TensorFlow's `tf.add_n`.
+
+    >>> add_n([np.float32(1), np.float32(2)])
+    np.float32(3.0)
+    """
+    if not inputs:
+        raise ValueError("add_n: inputs is empty")
+    values = [value_of(item) for item in inputs]
+    if len({np.shape(value) for value in values}) > 1:
+        raise ValueError(f"add_n: inputs must have one shape, not {[np.shape(v) for v in values]}")
+    total = values[0] + 0  # another object than any input
+    for value in values[1:]:
+        total = total + value
+    return record(total, inputs, lambda dy, wanted: [dy if flag else None for flag in wanted])
+
+
+def reshape(x: Any, shape: Sequence[int]) -> Array:
+    """Of as many elements; -1 follows from the others."""
+    source = tensor("reshape", "x", x)
+    before = source.shape
+    y = source.reshape(tuple(shape))
+    return record(y.view(), [source], lambda dy, _: [dy.reshape(before)])
+
+
+def channels_last(x: Any) -> Array:
+    """[batch, channels, height, width] as [batch, height, width, channels]."""
+    return _transposed(x, (0, 2, 3, 1), (0, 3, 1, 2))
+
+
+def channels_first(x: Any) -> Array:
+    """[batch, height, width, channels] as [batch, channels, height, width]."""
+    return _transposed(x, (0, 3, 1, 2), (0, 2, 3, 1))
+
+
+def _transposed(x: Any, axes: tuple[int, ...], back: tuple[int, ...]) -> Array:
+    source = tensor("transpose", "x", x)
+    y = np.ascontiguousarray(source.transpose(axes))
+    return record(y, [source], lambda dy, _: [np.ascontiguousarray(dy.transpose(back))])
+
+
+def spatial_mean(x: Any) -> Array:
+    """[batch, height, width, channels] -> [batch, channels]: the mean over the image."""
+    source = tensor("spatial_mean", "x", x)
+    if source.ndim != 4:
+        raise ValueError(f"spatial_mean: x must be [batch, height, width, channels], not {source.shape}")
+    scale = source.dtype.type(1 / (source.shape[1] * source.shape[2]))
+
+    def backward(dy: Array, _: tuple[bool, ...]) -> list[Array]:
+        return [np.broadcast_to((dy * scale)[:, None, None], source.shape).copy()]
+
+    return record(np.asarray(source.mean((1, 2))), [source], backward)
+
+
+def dropped(x: Any, rate: float, rng: np.random.Generator) -> Array:
+    """Each element is 0 with the probability `rate`; the others are divided by 1 - rate."""
+    source = tensor("dropout", "x", x)
+    kept = np.asarray(rng.random(source.shape) >= rate)
+    factors = kept.astype(source.dtype) * source.dtype.type(1 / (1 - rate))
+    return record(source * factors, [source], lambda dy, _: [dy * factors])
+
+
+# ---- normalisation ----------------------------------------------------------------------------
+
+
+def sums(x: Array) -> Array:
+    """Over all axes but the last, by BLAS: partial sums keep small terms."""
+    flat = x.reshape(-1, x.shape[-1])
+    return np.ones(len(flat), x.dtype) @ flat
+
+
+def normalize(
+    x: Any, scale: Any, offset: Any, epsilon: float, moments: tuple[Array, Array] | None = None
+) -> tuple[Array, Array, Array]:
+    """(x - mean) / sqrt(variance + epsilon) * scale + offset over the last axis; and mean and variance.
+
+    `moments`: mean and variance where they are known; None: those of x. `scale`, `offset` may be None.
+    Source: Ioffe and Szegedy (ICML 2015).
+    """
+    source = tensor("batch_normalization", "x", x)
+    factor = value_of(scale)
+    count = source.size // source.shape[-1]
+    if count == 0 and moments is None:
+        raise ValueError(f"batch_normalization: x is empty ({source.shape}): there is no mean to learn from")
+    mean, variance = moments if moments is not None else (sums(source) / count, None)
+    centred = source - mean
+    if variance is None:
+        variance = sums(centred * centred) / count
+    inverse = 1 / np.sqrt(variance + source.dtype.type(epsilon))
+    gain = inverse if scale is None else inverse * factor
+    y = centred * gain
+    if offset is not None:
+        y += value_of(offset)
+
+    def backward(dy: Array, wanted: tuple[bool, ...]) -> list[Array | None]:
+        total = sums(dy)
+        along = sums(dy * centred) * inverse  # with the normalised x
+        dx = None
+        if wanted[0]:
+            dx = dy * gain
+            if moments is None:
+                dx -= gain * (total / count) + centred * (gain * inverse * along / count)
+        return [dx, along if wanted[1] else None, total if wanted[2] else None]
+
+    record(y, [source, scale, offset], backward)
+    return y, mean, variance
+
+
+# ---- functions of TensorFlow's names ----------------------------------------------------------
+
+
+def _named(activation: str, argument: str) -> Callable[..., Array]:
+    def function(features: Any, name: str | None = None) -> Array:
+        return activate(features, activation)
+
+    function.__name__ = function.__qualname__ = activation
+    function.__doc__ = (
+        f"The activation {activation!r}, elementwise. Semantics: TensorFlow's `tf.nn.{argument}`."
+    )
+    function.activation = activation  # type: ignore[attr-defined]
+    return function
+
+
+relu = _named("relu", "relu")
+relu6 = _named("relu6", "relu6")
+sigmoid = _named("sigmoid", "sigmoid")
+tanh = _named("tanh", "tanh")
+silu = _named("silu", "silu")
+swish = silu
+
+
+def leaky_relu(features: Any, alpha: float = 0.2, name: str | None = None) -> Array:
+    """x, or alpha * x where x is negative. Semantics: TensorFlow's `tf.nn.leaky_relu`."""
+    return activate(features, ("leaky_relu", alpha))
+
+
+leaky_relu.activation = "leaky_relu"  # type: ignore[attr-defined]
+
+
+def gelu(features: Any, approximate: bool = False, name: str | None = None) -> Array:
+    """x * P(normal <= x), by erf or approximately by tanh. Semantics: TensorFlow's `tf.nn.gelu`."""
+    return activate(features, "gelu_tanh" if approximate else "gelu")
+
+
+gelu.activation = "gelu"  # type: ignore[attr-defined]
