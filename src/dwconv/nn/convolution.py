@@ -71,9 +71,10 @@ def separable(
 ) -> Array:  # fmt: skip
     """Depthwise, then pointwise: one operation where no tape records what lies between."""
     if recording() is None:
-        filters = value_of(depthwise_filter), value_of(pointwise_filter)
-        more: Any = {"bias": value_of(bias), "activation": activation_of(activation)}
-        return ops.separable_conv2d(value_of(x), *filters, **more, **options)
+        options |= {"bias": value_of(bias), "activation": activation_of(activation)}
+        return ops.separable_conv2d(
+            value_of(x), value_of(depthwise_filter), value_of(pointwise_filter), **options
+        )
     between = convolve("depthwise", x, depthwise_filter, **options)
     data_format = options.get("data_format", "NHWC")
     if str(data_format).lower() in ("nhwc", "channels_last"):

@@ -14,9 +14,10 @@ from .tape import record
 from .variables import Variable, value_of
 
 
-def tensor(name: str, argument: str, x: Any) -> Array:
-    """The very array where it is one, so that tapes know it."""
-    return as_array(name, argument, x.value if isinstance(x, Variable) else x, None)
+def tensor(name: str, argument: str, x: Any) -> tuple[Any, Array]:
+    """What tapes know it by, a variable or the very array, and its numbers."""
+    array = as_array(name, argument, value_of(x), None)
+    return (x if isinstance(x, Variable) else array), array
 
 
 # ---- activations ------------------------------------------------------------------------------
@@ -30,13 +31,12 @@ def activation_of(activation: Any) -> Any:
 def activate(x: Any, activation: Any) -> Array:
     """activation(x), elementwise, of any shape; the forms of `dwconv.ops`."""
     parsed: Activation = parse("activation", "activation", activation_of(activation))
-    source = x if isinstance(x, Variable) else tensor("activation", "x", x)
-    values = value_of(source)
+    key, values = tensor("activation", "x", x)
     with np.errstate(all="ignore"):
         y = np.asarray(apply(values.copy(), parsed))
     return record(
         y,
-        [source],
+        [key],
         lambda dy, _: [gradients.activation_backprop(parsed.normal, dy, x=values)],
     )
 
@@ -47,10 +47,10 @@ def softmax(logits: Any, axis: int = -1, name: str | None = None) -> Array:
     >>> softmax(np.zeros((1, 4), np.float32))
     array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
     """
-    source = tensor("softmax", "logits", logits)
+    key, source = tensor("softmax", "logits", logits)
     y = np.exp(source - source.max(axis, keepdims=True))
     y /= y.sum(axis, keepdims=True)
-    return record(y, [source], lambda dy, _: [y * (dy - (dy * y).sum(axis, keepdims=True))])
+    return record(y, [key], lambda dy, _: [y * (dy - (dy * y).sum(axis, keepdims=True))])
 
 
 # ---- sums and shapes --------------------------------------------------------------------------
@@ -80,10 +80,10 @@ def add_n(inputs: Sequence[Any], name: str | None = None) -> Any:
 
 def reshape(x: Any, shape: Sequence[int]) -> Array:
     """Of as many elements; -1 follows from the others."""
-    source = tensor("reshape", "x", x)
+    key, source = tensor("reshape", "x", x)
     before = source.shape
     y = source.reshape(tuple(shape))
-    return record(y.view(), [source], lambda dy, _: [dy.reshape(before)])
+    return record(y.view(), [key], lambda dy, _: [dy.reshape(before)])
 
 
 def channels_last(x: Any) -> Array:
@@ -97,14 +97,14 @@ def channels_first(x: Any) -> Array:
 
 
 def _transposed(x: Any, axes: tuple[int, ...], back: tuple[int, ...]) -> Array:
-    source = tensor("transpose", "x", x)
+    key, source = tensor("transpose", "x", x)
     y = np.ascontiguousarray(source.transpose(axes))
-    return record(y, [source], lambda dy, _: [np.ascontiguousarray(dy.transpose(back))])
+    return record(y, [key], lambda dy, _: [np.ascontiguousarray(dy.transpose(back))])
 
 
 def spatial_mean(x: Any) -> Array:
     """[batch, height, width, channels] -> [batch, channels]: the mean over the image."""
-    source = tensor("spatial_mean", "x", x)
+    key, source = tensor("spatial_mean", "x", x)
     if source.ndim != 4:
         raise ValueError(f"spatial_mean: x must be [batch, height, width, channels], not {source.shape}")
     scale = source.dtype.type(1 / (source.shape[1] * source.shape[2]))
@@ -112,15 +112,15 @@ def spatial_mean(x: Any) -> Array:
     def backward(dy: Array, _: tuple[bool, ...]) -> list[Array]:
         return [np.broadcast_to((dy * scale)[:, None, None], source.shape).copy()]
 
-    return record(np.asarray(source.mean((1, 2))), [source], backward)
+    return record(np.asarray(source.mean((1, 2))), [key], backward)
 
 
 def dropped(x: Any, rate: float, rng: np.random.Generator) -> Array:
     """Each element is 0 with the probability `rate`; the others are divided by 1 - rate."""
-    source = tensor("dropout", "x", x)
+    key, source = tensor("dropout", "x", x)
     kept = np.asarray(rng.random(source.shape) >= rate)
     factors = kept.astype(source.dtype) * source.dtype.type(1 / (1 - rate))
-    return record(source * factors, [source], lambda dy, _: [dy * factors])
+    return record(source * factors, [key], lambda dy, _: [dy * factors])
 
 
 # ---- normalisation ----------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def normalize(
     `moments`: mean and variance where they are known; None: those of x. `scale`, `offset` may be None.
     Source: Ioffe and Szegedy (ICML 2015).
     """
-    source = tensor("batch_normalization", "x", x)
+    key, source = tensor("batch_normalization", "x", x)
     factor = value_of(scale)
     count = source.size // source.shape[-1]
     if count == 0 and moments is None:
@@ -165,7 +165,7 @@ def normalize(
                 dx -= gain * (total / count) + centred * (gain * inverse * along / count)
         return [dx, along if wanted[1] else None, total if wanted[2] else None]
 
-    record(y, [source, scale, offset], backward)
+    record(y, [key, scale, offset], backward)
     return y, mean, variance
 
 

@@ -22,7 +22,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, label_smoothing: float = 0.0
     >>> float(softmax_cross_entropy(np.zeros((2, 4), np.float32), [1, 3]).round(4))
     1.3863
     """
-    x = tensor("softmax_cross_entropy", "logits", logits)
+    key, x = tensor("softmax_cross_entropy", "logits", logits)
     p = _probabilities(x, labels)
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"softmax_cross_entropy: label_smoothing must be in [0, 1), not {label_smoothing!r}")
@@ -37,7 +37,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, label_smoothing: float = 0.0
         weights = p.sum(axis=1, keepdims=True)
         return [(exponents / totals * weights - p) * x.dtype.type(dy / len(x))]
 
-    return record(loss, [x], backward)
+    return record(loss, [key], backward)
 
 
 def _probabilities(x: Array, labels: Any) -> Array:
@@ -65,7 +65,7 @@ def mean_squared_error(predictions: Any, targets: Any) -> Any:
     >>> mean_squared_error(np.ones(3, np.float32), [1, 2, 3])
     np.float32(1.6666666)
     """
-    x = tensor("mean_squared_error", "predictions", predictions)
+    key, x = tensor("mean_squared_error", "predictions", predictions)
     difference = x - np.asarray(targets, x.dtype)
     if difference.shape != x.shape or x.size == 0:
         raise ValueError(
@@ -73,7 +73,7 @@ def mean_squared_error(predictions: Any, targets: Any) -> Any:
             f"{np.shape(targets)}"
         )
     loss = x.dtype.type(np.mean(np.square(difference), dtype=np.float64))
-    return record(loss, [x], lambda dy, _: [difference * x.dtype.type(2 * dy / x.size)])
+    return record(loss, [key], lambda dy, _: [difference * x.dtype.type(2 * dy / x.size)])
 
 
 def penalty(variable: Variable) -> Any:

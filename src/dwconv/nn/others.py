@@ -143,7 +143,7 @@ class Dropout(Layer):
 
     def call(self, x: Any, training: bool) -> Array:
         if not training or not self.rate:
-            return elements.tensor("Dropout", "inputs", x)
+            return elements.tensor("Dropout", "inputs", x)[1]
         return elements.dropped(x, self.rate, self._generator or initializers.generator())
 
     def emit(self, b: Builder, x: str) -> str:

@@ -46,14 +46,14 @@ def _pooled(
     name: str, function: Any, input: Any, ksize: Any, strides: Any, padding: Any, layout: Any
 ) -> Array:
     nchw = data_format(name, layout or "NHWC")
-    x = tensor(name, "input", input)
+    key, x = tensor(name, "input", input)
     if nchw:
-        return channels_first(_pooled(name, function, channels_last(x), _inner(name, "ksize", ksize),
+        return channels_first(_pooled(name, function, channels_last(input), _inner(name, "ksize", ksize),
                                       _inner(name, "strides", strides), padding, "NHWC"))  # fmt: skip
     window = Sliding(strides, padding).window(name, *steps(name, "ksize", ksize))
     sizes = shape(f"{name}: input", x.shape)
     size = window.output_size(name, sizes[1], sizes[2])
-    y = function(x, np.empty((len(x), *size, x.shape[3]), x.dtype), window)
+    y = function(key, x, np.empty((len(x), *size, x.shape[3]), x.dtype), window)
     return y  # type: ignore[no-any-return]
 
 
@@ -61,7 +61,7 @@ def _inner(name: str, argument: str, value: Any) -> tuple[int, int]:
     return steps(name, argument, value, nchw=True)
 
 
-def _maximum(x: Array, y: Array, window: Window) -> Array:
+def _maximum(key: Any, x: Array, y: Array, window: Window) -> Array:
     """`chosen` has the number of the tap whose value it was."""
     y.fill(-np.inf)
     chosen = np.full(y.shape, -1, np.int32)
@@ -79,10 +79,10 @@ def _maximum(x: Array, y: Array, window: Window) -> Array:
             dx[inputs] += np.where(chosen[outputs] == number, dy[outputs], 0)
         return [dx]
 
-    return record(y, [x], backward)
+    return record(y, [key], backward)
 
 
-def _mean(x: Array, y: Array, window: Window) -> Array:
+def _mean(key: Any, x: Array, y: Array, window: Window) -> Array:
     y.fill(0)
     counts = np.zeros((1, *y.shape[1:3], 1), x.dtype)
     places = list(taps(window, x.shape))
@@ -98,7 +98,7 @@ def _mean(x: Array, y: Array, window: Window) -> Array:
             dx[inputs] += shares[outputs]
         return [dx]
 
-    return record(y, [x], backward)
+    return record(y, [key], backward)
 
 
 def _no_empty_window(has_pixels: Array) -> None:

@@ -53,15 +53,15 @@ def separable_conv2d(
 
 def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | None = None) -> Array:
     """value + bias, one number for each channel. Semantics: TensorFlow's `tf.nn.bias_add`."""
-    source = tensor("bias_add", "value", value)
+    key, source = tensor("bias_add", "value", value)
     first = data_format is not None and str(data_format).upper() in ("NCHW", "CHANNELS_FIRST")
-    offset = tensor("bias_add", "bias", bias)
+    other, offset = tensor("bias_add", "bias", bias)
     channels = source.shape[1 if first else -1] if source.ndim > 1 else -1
     if offset.shape != (channels,):
         raise ValueError(f"bias_add: bias must have the shape ({channels},), not {offset.shape}")
     y = source + (offset.reshape(-1, *[1] * (source.ndim - 2)) if first else offset)
     axes = tuple(axis for axis in range(source.ndim) if axis != (1 if first else source.ndim - 1))
-    return record(y, [source, bias], lambda dy, _: [dy, dy.sum(axes)])
+    return record(y, [key, other], lambda dy, _: [dy, dy.sum(axes)])
 
 
 def depthwise_conv2d_backprop_input(

@@ -16,7 +16,6 @@ from ..activation import Array
 
 Pair = tuple[int, int]
 NUMPY_ORDER = (0, 2, 3, 1)
-TORCH_ORDER = (0, 3, 1, 2)
 
 
 class Geometry(NamedTuple):
@@ -80,9 +79,15 @@ def _nested(tensor: torch.Tensor) -> bool:
 
 def new_image(shape: tuple[int, ...], like: torch.Tensor) -> tuple[torch.Tensor, Array]:
     """An empty tensor in channels_last, and its memory as an array."""
-    n, c, h, w = shape
-    array = torch.empty((n, h, w, c), dtype=like.dtype)
-    return array.permute(TORCH_ORDER), array.numpy()
+    tensor = torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
+    return tensor, tensor.permute(NUMPY_ORDER).numpy()
+
+
+def in_layout(tensor: torch.Tensor, last: bool) -> torch.Tensor:
+    """As it is where it is to be in `channels_last`, else contiguous, to the last stride."""
+    if last:
+        return tensor
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
 
 
 def filters(weight: torch.Tensor, kind: str, groups: int) -> Array:
@@ -124,7 +129,7 @@ def predict(x: torch.Tensor, layer: Any, last: bool) -> torch.Tensor:
     n, h, w, c = layer.output_shape(image.shape)
     y, out = new_image((n, c, h, w), x)
     layer(image, out=out, num_threads=torch.get_num_threads())
-    return y if last else y.contiguous()
+    return in_layout(y, last)
 
 
 class Convolution(torch.autograd.Function):  # type: ignore[misc]
@@ -173,7 +178,7 @@ def convolve(
         nhwc(x), filters(weight, kind, geometry.groups), bias=offset, out=out,
         num_threads=torch.get_num_threads(), **geometry.options(kind),
     )  # fmt: skip
-    return y if looks_channels_last(x) or looks_channels_last(weight) else y.contiguous()
+    return in_layout(y, looks_channels_last(x) or looks_channels_last(weight))
 
 
 def _backward(
@@ -188,7 +193,7 @@ def _backward(
         dx, out = new_image(tuple(x.shape), x)
         backprop = getattr(gradients, f"{name}_backprop_input")
         backprop(out.shape, filters(weight, kind, geometry.groups), array, out=out, **options)
-        dx = dx if last else dx.contiguous()
+        dx = in_layout(dx, last)
     if wanted[1]:
         shape = filters(weight, kind, geometry.groups).shape
         backprop = getattr(gradients, f"{name}_backprop_filter")
