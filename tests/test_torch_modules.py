@@ -373,6 +373,8 @@ def test_accelerate_keeps_everything_but_the_arithmetic(monkeypatch: pytest.Monk
     assert ([id(p) for p in model.parameters()], [id(m) for m in model.modules()]) == identities
     assert list(model.state_dict()) == list(plain.state_dict())
     assert type(model[0]) is type(model[3].depthwise) is dwconv.torch.Conv2d
+    assert model[0](x).is_contiguous(memory_format=LAST)
+    hooked.clear()
     found = runs(monkeypatch)
     other = torch.optim.SGD(plain.parameters(), 0.1)
     for _ in range(2):
@@ -397,7 +399,7 @@ def test_accelerate_lists_what_stays_pytorchs() -> None:
         dwconv.torch.accelerate(model)
     message = str(caught[0].message)
     assert "1 (Conv2d): padding_mode is 'circular'" in message
-    assert "2 (ConvTranspose2d): only nn.Conv2d itself" in message
+    assert "2 (ConvTranspose2d): only nn.Conv2d is exchanged" in message
     assert "3 (Conv2d): the weights are torch.float16" in message
     assert [type(m) is dwconv.torch.Conv2d for m in model] == [True, False, False, False]
     with pytest.raises(TypeError, match=r"model must be an nn\.Module"):

@@ -38,6 +38,7 @@ class _OnDwconv:
     """What both layers do. The one is a depthwise convolution, the other has a pointwise one behind it."""
 
     supports_jit = False  # XLA cannot look into it
+    computes_as_keras = True  # for `from_keras`, which takes no subclass for what it derives from
 
     def call(self: Any, inputs: Any) -> Any:
         reason = self._reason(inputs)
@@ -173,10 +174,10 @@ def _torch_trained(layer: Any, x: Any, weights: list[Any]) -> Any:
     geometry = Geometry(window.strides, (sides[0], sides[1]), window.dilations, int(kernel.shape[2]))
     height, width = kernel.shape[:2]
     depthwise = kernel.permute(2, 3, 0, 1).reshape(-1, 1, height, width)
-    y = Convolution.apply(x.permute(0, 3, 1, 2), depthwise, None if count == 2 else bias, geometry)
+    y = Convolution.apply(x.permute(0, 3, 1, 2), depthwise, None if count == 2 else bias, geometry, True)
     if count == 2:
         simple = Geometry((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
-        y = Convolution.apply(y, weights[1].permute(3, 2, 0, 1), bias, simple)
+        y = Convolution.apply(y, weights[1].permute(3, 2, 0, 1), bias, simple, True)
     return y.permute(0, 2, 3, 1)
 
 

@@ -133,28 +133,29 @@ def predict(x: torch.Tensor, layer: Any, last: bool) -> torch.Tensor:
 
 
 class Convolution(torch.autograd.Function):  # type: ignore[misc]
-    """Of x, weight, bias, and a `Geometry`; float32 or float64 on the CPU, x of four axes."""
+    """Of x, weight, bias, a `Geometry`, and whether results are to be in channels_last; float32 or float64 on
+    the CPU, x of four axes."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry
-    ) -> torch.Tensor:
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry,
+        last: bool,
+    ) -> torch.Tensor:  # fmt: skip
         ctx.save_for_backward(x, weight)
-        ctx.geometry = geometry
-        ctx.last = looks_channels_last(x) or looks_channels_last(weight)
-        return convolve(x, weight, bias, geometry)
+        ctx.geometry, ctx.last = geometry, last
+        return convolve(x, weight, bias, geometry, last)
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # create_graph=True: gradients of gradients are PyTorch's
-            return (*_pytorch_backward(dy, x, weight, ctx.geometry, wanted), None)
-        return (*_backward(dy, x, weight, ctx.geometry, wanted, ctx.last), None)
+            return (*_pytorch_backward(dy, x, weight, ctx.geometry, wanted), None, None)
+        return (*_backward(dy, x, weight, ctx.geometry, wanted, ctx.last), None, None)
 
 
 def convolve(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry, last: bool
 ) -> torch.Tensor:
     """Forward alone, with weights that are packed for this call."""
     kind = geometry.kind(weight)
@@ -178,7 +179,7 @@ def convolve(
         nhwc(x), filters(weight, kind, geometry.groups), bias=offset, out=out,
         num_threads=torch.get_num_threads(), **geometry.options(kind),
     )  # fmt: skip
-    return in_layout(y, looks_channels_last(x) or looks_channels_last(weight))
+    return in_layout(y, last)
 
 
 def _backward(

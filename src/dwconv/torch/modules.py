@@ -84,6 +84,8 @@ class Conv2d(_Cached, nn.Conv2d):  # type: ignore[misc]
     (torch.Size([1, 8, 6, 6]), True)
     """
 
+    always_channels_last = False  # else the layout of results is that of PyTorch's convolution
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not _is_plain(input) or not _is_plain(self.weight):
             return super().forward(input)
@@ -93,14 +95,18 @@ class Conv2d(_Cached, nn.Conv2d):  # type: ignore[misc]
                 self._tell(reason)
             return super().forward(input)
         x = input if input.ndim == 4 else input[None]
-        geometry = geometry_of(self)
+        geometry, last = geometry_of(self), self._gives_channels_last(x)
         if _needs_gradients(x, self.weight, self.bias):
-            y = Convolution.apply(x, self.weight, self.bias, geometry)
+            y = Convolution.apply(x, self.weight, self.bias, geometry, last)
         elif self.training:
-            y = functions.convolve(x, self.weight, self.bias, geometry)
+            y = functions.convolve(x, self.weight, self.bias, geometry, last)
         else:
-            y = functions.predict(x, self._packed_layer(geometry), _last(x, self.weight))
+            y = functions.predict(x, self._packed_layer(geometry), last)
         return y if input.ndim == 4 else y[0]
+
+    def _gives_channels_last(self, x: torch.Tensor) -> bool:
+        looks = functions.looks_channels_last
+        return self.always_channels_last or looks(x) or looks(self.weight)
 
     def _packed_layer(self, geometry: Geometry) -> Any:
         weights = [self.weight] if self.bias is None else [self.weight, self.bias]
@@ -139,7 +145,9 @@ class DepthwiseSeparableConv(_Cached):
             return last(first(input))
         weights = [w for w in (first.weight, first.bias, last.weight, last.bias) if w is not None]
         layer = self._layer(weights, lambda: _fused(first, last))
-        return functions.predict(input, layer, _last(input, first.weight) or _last(input, last.weight))
+        return functions.predict(
+            input, layer, first._gives_channels_last(input) or last._gives_channels_last(input)
+        )
 
     def _runs_as_one(self, x: torch.Tensor) -> bool:
         both = [self.depthwise, self.pointwise]
@@ -172,8 +180,8 @@ def accelerate(model: M, *, channels_last: bool = True) -> M:
 
     Every `nn.Conv2d` becomes a `dwconv.torch.Conv2d`: the same module with the same parameters, hooks and
     state dict keys; optimizers that know its parameters go on. `channels_last`: moves the model to
-    `torch.channels_last`, so that its tensors follow. Convolutions that dwconv does not have stay as they
-    are, which a `dwconv.PerformanceWarning` lists with reasons.
+    `torch.channels_last`, and all its convolutions give such tensors. Convolutions that dwconv does not have
+    stay as they are, which a `dwconv.PerformanceWarning` lists with reasons.
 
     >>> import torch, dwconv.torch
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
@@ -184,13 +192,15 @@ def accelerate(model: M, *, channels_last: bool = True) -> M:
         raise TypeError(f"accelerate: model must be an nn.Module, not {type(model).__name__}")
     left = []
     for name, module in model.named_modules():
-        if isinstance(module, _Cached) or not isinstance(module, nn.modules.conv._ConvNd):
+        if not isinstance(module, nn.modules.conv._ConvNd):
             continue
-        reason = _why_not(module)
-        if reason is None:
-            module.__class__ = Conv2d
-        else:
+        reason = _about(module) if type(module) in (nn.Conv2d, Conv2d) else "only nn.Conv2d is exchanged"
+        if reason is not None:
             left.append(f"{name or 'the model'} ({type(module).__name__}): {reason}")
+            continue
+        module.__class__ = Conv2d
+        if channels_last:
+            module.always_channels_last = True
     if channels_last:
         model.to(memory_format=torch.channels_last)
     if left:
@@ -213,14 +223,8 @@ def geometry_of(module: nn.Conv2d) -> Geometry:
     )
 
 
-def _why_not(module: Any) -> str | None:
-    """Why a convolution stays PyTorch's."""
-    if type(module) is not nn.Conv2d:
-        return "only nn.Conv2d itself is exchanged"
-    return _about(module)
-
-
 def _about(module: nn.Conv2d) -> str | None:
+    """Why a convolution is PyTorch's, whatever it is given."""
     if module.padding_mode != "zeros":
         return f"padding_mode is {module.padding_mode!r}; dwconv pads with zeros"
     if module.weight.device.type != "cpu":
@@ -267,10 +271,6 @@ def _is_bare(module: nn.Module) -> bool:
 
 def _needs_gradients(*tensors: torch.Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-
-
-def _last(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    return functions.looks_channels_last(x) or functions.looks_channels_last(weight)
 
 
 def _fused(depthwise: Conv2d, pointwise: Conv2d) -> SeparableConv2D:
