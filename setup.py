@@ -25,7 +25,7 @@ from setuptools.modified import newer_group
 # setuptools wants paths relative to this file, which it makes the working directory.
 CSRC = Path("csrc")
 HEADER = CSRC / "dwconv.h"
-HEADERS = [HEADER, CSRC / "dwconv_network.h"]
+HEADERS = [HEADER, CSRC / "dwconv_network.h", CSRC / "dwconv_gradient.h"]
 
 # These follow CFLAGS and LDFLAGS. -ffast-math in there would change results, and link code that makes every
 # process that imports dwconv flush denormals: -Ofast is undone by another -O, the others by their opposites.

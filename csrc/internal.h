@@ -78,6 +78,9 @@ typedef struct dwc_each_call {
 typedef struct dwc_each_kernels {
     void (*unary)(const dwc_each_call *);
     void (*binary)(const dwc_each_call *);
+    /* dx[i] = dy[i] * the slope of the activation at values[i], its inputs or outputs; dx may be dy or values. */
+    void (*slope)(const dwconv_activation *activation, int from_output, const float *values, const float *dy,
+                  float *dx, int64_t count);
     /* y[r][c] = x[c][r] of `rows` rows of `count` elements next to each other; of x columns are. */
     void (*transpose)(const float *x, int64_t x_column, int64_t rows, int64_t count, float *y, int64_t y_row);
 } dwc_each_kernels;
@@ -97,6 +100,8 @@ typedef struct dwc_kernel_table {
     int tile_count;
     dwc_dw_any any;
     dwc_dw_few few;
+    const dwc_dw_gradient_kernel *gradients; /* the last two take any window: without a multiplier, and with one */
+    int gradient_count;
     const char *any_name, *few_name, *factor_name;
     /* Rows of pixels. sums[c] = x[0][c] + x[1][c] + ... in this order; y[p][c] = x[p][c] * factors[c], where y may
      * be x. */

@@ -164,8 +164,8 @@ int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes) {
     return begin < (uintptr_t)a + bytes && (uintptr_t)a < end;
 }
 
-dwconv_status dwc_check_tensors(const dwc_graph *graph, const dwconv_tensor *input,
-                                const dwconv_tensor *output, dwc_view *x, dwc_view *y) {
+dwconv_status dwc_check_views(const dwc_graph *graph, const dwconv_tensor *input, const dwconv_tensor *output,
+                              const dwc_view *written, dwc_view *x, dwc_view *y) {
     if (!input || !output) return DWCONV_NULL_POINTER;
     const int64_t in_shape[4] = {input->batch, input->height, input->width, input->channels};
     int64_t out_shape[4];
@@ -179,7 +179,13 @@ dwconv_status dwc_check_tensors(const dwc_graph *graph, const dwconv_tensor *inp
     uintptr_t x_begin, x_end, y_begin, y_end;
     DWC_TRY(address_range(x, &x_begin, &x_end));
     DWC_TRY(address_range(y, &y_begin, &y_end));
-    DWC_TRY(check_distinct(y));
+    if (!written) return DWCONV_OK;
+    DWC_TRY(check_distinct(written));
     if (x_begin < y_end && y_begin < x_end && !disjoint_slices(x, y)) return DWCONV_OVERLAP;
     return DWCONV_OK;
+}
+
+dwconv_status dwc_check_tensors(const dwc_graph *graph, const dwconv_tensor *input,
+                                const dwconv_tensor *output, dwc_view *x, dwc_view *y) {
+    return dwc_check_views(graph, input, output, y, x, y);
 }

@@ -156,9 +156,10 @@ struct dwconv_plan {
 };
 
 /* plan.c: all of a plan but its weights; its graph and chain are those of `built`. `table` NULL: that of desc->isa.
- * Then the plan in memory of prepared->bytes. */
+ * Then the plan in memory of prepared->bytes: without its weights, and with them. */
 DWC_HIDDEN dwconv_status dwc_prepare_plan(const dwconv_desc *desc, const dwc_kernel_table *table,
                                           dwc_built *built, dwconv_plan *prepared);
+DWC_HIDDEN void dwc_place_plan(const dwconv_plan *prepared, dwconv_plan *plan);
 DWC_HIDDEN void dwc_fill_plan(const dwconv_plan *prepared, dwconv_plan *plan);
 
 static inline int dwc_is_block(const dwconv_plan *plan) { return plan->chain.project != NULL; }
@@ -198,6 +199,11 @@ DWC_HIDDEN int dwc_adds(const int64_t a[4], const int64_t b[4]);
 /* Checks both tensors against a graph and resolves their strides. */
 DWC_HIDDEN dwconv_status dwc_check_tensors(const dwc_graph *graph, const dwconv_tensor *input,
                                            const dwconv_tensor *output, dwc_view *x, dwc_view *y);
+
+/* The same, where either may be the one that is written, or none: x, y or NULL. */
+DWC_HIDDEN dwconv_status dwc_check_views(const dwc_graph *graph, const dwconv_tensor *input,
+                                         const dwconv_tensor *output, const dwc_view *written,
+                                         dwc_view *x, dwc_view *y);
 
 /* The view of a contiguous, aligned tensor, of which there is no memory. */
 DWC_HIDDEN dwconv_status dwc_dense_view(const int64_t shape[4], dwc_view *v);

@@ -203,7 +203,7 @@ static void pack(dwconv_plan *plan, dwc_node *n) {
     n->filter = n->bias = NULL;
 }
 
-void dwc_fill_plan(const dwconv_plan *prepared, dwconv_plan *plan) {
+void dwc_place_plan(const dwconv_plan *prepared, dwconv_plan *plan) {
     const dwc_graph *from = &prepared->graph;
     dwc_graph *g = &plan->graph;
     *plan = *prepared;
@@ -211,8 +211,12 @@ void dwc_fill_plan(const dwconv_plan *prepared, dwconv_plan *plan) {
     g->values = (dwc_value *)(void *)((char *)plan + values_at(from));
     memcpy(g->nodes, from->nodes, (size_t)g->node_count * sizeof *g->nodes);
     memcpy(g->values, from->values, (size_t)g->value_count * sizeof *g->values);
-    for (int i = 0; i < g->node_count; i++) pack(plan, &g->nodes[i]);
     find_chain(plan);
+}
+
+void dwc_fill_plan(const dwconv_plan *prepared, dwconv_plan *plan) {
+    dwc_place_plan(prepared, plan);
+    for (int i = 0; i < plan->graph.node_count; i++) pack(plan, &plan->graph.nodes[i]);
 }
 
 dwconv_status dwconv_plan_size(const dwconv_desc *desc, size_t *bytes) {

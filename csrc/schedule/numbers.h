@@ -123,6 +123,22 @@ enum {
     DWC_DENSE_LINES = 4096       /* fewer: a dense image per phase of a dilation costs more than it gains */
 };
 
+/* ---- gradients ---------------------------------------------------------------------------------- */
+
+/* Values of a filter up to which chunks of pixels have sums of their own: larger ones are added to in place, and workers
+ * share their columns. */
+#define DWC_CHUNK_VALUES DWC_FLOATS(512 * 1024)
+
+enum {
+    DWC_IMAGES_PER_WORKER = 2, /* fewer: workers share each phase instead of taking images of their own */
+    DWC_CHUNK_PIXELS = 256,    /* of depthwise: fewer are not worth the sums of a chunk, which are as many floats as taps */
+    DWC_MOST_CHUNKS = 64,      /* more workers share channels */
+    DWC_BOX_PIXELS = 256,      /* of a product: panels of so many stay in the second-level cache */
+    DWC_PANEL_COLUMNS = 512,   /* packed at a time */
+    DWC_CHUNK_BOXES = 4,       /* of a product: fewer are not worth the sums of a chunk */
+    DWC_MOST_PRODUCT_CHUNKS = 8
+};
+
 /* ---- the grid ----------------------------------------------------------------------------------- */
 
 /* What differs between instruction sets. */

@@ -28,6 +28,7 @@ from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from dwconv cimport *
+from dwconv._gradient cimport *
 from dwconv._network cimport *
 
 from numpy import empty, float32, ndarray
@@ -425,4 +426,5 @@ cdef class Plan:
         return status
 
 
+include "_gradient.pxi"
 include "_network.pxi"

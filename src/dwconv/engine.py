@@ -71,7 +71,7 @@ def _run_checked(operation: Operation, plan: Plan | None, x: Any, out: Any, thre
         "and whole elements between pixels, apart from each other, are used in place (strides of x "
         f"{x.strides}{'' if out is None else f', of out {out.strides}'})",
         PerformanceWarning,
-        stacklevel=_frames_of_the_package(),
+        stacklevel=frames_of_the_package(),
     )
     y = plan.run(x.copy(order="C"), None, threads, strict=True)
     if out is None:
@@ -80,7 +80,7 @@ def _run_checked(operation: Operation, plan: Plan | None, x: Any, out: Any, thre
     return out  # type: ignore[no-any-return]
 
 
-def _frames_of_the_package() -> int:
+def frames_of_the_package() -> int:
     """How many calls up, from the caller of this, the code is that called the package."""
     frame, level = sys._getframe(1), 1
     while frame.f_back and frame.f_globals.get("__package__") == __package__:

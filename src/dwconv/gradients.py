@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from . import gradients_numpy
+from . import gradient_engine, gradients_numpy
 from .activation import ActivationLike, Array, parse
 from .arrays import TensorLike, as_array, check_apart, check_out
 from .build import Sliding
-from .geometry import DataFormat, Integers, PaddingLike, Shape, StepsLike, integer, shape, thread_count
+from .geometry import DataFormat, Integers, PaddingLike, Shape, StepsLike, integer, shape
 from .geometry import data_format as is_nchw
 from .gradients_numpy import Convolution
 from .interface import function
@@ -211,11 +211,11 @@ def bias_backprop(
     name = "bias_backprop"
     nchw = is_nchw(name, data_format)
     dy = _tensor(name, "out_backprop", out_backprop, None, nchw)
-    _threads(name, num_threads)
+    threads = gradient_engine.threads_of(name, num_threads)
     shape(f"{name}: out_backprop", dy.shape)
     if out is not None:
         check_out(name, out, dy.shape[3:], dy, "out_backprop")
-    return _in(out, gradients_numpy.backprop_bias(dy))
+    return _in(out, gradient_engine.bias_gradient(name, dy, threads))
 
 
 @function
@@ -245,7 +245,7 @@ def activation_backprop(
     name = "activation_backprop"
     parsed = parse(name, "activation", activation)
     dy = as_array(name, "out_backprop", out_backprop, None)
-    _threads(name, num_threads)
+    threads = gradient_engine.threads_of(name, num_threads)
     if (x is None) == (y is None):
         raise TypeError(f"{name}: pass one of x and y, what the activation was given or what it gave")
     argument = "x" if y is None else "y"
@@ -263,7 +263,7 @@ def activation_backprop(
     if out is not None and out is not dy:
         check_out(name, out, dy.shape, dy, "out_backprop")
         check_apart(name, out, [(argument, values)])
-    return _in(out, gradients_numpy.backprop_activation(dy, values, parsed, from_output))
+    return gradient_engine.activation_gradient(dy, values, parsed, from_output, out, threads)
 
 
 # ---- what they share --------------------------------------------------------------------------
@@ -281,17 +281,17 @@ def _input_gradient(
         sizes = sizes[0], *sizes[2:], sizes[1]
     conv = _convolution(name, kind, "input_sizes", shape(f"{name}: input_sizes", sizes), "filters",
                         weights.shape, dy, sliding, groups)  # fmt: skip
-    _threads(name, num_threads)
+    threads = gradient_engine.threads_of(name, num_threads)
     into = _as_nhwc(out, sliding.nchw)
     if into is not None:
         check_out(name, into, conv.x, dy, "out_backprop")
         check_apart(name, into, [("filters", weights)])
-    dx = gradients_numpy.backprop_input(
-        conv, weights.reshape(conv.filters), dy, np.empty(conv.x, dy.dtype) if into is None else into
+    dx = gradient_engine.input_gradient(
+        conv, weights.reshape(conv.filters), dy, None if sliding.nchw else into, threads
     )
-    if out is not None:
-        return out
-    return np.ascontiguousarray(dx.transpose(0, 3, 1, 2)) if sliding.nchw else dx
+    if not sliding.nchw:
+        return dx
+    return _in(out, np.ascontiguousarray(dx.transpose(0, 3, 1, 2)))
 
 
 def _filter_gradient(
@@ -304,11 +304,11 @@ def _filter_gradient(
     sizes = _sizes(f"{name}: filter_sizes", filter_sizes)
     conv = _convolution(name, kind, "x", shape(f"{name}: x", x.shape), "filter_sizes", sizes, dy, sliding,
                         groups)  # fmt: skip
-    _threads(name, num_threads)
+    threads = gradient_engine.threads_of(name, num_threads)
     if out is not None:
         check_out(name, out, sizes, x)
         check_apart(name, out, [("out_backprop", dy)])
-    return _in(out, gradients_numpy.backprop_filter(conv, x, dy).reshape(sizes))
+    return _in(out, gradient_engine.filter_gradient(conv, x, dy, threads).reshape(sizes))
 
 
 def _convolution(
@@ -358,15 +358,11 @@ def _tensor(name: str, argument: str, value: Any, dtype: np.dtype[Any] | None, n
     if array.ndim != 4:
         axes = "[batch, channels, height, width]" if nchw else "[batch, height, width, channels]"
         raise ValueError(f"{name}: {argument} must have 4 axes {axes}, not {array.shape}")
-    return array.transpose(0, 2, 3, 1) if nchw else array
+    return array.transpose(0, 2, 3, 1).copy(order="C") if nchw else array
 
 
 def _as_nhwc(out: Any, nchw: bool) -> Any:
     return out.transpose(0, 2, 3, 1) if nchw and isinstance(out, np.ndarray) and out.ndim == 4 else out
-
-
-def _threads(name: str, value: Any) -> int | None:
-    return None if value is None else thread_count(f"{name}: num_threads", value)
 
 
 def _in(out: Array | None, result: Array) -> Array:

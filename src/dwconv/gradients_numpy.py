@@ -34,6 +34,12 @@ class Convolution:
     window: Window
     groups: int
 
+    @classmethod
+    def identity(cls, name: str, y: tuple[int, ...]) -> Convolution:
+        """A pointwise one from y to y, for the gradient of a bias alone."""
+        shape = y[0], y[1], y[2], y[3]
+        return cls(name, True, shape, (1, 1, y[3], 1), shape, Window((1, 1)), 1)
+
     def images(self) -> Iterator[slice]:
         """Chunks of at most `fallback.CHUNK` elements of the larger tensor, or of one image."""
         count = max(1, CHUNK // max(math.prod(self.x[1:]), math.prod(self.y[1:])))
@@ -153,7 +159,7 @@ def slope_of_input(x: Array, activation: Activation) -> Array:
         return np.asarray(_inside(x, -3, 3) * one(1 / 6))
     if kind == "hard_swish":
         slope = np.where(x < 3, x * one(1 / 3) + one(0.5), one(1))
-        return np.asarray(np.where(x < -3, one(0), slope))
+        return np.asarray(np.where(x <= -3, one(0), slope))
     if kind in ("identity", "relu", "relu6", "clip", "leaky_relu"):
         return slope_of_output(x, activation)
     wide = x.astype(np.float64, copy=False)
@@ -161,7 +167,12 @@ def slope_of_input(x: Array, activation: Activation) -> Array:
 
 
 def _inside(y: Array, low: float, high: float) -> Array:
-    inside = (y > y.dtype.type(low)) & (y < y.dtype.type(high))
+    """1 between the bounds; an infinite one is none."""
+    inside = np.ones(y.shape, bool)
+    if low > -math.inf:
+        inside &= y > y.dtype.type(low)
+    if high < math.inf:
+        inside &= y < y.dtype.type(high)
     return np.asarray(inside.astype(y.dtype))
 
 

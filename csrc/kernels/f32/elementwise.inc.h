@@ -298,4 +298,4 @@ static void each_transpose(const float *x, int64_t x_column, int64_t rows, int64
         }
 }
 
-#define EACH_KERNELS {each_unary_f32, each_binary_f32, each_transpose}
+#define EACH_KERNELS {each_unary_f32, each_binary_f32, each_slope, each_transpose}

@@ -22,6 +22,7 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #include "../f32/activation.inc.h"
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
+#include "../f32/depthwise_gradient.inc.h"
 #include "../f32/depthwise_tiles.inc.h"
 #include "../f32/depthwise_any.inc.h"
 #include "../f32/depthwise_anys.inc.h"
@@ -33,9 +34,17 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #define MM_DOT_SUMS 8 /* accumulators of a tile of dots.inc.h */
 #include "../f32/dots.inc.h"
 #include "../f32/rows.inc.h"
+#include "../f32/activation_slope.inc.h"
 #include "../f32/elementwise.inc.h"
 #include "../f32/image_rows.inc.h"
 #include "../f32/number_rows.inc.h"
+
+/* Kernel rows, taps, columns of a tile, taps from column to column: sums, columns and an input in registers. */
+#define DWG_ISA "avx2"
+#define DWG_EACH(F) \
+    F(3, 3, 4, 1, 0) F(3, 3, 4, 2, 0) F(3, 3, 4, 0, 0) F(2, 5, 4, 1, 0) F(2, 5, 4, 2, 0) F(1, 7, 7, 1, 0) \
+    F(2, 4, 4, 0, 0) F(2, 4, 4, 0, 1)
+#include "../f32/depthwise_gradients.inc.h"
 
 #define DW_EACH_TILE(F) F(5, 1) F(7, 1)
 #define DW_DEFINE(K, S) DW_TILES(K, S, 4) DW_TILES(K, S, 5)
@@ -129,6 +138,8 @@ const dwc_kernel_table dwc_table_avx2 = {
     .tile_count = sizeof tiles / sizeof *tiles,
     .any = DW_ANY_WINDOW,
     .few = DW_FEW_CHANNELS,
+    .gradients = gradients,
+    .gradient_count = sizeof gradients / sizeof *gradients,
     .any_name = "avx2 depthwise any window, tile 2x4",
     .factor_name = "avx2 depthwise 1x1, a multiplication",
     .few_name = "avx2 depthwise few channels s1, rows as vectors",

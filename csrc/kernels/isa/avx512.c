@@ -26,12 +26,14 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
 #include "../f32/depthwise_roll.inc.h"
+#include "../f32/depthwise_gradient.inc.h"
 #undef SUFFIX
 #define SUFFIX _z
 #include "../f32/activation.inc.h"
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
 #include "../f32/depthwise_roll.inc.h"
+#include "../f32/depthwise_gradient.inc.h"
 #define TAIL_SUFFIX _y
 #include "../f32/depthwise_tiles.inc.h"
 #include "../f32/depthwise_any.inc.h"
@@ -44,9 +46,17 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #define MM_DOT_SUMS 16 /* accumulators of a tile of dots.inc.h */
 #include "../f32/dots.inc.h"
 #include "../f32/rows.inc.h"
+#include "../f32/activation_slope.inc.h"
 #include "../f32/elementwise.inc.h"
 #include "../f32/image_rows.inc.h"
 #include "../f32/number_rows.inc.h"
+
+/* Kernel rows, taps, columns of a tile, taps from column to column: sums, columns and an input in registers. */
+#define DWG_ISA "avx512"
+#define DWG_EACH(F) \
+    F(3, 3, 7, 1, 0) F(3, 3, 7, 2, 0) F(3, 3, 7, 0, 0) F(5, 5, 4, 1, 0) F(5, 5, 4, 2, 0) F(3, 7, 7, 1, 0) \
+    F(2, 4, 4, 0, 0) F(2, 4, 4, 0, 1)
+#include "../f32/depthwise_gradients.inc.h"
 
 #define DW_EACH_TILE(F) F(5, 1) F(5, 2) F(7, 1)
 #define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
@@ -122,6 +132,8 @@ const dwc_kernel_table dwc_table_avx512 = {
     .tile_count = sizeof tiles / sizeof *tiles,
     .any = DW_ANY_WINDOW,
     .few = DW_FEW_CHANNELS,
+    .gradients = gradients,
+    .gradient_count = sizeof gradients / sizeof *gradients,
     .any_name = "avx512 depthwise any window, tile 2x7",
     .factor_name = "avx512 depthwise 1x1, a multiplication",
     .few_name = "avx512 depthwise few channels s1, rows as vectors",

@@ -1,0 +1,104 @@
+/*
+ * dwconv_gradient - gradients of convolutions and activations: what training runs backward.
+ *
+ * ABOUT
+ *
+ * Filters change with every step of training, so that there is nothing to pack ahead: the descriptor is the plan. With
+ * y = convolution(x, filter) + bias and `dy` the gradient of a loss with respect to y, these functions give its
+ * gradients with respect to x (`dx`), the filter and the bias.
+ *
+ * SYNOPSIS
+ *
+ *     describe the forward convolution   dwconv_gradient_desc
+ *     ask for memory                     dwconv_input_gradient_scratch, dwconv_filter_gradient_scratch
+ *     run                                dwconv_input_gradient, dwconv_filter_gradient
+ *     an activation                      dwconv_activation_gradient, on its own
+ *
+ * The conventions of dwconv.h hold. Nothing is allocated.
+ *
+ * RESULTS
+ *
+ * On one machine and instruction set they are bitwise the same for every thread count and stride of a tensor. An input
+ * gradient sums as the forward pass does. A filter or bias gradient sums over pixels in chunks: which pixels make a
+ * chunk depends on shapes alone; the pixels of a chunk are added in order, then the sums of chunks, in order.
+ */
+#ifndef DWCONV_GRADIENT_H
+#define DWCONV_GRADIENT_H
+
+#include "dwconv.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The forward convolution. Its filter is [kernel_h, kernel_w, in_channels / groups, out_channels]; one group per input
+ * channel is a depthwise convolution. */
+typedef struct dwconv_gradient_desc {
+    size_t size; /* sizeof(dwconv_gradient_desc) */
+    dwconv_dtype dtype;
+    uint32_t flags;  /* 0 */
+    const char *isa; /* NULL: dwconv_isa_best() */
+    int64_t in_channels, out_channels, groups;
+    dwconv_window window;
+} dwconv_gradient_desc;
+
+/* Scratch for an input {batch, height, width, channels} of the forward pass and so many threads. */
+DWCONV_API dwconv_status dwconv_input_gradient_scratch(const dwconv_gradient_desc *desc,
+                                                       const int64_t input[4], int threads, size_t *bytes);
+DWCONV_API dwconv_status dwconv_filter_gradient_scratch(const dwconv_gradient_desc *desc,
+                                                        const int64_t input[4], int threads, size_t *bytes);
+
+/* dx, of the shape of the forward input, from dy, of the shape of its output, and the filter.
+ *
+ * DWCONV_NULL_POINTER   a descriptor, tensor, filter or needed scratch is NULL
+ * DWCONV_BAD_SIZE       a descriptor's size, or fields that this library lacks are not 0
+ * DWCONV_BAD_VALUE      a flag that does not exist, or a negative thread count
+ * DWCONV_BAD_SHAPE      a size below 1, channels that groups do not divide, or tensors that do not fit the convolution
+ * DWCONV_BAD_STRIDE, DWCONV_BAD_PADDING, DWCONV_BAD_DTYPE, DWCONV_KERNEL_TOO_LARGE, DWCONV_NO_ISA
+ * DWCONV_BAD_LAYOUT, DWCONV_OVERLAP, DWCONV_MISALIGNED, DWCONV_TOO_SMALL, DWCONV_OVERFLOW: as in dwconv_run */
+DWCONV_API dwconv_status dwconv_input_gradient(const dwconv_gradient_desc *desc, const float *filter,
+                                               const dwconv_tensor *dy, const dwconv_tensor *dx,
+                                               void *scratch, size_t scratch_bytes,
+                                               const dwconv_threads *threads);
+
+/* The gradient of the filter, in the layout of the filter, and of the bias, out_channels values, from x and dy. Either
+ * may be NULL: it is then not computed. An empty batch gives zeros. The statuses of dwconv_input_gradient. */
+DWCONV_API dwconv_status dwconv_filter_gradient(const dwconv_gradient_desc *desc, const dwconv_tensor *x,
+                                                const dwconv_tensor *dy, float *filter_gradient,
+                                                float *bias_gradient, void *scratch, size_t scratch_bytes,
+                                                const dwconv_threads *threads);
+
+/* What the slope of an activation is read from: what the activation was given, or what it gave. */
+typedef enum dwconv_slope_source { DWCONV_FROM_INPUT = 0, DWCONV_FROM_OUTPUT } dwconv_slope_source;
+
+/* dx[i] = dy[i] * slope at values[i], for `count` floats; dx may be dy or values. Where the slope is 0, so is dx,
+ * whatever dy is. IDENTITY, RELU, RELU6, CLIP and HARD_SIGMOID have a slope of 0 on their corners, LEAKY_RELU that of its
+ * negative side at 0, HARD_SWISH 0 at -3 and 1 at 3. Outputs tell the slope of IDENTITY, RELU, RELU6, CLIP,
+ * HARD_SIGMOID, SIGMOID, TANH, and of LEAKY_RELU where a > 0. Slopes of smooth activations are within 2e-6.
+ *
+ * DWCONV_NULL_POINTER
+ * DWCONV_BAD_VALUE        a source that does not exist, or a negative count or thread count
+ * DWCONV_BAD_ACTIVATION   no such activation, or its output does not tell its slope
+ * DWCONV_MISALIGNED       data not aligned to its elements
+ * DWCONV_NO_ISA */
+DWCONV_API dwconv_status dwconv_activation_gradient(const char *isa, const dwconv_activation *activation,
+                                                    dwconv_slope_source source, const float *values,
+                                                    const float *dy, float *dx, int64_t count,
+                                                    const dwconv_threads *threads);
+
+/* The same as plain loops that sum in double precision: the oracle. Scratch is not needed. */
+DWCONV_API dwconv_status dwconv_input_gradient_reference(const dwconv_gradient_desc *desc,
+                                                         const float *filter, const dwconv_tensor *dy,
+                                                         const dwconv_tensor *dx);
+DWCONV_API dwconv_status dwconv_filter_gradient_reference(const dwconv_gradient_desc *desc,
+                                                          const dwconv_tensor *x, const dwconv_tensor *dy,
+                                                          float *filter_gradient, float *bias_gradient);
+DWCONV_API dwconv_status dwconv_activation_gradient_reference(const dwconv_activation *activation,
+                                                              dwconv_slope_source source, const float *values,
+                                                              const float *dy, float *dx, int64_t count);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,26 @@
+/* Runs of tiles of depthwise_gradient.inc.h: all channels of a tile, then the next. Included once, for whole vectors. */
+
+INLINE void dwg_run(const dwc_dw_gradient_run *c, const int R, const int K, const int T, const int S, const int EDGE,
+                    const int SPREAD) {
+    int64_t x = c->x;
+    const char *dy = c->dy;
+    for (int64_t i = 0; i < c->tiles; i++, x += c->x_tile, dy += c->dy_tile) {
+        int64_t n = c->channel, left = c->channels;
+        for (; left >= V(lanes); left -= V(lanes), n += V(lanes))
+            V(dwg_tile)(c, x, dy, c->sums, n, V(lanes), R, K, T, S, 1, EDGE, SPREAD);
+        for (; left > 0; left -= TAIL(lanes), n += TAIL(lanes))
+            TAIL(dwg_tile)(c, x, dy, c->sums, n, left < TAIL(lanes) ? (int)left : TAIL(lanes), R, K, T, S, 0, EDGE, SPREAD);
+    }
+}
+
+#define DWG_DEFINE(R, K, T, S, SPREAD)                                                                                    \
+    NOINLINE void dwg_inner_##R##_##K##_##S##_##SPREAD(const dwc_dw_gradient_run *c) { dwg_run(c, R, K, T, S, 0, SPREAD); } \
+    NOINLINE void dwg_edge_##R##_##K##_##S##_##SPREAD(const dwc_dw_gradient_run *c) { dwg_run(c, R, K, T, S, 1, SPREAD); }
+#define DWG_LIST(R, K, T, S, SPREAD) \
+    {R, K, T, S, SPREAD, dwg_inner_##R##_##K##_##S##_##SPREAD, dwg_edge_##R##_##K##_##S##_##SPREAD, DWG_NAME(R, K, S)},
+#define DWG_NAME(R, K, S) DWG_ISA " filter gradient, " #R "x" #K " taps s" #S
+
+/* clang-format off */
+DWG_EACH(DWG_DEFINE)
+static const dwc_dw_gradient_kernel gradients[] = {DWG_EACH(DWG_LIST)};
+/* clang-format on */

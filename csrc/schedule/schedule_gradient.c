@@ -1,0 +1,168 @@
+/* How gradients are computed: phases of input gradients, chunks and items of filter gradients. */
+#include <math.h>
+
+#include "schedule_gradient.h"
+
+static double values_of(const dwc_view *v) {
+    return (double)v->batch * (double)v->height * (double)v->width * (double)v->channels;
+}
+
+static size_t aligned(size_t bytes) {
+    return (bytes + DWCONV_ALIGNMENT - 1) / DWCONV_ALIGNMENT * DWCONV_ALIGNMENT;
+}
+
+/* Nanoseconds on one worker of as many multiply-adds as the forward pass has. */
+static double nanoseconds(const dwc_gradient *g, double moved, const dwc_view *y) {
+    const double taps = (double)(g->window.kernel_h * g->window.kernel_w * g->group_inputs);
+    return dwc_nanoseconds(values_of(y) * taps, moved);
+}
+
+/* ---- input gradients ------------------------------------------------------------------------ */
+
+dwconv_status dwc_schedule_input_gradient(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
+                                          const dwconv_threads *threads, dwc_input_gradient_schedule *s) {
+    const dwconv_window *w = &g->window;
+    dwc_extent extent;
+    DWC_TRY(dwc_window_extent(w, x->height, x->width, &extent));
+    *s = (dwc_input_gradient_schedule){.row_phases = smaller(w->stride_h, x->height),
+                                       .column_phases = smaller(w->stride_w, x->width)};
+    for (int64_t i = 0; i < s->row_phases; i++) {
+        const dwc_phase_axis rows =
+            dwc_phase_of(i, x->height, y->height, w->kernel_h, w->stride_h, w->dilation_h, extent.pad_top);
+        for (int64_t j = 0; j < s->column_phases && rows.taps; j++) {
+            const dwc_phase_axis columns =
+                dwc_phase_of(j, x->width, y->width, w->kernel_w, w->stride_w, w->dilation_w, extent.pad_left);
+            dwc_built built;
+            dwconv_plan prepared;
+            if (!columns.taps) continue;
+            DWC_TRY(dwc_prepare_phase(g, &rows, &columns, &built, &prepared));
+            s->scratch_bytes += aligned(prepared.bytes);
+            const int64_t values = rows.taps * columns.taps * g->group_outputs * g->in_channels;
+            if (built.nodes[0].op == DWC_DEPTHWISE && (size_t)in_bytes(values) > s->flipped_bytes)
+                s->flipped_bytes = aligned((size_t)in_bytes(values));
+        }
+    }
+    s->scratch_bytes += s->flipped_bytes;
+    s->workers = dwc_worker_count(threads, nanoseconds(g, values_of(x) + values_of(y), y));
+    const int several = s->row_phases * s->column_phases > 1;
+    s->by_image = several && (s->workers == 1 || x->batch >= DWC_IMAGES_PER_WORKER * s->workers);
+    return DWCONV_OK;
+}
+
+/* ---- filter gradients: depthwise --------------------------------------------------------------- */
+
+/* The kernel for all taps of a row, or the one for any window, which takes some of them at a time. */
+static const dwc_dw_gradient_kernel *choose_kernel(const dwc_gradient *g) {
+    const dwconv_window *w = &g->window;
+    const dwc_kernel_table *table = g->table;
+    const int spreads = g->group_outputs > 1;
+    const int64_t stride = w->dilation_w == 1 ? w->stride_w : 0;
+    const dwc_dw_gradient_kernel *any = &table->gradients[table->gradient_count - 2 + spreads];
+    for (int pass = 0; pass < 2; pass++) /* of its stride, or for any */
+        for (int i = 0; i < table->gradient_count - 2 && !spreads; i++) {
+            const dwc_dw_gradient_kernel *k = &table->gradients[i];
+            if (k->taps == w->kernel_w && k->rows <= w->kernel_h && k->stride == (pass ? 0 : stride))
+                return k;
+        }
+    return any;
+}
+
+static void schedule_depthwise(const dwc_gradient *g, const dwc_view *y, dwc_filter_gradient_schedule *s) {
+    const int64_t taps = g->window.kernel_h * g->window.kernel_w, rows = y->batch * y->height;
+    const int64_t pixels = rows * y->width;
+    s->depthwise = 1;
+    s->kernel = choose_kernel(g);
+    s->padded = round_up(g->out_channels, DWC_MOST_LANES);
+    /* Sums of a block of kernel rows and taps are read and written whole. */
+    const int64_t spare = s->kernel->rows * g->window.kernel_w + s->kernel->taps;
+    s->chunk_floats = (taps + spare) * s->padded;
+    s->row_group = DWC_GRADIENT_ROWS;
+    s->chunks = within(pixels / DWC_CHUNK_PIXELS, 1, DWC_MOST_CHUNKS);
+    s->chunk_rows = divide_up(rows, s->chunks);
+    s->chunks = divide_up(rows, s->chunk_rows);
+    const int64_t vectors = s->padded / DWC_MOST_LANES;
+    s->blocks = smaller(divide_up((int64_t)s->workers, s->chunks), vectors);
+    s->block_channels = divide_up(vectors, s->blocks) * DWC_MOST_LANES;
+    s->blocks = divide_up(g->out_channels, s->block_channels);
+    s->worker_floats = 0;
+}
+
+/* ---- filter gradients: products of pixels ------------------------------------------------------- */
+
+/* A 1x1 window with stride 1 does not care where rows and images end: boxes are of consecutive pixels. */
+static int is_flat(const dwc_gradient *g, const dwc_view *x, const dwc_view *y) {
+    const dwconv_window *w = &g->window;
+    return w->kernel_h == 1 && w->kernel_w == 1 && w->stride_h == 1 && w->stride_w == 1 && !w->pad_top &&
+           !w->pad_left && x->height == y->height && x->width == y->width;
+}
+
+/* Boxes of output pixels: rows, or parts of them, then rows of an image, then images. */
+static void cut_boxes(const dwc_view *y, dwc_filter_gradient_schedule *s) {
+    if (s->flat) {
+        const int64_t pixels = y->batch * y->height * y->width;
+        s->images = s->rows = 1;
+        s->boxes = divide_up(pixels, DWC_BOX_PIXELS);
+        s->columns = divide_up(pixels, s->boxes);
+        s->boxes = divide_up(pixels, s->columns);
+        return;
+    }
+    s->columns = smaller(y->width, DWC_BOX_PIXELS);
+    s->boxes_across = divide_up(y->width, s->columns);
+    s->columns = divide_up(y->width, s->boxes_across);
+    s->rows = within(DWC_BOX_PIXELS / s->columns, 1, y->height);
+    s->boxes_down = divide_up(y->height, s->rows);
+    s->rows = divide_up(y->height, s->boxes_down);
+    s->images = s->boxes_down == 1 ? within(DWC_BOX_PIXELS / (s->columns * s->rows), 1, y->batch) : 1;
+    s->boxes = divide_up(y->batch, s->images) * s->boxes_down * s->boxes_across;
+}
+
+static void schedule_product(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
+                             dwc_filter_gradient_schedule *s) {
+    const int64_t values = dwc_filter_size(g);
+    s->flat = is_flat(g, x, y);
+    cut_boxes(y, s);
+    const int64_t pixels = s->images * s->rows * s->columns;
+    s->stage = (dwc_matmul_stage){.window = {.kernel_h = 1, .kernel_w = 1},
+                                  .groups = 1,
+                                  .group_inputs = 1,
+                                  .group_outputs = smaller(g->group_outputs, DWC_PANEL_COLUMNS),
+                                  .activation = {DWCONV_CLIP, -INFINITY, INFINITY}};
+    dwc_choose_matmul(&s->stage, g->table);
+    s->stage.depth = pixels;
+    /* Sums of several chunks are worth their memory where it is little. */
+    s->chunks =
+        values <= DWC_CHUNK_VALUES ? within(s->boxes / DWC_CHUNK_BOXES, 1, DWC_MOST_PRODUCT_CHUNKS) : 1;
+    s->chunk_boxes = divide_up(s->boxes, s->chunks);
+    s->chunks = divide_up(s->boxes, s->chunk_boxes);
+    s->chunk_floats = s->chunks > 1 ? round_up(values, DWC_LINE_FLOATS) : 0;
+    const int64_t panels = divide_up(g->group_outputs, s->stage.panel);
+    s->blocks = smaller(divide_up((int64_t)s->workers, s->chunks), panels);
+    s->block_channels = smaller(divide_up(panels, s->blocks) * s->stage.panel, g->group_outputs);
+    s->blocks = divide_up(g->group_outputs, s->block_channels);
+    s->block_rows = smaller(g->group_inputs, DWC_PASSING_UNIT);
+    s->pitch = round_up(pixels, DWC_LINE_FLOATS) + DWC_LINE_FLOATS; /* no power of two */
+    s->panel_floats = round_up((pixels + 1) * round_up(s->stage.padded, DWC_LINE_FLOATS), DWC_LINE_FLOATS);
+    s->result_floats = round_up(s->block_rows * s->stage.panel, DWC_LINE_FLOATS);
+    s->worker_floats = s->panel_floats + s->block_rows * s->pitch + s->result_floats;
+}
+
+dwconv_status dwc_schedule_filter_gradient(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
+                                           const dwconv_threads *threads, int with_bias,
+                                           dwc_filter_gradient_schedule *s) {
+    *s = (dwc_filter_gradient_schedule){0};
+    const double moved = (x ? values_of(x) : 0) + values_of(y);
+    s->workers = dwc_worker_count(threads, x ? nanoseconds(g, moved, y) : dwc_nanoseconds(0, moved));
+    if (x && g->group_inputs > 1)
+        schedule_product(g, x, y, s);
+    else
+        schedule_depthwise(g, y, s);
+    if (!x) s->chunk_floats = 0;
+    s->bias_floats = with_bias ? round_up(g->out_channels, DWC_LINE_FLOATS) : 0;
+    int64_t floats = s->worker_floats * s->workers, chunks, inputs = 0;
+    if (s->depthwise && x && g->group_outputs > 1) inputs = s->padded + DWC_MOST_LANES;
+    if (!dwc_multiply(s->chunks, s->chunk_floats + 2 * s->bias_floats, &chunks) ||
+        chunks > INT64_MAX / 64 - floats - inputs)
+        return DWCONV_OVERFLOW;
+    s->scratch_bytes = aligned((size_t)in_bytes(floats + chunks + inputs));
+    return DWCONV_OK;
+}

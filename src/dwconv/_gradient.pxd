@@ -1,0 +1,50 @@
+"""dwconv_gradient.h for Cython."""
+
+from libc.stdint cimport int64_t, uint32_t
+
+from dwconv cimport (
+    dwconv_activation,
+    dwconv_dtype,
+    dwconv_status,
+    dwconv_tensor,
+    dwconv_threads,
+    dwconv_window,
+)
+
+
+cdef extern from "dwconv_gradient.h" nogil:
+    ctypedef struct dwconv_gradient_desc:
+        size_t size
+        dwconv_dtype dtype
+        uint32_t flags
+        const char *isa
+        int64_t in_channels, out_channels, groups
+        dwconv_window window
+
+    ctypedef enum dwconv_slope_source:
+        DWCONV_FROM_INPUT
+        DWCONV_FROM_OUTPUT
+
+    dwconv_status dwconv_input_gradient_scratch(const dwconv_gradient_desc *desc, const int64_t *input,
+                                                int threads, size_t *bytes)
+    dwconv_status dwconv_filter_gradient_scratch(const dwconv_gradient_desc *desc, const int64_t *input,
+                                                 int threads, size_t *bytes)
+    dwconv_status dwconv_input_gradient(const dwconv_gradient_desc *desc, const float *filter,
+                                        const dwconv_tensor *dy, const dwconv_tensor *dx, void *scratch,
+                                        size_t scratch_bytes, const dwconv_threads *threads)
+    dwconv_status dwconv_filter_gradient(const dwconv_gradient_desc *desc, const dwconv_tensor *x,
+                                         const dwconv_tensor *dy, float *filter_gradient,
+                                         float *bias_gradient, void *scratch, size_t scratch_bytes,
+                                         const dwconv_threads *threads)
+    dwconv_status dwconv_activation_gradient(const char *isa, const dwconv_activation *activation,
+                                             dwconv_slope_source source, const float *values,
+                                             const float *dy, float *dx, int64_t count,
+                                             const dwconv_threads *threads)
+    dwconv_status dwconv_input_gradient_reference(const dwconv_gradient_desc *desc, const float *filter,
+                                                  const dwconv_tensor *dy, const dwconv_tensor *dx)
+    dwconv_status dwconv_filter_gradient_reference(const dwconv_gradient_desc *desc, const dwconv_tensor *x,
+                                                   const dwconv_tensor *dy, float *filter_gradient,
+                                                   float *bias_gradient)
+    dwconv_status dwconv_activation_gradient_reference(const dwconv_activation *activation,
+                                                       dwconv_slope_source source, const float *values,
+                                                       const float *dy, float *dx, int64_t count)
