@@ -91,7 +91,7 @@ def train(model: nn.Sequential, images: np.ndarray, labels: np.ndarray, epochs: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--output", type=Path, metavar="FILE.npz", help="where to save the network")
     arguments = parser.parse_args()
 

@@ -60,6 +60,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "softmax": nn.softmax,
     "softmax of rows": lambda x: nn.softmax(x, axis=1),
     "add": lambda x: nn.add(x, nn.relu(x)),
+    "reduce_mean": lambda x: nn.reduce_mean(x, axis=(0, 2), keepdims=True),
+    "reduce_mean of all": nn.reduce_mean,
     "reshape": lambda x: nn.reshape(x, (3, -1)),
     "max_pool2d": lambda x: nn.max_pool2d(x, 3, 2, "SAME"),
     "max_pool2d channels first": lambda x: nn.max_pool2d(x, [1, 1, 2, 3], [1, 1, 2, 1], "VALID", "NCHW"),
@@ -80,7 +82,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_gradients_of_functions_are_finite_differences(name: str) -> None:
     x = nn.Variable(normal(*X, seed=3))
-    shape = FUNCTIONS[name](x).shape
+    shape = np.shape(FUNCTIONS[name](x))
     check(lambda: nn.mean_squared_error(FUNCTIONS[name](x), normal(*shape, seed=9)), [x])
 
 
@@ -110,7 +112,7 @@ def layers() -> dict[str, nn.Layer]:
 @pytest.mark.parametrize("name", layers())
 def test_gradients_of_layers_are_finite_differences(name: str, training: bool) -> None:
     nn.set_seed(0)
-    layer, x = layers()[name], nn.Variable(normal(*X, seed=3), "x")
+    layer, x = layers()[name], nn.Variable(normal(*X, seed=3))
     target = normal(*layer(x, training).shape, seed=9)
     check(lambda: nn.mean_squared_error(layer(x, training), target), [x, *layer.trainable_variables])
 
@@ -127,6 +129,17 @@ def test_cross_entropy_is_that_of_pytorch(labels: Any, smoothing: float) -> None
         loss = nn.softmax_cross_entropy(logits, labels, smoothing)
     np.testing.assert_allclose(loss, expected.item(), rtol=1e-12)
     np.testing.assert_allclose(tape.gradient(loss, logits), theirs.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_cross_entropies_of_images_are_those_of_tensorflow() -> None:
+    tf = pytest.importorskip("tensorflow")
+    logits, p = normal(3, 4, seed=2), np.full((3, 4), 0.25)
+    for name, labels in (
+        ("sparse_softmax_cross_entropy_with_logits", np.array(LABELS)),
+        ("softmax_cross_entropy_with_logits", p),
+    ):
+        theirs = getattr(tf.nn, name)(labels=labels, logits=logits).numpy()
+        np.testing.assert_allclose(getattr(nn, name)(labels=labels, logits=logits), theirs, rtol=1e-12)
 
 
 def test_batch_norm_learns_and_predicts_as_keras_does_by_pytorch() -> None:

@@ -35,7 +35,7 @@ from .operation import Operation, Stage
 
 if TYPE_CHECKING:
     from ._core import Plan
-    from .nn.tensorflow import separable_conv2d_layer as separable_conv2d  # noqa: F401
+    from .nn.tf_layers import separable_conv2d  # noqa: F401
 
 
 class _Layer:
@@ -396,5 +396,5 @@ class InvertedResidual(_Layer):
 def __getattr__(name: str) -> Any:
     """`separable_conv2d`, TensorFlow 1's layer, comes with `dwconv.nn`, which takes its time to import."""
     if name == "separable_conv2d":
-        return import_module(".nn.tensorflow", __package__).separable_conv2d_layer
+        return import_module(".nn.tf_layers", __package__).separable_conv2d
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,6 +17,7 @@ from .elements import (
     add_n,
     gelu,
     leaky_relu,
+    reduce_mean,
     relu,
     relu6,
     reshape,
@@ -28,7 +29,12 @@ from .elements import (
 )
 from .initializers import set_seed
 from .layer import Layer
-from .losses import mean_squared_error, softmax_cross_entropy
+from .losses import (
+    mean_squared_error,
+    softmax_cross_entropy,
+    softmax_cross_entropy_with_logits,
+    sparse_softmax_cross_entropy_with_logits,
+)
 from .model import Residual, Sequential
 from .optimizers import SGD, Adam
 from .others import (
@@ -45,7 +51,7 @@ from .others import (
 )
 from .pooling import avg_pool2d, max_pool2d
 from .tape import GradientTape
-from .tensorflow import (
+from .tf_nn import (
     bias_add,
     conv2d,
     conv2d_backprop_filter,
@@ -107,6 +113,7 @@ __all__ = [
     "leaky_relu",
     "max_pool2d",
     "mean_squared_error",
+    "reduce_mean",
     "regularizers",
     "relu",
     "relu6",
@@ -118,6 +125,8 @@ __all__ = [
     "silu",
     "softmax",
     "softmax_cross_entropy",
+    "softmax_cross_entropy_with_logits",
+    "sparse_softmax_cross_entropy_with_logits",
     "swish",
     "tanh",
     "trainable_variables",

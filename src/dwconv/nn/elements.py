@@ -15,9 +15,9 @@ from .variables import Variable, value_of
 
 
 def tensor(name: str, argument: str, x: Any) -> tuple[Any, Array]:
-    """What tapes know it by, a variable or the very array, and its numbers."""
+    """What tapes know it by, a variable, a scalar of NumPy or the very array; and its numbers."""
     array = as_array(name, argument, value_of(x), None)
-    return (x if isinstance(x, Variable) else array), array
+    return (x if isinstance(x, Variable | np.generic) else array), array
 
 
 # ---- activations ------------------------------------------------------------------------------
@@ -102,17 +102,27 @@ def _transposed(x: Any, axes: tuple[int, ...], back: tuple[int, ...]) -> Array:
     return record(y, [key], lambda dy, _: [np.ascontiguousarray(dy.transpose(back))])
 
 
-def spatial_mean(x: Any) -> Array:
-    """[batch, height, width, channels] -> [batch, channels]: the mean over the image."""
-    key, source = tensor("spatial_mean", "x", x)
-    if source.ndim != 4:
-        raise ValueError(f"spatial_mean: x must be [batch, height, width, channels], not {source.shape}")
-    scale = source.dtype.type(1 / (source.shape[1] * source.shape[2]))
+def reduce_mean(
+    input_tensor: Any,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    name: str | None = None,
+) -> Any:
+    """The mean over some axes, or over all. Semantics: TensorFlow's `tf.reduce_mean`.
+
+    >>> reduce_mean(np.ones((1, 2, 2, 3), np.float32), axis=[1, 2])
+    array([[1., 1., 1.]], dtype=float32)
+    """
+    key, source = tensor("reduce_mean", "input_tensor", input_tensor)
+    axes = axis if axis is None or isinstance(axis, int) else tuple(axis)
+    y = source.mean(axes, keepdims=keepdims)
+    share = source.dtype.type(np.size(y) / max(1, source.size))
+    kept = source.mean(axes, keepdims=True).shape
 
     def backward(dy: Array, _: tuple[bool, ...]) -> list[Array]:
-        return [np.broadcast_to((dy * scale)[:, None, None], source.shape).copy()]
+        return [np.broadcast_to((dy * share).reshape(kept), source.shape).copy()]
 
-    return record(np.asarray(source.mean((1, 2))), [key], backward)
+    return record(y, [key], backward)
 
 
 def dropped(x: Any, rate: float, rng: np.random.Generator) -> Array:
@@ -147,22 +157,26 @@ def normalize(
         raise ValueError(f"batch_normalization: x is empty ({source.shape}): there is no mean to learn from")
     mean, variance = moments if moments is not None else (sums(source) / count, None)
     centred = source - mean
+    y = np.empty_like(centred)
     if variance is None:
-        variance = sums(centred * centred) / count
+        variance = sums(np.multiply(centred, centred, out=y)) / count
     inverse = 1 / np.sqrt(variance + source.dtype.type(epsilon))
     gain = inverse if scale is None else inverse * factor
-    y = centred * gain
+    np.multiply(centred, gain, out=y)
     if offset is not None:
         y += value_of(offset)
 
     def backward(dy: Array, wanted: tuple[bool, ...]) -> list[Array | None]:
-        total = sums(dy)
-        along = sums(dy * centred) * inverse  # with the normalised x
+        total, work = sums(dy), dy * centred
+        along = sums(work) * inverse  # with the normalised x
         dx = None
-        if wanted[0]:
-            dx = dy * gain
-            if moments is None:
-                dx -= gain * (total / count) + centred * (gain * inverse * along / count)
+        if wanted[0] and moments is not None:
+            dx = np.multiply(dy, gain, out=work)
+        elif wanted[0]:
+            dx = np.multiply(centred, -inverse * along / count, out=work)
+            dx += dy
+            dx -= total / count
+            dx *= gain
         return [dx, along if wanted[1] else None, total if wanted[2] else None]
 
     record(y, [key, scale, offset], backward)

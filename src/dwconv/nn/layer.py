@@ -93,7 +93,7 @@ class Layer:
             self._variables[name] = self._get_variable(name, shape, dtype, **arguments)
             return
         value = initializers.get(arguments.pop("initializer"))(tuple(shape), np.dtype(dtype))
-        self._variables[name] = Variable(value, f"{self.name}/{name}", **arguments)
+        self._variables[name] = Variable(value, name=f"{self.name}/{name}", **arguments)
 
     # ---- what it has --------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..activation import Array
-from .elements import tensor
+from .elements import reduce_mean, tensor
 from .tape import record
 from .variables import Variable
 
@@ -22,26 +22,41 @@ def softmax_cross_entropy(logits: Any, labels: Any, label_smoothing: float = 0.0
     >>> float(softmax_cross_entropy(np.zeros((2, 4), np.float32), [1, 3]).round(4))
     1.3863
     """
-    key, x = tensor("softmax_cross_entropy", "logits", logits)
-    p = _probabilities(x, labels)
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"softmax_cross_entropy: label_smoothing must be in [0, 1), not {label_smoothing!r}")
-    if label_smoothing:
-        p = p * x.dtype.type(1 - label_smoothing) + x.dtype.type(label_smoothing / x.shape[1])
+    return reduce_mean(_cross_entropies("softmax_cross_entropy", logits, labels, label_smoothing))
+
+
+def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any, name: str | None = None) -> Array:
+    """The same for each image of the batch, of integers. Semantics: TensorFlow's function of `tf.nn`."""
+    return _cross_entropies("sparse_softmax_cross_entropy_with_logits", logits, labels)
+
+
+def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, name: Any = None) -> Array:
+    """The same for each image of the batch, of probabilities. Semantics: TensorFlow's function of `tf.nn`."""
+    if axis not in (-1, 1):
+        raise ValueError(f"softmax_cross_entropy_with_logits: axis must be the last one, not {axis!r}")
+    return _cross_entropies("softmax_cross_entropy_with_logits", logits, labels)
+
+
+def _cross_entropies(name: str, logits: Any, labels: Any, smoothing: float = 0.0) -> Array:
+    key, x = tensor(name, "logits", logits)
+    p = _probabilities(name, x, labels)
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"{name}: label_smoothing must be in [0, 1), not {smoothing!r}")
+    if smoothing:
+        p = p * x.dtype.type(1 - smoothing) + x.dtype.type(smoothing / x.shape[1])
     shifted = x - x.max(axis=1, keepdims=True)
     exponents = np.exp(shifted)
     totals = exponents.sum(axis=1, keepdims=True)
-    loss = x.dtype.type(np.sum(p * (np.log(totals) - shifted), dtype=np.float64) / len(x))
+    losses = np.asarray((p * (np.log(totals) - shifted)).sum(axis=1))
 
     def backward(dy: Array, _: tuple[bool, ...]) -> list[Array]:
         weights = p.sum(axis=1, keepdims=True)
-        return [(exponents / totals * weights - p) * x.dtype.type(dy / len(x))]
+        return [(exponents / totals * weights - p) * dy[:, None]]
 
-    return record(loss, [key], backward)
+    return record(losses, [key], backward)
 
 
-def _probabilities(x: Array, labels: Any) -> Array:
-    name = "softmax_cross_entropy"
+def _probabilities(name: str, x: Array, labels: Any) -> Array:
     given = np.asarray(labels)
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"{name}: logits must be [batch, classes], not {x.shape}")

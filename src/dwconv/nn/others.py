@@ -190,7 +190,7 @@ class GlobalAveragePool2D(Layer):
     """[batch, height, width, channels] -> [batch, channels]."""
 
     def call(self, x: Any, training: bool) -> Array:
-        return elements.spatial_mean(x)
+        return np.asarray(elements.reduce_mean(x, (1, 2)))
 
     def emit(self, b: Builder, x: str) -> str:
         return b.node("reduce", x, kind="mean", axes=(1, 2), keepdims=False, name=self.name)

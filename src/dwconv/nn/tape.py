@@ -35,7 +35,8 @@ _current: ContextVar[GradientTape | None] = ContextVar("dwconv.nn.tape", default
 class GradientTape:
     """Records the calls inside `with`, of one thread, that depend on trainable variables or watched arrays.
 
-    Semantics: TensorFlow's `tf.GradientTape`, persistent, without gradients of gradients.
+    Semantics: TensorFlow's `tf.GradientTape`, without gradients of gradients; `gradient` may be called again,
+    `persistent` or not.
 
     >>> import numpy as np
     >>> from dwconv import nn
@@ -47,7 +48,7 @@ class GradientTape:
     array([0., 1.], dtype=float32)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, persistent: bool = True) -> None:
         self._records: list[_Record] = []
         self._known: dict[int, Any] = {}  # watched arrays and outputs, by identity
         self.activity: list[tuple[Any, Any]] = []  # layers, and what regularisers say of their results

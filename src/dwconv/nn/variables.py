@@ -26,7 +26,7 @@ class Variable:
     `value`: read-only; `assign` replaces it, so that whoever has the old one keeps it. `regularizer`: what
     its loss is, or None. `constraint`: what optimizers apply after every update, or None.
 
-    >>> v = Variable(np.zeros(3, np.float32), "bias")
+    >>> v = Variable(np.zeros(3, np.float32), name="bias")
     >>> v.assign([1, 2, 3])
     >>> v
     Variable 'bias' (3,) float32
@@ -35,8 +35,8 @@ class Variable:
     def __init__(
         self,
         value: Any,
-        name: str = "variable",
         trainable: bool = True,
+        name: str = "variable",
         regularizer: Any = None,
         constraint: Any = None,
     ) -> None:
@@ -247,7 +247,7 @@ def get_variable(
     if scope.reuse is True:
         raise ValueError(f"variable {full!r} does not exist, and reuse=True makes none: pass nn.AUTO_REUSE")
     value = initializers.get(initializer)(sizes, kind)
-    store.variables[full] = Variable(value, full, trainable, regularizer, constraint)
+    store.variables[full] = Variable(value, trainable, full, regularizer, constraint)
     return store.variables[full]
 
 
