@@ -19,6 +19,7 @@ from bench import (
     calibrate,
     cliffs,
     compiling,
+    gradients,
     limits,
     machine,
     measure,
@@ -249,6 +250,15 @@ def _cliffs(options: argparse.Namespace) -> int:
     return 0
 
 
+def _gradients(options: argparse.Namespace) -> int:
+    workloads = [w for w in _shared(_workloads(options)) if w.kind in gradients.LAYERS]
+    for threads in options.threads:
+        seen = gradients.measure(workloads, options.batch, threads, options.seconds)
+        found = list(track(seen, "measuring", total=len(workloads), console=Console(stderr=True)))
+        print(gradients.text(found, options.batch, threads))
+    return 0
+
+
 def _list(options: argparse.Namespace) -> int:
     for name in {**networks.NETWORKS, **networks.APART}:
         found = networks.expand(name)
@@ -336,6 +346,12 @@ def _parser() -> argparse.ArgumentParser:
     steep.add_argument("--count", type=int, default=1000)
     steep.add_argument("--threads", type=_count, default=1)
     steep.add_argument("--seconds", type=float, default=0.5, help="for a pair that looks like a cliff")
+    back = add("gradients", _gradients, "layers forward and backward, beside PyTorch")
+    select(back)
+    back.set_defaults(network=["classic"])
+    back.add_argument("--batch", type=int, default=8)
+    back.add_argument("--threads", type=_counts, default=[1])
+    back.add_argument("--seconds", type=float, default=1, help="per layer")
     whole_commands.add(add, _counts)
     add("list", _list, "networks and peers")
     return parser

@@ -29,11 +29,12 @@ FUNCTIONS = {
 STEPS = "strides, padding, data_format='NHWC', dilations=1"
 GRADIENTS = {
     "depthwise_conv2d_backprop_input": f"input_sizes, filters, out_backprop, {STEPS}, *, {END}",
-    "depthwise_conv2d_backprop_filter": f"x, filter_sizes, out_backprop, {STEPS}, *, {END}",
+    "depthwise_conv2d_backprop_filter": f"x, filter_sizes, out_backprop, {STEPS}, *, with_bias=False, {END}",
     "conv2d_backprop_input": f"input_sizes, filters, out_backprop, {STEPS}, *, groups=1, {END}",
-    "conv2d_backprop_filter": f"x, filter_sizes, out_backprop, {STEPS}, *, groups=1, {END}",
+    "conv2d_backprop_filter": f"x, filter_sizes, out_backprop, {STEPS}, *, groups=1, with_bias=False, {END}",
     "pointwise_conv2d_backprop_input": f"input_sizes, filters, out_backprop, strides=1, *, {END}",
-    "pointwise_conv2d_backprop_filter": f"x, filter_sizes, out_backprop, strides=1, *, {END}",
+    "pointwise_conv2d_backprop_filter": "x, filter_sizes, out_backprop, strides=1, *, with_bias=False, "
+    f"{END}",
     "bias_backprop": f"out_backprop, data_format='NHWC', *, {END}",
     "activation_backprop": f"activation, out_backprop, *, x=None, y=None, {END}",
 }

@@ -6,30 +6,33 @@
 /* Some kernel rows and taps of a row, and a chunk's channels. */
 typedef struct block {
     const dwc_gradient_job *j;
+    const dwc_dw_gradient_kernel *kernel;
     int64_t ky, kx;     /* the first tap */
     int64_t rows, taps; /* at most those of the kernel */
     dwc_dw_gradient_run run;
-    float *sums; /* of tap 0, first channel */
+    float *sums;        /* of tap 0, first channel */
+    const float *image; /* of x */
+    int whole;          /* no input row of the output rows is padding, and there are all kernel rows */
+    const char *in[DWC_GRADIENT_ROWS * 5], *rolled[2 * DWC_GRADIENT_ROWS + 1];
 } block;
 
-static int64_t row_of(const block *b, int64_t oy, int64_t r) {
-    const dwconv_window *w = &b->j->g->window;
-    return oy * w->stride_h - b->j->extent.pad_top + (b->ky + r) * w->dilation_h;
+static const char *row_of(const block *b, int64_t iy) {
+    return iy >= 0 && iy < b->j->x->height ? (const char *)(b->image + iy * b->j->x->row) : NULL;
 }
 
-/* Pointers to the input rows of `rows` output rows of an image. Whether none is padding. */
-static int point(const block *b, const float *image, int64_t oy, int64_t rows, const char **in) {
-    const dwc_view *x = b->j->x;
-    const int kernel_rows = b->j->how.kernel->rows;
-    int whole = b->rows == kernel_rows;
+/* Pointers to the input rows of `rows` output rows. */
+static void point(block *b, int64_t oy, int64_t rows) {
+    const dwconv_window *w = &b->j->g->window;
+    const int64_t first = oy * w->stride_h - b->j->extent.pad_top + b->ky * w->dilation_h;
+    b->whole = b->rows == b->kernel->rows;
     for (int64_t o = 0; o < rows; o++)
-        for (int64_t r = 0; r < kernel_rows; r++) {
-            const int64_t iy = row_of(b, oy + o, r);
-            const int seen = r < b->rows && iy >= 0 && iy < x->height;
-            in[o * kernel_rows + r] = seen ? (const char *)(image + iy * x->row) : NULL;
-            whole &= seen;
+        for (int64_t r = 0; r < b->kernel->rows; r++) {
+            const char *row = r < b->rows ? row_of(b, first + o * w->stride_h + r * w->dilation_h) : NULL;
+            b->in[o * b->kernel->rows + r] = row;
+            b->whole &= row != NULL;
         }
-    return whole;
+    for (int64_t i = 0; b->kernel->rolls && i < (rows - 1) * w->stride_h + 3; i++)
+        b->rolled[i] = row_of(b, first + i);
 }
 
 /* Taps of the block that output column ox sees, as bits. */
@@ -43,46 +46,57 @@ static unsigned seen_by(const block *b, int64_t ox) {
     return seen;
 }
 
-/* Tiles of some rows: those inside the image one run, each of the others its own. */
-static void run_tiles(block *b, const float *dy, int whole) {
+/* Whether a tile from ox on is one for the inner function; *live as kernels that roll want it. */
+static int is_inner(const block *b, int64_t ox, unsigned *live) {
+    const dwc_dw_gradient_kernel *kernel = b->kernel;
+    const unsigned all = (1u << kernel->taps) - 1;
+    const int64_t last = ox + kernel->columns - 1;
+    *live = 3;
+    if (last >= b->j->y->width || (!b->whole && !kernel->rolls)) return 0;
+    const unsigned left = seen_by(b, ox), right = seen_by(b, last);
+    if (!kernel->rolls) return left == all && right == all;
+    *live = (left & 1) | (right >> 2 & 1) << 1;
+    return (left | 1) == all && (right | 4) == all && seen_by(b, ox + 1) == all &&
+           seen_by(b, last - 1) == all;
+}
+
+/* Tiles of some rows: those inside the image as few runs, each of the others its own. */
+static void run_tiles(block *b, const float *dy) {
     const dwc_gradient_job *j = b->j;
     const dwconv_window *w = &j->g->window;
-    const dwc_dw_gradient_kernel *kernel = j->how.kernel;
+    const dwc_dw_gradient_kernel *kernel = b->kernel;
     const int64_t width = j->y->width, step = in_bytes(j->y->pixel);
-    const unsigned all = (1u << kernel->taps) - 1;
     dwc_dw_gradient_run *run = &b->run;
     for (int64_t ox = 0; ox < width;) {
-        int64_t tiles = 0;
-        while (whole && ox + (tiles + 1) * kernel->columns <= width &&
-               seen_by(b, ox + tiles * kernel->columns) == all &&
-               seen_by(b, ox + (tiles + 1) * kernel->columns - 1) == all)
-            tiles++;
-        const int inner = tiles > 0;
-        run->tiles = inner ? tiles : 1;
+        unsigned live, next;
+        const int inner = is_inner(b, ox, &live);
+        run->tiles = 1;
+        while (inner && is_inner(b, ox + run->tiles * kernel->columns, &next) && next == live) run->tiles++;
+        run->live = live;
+        run->in = inner && kernel->rolls ? b->rolled : b->in;
         run->columns = (int)smaller(kernel->columns, width - ox);
         run->x = in_bytes((ox * w->stride_w - j->extent.pad_left + b->kx * w->dilation_w) * j->x->pixel);
         run->dy = (const char *)dy + ox * step;
         for (int t = 0; t < run->columns && !inner; t++) run->seen[t] = seen_by(b, ox + t);
         (inner ? kernel->inner : kernel->edge)(run);
-        ox += inner ? tiles * kernel->columns : run->columns;
+        ox += run->tiles * run->columns;
     }
 }
 
 /* All blocks of taps, of `rows` rows of an image from oy on. */
 static void run_rows(const dwc_gradient_job *j, int64_t image, int64_t oy, int64_t rows, block *b) {
     const dwconv_window *w = &j->g->window;
-    const dwc_dw_gradient_kernel *kernel = j->how.kernel;
-    const char *in[DWC_GRADIENT_ROWS * 5];
     const float *dy = j->y->data + image * j->y->image + oy * j->y->row + b->run.channel;
-    for (b->ky = 0; b->ky < w->kernel_h; b->ky += kernel->rows) {
-        b->rows = smaller(kernel->rows, w->kernel_h - b->ky);
-        const int whole = point(b, j->x->data + image * j->x->image, oy, rows, in);
-        b->run.in = in;
-        b->run.rows = (int)rows;
-        for (b->kx = 0; b->kx < w->kernel_w; b->kx += kernel->taps) {
-            b->taps = smaller(kernel->taps, w->kernel_w - b->kx);
+    b->image = j->x->data + image * j->x->image;
+    b->run.rows = (int)rows;
+    for (b->ky = 0; b->ky < w->kernel_h; b->ky += b->rows) {
+        b->rows = smaller(j->how.kernel->rows, w->kernel_h - b->ky);
+        b->kernel = b->rows < j->how.kernel->rows ? j->how.rest : j->how.kernel;
+        point(b, oy, rows);
+        for (b->kx = 0; b->kx < w->kernel_w; b->kx += b->kernel->taps) {
+            b->taps = smaller(b->kernel->taps, w->kernel_w - b->kx);
             b->run.sums = b->sums + (b->ky * w->kernel_w + b->kx) * j->how.padded;
-            run_tiles(b, dy, whole);
+            run_tiles(b, dy);
         }
     }
 }
@@ -104,6 +118,8 @@ void dwc_depthwise_gradient(const dwc_gradient_job *j, int64_t chunk, int64_t be
                        .dy_tile = in_bytes(s->kernel->columns * y->pixel),
                        .dy_row = in_bytes(y->row),
                        .dy_out = in_bytes(y->pixel),
+                       .x_ahead = in_bytes(s->row_group * w->stride_h * x->row),
+                       .dy_ahead = in_bytes(s->row_group * y->row),
                        .channel = begin,
                        .channels = end - begin,
                        .inputs = j->inputs,

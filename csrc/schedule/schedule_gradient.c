@@ -51,8 +51,9 @@ dwconv_status dwc_schedule_input_gradient(const dwc_gradient *g, const dwc_view 
 
 /* ---- filter gradients: depthwise --------------------------------------------------------------- */
 
-/* The kernel for all taps of a row, or the one for any window, which takes some of them at a time. */
-static const dwc_dw_gradient_kernel *choose_kernel(const dwc_gradient *g) {
+/* The kernel for all taps of a row and at most so many rows, or the one for any window, which takes some of them at a
+ * time. */
+static const dwc_dw_gradient_kernel *choose_kernel(const dwc_gradient *g, int64_t rows) {
     const dwconv_window *w = &g->window;
     const dwc_kernel_table *table = g->table;
     const int spreads = g->group_outputs > 1;
@@ -61,7 +62,8 @@ static const dwc_dw_gradient_kernel *choose_kernel(const dwc_gradient *g) {
     for (int pass = 0; pass < 2; pass++) /* of its stride, or for any */
         for (int i = 0; i < table->gradient_count - 2 && !spreads; i++) {
             const dwc_dw_gradient_kernel *k = &table->gradients[i];
-            if (k->taps == w->kernel_w && k->rows <= w->kernel_h && k->stride == (pass ? 0 : stride))
+            if (k->taps == w->kernel_w && k->rows <= rows && k->stride == (pass ? 0 : stride) &&
+                (!k->rolls || (w->kernel_h == 3 && w->stride_h == stride && w->dilation_h == 1)))
                 return k;
         }
     return any;
@@ -71,12 +73,14 @@ static void schedule_depthwise(const dwc_gradient *g, const dwc_view *y, dwc_fil
     const int64_t taps = g->window.kernel_h * g->window.kernel_w, rows = y->batch * y->height;
     const int64_t pixels = rows * y->width;
     s->depthwise = 1;
-    s->kernel = choose_kernel(g);
+    s->kernel = choose_kernel(g, g->window.kernel_h);
+    s->rest = choose_kernel(g, g->window.kernel_h % s->kernel->rows);
+    if (s->rest->taps != s->kernel->taps || s->rest->columns != s->kernel->columns) s->rest = s->kernel;
     s->padded = round_up(g->out_channels, DWC_MOST_LANES);
     /* Sums of a block of kernel rows and taps are read and written whole. */
     const int64_t spare = s->kernel->rows * g->window.kernel_w + s->kernel->taps;
     s->chunk_floats = (taps + spare) * s->padded;
-    s->row_group = DWC_GRADIENT_ROWS;
+    s->row_group = s->kernel->rolls ? DWC_GRADIENT_ROWS : DWC_TILE_GROUP;
     s->chunks = within(pixels / DWC_CHUNK_PIXELS, 1, DWC_MOST_CHUNKS);
     s->chunk_rows = divide_up(rows, s->chunks);
     s->chunks = divide_up(rows, s->chunk_rows);

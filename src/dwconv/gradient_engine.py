@@ -33,39 +33,29 @@ def input_gradient(conv: Convolution, filters: Array, dy: Array, out: Array | No
     gradient, filters = core.Gradient(conv, isa), np.ascontiguousarray(filters)
     result = gradient.of_input(filters, dy, out, threads)
     if result is not NotImplemented:
-        return result
+        return result  # type: ignore[no-any-return]
     _warn(conv.name, "out_backprop or out")
     dx = gradient.of_input(filters, dy.copy(order="C"), None, threads)
     if out is None:
-        return dx
+        return dx  # type: ignore[no-any-return]
     out[...] = dx
     return out
 
 
-def filter_gradient(conv: Convolution, x: Array, dy: Array, threads: int) -> Array:
-    """Of the shape `conv.filters`."""
+def filter_gradient(
+    conv: Convolution, x: Array, dy: Array, with_bias: bool, threads: int
+) -> tuple[Array, Array | None]:
+    """Of the shape `conv.filters`, and that of the bias where it is wanted: in one pass."""
     isa = _isa(x)
     if not isa:
-        return gradients_numpy.backprop_filter(conv, x, dy)
+        bias = gradients_numpy.backprop_bias(dy) if with_bias else None
+        return gradients_numpy.backprop_filter(conv, x, dy), bias
     gradient = core.Gradient(conv, isa)
-    result = gradient.of_filter(x, dy, True, False, threads)
+    result = gradient.of_filter(x, dy, True, with_bias, threads)
     if result is NotImplemented:
         _warn(conv.name, "x or out_backprop")
-        result = gradient.of_filter(x.copy(order="C"), dy.copy(order="C"), True, False, threads)
-    return result[0]
-
-
-def filter_and_bias_gradient(conv: Convolution, x: Array, dy: Array, threads: int) -> tuple[Array, Array]:
-    """Both in one pass over the output gradients."""
-    isa = _isa(x)
-    if not isa:
-        return gradients_numpy.backprop_filter(conv, x, dy), gradients_numpy.backprop_bias(dy)
-    gradient = core.Gradient(conv, isa)
-    result = gradient.of_filter(x, dy, True, True, threads)
-    if result is NotImplemented:
-        _warn(conv.name, "x or out_backprop")
-        result = gradient.of_filter(x.copy(order="C"), dy.copy(order="C"), True, True, threads)
-    return result
+        result = gradient.of_filter(x.copy(order="C"), dy.copy(order="C"), True, with_bias, threads)
+    return result  # type: ignore[no-any-return]
 
 
 def bias_gradient(name: str, dy: Array, threads: int) -> Array:
@@ -78,7 +68,7 @@ def bias_gradient(name: str, dy: Array, threads: int) -> Array:
         _warn(name, "out_backprop")
         dy = dy.copy(order="C")
         result = gradient.of_filter(dy, dy, False, True, threads)
-    return result[1]
+    return result[1]  # type: ignore[no-any-return]
 
 
 def activation_gradient(
@@ -99,8 +89,8 @@ def activation_gradient(
 
 def _warn(name: str, what: str) -> None:
     warnings.warn(
-        f"{name}: {what} is copied: only tensors with adjacent channels and whole elements between pixels are "
-        "used in place",
+        f"{name}: {what} is copied: only tensors with adjacent channels and whole elements between pixels "
+        "are used in place",
         PerformanceWarning,
         stacklevel=frames_of_the_package(),
     )

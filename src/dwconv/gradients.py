@@ -67,9 +67,10 @@ def depthwise_conv2d_backprop_filter(
     data_format: DataFormat = "NHWC",
     dilations: StepsLike = 1,
     *,
+    with_bias: bool = False,
     out: Array | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> Array | tuple[Array, Array]:
     """The gradient of `depthwise_conv2d` with respect to the filters.
 
     `filter_sizes`: their shape, [kernel_h, kernel_w, channels, multiplier], which the result has. Semantics:
@@ -83,7 +84,9 @@ def depthwise_conv2d_backprop_filter(
            [18., 24., 18.]], dtype=float32)
     """
     sliding = Sliding(strides, padding, dilations, is_nchw("depthwise_conv2d_backprop_filter", data_format))
-    return _filter_gradient("depthwise", x, filter_sizes, out_backprop, sliding, 1, out, num_threads)
+    return _filter_gradient(
+        "depthwise", x, filter_sizes, out_backprop, sliding, 1, with_bias, out, num_threads
+    )
 
 
 @function
@@ -125,9 +128,10 @@ def conv2d_backprop_filter(
     dilations: StepsLike = 1,
     *,
     groups: int = 1,
+    with_bias: bool = False,
     out: Array | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> Array | tuple[Array, Array]:
     """The gradient of `conv2d` with respect to the filters.
 
     `filter_sizes`: their shape, [kernel_h, kernel_w, channels / groups, outputs], which the result has.
@@ -139,7 +143,9 @@ def conv2d_backprop_filter(
     (3, 3, 2, 4)
     """
     sliding = Sliding(strides, padding, dilations, is_nchw("conv2d_backprop_filter", data_format))
-    return _filter_gradient("conv", x, filter_sizes, out_backprop, sliding, groups, out, num_threads)
+    return _filter_gradient(
+        "conv", x, filter_sizes, out_backprop, sliding, groups, with_bias, out, num_threads
+    )
 
 
 @function
@@ -174,9 +180,10 @@ def pointwise_conv2d_backprop_filter(
     out_backprop: TensorLike,
     strides: StepsLike = 1,
     *,
+    with_bias: bool = False,
     out: Array | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> Array | tuple[Array, Array]:
     """The gradient of `pointwise_conv2d` with respect to the filters.
 
     `filter_sizes`: their shape, [channels, outputs] or [1, 1, channels, outputs], which the result has.
@@ -189,7 +196,9 @@ def pointwise_conv2d_backprop_filter(
            [32., 32., 32.]], dtype=float32)
     """
     sliding = Sliding(strides)
-    return _filter_gradient("pointwise", x, filter_sizes, out_backprop, sliding, 1, out, num_threads)
+    return _filter_gradient(
+        "pointwise", x, filter_sizes, out_backprop, sliding, 1, with_bias, out, num_threads
+    )
 
 
 @function
@@ -295,9 +304,9 @@ def _input_gradient(
 
 
 def _filter_gradient(
-    kind: str, x: Any, filter_sizes: Any, out_backprop: Any, sliding: Sliding, groups: Any,
+    kind: str, x: Any, filter_sizes: Any, out_backprop: Any, sliding: Sliding, groups: Any, with_bias: Any,
     out: Array | None, num_threads: Any,
-) -> Array:  # fmt: skip
+) -> Array | tuple[Array, Array]:  # fmt: skip
     name = f"{kind}_conv2d_backprop_filter".replace("conv_conv2d", "conv2d")
     x = _tensor(name, "x", x, None, sliding.nchw)
     dy = _tensor(name, "out_backprop", out_backprop, x.dtype, sliding.nchw)
@@ -308,7 +317,9 @@ def _filter_gradient(
     if out is not None:
         check_out(name, out, sizes, x)
         check_apart(name, out, [("out_backprop", dy)])
-    return _in(out, gradient_engine.filter_gradient(conv, x, dy, threads).reshape(sizes))
+    dw, db = gradient_engine.filter_gradient(conv, x, dy, bool(with_bias), threads)
+    dw = _in(out, dw.reshape(sizes))
+    return dw if db is None else (dw, db)
 
 
 def _convolution(

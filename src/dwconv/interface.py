@@ -52,6 +52,8 @@ ARGUMENTS = {
     activation: applied after the bias, in any case: None (or "linear"), "relu", "relu6", "leaky_relu" (slope
         0.2), ("leaky_relu", slope), ("clip", low, high), "hard_sigmoid", "hard_swish" (or "hard_silu"),
         "sigmoid", "silu" (or "swish"), "tanh", "gelu" (with erf), "gelu_tanh".""",
+    "with_bias": """\
+    with_bias: True gives (filter gradient, bias gradient) in one pass over out_backprop.""",
     "groups": """\
     groups: the outputs of group g see the channels of group g alone; it divides channels and outputs.""",
     "residual": """\

@@ -27,6 +27,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/depthwise_tile.inc.h"
 #include "../f32/depthwise_roll.inc.h"
 #include "../f32/depthwise_gradient.inc.h"
+#include "../f32/depthwise_gradient_roll.inc.h"
 #undef SUFFIX
 #define SUFFIX _z
 #include "../f32/activation.inc.h"
@@ -34,6 +35,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/depthwise_tile.inc.h"
 #include "../f32/depthwise_roll.inc.h"
 #include "../f32/depthwise_gradient.inc.h"
+#include "../f32/depthwise_gradient_roll.inc.h"
 #define TAIL_SUFFIX _y
 #include "../f32/depthwise_tiles.inc.h"
 #include "../f32/depthwise_any.inc.h"
@@ -54,7 +56,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 /* Kernel rows, taps, columns of a tile, taps from column to column: sums, columns and an input in registers. */
 #define DWG_ISA "avx512"
 #define DWG_EACH(F) \
-    F(3, 3, 7, 1, 0) F(3, 3, 7, 2, 0) F(3, 3, 7, 0, 0) F(5, 5, 4, 1, 0) F(5, 5, 4, 2, 0) F(3, 7, 7, 1, 0) \
+    F(3, 3, 7, 0, 0) F(5, 5, 4, 1, 0) F(5, 5, 4, 2, 0) F(3, 7, 7, 1, 0) F(1, 7, 7, 1, 0) \
     F(2, 4, 4, 0, 0) F(2, 4, 4, 0, 1)
 #include "../f32/depthwise_gradients.inc.h"
 
