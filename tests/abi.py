@@ -16,8 +16,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "csrc" / "dwconv.h"
 NETWORK = ROOT / "csrc" / "dwconv_network.h"
+GRADIENT = ROOT / "csrc" / "dwconv_gradient.h"
 PXD = ROOT / "src" / "dwconv" / "__init__.pxd"
 NETWORK_PXD = PXD.with_name("_network.pxd")
+GRADIENT_PXD = PXD.with_name("_gradient.pxd")
 
 
 class Declarations(NamedTuple):
@@ -51,8 +53,8 @@ def _signature(result: str, arguments: str) -> str:
 
 
 def header(*paths: Path) -> Declarations:
-    """Of both headers, or of those given."""
-    text = "".join(path.read_text(encoding="utf-8") for path in paths or (HEADER, NETWORK))
+    """Of all headers, or of those given."""
+    text = "".join(path.read_text(encoding="utf-8") for path in paths or (HEADER, NETWORK, GRADIENT))
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     text = " ".join(re.sub(r"^\s*#(\\\n|.)*$", "", text, flags=re.MULTILINE).split())
     enums = {
@@ -106,7 +108,10 @@ def layout() -> str:
     with tempfile.TemporaryDirectory() as directory:
         source, program = Path(directory, "layout.c"), Path(directory, "layout")
         body = "\n".join(prints)
-        source.write_text(f'#include <stdio.h>\n#include "{NETWORK}"\nint main(void) {{\n{body}\n}}\n')
+        source.write_text(
+            f'#include <stdio.h>\n#include "{NETWORK}"\n#include "{GRADIENT}"\n'
+            f"int main(void) {{\n{body}\n}}\n"
+        )
         subprocess.run([compiler, "-std=c11", str(source), "-o", str(program)], check=True)
         lines = subprocess.run([program], capture_output=True, text=True, check=True).stdout
     return lines + "".join(f"{name}: {signature}\n" for name, signature in sorted(found.functions.items()))

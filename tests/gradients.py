@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 import dwconv
+from dwconv.geometry import Window
+from dwconv.gradients_numpy import Convolution
 from oracles import EPS, extent
 
 Pair = tuple[int, int]
@@ -81,6 +83,13 @@ class Gradients:
         x, dy = (self.arrays[name].astype(dtype, copy=False) for name in ("x", "dy"))
         call = self.function("filter")
         return call(x, self.filter_shape, dy, *self.steps(), **self.keywords(), **keywords)
+
+    def convolution(self) -> Convolution:
+        window = Window(self.kernel, self.strides, self.padding, self.dilations)
+        filters = self.filter_shape
+        return Convolution(
+            "test", self.kind == "depthwise", self.shape, filters, self.y_shape, window, self.groups
+        )
 
     def bounds(self, expect: Any) -> tuple[np.ndarray, np.ndarray]:
         """What float32 input and filter gradients may be off: `expect` is `torch_gradients` or alike.

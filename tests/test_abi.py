@@ -38,6 +38,7 @@ def test_structs_that_grow_begin_with_their_size() -> None:
 def test_cython_declares_what_the_header_does(kind: str) -> None:
     assert getattr(abi.pxd(), kind) == getattr(abi.header(abi.HEADER), kind)
     assert getattr(abi.pxd(abi.NETWORK_PXD), kind) == getattr(abi.header(abi.NETWORK), kind)
+    assert getattr(abi.pxd(abi.GRADIENT_PXD), kind) == getattr(abi.header(abi.GRADIENT), kind)
 
 
 @needs_cc

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import importlib
 import math
 from typing import Any
 
@@ -10,11 +12,12 @@ import numpy as np
 import pytest
 
 import dwconv
+import fuzz_gradients
 from gradients import Gradients, random_gradients, tensorflow_gradients, torch_gradients
 from oracles import ACTIVATIONS, activate, backends, using
 
 CASES = [random_gradients(seed) for seed in range(120)]
-SMOOTH = ("sigmoid", "tanh", "silu", "gelu", "gelu_tanh")
+core = importlib.import_module("dwconv.config").core
 
 
 @functools.cache
@@ -269,3 +272,52 @@ def test_errors_name_the_argument_and_the_rule(number: int) -> None:
     call, error, message = WRONG[number]
     with pytest.raises(error, match=message):
         call()
+
+
+# ---- promises ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(backends() == ["numpy"], reason="there is no extension")
+def test_random_gradients_have_the_same_bits_on_any_threads_and_strides() -> None:
+    for seed in range(1000, 1060):
+        fuzz_gradients.check(random_gradients(seed))
+
+
+@pytest.mark.skipif(backends() == ["numpy"], reason="there is no extension")
+@pytest.mark.parametrize("isa", [isa for isa in backends() if isa != "numpy"])
+def test_plain_loops_of_the_core_agree_with_numpy(isa: str) -> None:
+    reference = core.Gradient
+    for case in CASES[:30]:
+        conv = case.convolution()
+        dx = reference(conv, "reference").of_input(case.arrays["filters"], case.arrays["dy"], None, 1)
+        dw, db = reference(conv, "reference").of_filter(case.arrays["x"], case.arrays["dy"], True, True, 1)
+        exact, bias = case.filter(np.float64, with_bias=True)
+        np.testing.assert_allclose(dx, case.input(np.float64), rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(dw, exact, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(db, bias, rtol=1e-6, atol=1e-6)
+        with using(isa):
+            assert core.Gradient(conv, isa).scratch_size("filter") >= 0
+
+
+@pytest.mark.skipif(backends() == ["numpy"], reason="there is no extension")
+def test_scratch_is_bounded_by_the_filter_and_a_few_megabytes() -> None:
+    shapes = [(3, 3, 960, 1), (7, 7, 96, 1), (1, 1, 512, 512), (3, 3, 64, 64), (1, 1, 24, 144)]
+    for filters in shapes:
+        for size in (7, 56, 500):
+            depthwise = filters[3] == 1
+            kind = "depthwise" if depthwise else "conv"
+            case = Gradients(kind, (0, size, size, filters[2]), filters[3], filters[:2])
+            conv = dataclasses.replace(case.convolution(), x=(8, *case.shape[1:]), y=(8, *case.y_shape[1:]))
+            weights = 4 * math.prod(filters)
+            for threads in (1, 4):
+                gradient = core.Gradient(conv, dwconv.config()["isa"])
+                assert gradient.scratch_size("input", threads) <= 4 * weights + 2**18
+                assert gradient.scratch_size("filter", threads) <= 80 * weights + threads * 2**20 * 2
+
+
+def test_padding_contributes_nothing_whatever_the_output_gradient_is() -> None:
+    case = Gradients("conv", (1, 3, 3, 2), 2, (3, 3))
+    case.arrays["dy"][0, 0] = np.inf  # the first row sees no input through the first kernel row
+    for backend in backends():
+        with using(backend), np.errstate(invalid="ignore"):
+            assert np.all(np.isfinite(case.filter()[0]))

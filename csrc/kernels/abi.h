@@ -128,16 +128,17 @@ typedef struct dwc_dw_gradient_run {
     /* The input row of kernel row r of output row o: in[o * (kernel rows) + r]; of kernels that roll in[o * stride + r]. NULL:
      * padding. */
     const char *const *in;
-    int rows, columns; /* columns of a tile that there are */
+    int rows, columns;       /* columns of a tile that there are */
     int64_t x, x_tap, x_out; /* from a row to tap 0 of column 0; from tap to tap; from column to column */
     int64_t x_tile, dy_tile, tiles;
     const char *dy; /* column 0 of output row 0, first channel */
     int64_t dy_row, dy_out;
     int64_t x_ahead, dy_ahead; /* of kernels that roll: bytes to what to ask for meanwhile */
-    unsigned live;             /* of these: bits 0 and 1: the first and the last column of a tile are on the image */
+    unsigned live; /* of these: bits 0 and 1: the first and the last column of a tile are on the image */
     unsigned seen[DWC_GRADIENT_COLUMNS]; /* of others: bit k of [t]: tap k of column t is on the image */
     int64_t channel, channels;           /* the first output channel, and how many */
-    const int32_t *inputs; /* of multipliers: the input channel of every output channel, and DWC_MOST_LANES more */
+    const int32_t
+        *inputs; /* of multipliers: the input channel of every output channel, and DWC_MOST_LANES more */
     float *sums; /* of tap 0 of kernel row 0, first channel; whole vectors are read and written */
     int64_t sums_tap, sums_row; /* floats from tap to tap, from kernel row to kernel row */
 } dwc_dw_gradient_run;
@@ -147,7 +148,7 @@ typedef void (*dwc_dw_gradient_function)(const dwc_dw_gradient_run *);
 /* Kernel rows x taps of a row, in tiles of so many columns, which are `stride` taps apart; 0: any steps. */
 typedef struct dwc_dw_gradient_kernel {
     int rows, taps, columns, stride, spreads;
-    int rolls;                      /* inner: padding is allowed above, below, in the first and in the last column */
+    int rolls; /* inner: padding is allowed above, below, in the first and in the last column */
     dwc_dw_gradient_function inner; /* no padding, all columns, all taps */
     dwc_dw_gradient_function edge;
     const char *name;

@@ -90,8 +90,9 @@ static void run_rows(const dwc_gradient_job *j, int64_t image, int64_t oy, int64
     b->image = j->x->data + image * j->x->image;
     b->run.rows = (int)rows;
     for (b->ky = 0; b->ky < w->kernel_h; b->ky += b->rows) {
-        b->rows = smaller(j->how.kernel->rows, w->kernel_h - b->ky);
-        b->kernel = b->rows < j->how.kernel->rows ? j->how.rest : j->how.kernel;
+        const int64_t left = w->kernel_h - b->ky;
+        b->kernel = left < j->how.kernel->rows ? j->how.rest : j->how.kernel;
+        b->rows = smaller(b->kernel->rows, left);
         point(b, oy, rows);
         for (b->kx = 0; b->kx < w->kernel_w; b->kx += b->kernel->taps) {
             b->taps = smaller(b->kernel->taps, w->kernel_w - b->kx);

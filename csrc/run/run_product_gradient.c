@@ -77,11 +77,14 @@ static void pack_panels(const dwc_gradient_job *j, const box *b, const panels *p
                         b->columns);
 }
 
+/* Row by row even where pixels are evenly spaced throughout: the order must not depend on strides. */
 static void add_bias(const dwc_gradient_job *j, int64_t chunk, const box *b, int64_t begin, int64_t end) {
     const dwc_view *y = j->y;
     for (int64_t done = 0, count; j->how.flat && done < b->columns; done += count) {
         const float *dy;
-        count = stretch(y, b->column + done, b->columns - done, &dy);
+        const int64_t pixel = b->column + done;
+        (void)stretch(y, pixel, 1, &dy);
+        count = smaller(b->columns - done, y->width - pixel % y->width);
         dwc_add_bias(j, chunk, dy, y->pixel, count, begin, end - begin);
     }
     for (int64_t image = b->image; image < b->image + b->images && !j->how.flat; image++)

@@ -77,8 +77,10 @@ static void schedule_depthwise(const dwc_gradient *g, const dwc_view *y, dwc_fil
     s->rest = choose_kernel(g, g->window.kernel_h % s->kernel->rows);
     if (s->rest->taps != s->kernel->taps || s->rest->columns != s->kernel->columns) s->rest = s->kernel;
     s->padded = round_up(g->out_channels, DWC_MOST_LANES);
-    /* Sums of a block of kernel rows and taps are read and written whole. */
-    const int64_t spare = s->kernel->rows * g->window.kernel_w + s->kernel->taps;
+    /* Sums of a block of kernel rows and taps are read and written whole, also where it reaches over the end. */
+    const int64_t rest = g->window.kernel_h % s->kernel->rows;
+    const int ends = rest % s->rest->rows == 0 && g->window.kernel_w % s->kernel->taps == 0;
+    const int64_t spare = ends ? 0 : s->kernel->rows * g->window.kernel_w + s->kernel->taps;
     s->chunk_floats = (taps + spare) * s->padded;
     s->row_group = s->kernel->rolls ? DWC_GRADIENT_ROWS : DWC_TILE_GROUP;
     s->chunks = within(pixels / DWC_CHUNK_PIXELS, 1, DWC_MOST_CHUNKS);

@@ -30,9 +30,9 @@ typedef struct dwc_filter_gradient_schedule {
     int flat;
     int64_t chunks, chunk_rows;
     int64_t images, rows, columns, boxes_down, boxes_across, boxes, chunk_boxes;
-    int64_t blocks, block_channels; /* of output channels; of a group, for a product */
+    int64_t blocks, block_channels;              /* of output channels; of a group, for a product */
     const dwc_dw_gradient_kernel *kernel, *rest; /* rest: of the kernel rows that are left over */
-    int64_t row_group; /* output rows that a tile takes together */
+    int64_t row_group;                           /* output rows that a tile takes together */
     int64_t padded,
         chunk_floats;    /* of the filter's sums: a row of them, all of a chunk; 0: they go to their place */
     int64_t bias_floats; /* of the bias' sums of a chunk */

@@ -31,6 +31,7 @@ static const struct {
     {"arena", test_arena},
     {"nodes", test_nodes},
     {"node_numbers", test_node_numbers},
+    {"gradients", test_gradients},
 };
 
 /* A touched guard page: say in which case, then fail. A sanitizer's own report is better where there is one.

@@ -16,5 +16,6 @@ void test_network_statuses(void);
 void test_arena(void);
 void test_nodes(void);
 void test_node_numbers(void);
+void test_gradients(void);
 
 #endif

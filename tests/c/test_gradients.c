@@ -1,0 +1,297 @@
+/* Gradients beside their plain loops, between guard pages, without a single allocation, on one to three workers. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../csrc/dwconv_gradient.h"
+#include "allocator.h"
+#include "check.h"
+#include "guarded.h"
+#include "problem.h"
+#include "suites.h"
+
+/* One forward convolution: shapes, and random tensors of it between guard pages. */
+typedef struct gradients {
+    dwconv_gradient_desc desc;
+    int64_t input[4], output[4];
+    size_t filter_floats;
+    guarded x, dy, filter;
+} gradients;
+
+static size_t floats_of(const int64_t dims[4]) { return (size_t)(dims[0] * dims[1] * dims[2] * dims[3]); }
+
+static dwconv_tensor tensor_of(const int64_t dims[4], void *data) {
+    return (dwconv_tensor){
+        .data = data, .batch = dims[0], .height = dims[1], .width = dims[2], .channels = dims[3]};
+}
+
+static guarded random_floats(size_t count, rng *r, int at_end) {
+    guarded g = guarded_create(count * sizeof(float), at_end, sizeof(float));
+    for (size_t i = 0; i < count; i++) ((float *)g.data)[i] = rng_float(r);
+    guarded_make_read_only(&g);
+    return g;
+}
+
+static void draw_desc(dwconv_gradient_desc *d, rng *r) {
+    static const int channels[] = {1, 2, 3, 5, 8, 15, 16, 17, 24, 33, 40, 64};
+    const int kind = (int)rng_range(r, 0, 3), point = kind == 0;
+    const int64_t inputs = channels[rng_range(r, 0, 11)],
+                  last = kind == 3 ? rng_range(r, 1, 40) : rng_range(r, 1, 3);
+    *d = (dwconv_gradient_desc){.size = sizeof *d,
+                                .groups = kind == 1   ? inputs
+                                          : kind == 2 ? rng_range(r, 1, 3)
+                                                      : 1};
+    d->in_channels = kind == 2 ? inputs * d->groups : inputs;
+    d->out_channels = kind == 1   ? inputs * last
+                      : kind == 2 ? d->groups * last * 4
+                                  : channels[rng_range(r, 0, 11)];
+    dwconv_window *w = &d->window;
+    w->kernel_h = point ? 1 : rng_range(r, 1, 7);
+    w->kernel_w = point ? 1 : rng_range(r, 0, 2) ? w->kernel_h : rng_range(r, 1, 9);
+    w->stride_h = rng_range(r, 1, 2);
+    w->stride_w = rng_range(r, 0, 3) ? w->stride_h : rng_range(r, 1, 3);
+    w->dilation_h = rng_range(r, 0, 4) ? 1 : rng_range(r, 1, 3);
+    w->dilation_w = rng_range(r, 0, 4) ? w->dilation_h : rng_range(r, 1, 3);
+    w->padding = (dwconv_padding)rng_range(r, 0, 2);
+    if (w->padding == DWCONV_EXPLICIT) {
+        w->pad_top = rng_range(r, 0, 4);
+        w->pad_bottom = rng_range(r, 0, 4);
+        w->pad_left = rng_range(r, 0, 9);
+        w->pad_right = rng_range(r, 0, 4);
+    }
+}
+
+/* The shape of the output, by a forward plan. */
+static int find_output(const dwconv_gradient_desc *d, const int64_t input[4], int64_t output[4]) {
+    const float stand_in = 0;
+    const dwconv_conv_desc conv = {.size = sizeof conv,
+                                   .in_channels = d->in_channels,
+                                   .out_channels = d->out_channels,
+                                   .groups = d->groups,
+                                   .window = d->window,
+                                   .filter = &stand_in};
+    const dwconv_desc desc = {.size = sizeof desc, .conv = &conv};
+    size_t bytes = 0;
+    if (dwconv_plan_size(&desc, &bytes) != DWCONV_OK) return 0;
+    float *weights = calloc(
+        (size_t)(d->window.kernel_h * d->window.kernel_w * d->in_channels / d->groups * d->out_channels),
+        sizeof *weights);
+    dwconv_conv_desc filled = conv;
+    filled.filter = weights;
+    const dwconv_desc whole = {.size = sizeof whole, .conv = &filled};
+    dwconv_plan *plan = NULL;
+    int found = dwconv_plan_create(&whole, &plan) == DWCONV_OK;
+    found = found && dwconv_output_shape(plan, input, output) == DWCONV_OK;
+    dwconv_plan_destroy(plan);
+    free(weights);
+    return found;
+}
+
+static int draw(gradients *g, rng *r, int at_end) {
+    draw_desc(&g->desc, r);
+    const int64_t input[4] = {rng_range(r, 1, 3), rng_range(r, 1, 18), rng_range(r, 1, 30),
+                              g->desc.in_channels};
+    memcpy(g->input, input, sizeof input);
+    if (!find_output(&g->desc, g->input, g->output)) return 0;
+    const dwconv_window *w = &g->desc.window;
+    g->filter_floats =
+        (size_t)(w->kernel_h * w->kernel_w * g->desc.in_channels / g->desc.groups * g->desc.out_channels);
+    g->x = random_floats(floats_of(g->input), r, at_end);
+    g->dy = random_floats(floats_of(g->output), r, at_end);
+    g->filter = random_floats(g->filter_floats, r, at_end);
+    return 1;
+}
+
+static void in_reverse(void *pool, int64_t items, dwconv_task task, void *context) {
+    const int workers = *(const int *)pool;
+    for (int64_t i = items; i-- > 0;) task(context, i, (int)(i % workers));
+}
+
+/* Terms of a sum, each at most 1, times eps: pixels of a filter's, taps and outputs of an input's. */
+static int are_close(const float *a, const float *b, size_t count, double terms) {
+    for (size_t i = 0; i < count; i++)
+        if (!(fabs((double)a[i] - (double)b[i]) <= (terms + 8) * 1.2e-7 * (1.0 + terms / 4))) return 0;
+    return 1;
+}
+
+static void check_input(const gradients *g, const char *isa, int at_end) {
+    dwconv_gradient_desc desc = g->desc;
+    const size_t count = floats_of(g->input), bytes = count * sizeof(float);
+    const double terms =
+        (double)(desc.window.kernel_h * desc.window.kernel_w * desc.out_channels / desc.groups);
+    guarded dx = guarded_create(bytes, at_end, sizeof(float));
+    float *expected = malloc(bytes), *first = malloc(bytes);
+    const dwconv_tensor dy = tensor_of(g->output, g->dy.data), to = tensor_of(g->input, dx.data),
+                        reference = tensor_of(g->input, expected);
+    CHECK_STATUS(DWCONV_OK, dwconv_input_gradient_reference(&desc, g->filter.data, &dy, &reference));
+    desc.isa = isa;
+    for (int workers = 1; workers <= 3; workers++) {
+        size_t needed = 0;
+        const dwconv_threads threads = {.count = workers, .run = in_reverse, .pool = &workers};
+        CHECK_STATUS(DWCONV_OK, dwconv_input_gradient_scratch(&desc, g->input, workers, &needed));
+        guarded scratch = guarded_create(needed, at_end, DWCONV_ALIGNMENT);
+        memset(scratch.data, 0xff, needed); /* NaN: what scratch holds must not matter */
+        memset(dx.data, 0xff, bytes);
+        const long before = allocator_calls();
+        allocator_refuse(1);
+        const dwconv_status status =
+            dwconv_input_gradient(&desc, g->filter.data, &dy, &to, scratch.data, needed, &threads);
+        allocator_refuse(0);
+        CHECK(allocator_calls() == before);
+        CHECK_STATUS(DWCONV_OK, status);
+        CHECK(guarded_slack_intact(&scratch));
+        if (needed)
+            CHECK_STATUS(DWCONV_TOO_SMALL, dwconv_input_gradient(&desc, g->filter.data, &dy, &to,
+                                                                 scratch.data, needed - 1, &threads));
+        if (workers == 1) memcpy(first, dx.data, bytes);
+        CHECK(are_close(dx.data, expected, count, terms));
+        CHECK(memcmp(first, dx.data, bytes) == 0);
+        guarded_free(&scratch);
+    }
+    free(expected);
+    free(first);
+    guarded_free(&dx);
+}
+
+static void check_filter(const gradients *g, const char *isa, int at_end) {
+    dwconv_gradient_desc desc = g->desc;
+    const size_t count = g->filter_floats, outputs = (size_t)desc.out_channels;
+    const double pixels = (double)(g->output[0] * g->output[1] * g->output[2]);
+    guarded dw = guarded_create(count * sizeof(float), at_end, sizeof(float));
+    guarded db = guarded_create(outputs * sizeof(float), at_end, sizeof(float));
+    float *expected = malloc((count + outputs) * sizeof(float)),
+          *first = malloc((count + outputs) * sizeof(float));
+    const dwconv_tensor x = tensor_of(g->input, g->x.data), dy = tensor_of(g->output, g->dy.data);
+    CHECK_STATUS(DWCONV_OK, dwconv_filter_gradient_reference(&desc, &x, &dy, expected, expected + count));
+    desc.isa = isa;
+    for (int workers = 1; workers <= 3; workers++) {
+        size_t needed = 0;
+        const dwconv_threads threads = {.count = workers, .run = in_reverse, .pool = &workers};
+        CHECK_STATUS(DWCONV_OK, dwconv_filter_gradient_scratch(&desc, g->input, workers, &needed));
+        guarded scratch = guarded_create(needed, at_end, DWCONV_ALIGNMENT);
+        memset(scratch.data, 0xff, needed);
+        const long before = allocator_calls();
+        allocator_refuse(1);
+        const dwconv_status status =
+            dwconv_filter_gradient(&desc, &x, &dy, dw.data, db.data, scratch.data, needed, &threads);
+        allocator_refuse(0);
+        CHECK(allocator_calls() == before);
+        CHECK_STATUS(DWCONV_OK, status);
+        CHECK(guarded_slack_intact(&scratch));
+        if (workers == 1) {
+            memcpy(first, dw.data, count * sizeof(float));
+            memcpy(first + count, db.data, outputs * sizeof(float));
+        }
+        CHECK(are_close(dw.data, expected, count, pixels));
+        CHECK(are_close(db.data, expected + count, outputs, pixels));
+        CHECK(memcmp(first, dw.data, count * sizeof(float)) == 0);
+        CHECK(memcmp(first + count, db.data, outputs * sizeof(float)) == 0);
+        guarded_free(&scratch);
+    }
+    free(expected);
+    free(first);
+    guarded_free(&dw);
+    guarded_free(&db);
+}
+
+/* ---- activations ---------------------------------------------------------------------------- */
+
+static void check_activations(const char *isa, rng *r) {
+    for (int kind = 0; kind < DWCONV_ACTIVATION_COUNT; kind++)
+        for (int source = 0; source < 2; source++) {
+            const dwconv_activation act = {(dwconv_activation_kind)kind, kind == DWCONV_CLIP ? -0.5f : 0.1f,
+                                           0.7f};
+            const size_t count = 77, bytes = count * sizeof(float);
+            guarded values = random_floats(count, r, 1), dy = random_floats(count, r, 0);
+            guarded dx = guarded_create(bytes, 1, sizeof(float));
+            float expected[77];
+            CONTEXT("%s activation %d source %d", isa, kind, source);
+            const dwconv_status known = dwconv_activation_gradient_reference(
+                &act, (dwconv_slope_source)source, values.data, dy.data, expected, (int64_t)count);
+            CHECK_STATUS(known,
+                         dwconv_activation_gradient(isa, &act, (dwconv_slope_source)source, values.data,
+                                                    dy.data, dx.data, (int64_t)count, NULL));
+            if (known == DWCONV_OK)
+                for (size_t i = 0; i < count; i++) CHECK(fabsf(((float *)dx.data)[i] - expected[i]) < 2e-6f);
+            guarded_free(&values);
+            guarded_free(&dy);
+            guarded_free(&dx);
+        }
+}
+
+/* ---- statuses ------------------------------------------------------------------------------- */
+
+static void check_statuses(void) {
+    static float x[4 * 4 * 2], dy[4 * 4 * 2], dw[9 * 2];
+    const int64_t dims[4] = {1, 4, 4, 2};
+    const dwconv_tensor from = tensor_of(dims, x), of = tensor_of(dims, dy);
+    const dwconv_gradient_desc good = {.size = sizeof good,
+                                       .in_channels = 2,
+                                       .out_channels = 2,
+                                       .groups = 2,
+                                       .window = {.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME}};
+    size_t bytes = 0;
+    CONTEXT("statuses");
+    dwconv_gradient_desc d = good;
+    d.size = 8;
+    CHECK_STATUS(DWCONV_BAD_SIZE, dwconv_filter_gradient_scratch(&d, dims, 1, &bytes));
+    d = good;
+    d.flags = 1;
+    CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_filter_gradient_scratch(&d, dims, 1, &bytes));
+    d = good;
+    d.groups = 3;
+    CHECK_STATUS(DWCONV_BAD_SHAPE, dwconv_input_gradient_scratch(&d, dims, 1, &bytes));
+    d = good;
+    d.isa = "none";
+    CHECK_STATUS(DWCONV_NO_ISA, dwconv_input_gradient_scratch(&d, dims, 1, &bytes));
+    CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_input_gradient_scratch(&good, dims, -1, &bytes));
+    CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_input_gradient_scratch(NULL, dims, 1, &bytes));
+    d = good;
+    d.window.padding = DWCONV_VALID;
+    CHECK_STATUS(DWCONV_BAD_SHAPE, dwconv_filter_gradient(&d, &from, &of, dw, NULL, NULL, 0, NULL));
+    CHECK_STATUS(DWCONV_OK, dwconv_filter_gradient(&good, &from, &of, NULL, NULL, NULL, 0, NULL));
+    CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_filter_gradient(&good, &from, &of, dw, NULL, NULL, 0, NULL));
+    CHECK_STATUS(DWCONV_NULL_POINTER, dwconv_input_gradient(&good, NULL, &of, &from, NULL, 0, NULL));
+    CHECK_STATUS(DWCONV_OK, dwconv_filter_gradient_scratch(&good, dims, 1, &bytes));
+    void *scratch = aligned_memory(bytes);
+    CHECK_STATUS(DWCONV_OVERLAP, dwconv_filter_gradient(&good, &from, &of, x, NULL, scratch, bytes, NULL));
+    CHECK_STATUS(DWCONV_OVERLAP, dwconv_filter_gradient(&good, &from, &of, dw, dw, scratch, bytes, NULL));
+    CHECK_STATUS(DWCONV_MISALIGNED,
+                 dwconv_filter_gradient(&good, &from, &of, dw, NULL, (char *)scratch + 4, bytes, NULL));
+    CHECK_STATUS(DWCONV_TOO_SMALL,
+                 dwconv_filter_gradient(&good, &from, &of, dw, NULL, scratch, bytes / 2, NULL));
+    CHECK_STATUS(DWCONV_OVERLAP, dwconv_input_gradient(&good, dw, &of, &of, scratch, bytes, NULL));
+    free(scratch);
+}
+
+void test_gradients(void) {
+    rng r = {11};
+    check_statuses();
+#ifdef UNDER_EMULATION
+    enum { COUNT = 40 };
+#else
+    enum { COUNT = 400 };
+#endif
+    for (int i = 0; i < COUNT; i++) {
+        gradients g;
+        if (!draw(&g, &r, i % 2)) continue;
+        const dwconv_window *w = &g.desc.window;
+        for (int rung = 0; rung < dwconv_isa_count(); rung++) {
+            const char *isa = dwconv_isa_name(rung);
+            if (!dwconv_isa_available(isa)) continue;
+            CONTEXT(
+                "%s number %d: %dx%dx%dx%d to %d channels, %d groups, kernel %dx%d stride %d %d dilation %d "
+                "%d",
+                isa, i, (int)g.input[0], (int)g.input[1], (int)g.input[2], (int)g.input[3], (int)g.output[3],
+                (int)g.desc.groups, (int)w->kernel_h, (int)w->kernel_w, (int)w->stride_h, (int)w->stride_w,
+                (int)w->dilation_h, (int)w->dilation_w);
+            check_input(&g, isa, i % 2);
+            check_filter(&g, isa, i % 2);
+        }
+        guarded_free(&g.x);
+        guarded_free(&g.dy);
+        guarded_free(&g.filter);
+    }
+    for (int rung = 0; rung < dwconv_isa_count(); rung++)
+        if (dwconv_isa_available(dwconv_isa_name(rung))) check_activations(dwconv_isa_name(rung), &r);
+}
