@@ -56,8 +56,9 @@ def convolve(
         if wanted[0]:
             dx = _BACKPROP_INPUT[kind](images.shape, weights, dy, **shared)
         if wanted[1]:
-            dw = _BACKPROP_FILTER[kind](images, np.shape(weights), dy, **shared)
-        if wanted[2]:
+            dw = _BACKPROP_FILTER[kind](images, np.shape(weights), dy, with_bias=wanted[2], **shared)
+            dw, db = dw if wanted[2] else (dw, None)
+        elif wanted[2]:
             db = gradients.bias_backprop(dy, options.get("data_format", "NHWC"))
         return [dx, dw, db]
 

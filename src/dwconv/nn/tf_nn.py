@@ -77,9 +77,10 @@ def depthwise_conv2d_backprop_filter(
     data_format: str | None = "NHWC", dilations: Any = (1, 1, 1, 1), name: str | None = None,
 ) -> Array:  # fmt: skip
     """`dwconv.depthwise_conv2d_backprop_filter` with the arguments of `tf.nn`'s."""
-    return gradients.depthwise_conv2d_backprop_filter(
+    found: Any = gradients.depthwise_conv2d_backprop_filter(
         input, filter_sizes, out_backprop, strides, padding, *_layout(data_format, dilations)
     )
+    return found  # type: ignore[no-any-return]
 
 
 def conv2d_backprop_input(
@@ -100,9 +101,10 @@ def conv2d_backprop_filter(
     name: str | None = None,
 ) -> Array:  # fmt: skip
     """`dwconv.conv2d_backprop_filter` with the arguments of `tf.compat.v1.nn`'s."""
-    return gradients.conv2d_backprop_filter(
+    found: Any = gradients.conv2d_backprop_filter(
         input, filter_sizes, out_backprop, strides, padding, *_layout(data_format, dilations)
     )
+    return found  # type: ignore[no-any-return]
 
 
 def _options(

@@ -198,8 +198,12 @@ def _backward(
     if wanted[1]:
         shape = filters(weight, kind, geometry.groups).shape
         backprop = getattr(gradients, f"{name}_backprop_filter")
-        dw = as_weight(backprop(nhwc(x), shape, array, **options), weight, kind)
-    if wanted[2]:
+        found = backprop(nhwc(x), shape, array, with_bias=wanted[2], **options)
+        if wanted[2]:
+            found, offset = found
+            db = torch.from_numpy(offset)
+        dw = as_weight(found, weight, kind)
+    elif wanted[2]:
         db = torch.from_numpy(gradients.bias_backprop(array, num_threads=threads))
     return dx, dw, db
 
