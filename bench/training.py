@@ -21,7 +21,7 @@ ROUNDS = 3  # at least
 
 @dataclass(frozen=True)
 class Step:
-    """Least milliseconds, of the whole step and of its forward pass; `difference`: of the losses, relative."""
+    """Least milliseconds of the whole step and of its forward pass; `difference`: of the losses, relative."""
 
     model: str
     batch: int

@@ -26,7 +26,7 @@ _BACKPROP_INPUT: dict[str, Callable[..., Array]] = {
     "conv": gradients.conv2d_backprop_input,
     "pointwise": gradients.pointwise_conv2d_backprop_input,
 }
-_BACKPROP_FILTER: dict[str, Callable[..., Array]] = {
+_BACKPROP_FILTER: dict[str, Callable[..., Any]] = {
     "depthwise": gradients.depthwise_conv2d_backprop_filter,
     "conv": gradients.conv2d_backprop_filter,
     "pointwise": gradients.pointwise_conv2d_backprop_filter,

@@ -90,24 +90,24 @@ def in_layout(tensor: torch.Tensor, last: bool) -> torch.Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
 
 
+def lay_out(weight: torch.Tensor) -> torch.Tensor:
+    """The same, in memory as filters of dwconv, [height, width, inputs / groups, outputs]."""
+    return weight.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
+
+
 def filters(weight: torch.Tensor, kind: str, groups: int) -> Array:
-    """[outputs, inputs / groups, height, width] in the order of dwconv's filters of this kind."""
-    weight = weight.detach()
+    """[outputs, inputs / groups, height, width] as dwconv's filters of this kind."""
+    array = weight.detach().permute(2, 3, 1, 0).contiguous().numpy()
     if kind == "depthwise":
-        outputs, _, height, width = weight.shape
-        return weight.reshape(groups, outputs // groups, height, width).permute(2, 3, 0, 1).numpy()  # type: ignore[no-any-return]
-    return weight.permute(2, 3, 1, 0).numpy()  # type: ignore[no-any-return]
+        array = array.reshape(*array.shape[:2], groups, -1)
+    return array  # type: ignore[no-any-return]
 
 
-def as_weight(found: Array, weight: torch.Tensor, kind: str) -> torch.Tensor:
-    """A gradient in the order of dwconv's filters, in that of `weight` and its layout."""
-    tensor = torch.from_numpy(found)
-    if kind == "depthwise":
-        height, width = found.shape[:2]
-        tensor = tensor.permute(2, 3, 0, 1).reshape(-1, 1, height, width)
-    else:
-        tensor = tensor.permute(3, 2, 0, 1)
-    return torch.empty_like(weight).copy_(tensor)
+def as_weight(found: Array, weight: torch.Tensor) -> torch.Tensor:
+    """A gradient of dwconv's filters in the shape and the layout of `weight`."""
+    outputs, inputs, height, width = weight.shape
+    tensor = torch.from_numpy(found.reshape(height, width, inputs, outputs)).permute(3, 2, 0, 1)
+    return tensor if tensor.stride() == weight.stride() else torch.empty_like(weight).copy_(tensor)
 
 
 # ---- the convolution --------------------------------------------------------------------------
@@ -188,21 +188,20 @@ def _backward(
     kind, threads = geometry.kind(weight), torch.get_num_threads()
     name = "conv2d" if kind == "conv" else f"{kind}_conv2d"
     options = {"num_threads": threads, **geometry.options(kind)}
-    array = nhwc(dy)
+    array, values = nhwc(dy), filters(weight, kind, geometry.groups)
     dx = dw = db = None
     if wanted[0]:
         dx, out = new_image(tuple(x.shape), x)
         backprop = getattr(gradients, f"{name}_backprop_input")
-        backprop(out.shape, filters(weight, kind, geometry.groups), array, out=out, **options)
+        backprop(out.shape, values, array, out=out, **options)
         dx = in_layout(dx, last)
     if wanted[1]:
-        shape = filters(weight, kind, geometry.groups).shape
         backprop = getattr(gradients, f"{name}_backprop_filter")
-        found = backprop(nhwc(x), shape, array, with_bias=wanted[2], **options)
+        found = backprop(nhwc(x), values.shape, array, with_bias=wanted[2], **options)
         if wanted[2]:
             found, offset = found
             db = torch.from_numpy(offset)
-        dw = as_weight(found, weight, kind)
+        dw = as_weight(found, weight)
     elif wanted[2]:
         db = torch.from_numpy(gradients.bias_backprop(array, num_threads=threads))
     return dx, dw, db

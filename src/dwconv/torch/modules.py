@@ -86,6 +86,10 @@ class Conv2d(_Cached, nn.Conv2d):  # type: ignore[misc]
 
     always_channels_last = False  # else the layout of results is that of PyTorch's convolution
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        _lay_out(self)
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not _is_plain(input) or not _is_plain(self.weight):
             return super().forward(input)
@@ -191,6 +195,8 @@ def accelerate(model: M, *, channels_last: bool = True) -> M:
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise TypeError(f"accelerate: model must be an nn.Module, not {type(model).__name__}")
     left = []
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
     for name, module in model.named_modules():
         if not isinstance(module, nn.modules.conv._ConvNd):
             continue
@@ -199,10 +205,9 @@ def accelerate(model: M, *, channels_last: bool = True) -> M:
             left.append(f"{name or 'the model'} ({type(module).__name__}): {reason}")
             continue
         module.__class__ = Conv2d
+        _lay_out(module)
         if channels_last:
             module.always_channels_last = True
-    if channels_last:
-        model.to(memory_format=torch.channels_last)
     if left:
         lines = "".join(f"\n  - {line}" for line in left)
         warnings.warn(
@@ -211,6 +216,13 @@ def accelerate(model: M, *, channels_last: bool = True) -> M:
             stacklevel=2,
         )
     return model
+
+
+def _lay_out(module: nn.Conv2d) -> None:
+    """Moves the weights to where dwconv reads them, and their gradients go, without a copy."""
+    if module.weight.device.type == "cpu":
+        with torch.no_grad():
+            module.weight.data = functions.lay_out(module.weight.data)
 
 
 # ---- what dwconv takes ------------------------------------------------------------------------
