@@ -8,6 +8,7 @@ PyTorch's in both.
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Step:
 def measure(models: Sequence[str], batches: Sequence[int], threads: int, seconds: float) -> Iterator[Step]:
     """`seconds` for each model and batch, after the first step of each. Pins this process."""
     machine.pin(threads)  # before PyTorch starts threads
+    os.environ.pop("OMP_PROC_BIND")  # it would bind this thread, and dwconv's threads with it, to one CPU
     import torch
 
     import dwconv.torch
