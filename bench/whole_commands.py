@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from bench import machine, serving, whole, whole_models, whole_peers
+from bench import machine, serving, training, whole, whole_models, whole_peers
 from bench.compiling import ROOT
 
 
@@ -34,6 +34,22 @@ def add(command: Callable[..., argparse.ArgumentParser], counts: Callable[[str],
     many.add_argument("--seconds", type=float, default=3)
     many.add_argument("--rounds", type=int, default=2)
     many.add_argument("--into", type=Path, metavar="RESULTS", help="of `whole`: joins them, for its --report")
+    steps = command("training", _training, "whole steps of training, on dwconv and in PyTorch alone")
+    steps.add_argument("models", nargs="*", help=f"names of modules; default: {' '.join(training.MODELS)}")
+    steps.add_argument("--batch", type=_numbers, default=[1, 8, 32], help="comma-separated")
+    steps.add_argument("--threads", type=counts, default=[1])
+    steps.add_argument("--seconds", type=float, default=10, help="per model and batch, three rounds at least")
+
+
+def _training(options: argparse.Namespace) -> int:
+    found = []
+    for threads in options.threads:
+        models = options.models or training.MODELS
+        for step in training.measure(models, options.batch, threads, options.seconds):
+            found.append(step)
+            print(training.text(found).splitlines()[-1], flush=True)
+    print(training.text(found))
+    return 0
 
 
 def _whole(options: argparse.Namespace) -> int:

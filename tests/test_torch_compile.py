@@ -17,6 +17,7 @@ from torch import nn  # noqa: E402
 
 import dwconv.torch  # noqa: E402
 import models_torch  # noqa: E402
+from dwconv.torch import backend  # noqa: E402
 from models_torch import ConvNorm  # noqa: E402
 
 BOUND = 1e-5
@@ -27,14 +28,14 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """The networks that subgraphs make in a test; None: left to PyTorch."""
     torch._dynamo.reset()
     found: list[Any] = []
-    make = dwconv.torch.Subgraph._network
+    make = backend.Subgraph._network
 
     def noted(self: Any, args: Any) -> Any:
         result = make(self, args)
         found.append(result[0])
         return result
 
-    monkeypatch.setattr(dwconv.torch.Subgraph, "_network", noted)
+    monkeypatch.setattr(backend.Subgraph, "_network", noted)
     with torch.no_grad():
         yield found
     torch._dynamo.reset()
@@ -214,7 +215,7 @@ def test_what_it_cannot_make_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: Any, **__: Any) -> Any:
         raise ValueError("no such network")
 
-    monkeypatch.setattr(dwconv.torch, "Network", refuse)
+    monkeypatch.setattr(backend, "Network", refuse)
     module = small()
     check(module, compiled(module), image())
 

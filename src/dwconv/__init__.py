@@ -2,10 +2,11 @@
 
 Functions take filters with every call; layers pack them once and are the fast way. Tensors are NHWC. What all
 functions share is told in `dwconv.ops`; `show_config()` tells what runs them. Whole networks come from model
-files with `load`, or from modules of other frameworks: `dwconv.network`.
+files with `load`, or from modules of other frameworks: `dwconv.network`. `dwconv.nn` trains.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .config import (
     PerformanceWarning,
@@ -33,7 +34,17 @@ from .network import Network
 from .ops import conv2d, depthwise_conv2d, inverted_residual, pointwise_conv2d, separable_conv2d
 from .quantized import dequantize, quantize
 
+if TYPE_CHECKING:
+    from . import nn  # noqa: F401
+
 __version__ = version()
+
+
+def __getattr__(name: str) -> Any:
+    """`dwconv.nn`, which only training needs, is imported where it is used first."""
+    if name == "nn":
+        return import_module(".nn", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def from_torch(module: Any, example_input: Any = None, **options: Any) -> Any:

@@ -19,6 +19,8 @@ can leave behind, slow most CPUs down 40 to 100 times.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from . import build
 from .activation import ActivationLike, Array, parse
@@ -29,6 +31,9 @@ from .interface import layer
 from .layer_base import _Layer, sliding_of
 from .quantized import ClampLike, IntegerDType, OutputDType, Quantization, QuantizationLike, Rounding
 from .quantized_layers import Quantizing, StageArguments, activation_of, stage_attributes
+
+if TYPE_CHECKING:
+    from .nn.tf_layers import separable_conv2d  # noqa: F401
 
 
 @layer
@@ -394,3 +399,10 @@ class InvertedResidual(_Layer):
             **stage_attributes(first, "expand_"), **stage_attributes(depthwise, "depthwise_"), **last,
             **q.attributes(operation), sum_quantization=operation.quantization and operation.quantization.sum,
         )  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """`separable_conv2d`, TensorFlow 1's layer, comes with `dwconv.nn`, which takes its time to import."""
+    if name == "separable_conv2d":
+        return import_module(".nn.tf_layers", __package__).separable_conv2d
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -262,5 +262,6 @@ def _layer_handler(layer: Any) -> Handler | None:
     """That of its class, or of a base whose `call` it has."""
     for cls in type(layer).__mro__:
         if cls in LAYERS:
-            return LAYERS[cls] if type(layer).call is cls.call else None  # type: ignore[attr-defined]
+            same = type(layer).call is cls.call or getattr(layer, "computes_as_keras", False)  # type: ignore[attr-defined]
+            return LAYERS[cls] if same else None
     return None

@@ -30,10 +30,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
 
-from .config import native_isa
-from .importers.channels_first import T, stored
-from .importers.torch_graph import Reader, handler, packet
-from .network import Network
+from ..config import native_isa
+from ..importers.channels_first import T, stored
+from ..importers.torch_graph import Reader, handler, packet
+from ..network import Network
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,222 @@
+"""Convolution of PyTorch's tensors on dwconv, forward and backward: one `autograd.Function`.
+
+Tensors in `torch.channels_last` are arrays [batch, height, width, channels] of the same memory. Others are
+copied, and results have the layout that PyTorch's own convolution would give them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .. import gradients, layers, ops
+from ..activation import Array
+
+Pair = tuple[int, int]
+NUMPY_ORDER = (0, 2, 3, 1)
+
+
+class Geometry(NamedTuple):
+    """What a convolution is besides its weights; `padding` is ((top, bottom), (left, right))."""
+
+    stride: Pair
+    padding: tuple[Pair, Pair]
+    dilation: Pair
+    groups: int
+
+    def kind(self, weight: torch.Tensor) -> str:
+        """The operation of dwconv that it is; grouped products of single channels are depthwise."""
+        if self.groups > 1 and weight.shape[1] == 1:
+            return "depthwise"
+        if self.groups == 1 and weight.shape[2:] == (1, 1) and self.padding == ((0, 0), (0, 0)):
+            return "pointwise"
+        return "conv"
+
+    def options(self, kind: str) -> dict[str, Any]:
+        if kind == "pointwise":
+            return {"strides": self.stride}
+        found = {"strides": self.stride, "padding": self.padding, "dilations": self.dilation}
+        return found | {"groups": self.groups} if kind == "conv" else found
+
+
+# ---- tensors and arrays -----------------------------------------------------------------------
+
+
+def looks_channels_last(tensor: torch.Tensor) -> bool:
+    """As PyTorch's `suggest_memory_format` decides by strides; what could be both is not."""
+    if tensor.ndim != 4 or tensor.stride(1) == 0:
+        return False
+    least = 0
+    for axis in (1, 3, 2, 0):
+        size, stride = tensor.shape[axis], tensor.stride(axis)
+        if size == 0 or stride < least or (axis == 0 and least == tensor.stride(1)):
+            return False
+        least = stride * max(size, 1)
+    return True
+
+
+def nhwc(tensor: torch.Tensor) -> Array:
+    """The memory of an image tensor as [batch, height, width, channels]; a copy where dwconv needs it."""
+    sizes, strides = tensor.shape, tensor.stride()
+    spread = any(size > 1 and stride == 0 for size, stride in zip(sizes, strides, strict=True))
+    if spread or (sizes[1] > 1 and strides[1] != 1) or not _nested(tensor):
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
+        if tensor.stride(1) != 1 and sizes[1] > 1:  # it could be both layouts, and is called contiguous
+            return np.ascontiguousarray(tensor.permute(NUMPY_ORDER).detach().numpy())
+    return tensor.permute(NUMPY_ORDER).detach().numpy()  # type: ignore[no-any-return]
+
+
+def _nested(tensor: torch.Tensor) -> bool:
+    """Whether pixels hold whole vectors of channels, and do not overlap."""
+    channels = tensor.shape[1]
+    return all(
+        size == 1 or stride >= channels
+        for size, stride in zip(tensor.shape[2:], tensor.stride()[2:], strict=True)
+    )
+
+
+def new_image(shape: tuple[int, ...], like: torch.Tensor) -> tuple[torch.Tensor, Array]:
+    """An empty tensor in channels_last, and its memory as an array."""
+    tensor = torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
+    return tensor, tensor.permute(NUMPY_ORDER).numpy()
+
+
+def in_layout(tensor: torch.Tensor, last: bool) -> torch.Tensor:
+    """As it is where it is to be in `channels_last`, else contiguous, to the last stride."""
+    if last:
+        return tensor
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+
+
+def lay_out(weight: torch.Tensor) -> torch.Tensor:
+    """The same, in memory as filters of dwconv, [height, width, inputs / groups, outputs]."""
+    return weight.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
+
+
+def filters(weight: torch.Tensor, kind: str, groups: int) -> Array:
+    """[outputs, inputs / groups, height, width] as dwconv's filters of this kind."""
+    array = weight.detach().permute(2, 3, 1, 0).contiguous().numpy()
+    if kind == "depthwise":
+        array = array.reshape(*array.shape[:2], groups, -1)
+    return array  # type: ignore[no-any-return]
+
+
+def as_weight(found: Array, weight: torch.Tensor) -> torch.Tensor:
+    """A gradient of dwconv's filters in the shape and the layout of `weight`."""
+    outputs, inputs, height, width = weight.shape
+    tensor = torch.from_numpy(found.reshape(height, width, inputs, outputs)).permute(3, 2, 0, 1)
+    return tensor if tensor.stride() == weight.stride() else torch.empty_like(weight).copy_(tensor)
+
+
+# ---- the convolution --------------------------------------------------------------------------
+
+
+def packed(weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry) -> Any:
+    """The layer of `dwconv.layers` with these weights."""
+    kind = geometry.kind(weight)
+    made: Any = {
+        "depthwise": layers.DepthwiseConv2D, "pointwise": layers.PointwiseConv2D, "conv": layers.Conv2D
+    }[kind]  # fmt: skip
+    offset = None if bias is None else bias.detach().numpy()
+    return made(filters(weight, kind, geometry.groups), bias=offset, **geometry.options(kind))
+
+
+def predict(x: torch.Tensor, layer: Any, last: bool) -> torch.Tensor:
+    """What a layer of `dwconv.layers` gives for x; `last`: the result is to be in channels_last."""
+    image = nhwc(x)
+    n, h, w, c = layer.output_shape(image.shape)
+    y, out = new_image((n, c, h, w), x)
+    layer(image, out=out, num_threads=torch.get_num_threads())
+    return in_layout(y, last)
+
+
+class Convolution(torch.autograd.Function):  # type: ignore[misc]
+    """Of x, weight, bias, a `Geometry`, and whether results are to be in channels_last; float32 or float64 on
+    the CPU, x of four axes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry,
+        last: bool,
+    ) -> torch.Tensor:  # fmt: skip
+        ctx.save_for_backward(x, weight)
+        ctx.geometry, ctx.last = geometry, last
+        return convolve(x, weight, bias, geometry, last)
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
+        x, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # create_graph=True: gradients of gradients are PyTorch's
+            return (*_pytorch_backward(dy, x, weight, ctx.geometry, wanted), None, None)
+        return (*_backward(dy, x, weight, ctx.geometry, wanted, ctx.last), None, None)
+
+
+def convolve(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry, last: bool
+) -> torch.Tensor:
+    """Forward alone, with weights that are packed for this call."""
+    kind = geometry.kind(weight)
+    function: Any = {
+        "depthwise": ops.depthwise_conv2d, "pointwise": ops.pointwise_conv2d, "conv": ops.conv2d
+    }[kind]  # fmt: skip
+    size = [
+        (x.shape[2 + a] + sum(geometry.padding[a]) - (weight.shape[2 + a] - 1) * geometry.dilation[a] - 1)
+        // geometry.stride[a]
+        + 1
+        for a in range(2)
+    ]
+    if min(size) < 1:
+        raise RuntimeError(
+            f"Calculated padded input size per channel is smaller than the kernel: x {tuple(x.shape)}, "
+            f"weight {tuple(weight.shape)}, padding {geometry.padding}, dilation {geometry.dilation}"
+        )
+    y, out = new_image((x.shape[0], weight.shape[0], *size), x)
+    offset = None if bias is None else bias.detach().numpy()
+    function(
+        nhwc(x), filters(weight, kind, geometry.groups), bias=offset, out=out,
+        num_threads=torch.get_num_threads(), **geometry.options(kind),
+    )  # fmt: skip
+    return in_layout(y, last)
+
+
+def _backward(
+    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, geometry: Geometry, wanted: Any, last: bool
+) -> tuple[torch.Tensor | None, ...]:
+    kind, threads = geometry.kind(weight), torch.get_num_threads()
+    name = "conv2d" if kind == "conv" else f"{kind}_conv2d"
+    options = {"num_threads": threads, **geometry.options(kind)}
+    array, values = nhwc(dy), filters(weight, kind, geometry.groups)
+    dx = dw = db = None
+    if wanted[0]:
+        dx, out = new_image(tuple(x.shape), x)
+        backprop = getattr(gradients, f"{name}_backprop_input")
+        backprop(out.shape, values, array, out=out, **options)
+        dx = in_layout(dx, last)
+    if wanted[1]:
+        backprop = getattr(gradients, f"{name}_backprop_filter")
+        found = backprop(nhwc(x), values.shape, array, with_bias=wanted[2], **options)
+        if wanted[2]:
+            found, offset = found
+            db = torch.from_numpy(offset)
+        dw = as_weight(found, weight)
+    elif wanted[2]:
+        db = torch.from_numpy(gradients.bias_backprop(array, num_threads=threads))
+    return dx, dw, db
+
+
+def _pytorch_backward(
+    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, geometry: Geometry, wanted: Any
+) -> tuple[torch.Tensor | None, ...]:
+    """The same by operations that PyTorch differentiates."""
+    (top, bottom), (left, right) = geometry.padding
+    padded = torch.nn.functional.pad(x, (left, right, top, bottom))
+    dx, dw, db = torch.ops.aten.convolution_backward(
+        dy, padded, weight, [weight.shape[0]], geometry.stride, (0, 0), geometry.dilation, False, (0, 0),
+        geometry.groups, list(wanted),
+    )  # fmt: skip
+    if dx is not None:
+        dx = dx[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+    return dx, dw, db
