@@ -10,10 +10,10 @@
 #define STORE_WORK 10.0
 
 enum {
-    LINE_BYTES = 4096, /* four to eight lines stay in the first-level cache beside weights and outputs */
+    LINE_BYTES = 4096,    /* four to eight lines stay in the first-level cache beside weights and outputs */
     PIXEL_BYTES = 24576,  /* of all lines, for several pixels at a time: their runs are short */
-    STAGED_BYTES = 16384,     /* sums on their way */
-    PASSING_BYTES = 16384     /* inputs that pass all panels before the next ones do */
+    STAGED_BYTES = 16384, /* sums on their way */
+    PASSING_BYTES = 16384 /* inputs that pass all panels before the next ones do */
 };
 
 static double nanoseconds_of(const dwc_s8_stage *s, const int64_t out[4]) {
