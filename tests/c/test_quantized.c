@@ -14,12 +14,12 @@
 /* More of them: QUANTIZED_CASES in the environment, from QUANTIZED_SEED on. */
 enum { HASHED = 60, SEED = 24 };
 #ifdef UNDER_EMULATION
-enum { CASES = HASHED };
+enum { CASES = 150 };
 #else
 enum { CASES = 400 };
 #endif
 /* Of the results of the first ones: the same on every instruction set and machine. */
-static const uint64_t golden_hash = UINT64_C(0x0);
+static const uint64_t golden_hash = UINT64_C(0x1f750453ba0b3d26);
 enum { STAGES = 3, MOST_WEIGHTS = 40000, MOST_CHANNELS = 320 };
 
 /* ---- problems ------------------------------------------------------------------------------- */
