@@ -3,7 +3,7 @@
 Environment, read at import:
 
 - `DWCONV_NUM_THREADS`: default number of threads; stronger than `OMP_NUM_THREADS`.
-- `DWCONV_ISA`: another instruction set than the best one available: "baseline", "avx2", "avx2-vnni", "avx512",
+- `DWCONV_ISA`: another instruction set than the best one there is: "baseline", "avx2", "avx2-vnni", "avx512",
   "avx512-vnni", "neon" or "neon-dotprod". Longer names have dot products of 8-bit integers, else the same.
 - `DWCONV_BACKEND=numpy`: everything through NumPy.
 """
