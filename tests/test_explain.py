@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import dwconv
 from dwconv import cli, explain
 from dwconv.engine import create_plan
 from dwconv.geometry import Window
@@ -298,3 +299,20 @@ def test_a_multiplication_by_channel_is_computed_as_one(channels: int, isa: str)
 )
 def test_what_is_refused_says_why(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in refused(arguments, capsys)
+
+
+@pytest.mark.parametrize("words", ["depthwise 56 56 128 3 1", "inverted_residual 56 56 24 144 24 3 1"])
+def test_integers_are_explained(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", "--plan", *words.split(), "--dtype", "int8"]) == 0
+    text = capsys.readouterr().out
+    if dwconv.config()["backend"] == "native":
+        assert "int8 depthwise" in text
+        assert "scratch bytes" in text
+        assert "columns of" in text
+    assert f"{56 * 56 * int(words.split()[3]):,} in" in text
+
+
+def test_integers_have_no_squeeze_and_excite(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "inverted_residual 14 14 40 240 40 5 1 10"
+    assert cli.main(["info", "--plan", *words.split(), "--dtype", "int8"]) == 2
+    assert "squeeze-and-excite" in capsys.readouterr().err

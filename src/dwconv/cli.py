@@ -46,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("OPERATION", "SIZE"),
         help='the kernels, the blocking and the roofline of an operation with padding "same"; forms: below',
     )
+    info.add_argument(
+        "--dtype",
+        choices=explain.DTYPES,
+        default="float32",
+        help="with --plan: of tensors, float32 if not given",
+    )
     info.add_argument("--threads", type=_threads, metavar="N", help="with --plan: at most so many threads")
     info.add_argument("--gflops", type=_rate, metavar="X", help="with --plan: peak of these threads, GFLOP/s")
     info.add_argument("--gbs", type=_rate, metavar="X", help="with --plan: their memory bandwidth, GB/s")
@@ -89,9 +95,9 @@ def _info(options: argparse.Namespace) -> int:
     rates = options.threads, options.gflops, options.gbs
     try:
         if options.plan:
-            lines = explain.facts(options.plan, *rates)
-        elif rates != (None, None, None):
-            raise ValueError("--threads, --gflops and --gbs belong to --plan")
+            lines = explain.facts(options.plan, *rates, options.dtype)
+        elif rates != (None, None, None) or options.dtype != "float32":
+            raise ValueError("--dtype, --threads, --gflops and --gbs belong to --plan")
         else:
             lines = _facts(config())
     except (ValueError, MemoryError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import build
+from . import build, verify_integers
 from .build import Sliding
 from .config import get_num_threads
 from .engine import create_plan
@@ -23,6 +23,8 @@ FORMS = {
     "separable": "H W C N K S",
     "inverted_residual": "H W CIN E COUT K S [SQUEEZED]",
 }
+
+DTYPES = ("float32", "int8")
 
 ABSENT = ("E", "SQUEEZED")  # sizes that may be 0
 KERNELS = {"depthwise": "K", "conv": "KERNEL", "separable": "K", "inverted_residual": "K"}  # 3, or 1x9
@@ -116,9 +118,15 @@ def multiply_adds(operation: Operation, x: Shape) -> int:
 
 
 def facts(
-    words: Sequence[str], threads: int | None = None, gflops: float | None = None, gbs: float | None = None
+    words: Sequence[str],
+    threads: int | None = None,
+    gflops: float | None = None,
+    gbs: float | None = None,
+    dtype: str = "float32",
 ) -> list[tuple[str, str]]:
     """(label, text) for an operation in the words of `parse`, on at most so many threads.
+
+    `dtype`: "float32", or "int8" with scales that are made up, which have no squeeze-and-excite.
 
     First what the core tells of such a run, then what there is to do.
     The roofline needs what the threads reach together: `gflops`, two to a multiply-add, and `gbs`, 10^9 bytes
@@ -126,9 +134,16 @@ def facts(
     """
     threads = get_num_threads() if threads is None else threads
     operation, x = parse(words)
+    if dtype == "int8":
+        if operation.squeeze_excite:
+            raise ValueError(
+                f"--plan {words[0]}: there is no squeeze-and-excite of 8-bit integers: SQUEEZED is 0"
+            )
+        operation = verify_integers.Integers().of(operation, x)
     y = operation.output_shape(shape("x", x))
     work = multiply_adds(operation, x)
-    inputs, outputs = 4 * math.prod(x), 4 * math.prod(y)
+    size = operation.dtype.itemsize
+    inputs, outputs = size * math.prod(x), size * math.prod(y)
     filters = sum(stage.filters.nbytes for stage in operation.every_stage)
     lines = [("operation", f"{' '.join(words)}: {_sizes(x)} -> {_sizes(y)}")]
     plan = create_plan(operation)

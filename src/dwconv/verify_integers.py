@@ -1,4 +1,4 @@
-"""What `dwconv verify` tries of 8-bit integers: operations of floats with other weights and scales.
+"""Operations of 8-bit integers for `dwconv verify` and `info`: those of floats with other weights and scales.
 
 Results are those of the reference, bit for bit, on every instruction set and through NumPy.
 """
