@@ -10,7 +10,6 @@ from drawn import Draw
 from tflite_cases import CASES, Make
 from tflite_models import Writer
 
-
 SCALES = (0.0, -0.5, np.nan, np.inf, 1e-45, 1e-38, 3e38, 1e9, [0.5, 0.5], [np.nan] * 7, [0.1] * 7, [])
 ZEROS = (-129, 128, 256, -(2**31), 2**40, [0, 0], [1] * 7, [])
 
