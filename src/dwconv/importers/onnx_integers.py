@@ -290,6 +290,5 @@ MICROSOFT_OPS: dict[str, Callable[[Call], Any]] = {
 ON_BYTES = (
     "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Slice",
     "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "DequantizeLinear", "QLinearConv",
-    "QLinearMatMul", "ConvInteger", "MatMulInteger", "Shape", "Size", "Cast", "Dropout", "Resize", "Max",
-    "Min",
+    "QLinearMatMul", "ConvInteger", "MatMulInteger", "Shape", "Size", "Dropout",
 )  # fmt: skip

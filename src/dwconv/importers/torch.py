@@ -12,6 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ..graph import Graph, UnsupportedModel
+from ..passes.dead import drop_dead
 from ..sources import GraphSource
 from . import torch_sizes
 from .torch_graph import Missing, Reader, handler
@@ -54,6 +55,7 @@ def read(module: Any, example_input: Any) -> Graph:
     for name, value in zip(_output_names(program.call_spec.out_spec, len(kept)), kept, strict=True):
         if value is not None:
             _give(reader, name, value)
+    drop_dead(reader.net.graph)  # convolutions of floats that became some of integers
     return reader.net.graph
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from . import torch_elements, torch_images, torch_shapes  # they register their operations
+from . import torch_elements, torch_images, torch_integers, torch_shapes  # they register their operations
 from .channels_first import ChannelsFirst, T, UnsupportedError
 from .torch_ops import OPS
 
@@ -47,6 +47,8 @@ def packet(target: Any) -> str:
 
 
 def handler(target: Any) -> Callable[..., Any] | None:
+    if torch_integers.is_conversion(target):
+        return torch_integers.evaluate
     if not isinstance(target, torch._ops.OpOverload) or target.namespace not in ("aten", "prims"):
         return None
     name = packet(target)
@@ -99,6 +101,9 @@ class Reader:
                 raise UnsupportedError("random numbers; constants are supported")
             with torch.no_grad():
                 return node.target(*args, **kwargs)
+        if torch_integers.is_conversion(node.target):
+            self.net.label = place(node)[0] or node.name
+            return torch_integers.evaluate(self, node)
         function = handler(node.target)
         if function is None:
             raise UnsupportedError("there is no such operation in dwconv" + nearest(packet(node.target)))

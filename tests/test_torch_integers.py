@@ -1,0 +1,79 @@
+"""Graphs as PyTorch's PT2E quantisation exports them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dwconv
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torch.ao.quantization.fx._decomposed")  # registers the operations
+
+
+class Quantised(torch.nn.Module):  # type: ignore[misc]
+    """conv, relu6, depthwise, mean, dense: each between conversions, weights in int8."""
+
+    def __init__(self, dtype: Any) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(0)
+        low = torch.iinfo(dtype).min
+        self.kind = (low, low + 255, dtype)
+        for name, shape in (("a", (8, 3, 3, 3)), ("b", (8, 1, 3, 3)), ("c", (5, 8))):
+            weights = torch.randint(-127, 128, shape, dtype=torch.int8, generator=rng)
+            self.register_buffer(name, weights)
+            self.register_buffer(f"{name}_scale", torch.rand(shape[0], generator=rng) * 0.01 + 0.002)
+            self.register_buffer(f"{name}_zero", torch.zeros(shape[0], dtype=torch.int64))
+            self.register_buffer(f"{name}_bias", torch.randn(shape[0], generator=rng))
+
+    def q(self, x: Any, scale: float, zero: int) -> Any:
+        ops, (low, high, dtype) = torch.ops.quantized_decomposed, self.kind
+        q = ops.quantize_per_tensor.default(x, scale, zero + low + 128, low, high, dtype)
+        return ops.dequantize_per_tensor.default(q, scale, zero + low + 128, low, high, dtype)
+
+    def w(self, name: str) -> Any:
+        given = (getattr(self, f"{name}{end}") for end in ("", "_scale", "_zero"))
+        dequantize = torch.ops.quantized_decomposed.dequantize_per_channel.default
+        return dequantize(*given, 0, -127, 127, torch.int8)
+
+    def forward(self, x: Any) -> Any:
+        f = torch.nn.functional
+        y = f.conv2d(self.q(x, 0.03, 5), self.w("a"), self.a_bias, stride=2, padding=1)
+        y = self.q(f.hardtanh(y, 0.0, 6.0), 6 / 255, -128)
+        y = self.q(f.relu(f.conv2d(y, self.w("b"), self.b_bias, padding=1, groups=8)), 0.02, -128)
+        y = self.q(y.mean((2, 3)), 0.01, -128)
+        return self.q(f.linear(y, self.w("c"), self.c_bias), 0.05, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])
+def test_convolutions_between_conversions_are_integers(dtype: Any) -> None:
+    module = Quantised(dtype).eval()
+    x = torch.randn(1, 3, 12, 10, generator=torch.Generator().manual_seed(1))
+    net = dwconv.Network.from_torch(module, x)
+    source: Any = net._source
+    nodes = source.graph.nodes
+    convolutions = [node for node in nodes if node.op == "conv"]
+    assert len(convolutions) == 3
+    assert all(node["quantization"] is not None for node in convolutions)
+    different = 0
+    for seed in range(8):
+        x = torch.randn(1, 3, 12, 10, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            expected = module(x).numpy()
+        steps = np.rint((net(x.numpy()) - expected) / 0.05)
+        assert np.abs(steps).max() <= 1
+        different += int((steps != 0).sum())
+    assert different <= 3  # of 40: floats and integers round sums near a tie apart
+
+
+def test_integers_of_16_bits_are_refused() -> None:
+    class Wide(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            ops = torch.ops.quantized_decomposed
+            q = ops.quantize_per_tensor.default(x, 0.1, 0, -32768, 32767, torch.int16)
+            return ops.dequantize_per_tensor.default(q, 0.1, 0, -32768, 32767, torch.int16)
+
+    with pytest.raises(dwconv.UnsupportedModel, match="int16; int8 and uint8 are supported"):
+        dwconv.Network.from_torch(Wide(), torch.zeros(1, 4))
