@@ -26,8 +26,9 @@ Log = list[tuple[str, str]]  # (name of a node, text)
 def pays(operation: Operation, shape: Shape) -> bool:
     """Whether a chain is faster as one operation than node by node, for an input of this shape.
 
-    Not for a single pixel: nothing is kept in the cache there that was not in it before. Of 8-bit integers stages
-    come one after another as nodes do, and what lies between them is alive for longer: the sum alone is spared.
+    Not for a single pixel: nothing is kept in the cache there that was not in it before. Of 8-bit integers
+    stages come one after another as nodes do, and what lies between them is alive for longer: only a sum is
+    spared.
     """
     whole = operation.quantization
     if whole is not None and whole.sum is None:
