@@ -11,6 +11,8 @@
 #include "kernels/abi.h"
 #include "kernels/isa/which.h"
 #include "kernels/rows.h"
+#include "kernels/s8/abi.h"
+#include "kernels/s8/requant.h"
 
 #if defined(__GNUC__) || defined(__clang__)
 #define DWC_HIDDEN __attribute__((visibility("hidden")))
@@ -100,7 +102,8 @@ typedef struct dwc_kernel_table {
     int tile_count;
     dwc_dw_any any;
     dwc_dw_few few;
-    const dwc_dw_gradient_kernel *gradients; /* the last two take any window: without a multiplier, and with one */
+    const dwc_dw_gradient_kernel
+        *gradients; /* the last two take any window: without a multiplier, and with one */
     int gradient_count;
     const char *any_name, *few_name, *factor_name;
     /* Rows of pixels. sums[c] = x[0][c] + x[1][c] + ... in this order; y[p][c] = x[p][c] * factors[c], where y may
@@ -117,6 +120,7 @@ typedef struct dwc_kernel_table {
     void (*end_stream)(void);
     dwc_each_kernels each;
     dwc_row_kernels rows; /* of a network's nodes */
+    const dwc_s8_kernels *s8;
 } dwc_kernel_table;
 
 #endif

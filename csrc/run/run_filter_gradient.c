@@ -93,8 +93,8 @@ dwconv_status dwconv_filter_gradient_scratch(const dwconv_gradient_desc *desc, c
     DWC_TRY(dwc_gradient_output(&g, input, output));
     *bytes = 0;
     if (input[0] == 0) return DWCONV_OK;
-    DWC_TRY(dwc_dense_view(input, &x));
-    DWC_TRY(dwc_dense_view(output, &y));
+    DWC_TRY(dwc_dense_view(input, DWCONV_F32, &x));
+    DWC_TRY(dwc_dense_view(output, DWCONV_F32, &y));
     for (int with_filter = 0; with_filter < 2; with_filter++) { /* either may be more, by a little */
         const dwc_view *from = with_filter ? &x : NULL;
         DWC_TRY(dwc_schedule_filter_gradient(&g, from, &y, NULL, 1, &serial));

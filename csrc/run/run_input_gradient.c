@@ -109,8 +109,8 @@ dwconv_status dwconv_input_gradient_scratch(const dwconv_gradient_desc *desc, co
     if (threads < 0) return DWCONV_BAD_VALUE;
     DWC_TRY(dwc_describe_gradient(desc, &g));
     DWC_TRY(dwc_gradient_output(&g, input, output));
-    DWC_TRY(dwc_dense_view(input, &x));
-    DWC_TRY(dwc_dense_view(output, &y));
+    DWC_TRY(dwc_dense_view(input, DWCONV_F32, &x));
+    DWC_TRY(dwc_dense_view(output, DWCONV_F32, &y));
     DWC_TRY(dwc_schedule_input_gradient(&g, &x, &y, NULL, &how));
     *bytes = input[0] ? how.scratch_bytes : 0;
     return DWCONV_OK;

@@ -1,5 +1,6 @@
 /* The filter gradient of pointwise and dense convolution: for every tap, transposed inputs times output gradients, summed
- * over the pixels of boxes. Both are packed, so that the matrix kernel takes them as it takes pixels and weights. */
+ * over the pixels of boxes. The matrix kernel takes output gradients, packed, as weights, and inputs as pixels: either
+ * in place, each of their own pixels being a tap, or transposed. The order of sums is the same. */
 #include <string.h>
 
 #include "gradient.h"
@@ -146,27 +147,33 @@ static void transpose(const dwc_gradient_job *j, const box *b, const sight *s, i
 
 /* ---- products --------------------------------------------------------------------------------- */
 
-/* What the matrix kernel is told of the pixels: as taps, those that follow each other being one longer run. */
-static dwc_mm_call call_of(const dwc_gradient_job *j, const box *b, const sight *s, const panels *p,
-                           const float *a, int64_t rows) {
+/* What the matrix kernel is told of all: `rows` inputs from a on become its pixels, `step` floats apart. */
+static dwc_mm_call shared_call(const dwc_gradient_job *j, const panels *p, const float *a, int64_t step,
+                               int64_t rows) {
+    return (dwc_mm_call){.a = a,
+                         .a_pixel = step,
+                         .pixels = rows,
+                         .taps_y = 1,
+                         .taps_x = 1,
+                         .weights = p->data,
+                         .bias = p->data + p->pixels * p->padded,
+                         .depth = p->pixels,
+                         .panel = j->how.stage.panel,
+                         .padded = p->padded,
+                         .activation = j->how.stage.activation};
+}
+
+/* Transposed pixels, as taps: those that follow each other are one longer run. */
+static dwc_mm_call transposed_call(const dwc_gradient_job *j, const box *b, const sight *s, const panels *p,
+                                   const float *a, int64_t rows) {
     const int64_t first = s->row * b->columns + s->column, image = b->rows * b->columns;
-    dwc_mm_call call = {.a = a + first,
-                        .a_pixel = j->how.pitch,
-                        .pixels = rows,
-                        .taps_y = b->images,
-                        .taps_x = s->rows,
-                        .a_tap_y = image,
-                        .a_tap_x = b->columns,
-                        .k = s->columns,
-                        .w_first = first,
-                        .w_tap_y = image,
-                        .w_tap_x = b->columns,
-                        .weights = p->data,
-                        .bias = p->data + p->pixels * p->padded,
-                        .depth = p->pixels,
-                        .panel = j->how.stage.panel,
-                        .padded = p->padded,
-                        .activation = j->how.stage.activation};
+    dwc_mm_call call = shared_call(j, p, a + first, j->how.pitch, rows);
+    call.taps_y = b->images;
+    call.taps_x = s->rows;
+    call.a_tap_y = call.w_tap_y = image;
+    call.a_tap_x = call.w_tap_x = b->columns;
+    call.k = s->columns;
+    call.w_first = first;
     if (call.k == call.a_tap_x || call.taps_x == 1) {
         call.k *= call.taps_x;
         call.taps_x = 1;
@@ -176,6 +183,30 @@ static dwc_mm_call call_of(const dwc_gradient_job *j, const box *b, const sight 
         call.taps_y = 1;
     }
     return call;
+}
+
+/* Where the pixels that a tap meets are rows of evenly spaced ones, they are read in place: each is a tap. 0: not there. */
+static int direct_call(const dwc_gradient_job *j, const box *b, const sight *s, const panels *p, int64_t ky,
+                       int64_t kx, int64_t channel, int64_t rows, dwc_mm_call *call) {
+    const dwconv_window *w = &j->g->window;
+    const dwc_view *x = j->x;
+    const float *from;
+    if (j->how.flat && stretch(x, b->column, b->columns, &from) < b->columns) return 0;
+    if (b->images > 1) return 0;
+    if (!j->how.flat) {
+        const int64_t iy = (b->row + s->row) * w->stride_h - j->extent.pad_top + ky * w->dilation_h;
+        const int64_t ix = (b->column + s->column) * w->stride_w - j->extent.pad_left + kx * w->dilation_w;
+        from = x->data + b->image * x->image + iy * x->row + ix * x->pixel;
+    }
+    *call = shared_call(j, p, from + channel, 1, rows);
+    call->taps_y = s->rows;
+    call->taps_x = s->columns;
+    call->a_tap_y = w->stride_h * x->row;
+    call->a_tap_x = w->stride_w * x->pixel;
+    call->w_tap_y = b->columns;
+    call->w_tap_x = call->k = 1;
+    call->w_first = s->row * b->columns + s->column;
+    return 1;
 }
 
 /* Sums of one tap, of so many inputs from `channel` on in a group: written by the first box of a chunk, else added to. */
@@ -213,8 +244,12 @@ static void run_box(const dwc_gradient_job *j, const box *b, int64_t group, cons
             float *to = sums + (tap * g->group_inputs + first) * g->out_channels + p->begin;
             rows = smaller(j->how.block_rows, g->group_inputs - first);
             if (s.rows && s.columns) {
-                transpose(j, b, &s, ky, kx, group * g->group_inputs + first, rows, inputs);
-                const dwc_mm_call call = call_of(j, b, &s, p, inputs, rows);
+                const int64_t channel = group * g->group_inputs + first;
+                dwc_mm_call call;
+                if (!direct_call(j, b, &s, p, ky, kx, channel, rows, &call)) {
+                    transpose(j, b, &s, ky, kx, channel, rows, inputs);
+                    call = transposed_call(j, b, &s, p, inputs, rows);
+                }
                 multiply(j, &call, to, adds, result, p);
             } else if (!adds) {
                 for (int64_t i = 0; i < rows; i++)

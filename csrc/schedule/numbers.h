@@ -131,12 +131,13 @@ enum {
 
 enum {
     DWC_IMAGES_PER_WORKER = 2, /* fewer: workers share each phase instead of taking images of their own */
-    DWC_CHUNK_PIXELS = 256,    /* of depthwise: fewer are not worth the sums of a chunk, which are as many floats as taps */
-    DWC_TILE_GROUP = 4,        /* output rows of a tile, whose inputs should stay in the first-level cache */
-    DWC_MOST_CHUNKS = 64,      /* more workers share channels */
-    DWC_BOX_PIXELS = 256,      /* of a product: panels of so many stay in the second-level cache */
-    DWC_PANEL_COLUMNS = 512,   /* packed at a time */
-    DWC_CHUNK_BOXES = 4,       /* of a product: fewer are not worth the sums of a chunk */
+    DWC_CHUNK_PIXELS =
+        256, /* of depthwise: fewer are not worth the sums of a chunk, which are as many floats as taps */
+    DWC_TILE_GROUP = 4,      /* output rows of a tile, whose inputs should stay in the first-level cache */
+    DWC_MOST_CHUNKS = 64,    /* more workers share channels */
+    DWC_BOX_PIXELS = 256,    /* of a product: panels of so many stay in the second-level cache */
+    DWC_PANEL_COLUMNS = 512, /* packed at a time */
+    DWC_CHUNK_BOXES = 4,     /* of a product: fewer are not worth the sums of a chunk */
     DWC_MOST_PRODUCT_CHUNKS = 8
 };
 

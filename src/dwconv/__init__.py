@@ -32,6 +32,7 @@ from .graph import UnsupportedModel
 from .layers import Conv2D, DepthwiseConv2D, InvertedResidual, PointwiseConv2D, SeparableConv2D
 from .network import Network
 from .ops import conv2d, depthwise_conv2d, inverted_residual, pointwise_conv2d, separable_conv2d
+from .quantized import dequantize, quantize
 
 if TYPE_CHECKING:
     from . import nn  # noqa: F401
@@ -79,6 +80,7 @@ __all__ = [
     "depthwise_conv2d",
     "depthwise_conv2d_backprop_filter",
     "depthwise_conv2d_backprop_input",
+    "dequantize",
     "from_keras",
     "from_torch",
     "get_include",
@@ -88,6 +90,7 @@ __all__ = [
     "pointwise_conv2d",
     "pointwise_conv2d_backprop_filter",
     "pointwise_conv2d_backprop_input",
+    "quantize",
     "separable_conv2d",
     "set_num_threads",
     "show_config",

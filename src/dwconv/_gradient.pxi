@@ -1,14 +1,14 @@
 # Gradients: part of _core.pyx. Convolutions come as `dwconv.gradients_numpy.Convolution`, checked.
 
 cdef class Tensor:
-    """A float32 tensor that C can address, held in place for as long as this lives; NULL data: it cannot."""
+    """A float32 tensor, held in place for as long as this lives; where not `held`, C cannot address it."""
 
     cdef Py_buffer view
     cdef dwconv_tensor tensor
     cdef bint held
 
     def __cinit__(self, array, int flags=0):
-        self.held = describe_tensor(array, flags, &self.view, &self.tensor)
+        self.held = describe_tensor(array, flags, DWCONV_F32, &self.view, &self.tensor)
 
     def __dealloc__(self):
         if self.held:
@@ -59,7 +59,7 @@ cdef class Gradient:
         cdef Floats weights = Floats(filters)
         cdef Tensor y = Tensor(dy)
         if out is None:
-            out = empty_aligned(self.input)
+            out = empty_aligned(self.input, DWCONV_F32)
         cdef Tensor x = Tensor(out, PyBUF_WRITABLE)
         cdef dwconv_threads workers
         cdef size_t bytes = 0
@@ -73,8 +73,9 @@ cdef class Gradient:
         scratch = scratch_of_thread(bytes)
         with nogil:
             if self.plain:
-                status = dwconv_input_gradient_reference(&self.desc, <const float *>weights.view.buf, &y.tensor,
-                                                         &x.tensor)
+                status = dwconv_input_gradient_reference(
+                    &self.desc, <const float *>weights.view.buf, &y.tensor, &x.tensor
+                )
             else:
                 status = dwconv_input_gradient(&self.desc, <const float *>weights.view.buf, &y.tensor,
                                                &x.tensor, scratch.aligned, bytes, &workers)
@@ -110,7 +111,9 @@ cdef class Gradient:
         scratch = scratch_of_thread(bytes)
         with nogil:
             if self.plain:
-                status = dwconv_filter_gradient_reference(&self.desc, &inputs.tensor, &y.tensor, filter_to, bias_to)
+                status = dwconv_filter_gradient_reference(
+                    &self.desc, &inputs.tensor, &y.tensor, filter_to, bias_to
+                )
             else:
                 status = dwconv_filter_gradient(&self.desc, &inputs.tensor, &y.tensor, filter_to, bias_to,
                                                 scratch.aligned, bytes, &workers)
@@ -140,11 +143,15 @@ def activation_gradient(activation, values, bint from_output, dy, out, int threa
     workers.count = threads
     with nogil:
         if plain:
-            status = dwconv_activation_gradient_reference(&act, source, <const float *>v.view.buf,
-                                                          <const float *>d.view.buf, <float *>to.view.buf, count)
+            status = dwconv_activation_gradient_reference(
+                &act, source, <const float *>v.view.buf, <const float *>d.view.buf,
+                <float *>to.view.buf, count
+            )
         else:
-            status = dwconv_activation_gradient(c_name, &act, source, <const float *>v.view.buf,
-                                                <const float *>d.view.buf, <float *>to.view.buf, count, &workers)
+            status = dwconv_activation_gradient(
+                c_name, &act, source, <const float *>v.view.buf, <const float *>d.view.buf,
+                <float *>to.view.buf, count, &workers
+            )
     if status != DWCONV_OK:
         raise error_of(status, "activation_backprop")
     return out

@@ -223,7 +223,7 @@ def bias_backprop(
     threads = gradient_engine.threads_of(name, num_threads)
     shape(f"{name}: out_backprop", dy.shape)
     if out is not None:
-        check_out(name, out, dy.shape[3:], dy, "out_backprop")
+        check_out(name, out, dy.shape[3:], dy, argument="out_backprop")
     return _in(out, gradient_engine.bias_gradient(name, dy, threads))
 
 
@@ -270,7 +270,7 @@ def activation_backprop(
             "output: pass x=, what the activation was given"
         )
     if out is not None and out is not dy:
-        check_out(name, out, dy.shape, dy, "out_backprop")
+        check_out(name, out, dy.shape, dy, argument="out_backprop")
         check_apart(name, out, [(argument, values)])
     return gradient_engine.activation_gradient(dy, values, parsed, from_output, out, threads)
 
@@ -293,7 +293,7 @@ def _input_gradient(
     threads = gradient_engine.threads_of(name, num_threads)
     into = _as_nhwc(out, sliding.nchw)
     if into is not None:
-        check_out(name, into, conv.x, dy, "out_backprop")
+        check_out(name, into, conv.x, dy, argument="out_backprop")
         check_apart(name, into, [("filters", weights)])
     dx = gradient_engine.input_gradient(
         conv, weights.reshape(conv.filters), dy, None if sliding.nchw else into, threads

@@ -25,7 +25,8 @@ INLINE V(vec) slope_gelu_erf(V(vec) x) {
     return V(fma)(t * V(set1)(0.398942280f), bell.mantissa * bell.scale, phi);
 }
 
-INLINE V(vec) slope_of(V(vec) v, const dwconv_activation *act, const dwconv_activation_kind KIND, const int FROM_OUTPUT) {
+INLINE V(vec) slope_of(V(vec) v, const dwconv_activation *act, const dwconv_activation_kind KIND,
+                       const int FROM_OUTPUT) {
     const V(vec) one = V(set1)(1.0f), zero = V(set1)(0.0f);
     switch ((int)KIND) {
         case DWCONV_LEAKY_RELU: return V(select)(v > zero, one, V(set1)(act->a));
@@ -75,8 +76,8 @@ INLINE void slope_each(const dwconv_activation *act, const dwconv_activation_kin
     }
 }
 
-static void each_slope(const dwconv_activation *act, int from_output, const float *values, const float *dy, float *dx,
-                       int64_t count) {
+static void each_slope(const dwconv_activation *act, int from_output, const float *values, const float *dy,
+                       float *dx, int64_t count) {
 #define SLOPE(KIND, FROM_OUTPUT) slope_each(act, KIND, FROM_OUTPUT, values, dy, dx, count)
     switch (act->kind) {
         case DWCONV_LEAKY_RELU: SLOPE(DWCONV_LEAKY_RELU, 0); break;

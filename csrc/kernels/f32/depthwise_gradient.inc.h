@@ -29,9 +29,10 @@ INLINE V(vec) V(dwg_x)(const char *p, int lanes, const V(dwg_spread) * s, const 
 }
 
 /* One output row of a tile inside the image. */
-INLINE void V(dwg_inner_row)(V(vec) sums[][DWC_GRADIENT_TAPS], const dwc_dw_gradient_run *c, const char *const *in,
-                             int64_t x, const V(vec) * dy, int lanes, const V(dwg_spread) * spread, const int R,
-                             const int K, const int T, const int S, const int FULL, const int SPREAD) {
+INLINE void V(dwg_inner_row)(V(vec) sums[][DWC_GRADIENT_TAPS], const dwc_dw_gradient_run *c,
+                             const char *const *in, int64_t x, const V(vec) * dy, int lanes,
+                             const V(dwg_spread) * spread, const int R, const int K, const int T, const int S,
+                             const int FULL, const int SPREAD) {
     const char *row[5];
     UNROLL for (int r = 0; r < R; r++) row[r] = in[r] + x;
     if (S > 0) {

@@ -8,9 +8,9 @@
  * A first or last column of padding is skipped by a test. Included once per suffix; T columns, S taps from one to the next. */
 
 /* One input row. Bit ky of MASK: kernel row ky has an output row. */
-INLINE void V(dwg_roll_row)(V(vec) sums[][DWC_GRADIENT_TAPS], const V(vec) * d0, const V(vec) * d1, const V(vec) * d2,
-                            const char *x, int64_t step, int64_t ahead, unsigned live, int lanes, const int MASK,
-                            const int T, const int S, const int FULL) {
+INLINE void V(dwg_roll_row)(V(vec) sums[][DWC_GRADIENT_TAPS], const V(vec) * d0, const V(vec) * d1,
+                            const V(vec) * d2, const char *x, int64_t step, int64_t ahead, unsigned live,
+                            int lanes, const int MASK, const int T, const int S, const int FULL) {
     const int columns = (T - 1) * S + 3;
     OPAQUE(live);
     UNROLL for (int j = 0; j < columns; j++) {

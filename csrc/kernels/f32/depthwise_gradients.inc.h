@@ -1,7 +1,7 @@
 /* Runs of tiles of depthwise_gradient.inc.h: all channels of a tile, then the next. Included once, for whole vectors. */
 
-INLINE void dwg_run(const dwc_dw_gradient_run *c, const int R, const int K, const int T, const int S, const int EDGE,
-                    const int SPREAD) {
+INLINE void dwg_run(const dwc_dw_gradient_run *c, const int R, const int K, const int T, const int S,
+                    const int EDGE, const int SPREAD) {
     int64_t x = c->x;
     const char *dy = c->dy;
     for (int64_t i = 0; i < c->tiles; i++, x += c->x_tile, dy += c->dy_tile) {
@@ -9,16 +9,29 @@ INLINE void dwg_run(const dwc_dw_gradient_run *c, const int R, const int K, cons
         for (; left >= V(lanes); left -= V(lanes), n += V(lanes))
             V(dwg_tile)(c, x, dy, c->sums, n, V(lanes), R, K, T, S, 1, EDGE, SPREAD);
         for (; left > 0; left -= TAIL(lanes), n += TAIL(lanes))
-            TAIL(dwg_tile)(c, x, dy, c->sums, n, left < TAIL(lanes) ? (int)left : TAIL(lanes), R, K, T, S, 0, EDGE, SPREAD);
+            TAIL(dwg_tile)(c, x, dy, c->sums, n, left < TAIL(lanes) ? (int)left : TAIL(lanes), R, K, T, S, 0,
+                           EDGE, SPREAD);
     }
 }
 
-#define DWG_DEFINE(R, K, T, S, SPREAD)                                                                                    \
-    NOINLINE void dwg_inner_##R##_##K##_##S##_##SPREAD(const dwc_dw_gradient_run *c) { dwg_run(c, R, K, T, S, 0, SPREAD); } \
-    NOINLINE void dwg_edge_##R##_##K##_##S##_##SPREAD(const dwc_dw_gradient_run *c) { dwg_run(c, R, K, T, S, 1, SPREAD); }
-#define DWG_LIST(R, K, T, S, SPREAD) \
-    {R, K, T, S, SPREAD, 0, dwg_inner_##R##_##K##_##S##_##SPREAD, dwg_edge_##R##_##K##_##S##_##SPREAD, DWG_NAME(R, K, S)},
-#define DWG_NAME(R, K, S) DWG_ISA " filter gradient, " #R "x" #K " taps s" #S
+#define DWG_DEFINE(R, K, T, S, SPREAD)                                                 \
+    NOINLINE void dwg_inner_##R##_##K##_##S##_##SPREAD(const dwc_dw_gradient_run *c) { \
+        dwg_run(c, R, K, T, S, 0, SPREAD);                                             \
+    }                                                                                  \
+    NOINLINE void dwg_edge_##R##_##K##_##S##_##SPREAD(const dwc_dw_gradient_run *c) {  \
+        dwg_run(c, R, K, T, S, 1, SPREAD);                                             \
+    }
+#define DWG_LIST(R, K, T, S, SPREAD)       \
+    {R,                                    \
+     K,                                    \
+     T,                                    \
+     S,                                    \
+     SPREAD,                               \
+     0,                                    \
+     dwg_inner_##R##_##K##_##S##_##SPREAD, \
+     dwg_edge_##R##_##K##_##S##_##SPREAD,  \
+     DWG_NAME(R, K, S)},
+#define DWG_NAME(R, K, S) ISA " filter gradient, " #R "x" #K " taps s" #S
 
 /* Those that roll: their edges are those of any 3x3 window. */
 #ifdef DW_ROLLS
@@ -27,7 +40,8 @@ INLINE void dwg_roll_run(const dwc_dw_gradient_run *c, const int T, const int S)
     const char *dy = c->dy;
     for (int64_t i = 0; i < c->tiles; i++, x += c->x_tile, dy += c->dy_tile) {
         int64_t n = c->channel, left = c->channels;
-        for (; left >= V(lanes); left -= V(lanes), n += V(lanes)) V(dwg_roll)(c, x, dy, c->sums, n, V(lanes), T, S, 1);
+        for (; left >= V(lanes); left -= V(lanes), n += V(lanes))
+            V(dwg_roll)(c, x, dy, c->sums, n, V(lanes), T, S, 1);
         for (; left > 0; left -= TAIL(lanes), n += TAIL(lanes))
             TAIL(dwg_roll)(c, x, dy, c->sums, n, left < TAIL(lanes) ? (int)left : TAIL(lanes), T, S, 0);
     }
@@ -35,7 +49,15 @@ INLINE void dwg_roll_run(const dwc_dw_gradient_run *c, const int T, const int S)
 NOINLINE void dwg_roll_1(const dwc_dw_gradient_run *c) { dwg_roll_run(c, 7, 1); }
 NOINLINE void dwg_roll_2(const dwc_dw_gradient_run *c) { dwg_roll_run(c, 7, 2); }
 #define DWG_ROLLING(S) \
-    {3, 3, 7, S, 0, 1, dwg_roll_##S, dwg_edge_3_3_0_0, DWG_ISA " filter gradient, 3x3 taps s" #S ", rolling rows"},
+    {3,                \
+     3,                \
+     7,                \
+     S,                \
+     0,                \
+     1,                \
+     dwg_roll_##S,     \
+     dwg_edge_3_3_0_0, \
+     ISA " filter gradient, 3x3 taps s" #S ", rolling rows"},
 #endif
 
 /* clang-format off */
