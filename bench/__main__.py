@@ -23,11 +23,12 @@ from bench import (
     machine,
     measure,
     networks,
+    quantized,
     scaling,
     whole_commands,
 )
 from bench.display import Display, summary
-from bench.peers import PEERS, WITH_VARIANTS
+from bench.peers import MODULES, WITH_VARIANTS, defaults
 from bench.schema import Results, Row
 from bench.stats import NOISY
 from bench.workloads import Workload
@@ -41,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     console = Console()
-    options.network = options.network or (["classic"] if options.quick else list(networks.NETWORKS))
+    options.network = options.network or (["classic"] if options.quick else networks.defaults(options.dtype))
+    options.peers = options.peers or defaults(options.dtype)
     settings = measure.QUICK if options.quick else measure.FULL
     if options.cold:
         # Single calls scatter more than samples of many: a third of the run would go into a third visit.
@@ -51,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
         console.print("no workload matches")
         return 2
     info = machine.describe()
-    chosen = {name: getattr(options, name) for name in ("network", "ops", "threads", "match")}
+    chosen = {name: getattr(options, name) for name in ("network", "ops", "threads", "match", "dtype")}
     results = Results(info, {**asdict(settings), **chosen})
     console.print(f"{info['cpu']}, {info['cores']} cores, {' '.join(info['flags'])}", highlight=False)
     roofline = _measure_limits(results, options.threads, console)
@@ -97,8 +99,9 @@ def _measure_limits(
         return lambda workload, threads: None
     found = results.limits
     isa = limits.best_isa(found)
-    peaks = (f"{limit['gflops']:.0f} GFLOP/s on {count}" for count, limit in found["isa"][isa].items())
-    console.print(f"limits ({isa}): {', '.join(peaks)} core(s)", highlight=False)
+    dtype = results.settings["dtype"]
+    peaks = (f"{limits.peak(found, count, dtype):.0f} G on {count}" for count in found["isa"][isa])
+    console.print(f"limits ({isa}), operations per second: {', '.join(peaks)} core(s)", highlight=False)
     cold = results.settings["cold_bytes"] > 0
 
     def roofline(workload: Workload, threads: int) -> float:
@@ -111,6 +114,8 @@ def _measure_limits(
 
 def _workloads(options: argparse.Namespace) -> list[Workload]:
     found = [w for name in options.network for w in networks.expand(name, tuple(options.ops))]
+    if getattr(options, "dtype", "") == "int8":
+        found = quantized.clamped(found)
     return [w for w in found if all(text in f"{w.op} {w.shape}" for text in options.match)]
 
 
@@ -218,7 +223,8 @@ def _limits(options: argparse.Namespace) -> int:
     found = limits.measure(machine.describe()["flags"], options.threads)
     for isa, counts in found["isa"].items():
         for threads, limit in counts.items():
-            print(f"{isa}, {threads} core(s): {limit['gflops']:.1f} GFLOP/s; GB/s read, write, copy:")
+            dot = f", int8 {limit['dot_gops']:.1f} GOP/s" if limit.get("dot_gops") else ""
+            print(f"{isa}, {threads} core(s): {limit['gflops']:.1f} GFLOP/s{dot}; GB/s read, write, copy:")
             for step in limit["bandwidth"]:
                 rates = "".join(f"{step[kind] / 1e9:9.1f}" for kind in ("read", "write", "copy"))
                 print(f"  {step['bytes'] >> 10:>8} KiB{rates}")
@@ -254,7 +260,8 @@ def _list(options: argparse.Namespace) -> int:
         found = networks.expand(name)
         macs = sum(w.macs * w.count for w in found if w.kind != "blocks")
         print(f"{name:20} {len(found):3} workloads, {macs / 1e6:8.1f} M multiply-accumulates in its layers")
-    print("peers:", " ".join(PEERS))
+    for dtype in ("float32", "int8"):
+        print(f"peers, {dtype}:", " ".join(defaults(dtype)))
     return 0
 
 
@@ -286,8 +293,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     select(run)
     run.add_argument(
-        "--peers", type=_peers, default=list(PEERS), help="comma-separated, with variants: dwconv@avx2"
+        "--peers", type=_peers, help="comma-separated, with variants: dwconv@avx2 (default: all of the dtype)"
     )
+    run.add_argument("--dtype", choices=("float32", "int8"), default="float32")
     run.add_argument("--threads", type=_counts, default=[1], help="comma-separated: 1,2")
     run.add_argument("--cold", action="store_true", help="evict the caches before every call")
     run.add_argument("--out", type=Path, default=Path("results") / "bench.json")
@@ -357,7 +365,7 @@ def _peers(text: str) -> list[str]:
     for name, at, _ in (name.partition("@") for name in names):
         if "." in name:
             continue  # a module of the caller's
-        _names(PEERS)(name)
+        _names(MODULES)(name)
         if at and name not in WITH_VARIANTS:
             raise argparse.ArgumentTypeError(f"{name} has no variants; {', '.join(WITH_VARIANTS)} have")
     return names

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench import report, tables
-from bench.limits import best_isa
+from bench import limits, report, tables
 from bench.peers import is_ours
 from bench.schema import Results
 
@@ -61,7 +60,7 @@ def _roofline(results: Results, table: pd.DataFrame, threads: int, path: Path) -
                 color=COLORS[len(axes.collections) if axes else 0], figsize=(9, 5.2), title=title,
             )  # fmt: skip
     assert axes is not None
-    peak = results.limits["isa"][best_isa(results.limits)][str(threads)]["gflops"]
+    peak = limits.peak(results.limits, threads, results.settings.get("dtype", "float32"))
     low, high = axes.get_xlim()
     for level, step in report.levels(results.limits, results.machine["caches"], str(threads)):
         rate = step["copy"] / 1e9
@@ -71,7 +70,9 @@ def _roofline(results: Results, table: pd.DataFrame, threads: int, path: Path) -
             )
             axes.annotate(level, (low, low * rate), fontsize=8)
     axes.set_xlim(low, high)
-    axes.set(xlabel=f"operations per byte that must move, {threads} thread(s)", ylabel="GFLOP/s")
+    axes.set(
+        xlabel=f"operations per byte that must move, {threads} thread(s)", ylabel="1e9 operations per second"
+    )
     return title, _save(axes, path)
 
 

@@ -1,8 +1,11 @@
 """The limits of this machine, measured on the spot, and the roofline they draw.
 
     {"cores": [1, 2],
-     "isa": {"avx512": {"1": {"gflops": 117.5, "bandwidth": [{"bytes": 16384, "read": 2.1e11, "write": ...,
-     "copy": ...}]}}}}
+     "isa": {"avx512": {"1": {"gflops": 117.5, "dot_gops": 470.1,
+     "bandwidth": [{"bytes": 16384, "read": 2.1e11, "write": ..., "copy": ...}]}}}}
+
+`dot_gops` are dot products of 8-bit integers, a product and a sum counted as two, by the instruction that is
+for them, or else by the fastest exact one; 0 where this program knows none.
 
 `bytes` is the size of each core's buffer, rates are bytes per second of all cores together.
 """
@@ -28,6 +31,7 @@ _X86 = {
     "avx2": (32, ("-mavx2", "-mfma")),
     "avx512": (64, ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma")),
 }
+_VNNI = {"avx512": "avx512_vnni", "avx2": "avx_vnni"}
 _CPU_FLAGS = {"avx512": "avx512dq", "avx2": "fma"}
 
 SIZES = tuple(
@@ -62,12 +66,19 @@ def roofline_us(limits: dict[str, Any], workload: Workload, threads: int, cold: 
     """
     limit = limits["isa"][best_isa(limits)][str(threads)]
     ladder = limit["bandwidth"]
+    peak_flops = peak(limits, threads, workload.dtype) * 1e9
     step = ladder[-1] if cold else held_by(ladder, workload.bytes / threads)
     # Loads and stores share the way to L2 and beyond, but not the ports of L1: whichever is less, so that it
     # is a bound.
     in_turn = workload.read_bytes / step["read"] + workload.write_bytes / step["write"]
     seconds = min(in_turn, workload.bytes / step["copy"])
-    return float(max(workload.flops / (limit["gflops"] * 1e9), seconds) * 1e6)
+    return float(max(workload.flops / peak_flops if peak_flops else 0, seconds) * 1e6)
+
+
+def peak(limits: dict[str, Any], threads: int | str, dtype: str = "float32") -> float:
+    """Of multiply-adds, in 1e9 operations per second; 0 if not known."""
+    limit = limits["isa"][best_isa(limits)][str(threads)]
+    return float(limit.get("dot_gops", 0.0) if dtype == "int8" else limit["gflops"])
 
 
 def held_by(ladder: Sequence[dict[str, float]], size: float) -> dict[str, float]:
@@ -88,11 +99,13 @@ def _libraries(cpu_flags: Sequence[str]) -> dict[str, ctypes.CDLL]:
         }
     for isa, (size, flags) in isas.items():
         # The one place where contraction is wanted: a * m + b must become one instruction where there is one.
-        options = (*flags, "-ffp-contract=fast", f"-DVECTOR_BYTES={size}")
+        vnni = isa in _VNNI and _VNNI[isa] in cpu_flags
+        options = (*flags, "-ffp-contract=fast", f"-DVECTOR_BYTES={size}", f"-DVNNI={vnni:d}")
         path = compiling.shared_library(f"limits-{isa}", [compiling.Source(SHIMS / "limits.c", options)])
         found[isa] = ctypes.CDLL(str(path))
         found[isa].limit_fma.argtypes = [ctypes.c_int64]
-        found[isa].limit_fma.restype = ctypes.c_double
+        found[isa].limit_dot.argtypes = [ctypes.c_int64]
+        found[isa].limit_fma.restype = found[isa].limit_dot.restype = ctypes.c_double
         for kind in _KINDS:
             function = getattr(found[isa], f"limit_{kind}")
             function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
@@ -101,17 +114,18 @@ def _libraries(cpu_flags: Sequence[str]) -> dict[str, ctypes.CDLL]:
 
 
 def _measure(library: ctypes.CDLL, threads: int) -> dict[str, Any]:
-    gflops = 0.0
+    gflops = dot = 0.0
     ladder: list[dict[str, float]] = [{"bytes": size, **dict.fromkeys(_KINDS, 0.0)} for size in SIZES]
     with _Cores(threads) as cores:
         for _ in range(_PASSES):
             gflops = max(gflops, cores.best(lambda _: float(library.limit_fma(200_000))) / 1e9)
+            dot = max(dot, cores.best(lambda _: float(library.limit_dot(200_000))) / 1e9)
             for step, size in zip(ladder, SIZES, strict=True):
                 for kind in _KINDS:
                     repeats = max(1, _MOVE_BYTES // size)
                     rate = cores.best(getattr(library, f"limit_{kind}"), size, repeats)
                     step[kind] = max(step[kind], rate)
-    return {"gflops": gflops, "bandwidth": ladder}
+    return {"gflops": gflops, "dot_gops": dot, "bandwidth": ladder}
 
 
 class _Cores:

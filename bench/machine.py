@@ -104,6 +104,8 @@ def _isa_flags() -> list[str]:
         "avx2",
         "fma",
         "avx512f",
+        "avx512_vnni",
+        "avx_vnni",
         "avx512vl",
         "avx512bw",
         "avx512dq",

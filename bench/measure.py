@@ -12,11 +12,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench import problem as problems
+from bench import folders as problems
 from bench import stats
 from bench.machine import usable_cpus
 from bench.peers import is_ours, peer_class
@@ -157,14 +157,16 @@ def visit(
     rows = dict(measurement.rows)
     added: dict[tuple[int, str, str], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="dwconv-bench-") as folder:
-        folders = {"call": _write(workload, Path(folder) / "call")}
-        chain = workload.chain(CHAIN)
-        if chain and any(_takes_chains(crew, peer) for crew in crews for peer in crew.peers):
-            folders["chain"] = _write(chain, Path(folder) / "chain")
+        of_peers = {peer: as_run_by(workload, peer) for crew in crews for peer in crew.peers}
+        takes_chains = any(_takes_chains(crew, peer) for crew in crews for peer in crew.peers)
+        folders = {
+            of: _write(of, takes_chains, Path(folder) / of.dtype) for of in dict.fromkeys(of_peers.values())
+        }
         for crew in crews:
             peers = _whom_to_ask(measurement, crew, only_noisy)
-            found = {peer: _prepare(workload, crew, peer, folders["call"]) for peer in peers}
-            for (peer, key), samples in _sample(crew, found, folders).items():
+            own = {peer: folders[of_peers[peer]] for peer in peers}
+            found = {peer: _prepare(of_peers[peer], crew, peer, own[peer]["call"]) for peer in peers}
+            for (peer, key), samples in _sample(crew, found, own).items():
                 added[crew.threads, peer, key] = samples
             for peer, row in found.items():
                 # What the first call took is only known of the first visit.
@@ -180,7 +182,7 @@ def visit(
             if (threads, peer, key) in measurement.samples
         }
         if row.status == "ok":
-            _fill(row, timings["call"], timings.get("chain"), limits(workload, threads))
+            _fill(row, timings["call"], timings.get("chain"), limits(as_run_by(workload, peer), threads))
     compare_peers(list(rows.values()), is_ours)
     return list(rows.values())
 
@@ -190,10 +192,15 @@ def _takes_chains(crew: Crew, peer: str) -> bool:
     return crew.settings.cold_bytes > 0 or peer_class(peer)[0].reorders
 
 
-def _write(workload: Workload, folder: Path) -> str:
-    problem = problems.make(workload)
-    problems.save(problem, problems.reference(problem), folder)
-    return str(folder)
+def as_run_by(workload: Workload, peer: str) -> Workload:
+    """Beside quantized peers dwconv's float32 computes the same workload in float32."""
+    return replace(workload, dtype=getattr(peer_class(peer)[0], "dtype", "float32"))
+
+
+def _write(workload: Workload, chains: bool, folder: Path) -> dict[str, str]:
+    """The folders of one layer and, if it can be and anybody takes one, of a chain of it."""
+    found = {"call": workload, "chain": workload.chain(CHAIN) if chains else None}
+    return {key: problems.write(of, folder / key) for key, of in found.items() if of}
 
 
 def _whom_to_ask(measurement: Measurement, crew: Crew, only_noisy: bool) -> list[str]:
@@ -227,17 +234,19 @@ def _prepare(workload: Workload, crew: Crew, peer: str, folder: str) -> Row:
     return row
 
 
-def _sample(crew: Crew, rows: dict[str, Row], folders: dict[str, str]) -> dict[tuple[str, str], list[float]]:
+def _sample(
+    crew: Crew, rows: dict[str, Row], folders: dict[str, dict[str, str]]
+) -> dict[tuple[str, str], list[float]]:
     """The samples of all peers whose row is fine; their libraries are left without the workload."""
     timed = [(peer, "call") for peer, row in rows.items() if row.status == "ok"]
     for peer, _ in list(timed):
-        if "chain" in folders and _takes_chains(crew, peer):
-            answer = crew.ask(peer, "prepare", key="chain", folder=folders["chain"])
+        if "chain" in folders[peer] and _takes_chains(crew, peer):
+            answer = crew.ask(peer, "prepare", key="chain", folder=folders[peer]["chain"])
             if answer["status"] == "ok" and answer["correct"]:
                 timed.append((peer, "chain"))
     samples = _interleave(crew, timed, rows)
     for peer, row in rows.items():
-        for key in folders:
+        for key in folders[peer]:
             if row.status not in ("crashed", "hung"):
                 crew.ask(peer, "drop", key=key)
     return samples

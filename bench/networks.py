@@ -293,10 +293,20 @@ NETWORKS: dict[str, Callable[[], list[Workload]]] = {
     "stress": _stress,
 }
 
+# Of a run of everything in 8-bit integers: activations are clamps, no squeeze-and-excite.
+INT8_NETWORKS = ("classic", "mobilenet_v1", "mobilenet_v2")
+
 # Not part of a run of everything, whose results are published: these have their own.
 APART: dict[str, Callable[[], list[Workload]]] = {"sequences": _sequences}
 
 SETS = ("classic", "stress", "sequences")  # chosen layers, of which no total makes sense
+
+
+def defaults(dtype: str) -> list[str]:
+    """The networks of a run of everything."""
+    return list(INT8_NETWORKS if dtype == "int8" else NETWORKS)
+
+
 OPS = ("depthwise", "pointwise", "conv", "blocks")
 
 

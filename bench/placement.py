@@ -7,6 +7,8 @@ chance, or the same two again and again: the same code was measured to take 16 o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,8 +24,8 @@ def restart() -> None:
     _made = 0
 
 
-def aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """An uninitialised float32 array on a cache line, each on another one of its page.
+def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
+    """An uninitialised array on a cache line, each on another one of its page.
 
     The distances between one and the next go round all lines of a page: 9, 18, 27...
     """
@@ -31,6 +33,6 @@ def aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
     first = _LINE * (9 * _made * (_made + 1) // 2 % _LINES)
     _made += 1
     count = int(np.prod(shape))
-    memory = np.empty(count + 2 * _PAGE // 4, np.float32)
-    start = (-memory.ctypes.data % _PAGE + first) // 4
+    memory = np.empty(count + 2 * _PAGE, dtype)
+    start = (-memory.ctypes.data % _PAGE + first) // memory.itemsize
     return memory[start : start + count].reshape(shape)

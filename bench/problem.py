@@ -66,7 +66,7 @@ def reference(problem: Problem) -> Array:
     """The expected output: plain sums over taps in float64, by none of the code under measurement."""
     y = problem.x.astype(np.float64)
     for i, (stage, filters, bias) in enumerate(problem.layers):
-        y = _activate(_convolve(y, stage, filters.astype(np.float64)) + bias, stage.activation)
+        y = _activate(convolve(y, stage, filters.astype(np.float64)) + bias, stage.activation)
         if i + 2 == len(problem.layers):
             y = y * _gate(problem, y)
     return (y + problem.x if problem.workload.residual else y).astype(np.float32)
@@ -80,7 +80,8 @@ def _gate(problem: Problem, scaled: NDArray[np.float64]) -> NDArray[np.float64] 
     return y if problem.squeeze_excite else 1.0
 
 
-def _convolve(x: NDArray[np.float64], stage: Stage, filters: NDArray[np.float64]) -> NDArray[np.float64]:
+def convolve(x: NDArray[np.float64], stage: Stage, filters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Plain sums over taps."""
     out_h, out_w = stage.output_size(*x.shape[1:3])
     top, bottom, left, right = stage.pads(*x.shape[1:3])
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))

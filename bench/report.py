@@ -13,8 +13,8 @@ import pandas as pd
 
 from bench import charts, networks, tables, targets
 from bench.compiling import ROOT
-from bench.limits import best_isa
-from bench.peers import PEERS
+from bench.limits import best_isa, peak
+from bench.peers import defaults
 from bench.schema import Results
 from bench.stats import NOISY
 
@@ -57,10 +57,10 @@ def write_docs(
 
 def missing(results: Results) -> str:
     """What a full run has and this result has not; empty if nothing."""
-    measured = {row.network for row in results.rows}
-    lacking = [f"network {name}" for name in networks.NETWORKS if name not in measured]
+    measured, dtype = {row.network for row in results.rows}, _dtype(results)
+    lacking = [f"network {name}" for name in networks.defaults(dtype) if name not in measured]
     lacking += [f"operation {op}" for op in networks.OPS if op not in results.settings.get("ops", ())]
-    lacking += [f"peer {peer}" for peer in PEERS if "version" not in results.peers.get(peer, {})]
+    lacking += [f"peer {peer}" for peer in defaults(dtype) if "version" not in results.peers.get(peer, {})]
     if results.settings.get("match"):
         lacking.append("what does not match")
     return ", ".join(lacking)
@@ -108,15 +108,19 @@ def _introduction(results: Results, source: str, also: Mapping[str, Results], pa
     yield (
         f"Measured on {machine['cpu']}{clock} ({machine['cores']} cores, {', '.join(machine['flags'])}), "
         f"{machine['system']}, {_origin(machine)}, {machine['compiler']}. All peers side by side in one run, "
-        f"float32, NHWC, minimum of many samples. {noise.get('noisy_rows', 0):.0%} of the rows are uncertain "
-        f"by more than {NOISY:.0%}; other guests of the host took {noise.get('steal_share', 0):.1%} of the "
-        "CPU."
+        f"{_dtype(results)}, NHWC, minimum of many samples. {noise.get('noisy_rows', 0):.0%} of the rows are "
+        f"uncertain by more than {NOISY:.0%}; other guests of the host took "
+        f"{noise.get('steal_share', 0):.1%} of the CPU."
     )
     yield (
         "[benchmarking.md](benchmarking.md) tells how to read it and how to measure another machine. "
         f"`python -m bench report {f'bench/results/{source}' if source else 'RESULT'}` makes a page of every "
         "measurement."
     )
+
+
+def _dtype(results: Results) -> str:
+    return str(results.settings.get("dtype", "float32"))
 
 
 def _origin(machine: Mapping[str, Any]) -> str:
@@ -158,6 +162,9 @@ def _section(results: Results, pictures: Mapping[str, str], level: str) -> Itera
         yield from (f"{level} Where dwconv loses", *_losses(once))
     if mine:
         wanted = targets.FORCED_AVX2 if mine.endswith("@avx2") else targets.TARGETS
+        if _dtype(results) == "int8":
+            wanted = targets.INT8
+            yield from _of_float(results, table, mine, level)
         cold = bool(results.settings.get("cold_bytes"))
         yield from () if cold else _targets(targets.judge(table, mine, results.limits, wanted), level)
         yield from () if cold else _networks(table, level)
@@ -192,6 +199,22 @@ def _targets(judged: pd.DataFrame, level: str) -> Iterable[str]:
         met = f"{part['met'].sum()} of {len(part)}"
         lines.append({"what": target, **figures, "where": lowest["shape"], "met": met})
     yield _table(pd.DataFrame(lines))
+
+
+def _of_float(results: Results, table: pd.DataFrame, mine: str, level: str) -> Iterable[str]:
+    known = results.limits
+    peaks = {count: peak(known, count, "int8") for count in known["cores"]} if known else {}
+    found = tables.of_float(table, tables.wide(table), mine, peaks)
+    yield f"{level} Layer by layer"
+    yield (
+        "`peak`: operations on real taps as a share of what the machine's dot products of 8-bit integers can "
+        "do. A 3x3 window fills three of the four bytes of each, and rounding takes the same pipes: no "
+        "depthwise layer can come near 1. `float32`: dwconv's own time in float32 divided by that in int8. "
+        "`peers`: the time of the fastest other library in int8, in its best form, divided by dwconv's."
+    )
+    by = found.groupby(["op", "threads"], sort=False)[["peak", "float32", "peers"]].agg(tables.mean)
+    yield _table(by.reset_index())
+    yield _table(found)
 
 
 def _networks(table: pd.DataFrame, level: str) -> Iterable[str]:
@@ -240,8 +263,14 @@ def _costs(table: pd.DataFrame) -> Iterable[str]:
 
 def _limits(limits: dict[str, Any], caches: Mapping[str, int]) -> Iterable[str]:
     isa = best_isa(limits)
-    peaks = (f"{limit['gflops']:.0f} on {n} core(s)" for n, limit in limits["isa"][isa].items())
-    yield f"Measured in the same run, with {isa}. Peak of multiply-adds, GFLOP/s: {', '.join(peaks)}. GB/s:"
+    found = limits["isa"][isa]
+    peaks = (f"{limit['gflops']:.0f} on {n} core(s)" for n, limit in found.items())
+    dots = (f"{limit['dot_gops']:.0f} on {n}" for n, limit in found.items() if limit.get("dot_gops"))
+    integers = f"; of dot products of 8-bit integers, GOP/s: {text}" if (text := ", ".join(dots)) else ""
+    yield (
+        f"Measured in the same run, with {isa}. Peak of multiply-adds, GFLOP/s: {', '.join(peaks)}"
+        f"{integers}. GB/s:"
+    )
     yield _table(
         pd.DataFrame(
             {

@@ -36,7 +36,7 @@ class Row:
     threads: int
     peer: str
     version: str
-    flops: int  # needed: two per tap on the image
+    flops: int  # needed: two per tap on the image, of integers too
     bytes: int  # that must move once
     # Feature maps: input and output; at most at once, where stages are computed one after another, of those
     # between the stages and of all.
@@ -45,7 +45,8 @@ class Row:
     layers_bytes: int = 0
     status: str = "ok"
     correct: bool = False
-    error: float | None = None  # against the reference, as a share of its largest magnitude
+    # Against the reference, as a share of its largest magnitude; of integers the largest difference.
+    error: float | None = None
     message: str = ""
     min_us: float | None = None
     median_us: float | None = None

@@ -83,6 +83,24 @@ def against_each(times: pd.DataFrame) -> pd.DataFrame:
     return found.sort_index(level=0, sort_remaining=False)
 
 
+def of_float(table: pd.DataFrame, times: pd.DataFrame, mine: str, peaks: dict[int, float]) -> pd.DataFrame:
+    """Every workload in 8-bit integers once: our time, its operations as a share of the peak of dot products,
+    and the times of our float32 and of the fastest other library divided by it.
+
+    `peaks`: 1e9 operations per second by threads.
+    """
+    once = distinct(times)
+    heads = table[table["peer"] == mine].drop_duplicates(KEY).set_index(KEY).loc[once.index]
+    found = speedups(once).reindex(once.index)
+    result = pd.DataFrame({"us": once[mine], "peak": heads["gflops"]})
+    result["peak"] /= [
+        peaks.get(threads, float("nan")) for threads in result.index.get_level_values("threads")
+    ]
+    result["float32"] = once["dwconv"] / once[mine] if "dwconv" in once else float("nan")
+    result["peers"], result["best"] = found["ratio"], found["peer"].fillna("")
+    return result[result["us"].notna()].reset_index().drop(columns="network")
+
+
 def losses(times: pd.DataFrame) -> pd.DataFrame:
     """Where another peer is faster, the worst first."""
     found = speedups(times)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from bench import networks, tables
-from bench.limits import best_isa
+from bench.limits import peak
 from bench.workloads import Workload
 
 _SCALES_FROM_US = 100
@@ -85,6 +85,12 @@ FORCED_AVX2 = (
     Target("pointwise, 64 inputs and outputs and more", 0.98, _wide),
 )
 
+INT8 = (
+    Target("pointwise, 96 inputs and outputs and more", 0.92, _product(lambda *both: min(both) >= 96)),
+    Target("pointwise, 16 to 32 inputs", 0.50, _product(lambda inputs, outputs: 16 <= inputs <= 32)),
+    Target(f"two threads against one, {_SCALES_FROM_US} us and more", 1.9, lambda w: True, of_threads=2),
+)
+
 
 def judge(
     table: pd.DataFrame, mine: str, limits: dict[str, Any] | None, wanted: Sequence[Target]
@@ -93,7 +99,8 @@ def judge(
     known = {(w.network, w.op, w.shape): w for name in networks.NETWORKS for w in networks.expand(name)}
     rows = table[table["peer"] == mine].drop_duplicates(["op", "shape", "threads"])
     alone = rows[rows["threads"] == 1].set_index(["op", "shape"])
-    peak = limits["isa"][best_isa(limits)]["1"]["gflops"] if limits else float("inf")
+    dtype = "int8" if mine.startswith("dwconv-int8") else "float32"
+    top = peak(limits, 1, dtype) if limits else float("inf")
     found = []
     for row in rows.itertuples():
         workload = known.get((row.network, row.op, row.shape))
@@ -106,7 +113,7 @@ def judge(
                     continue
                 single = alone.loc[row.op, row.shape]
                 # Two cores have twice the multiply-adds, but not twice the memory.
-                scales = single.flops / peak / 1e3 > 0.99 * single.roofline_us
+                scales = single.flops / top / 1e3 > 0.99 * single.roofline_us
                 us = (
                     single.best_us if limits and scales and single.best_us > _SCALES_FROM_US else float("nan")
                 )

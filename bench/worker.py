@@ -16,8 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from bench import placement
-from bench import problem as problems
+from bench import folders, placement
 from bench.peers import Absent, Peer, Runner, Unsupported, peer_class
 
 # Refilling the outer cache takes some 1 ms, which no longer shows in calls of this length.
@@ -34,7 +33,7 @@ class Worker:
 
     def prepare(self, key: str, folder: str) -> dict[str, Any]:
         """Prepares, runs once, and compares with the reference; a wrong result is dropped and never timed."""
-        problem, expected = problems.load(Path(folder))
+        problem, expected = folders.load(Path(folder))
         placement.restart()
         before = memory_peak(reset=True)
         start = time.perf_counter()
@@ -42,8 +41,7 @@ class Worker:
         runner.run(1)
         seconds = time.perf_counter() - start
         peak = max(0, memory_peak() - before)
-        error = 0.0 if expected is None else problems.error(runner.output(), expected)
-        correct = error <= problems.TOLERANCE
+        error, correct = folders.judge(problem.workload, runner.output(), expected)
         if correct:
             self.runners[key], self.folders[key] = runner, Path(folder)
         else:
@@ -59,7 +57,7 @@ class Worker:
 
     def renew(self, key: str) -> dict[str, Any]:
         """Prepares anew in other memory, which the old runner's still being there ensures."""
-        problem, _ = problems.load(self.folders[key])
+        problem, _ = folders.load(self.folders[key])
         runner = self.peer.prepare(problem)
         runner.run(1)
         self.runners[key].release()

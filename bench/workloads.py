@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 FLOAT_BYTES = 4
+CLAMPS = (None, "relu", "relu6")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Workload:
     """A chain of stages on images [batch, height, width, channels], `count` times in its network.
 
     `squeeze_excite` is empty or two pointwise stages: of the mean over each image of what the stage before
-    the last gives, they make the factors that multiply it.
+    the last gives, they make the factors that multiply it. `dtype` is "float32", or "int8" for images and
+    filters of 8-bit integers.
     """
 
     network: str
@@ -92,6 +94,7 @@ class Workload:
     residual: bool = False
     squeeze_excite: tuple[Stage, ...] = ()
     count: int = 1
+    dtype: str = "float32"
 
     @property
     def op(self) -> str:
@@ -139,14 +142,22 @@ class Workload:
         return 2 * self.batch * real
 
     @property
+    def item_bytes(self) -> int:
+        return 1 if self.dtype == "int8" else FLOAT_BYTES
+
+    @property
     def read_bytes(self) -> int:
-        """Input and weights; what stages pass on could stay in cache."""
-        elements = sum(_product(s.filter_shape) + s.out_channels for s in self.stages + self.squeeze_excite)
-        return FLOAT_BYTES * (_product(self.input_shape) + elements)
+        """Input and weights; what stages pass on could stay in cache. Of integers a bias and a factor."""
+        of_channel = 8 if self.dtype == "int8" else FLOAT_BYTES
+        weights = sum(
+            self.item_bytes * _product(s.filter_shape) + of_channel * s.out_channels
+            for s in self.stages + self.squeeze_excite
+        )
+        return self.item_bytes * _product(self.input_shape) + weights
 
     @property
     def write_bytes(self) -> int:
-        return FLOAT_BYTES * _product(self.output_shape)
+        return self.item_bytes * _product(self.output_shape)
 
     @property
     def bytes(self) -> int:
@@ -176,7 +187,7 @@ class Workload:
         """Bytes of the input and of the output of every stage."""
         channels = [self.stages[0].in_channels, *(stage.out_channels for stage in self.stages)]
         sizes = zip(self.sizes(), channels, strict=True)
-        return [FLOAT_BYTES * self.batch * height * width * c for (height, width), c in sizes]
+        return [self.item_bytes * self.batch * height * width * c for (height, width), c in sizes]
 
     @property
     def shape(self) -> str:
@@ -216,6 +227,11 @@ class Workload:
         if len(self.stages) != 1 or self.output_shape != self.input_shape:
             return None
         return replace(self, stages=self.stages * length)
+
+    def quantized(self) -> Workload:
+        """In int8; an activation that is no clamp is left out."""
+        stages = [s if s.activation in CLAMPS else replace(s, activation=None) for s in self.stages]
+        return replace(self, stages=tuple(stages), dtype="int8")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

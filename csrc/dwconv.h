@@ -52,7 +52,8 @@
  *
  * CONVENTIONS
  *
- * Units      Sizes and strides are counted in elements, memory in bytes. Tensors are NHWC, float32.
+ * Units      Sizes and strides are counted in elements, memory in bytes. Tensors are NHWC, float32, or 8-bit integers
+ *            where a plan is quantized: see "quantized operations".
  * Defaults   A zero-initialised field is the default: a kernel, stride or dilation of 1, 1 group, padding "valid", no
  *            bias, no activation, the best instruction set.
  * Growth     Descriptors begin with `size`, their sizeof where the caller was compiled; 0 is an error. A library that
@@ -68,6 +69,7 @@
  *            no output is written unless it is DWCONV_OK. Statuses named at a function are those it can return.
  * Results    On one machine and instruction set a result is bitwise the same for every thread count, batch
  *            size and stride. Sums run over kernel rows, then kernel columns, then channels, in that order.
+ *            Quantized results are the same bits on every machine and instruction set.
  * Memory     No byte outside the elements of a tensor is read or written. dwconv_run allocates nothing, but for
  *            the library's threads when it first needs them.
  */
@@ -110,6 +112,7 @@ typedef enum dwconv_status {
     DWCONV_TOO_SMALL,        /* plan memory, scratch or a text buffer below what is needed */
     DWCONV_NO_MEMORY,        /* the allocation of a plan failed */
     DWCONV_NO_ISA, /* an instruction set that does not exist, or that this build or this CPU lacks */
+    DWCONV_BAD_QUANTIZATION, /* a scale, zero point or clamp that cannot be, or sums that may leave 32 bits */
     DWCONV_STATUS_COUNT
 } dwconv_status;
 
@@ -138,7 +141,7 @@ DWCONV_API const char *dwconv_isa_best(void);          /* the default of plans *
 
 /* ---- descriptors -------------------------------------------------------------------------- */
 
-typedef enum dwconv_dtype { DWCONV_F32 = 0, DWCONV_DTYPE_COUNT } dwconv_dtype;
+typedef enum dwconv_dtype { DWCONV_F32 = 0, DWCONV_S8, DWCONV_U8, DWCONV_DTYPE_COUNT } dwconv_dtype;
 
 typedef enum dwconv_activation_kind {
     DWCONV_IDENTITY = 0,
@@ -178,6 +181,42 @@ typedef struct dwconv_window {
     int64_t pad_top, pad_bottom, pad_left, pad_right; /* DWCONV_EXPLICIT only, else 0 */
 } dwconv_window;
 
+/* ---- quantized operations ------------------------------------------------------------------- */
+
+/* What an 8-bit integer q stands for: scale * (q - zero_point). The scale is finite and above 0, the zero point a value
+ * of the dtype.
+ *
+ * With desc.dtype DWCONV_S8 or DWCONV_U8 input, output and what lies between stages are of this dtype, filters are
+ * int8_t with zero point 0, biases int32_t in units of input.scale * filter_scale[c]. A convolution is the exact
+ * integer
+ *
+ *     sum[c] = bias[c] + sum over taps and channels of w * (x - input.zero_point)        padding adds 0
+ *
+ * divided by the ratio of the scales, rounded, clamped, and replaced by a table where there is one:
+ *
+ *     q = table[clamp(round(sum[c] * input.scale * filter_scale[c] / output.scale) + output.zero_point)]
+ *
+ * Where a table follows, `activation_input` is what it is indexed by and stands for `output` in this formula.
+ *
+ * DWCONV_ROUND_EVEN     m[c] = (input.scale * filter_scale[c]) / output.scale; (float)sum * m[c], all in float32, then
+ *                       to the nearest integer, halves to even: the bits of ONNX Runtime and of XNNPACK
+ * DWCONV_ROUND_TFLITE   m[c] in double, as a 31-bit integer and a shift; two roundings, halves away from zero: the bits
+ *                       of TensorFlow Lite's reference kernels, of TFLite Micro and of CMSIS-NN
+ *
+ * The two differ by at most 1. */
+typedef struct dwconv_quant {
+    float scale;
+    int32_t zero_point;
+} dwconv_quant;
+
+typedef enum dwconv_quant_rounding {
+    DWCONV_ROUND_EVEN = 0,
+    DWCONV_ROUND_TFLITE,
+    DWCONV_QUANT_ROUNDING_COUNT
+} dwconv_quant_rounding;
+
+/* ---- operations ------------------------------------------------------------------------------- */
+
 /* A convolution. Output channels of group g see the input channels of group g only; groups divides both counts.
  *
  *     dense       groups 0 or 1
@@ -189,9 +228,20 @@ typedef struct dwconv_conv_desc {
     int64_t in_channels, out_channels;
     int64_t groups; /* 0 means 1 */
     dwconv_window window;
-    const void *filter; /* float [kernel_h, kernel_w, in_channels / groups, out_channels] */
-    const void *bias;   /* float [out_channels], or NULL */
+    const void
+        *filter;      /* float [kernel_h, kernel_w, in_channels / groups, out_channels]; quantized: int8_t */
+    const void *bias; /* float [out_channels], or NULL; quantized: int32_t */
     dwconv_activation activation;
+    /* Of quantized operations alone: */
+    const float *filter_scale; /* [out_channels], or one for all if filter_scales is 1 */
+    int64_t filter_scales;     /* 0: one per output channel */
+    dwconv_quant output;
+    /* Activations that are no clamps are a table. `table`: 256 entries by (uint8_t)q, with which the activation is
+     * not looked at; NULL: made of the activation, table[q] = f(x) / output.scale + output.zero_point to the nearest,
+     * halves to even, for the x that q stands for. activation_input: what indices stand for; needed for either. */
+    dwconv_quant activation_input;
+    const uint8_t *table;
+    int32_t low, high; /* the clamp, as integers; both 0: that of the activation, or all of the dtype */
 } dwconv_conv_desc;
 
 /* Whether a block adds its input to its result, after the activation of project. */
@@ -203,6 +253,8 @@ typedef enum dwconv_residual {
 
 /* Treat weights whose magnitude is below FLT_MIN as zero: they slow most CPUs down 40 to 100 times. */
 #define DWCONV_FLUSH_DENORMAL_WEIGHTS 1u
+/* Of quantized operations: the output is float32, output.scale * (q - output.zero_point). */
+#define DWCONV_FLOAT_OUTPUT 2u
 
 /* One operation: a single convolution, or a block around a depthwise one.
  *
@@ -214,7 +266,12 @@ typedef enum dwconv_residual {
  * In a block conv is depthwise, all others are pointwise with stride 1, each with as many inputs as the one before
  * gives. Squeeze-and-excite multiplies what conv gives, d, by a factor for every image and channel before it is
  * projected: excite(squeeze(mean of d over height and width)). The mean is the sum of each row from left to right, of
- * these from top to bottom, divided by the number of pixels, all in float32. */
+ * these from top to bottom, divided by the number of pixels, all in float32.
+ *
+ * In a quantized block the output of a stage is the input of the next. What project gives, rounded to 8 bits, and the
+ * input are added to `sum` in integers: to 20 bits and rounded once, as XNNPACK does, or with DWCONV_ROUND_TFLITE as
+ * TensorFlow Lite does. DWCONV_RESIDUAL_AUTO then looks at strides and channels alone: an input whose shape the output
+ * has not is an error. There is no quantized squeeze-and-excite. */
 typedef struct dwconv_desc {
     size_t size; /* sizeof(dwconv_desc) */
     dwconv_dtype dtype;
@@ -224,6 +281,10 @@ typedef struct dwconv_desc {
     const dwconv_conv_desc *expand, *project; /* or NULL */
     const dwconv_conv_desc *squeeze, *excite; /* both or neither */
     dwconv_residual residual;
+    /* Of quantized operations alone: */
+    dwconv_quant input;
+    dwconv_quant sum; /* after a residual */
+    dwconv_quant_rounding rounding;
 } dwconv_desc;
 
 /* ---- plans -------------------------------------------------------------------------------- */
@@ -237,18 +298,21 @@ typedef struct dwconv_plan dwconv_plan;
  *
  * DWCONV_NULL_POINTER   desc, plan, conv or a filter is NULL; or a block's project, or one of squeeze and excite
  * DWCONV_BAD_SIZE       a descriptor's size is not that of a version of it, or fields that this library lacks are not 0
- * DWCONV_BAD_VALUE      a flag or residual that does not exist
+ * DWCONV_BAD_VALUE      a flag, residual or rounding that does not exist, or DWCONV_FLOAT_OUTPUT of float32
  * DWCONV_BAD_SHAPE      a size below 1, channels that groups do not divide, parts of a block that do not fit together
  * DWCONV_BAD_STRIDE     a negative stride or dilation; in a block, another stride than 1 outside conv
  * DWCONV_BAD_RESIDUAL   DWCONV_RESIDUAL_ON where a stride is not 1, or input and output differ in channels
- * DWCONV_BAD_DTYPE, DWCONV_BAD_PADDING, DWCONV_BAD_ACTIVATION
+ * DWCONV_BAD_DTYPE      a dtype that does not exist; quantized squeeze-and-excite
+ * DWCONV_BAD_PADDING, DWCONV_BAD_ACTIVATION
+ * DWCONV_BAD_QUANTIZATION   a scale that is not finite or not above 0, a zero point or clamp outside the dtype, a
+ *                       ratio of scales of 256 or more, or of 0; 255 * sum |w| + |bias| of 2^31 or more
  * DWCONV_OVERFLOW       a size above 2^31 - 1, or weights that do not fit the address space
  * DWCONV_NO_ISA         desc->isa is not available
  * DWCONV_NO_MEMORY */
 DWCONV_API dwconv_status dwconv_plan_create(const dwconv_desc *desc, dwconv_plan **plan);
 
 /* The same in memory of the caller, aligned to DWCONV_ALIGNMENT, of at least dwconv_plan_size bytes; it must outlive
- * the plan, and must not be moved. dwconv_plan_destroy then frees nothing. dwconv_plan_size reads no weight.
+ * the plan, and must not be moved. dwconv_plan_destroy then frees nothing. dwconv_plan_size reads no weight, no bias.
  *
  * The statuses of dwconv_plan_create but DWCONV_NO_MEMORY, and
  * DWCONV_NULL_POINTER   memory or bytes is NULL too
@@ -267,14 +331,14 @@ DWCONV_API const char *dwconv_plan_isa(const dwconv_plan *plan);
  * DWCONV_NULL_POINTER
  * DWCONV_BAD_SHAPE          a size below 1, or channels other than the filter's
  * DWCONV_KERNEL_TOO_LARGE   the dilated kernel is larger than the padded input
- * DWCONV_BAD_RESIDUAL       DWCONV_RESIDUAL_ON, and input and output differ in shape
+ * DWCONV_BAD_RESIDUAL       DWCONV_RESIDUAL_ON, or quantized, and input and output differ in shape
  * DWCONV_OVERFLOW           a size above 2^31 - 1 */
 DWCONV_API dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int64_t input[4],
                                              int64_t output[4]);
 
 /* Scratch that dwconv_run needs for an input of this shape with this many threads, however many of them it then
- * uses. 0 for single convolutions. docs/embedding.md has the formula; it grows with the height of the image only where
- * two passes keep what depthwise gives, up to 16 MB.
+ * uses. 0 for single convolutions of float32. docs/embedding.md has the formula; it grows with the height of the image
+ * only where stages are quantized, or two passes keep what depthwise gives, up to 16 MB.
  *
  * The statuses of dwconv_output_shape, and
  * DWCONV_BAD_VALUE   a negative number of threads */
@@ -320,7 +384,7 @@ typedef struct dwconv_threads {
  * The statuses of dwconv_output_shape, and
  * DWCONV_NULL_POINTER   plan, a tensor, its data or needed scratch is NULL; data may be where the batch is 0
  * DWCONV_BAD_VALUE      a negative thread count
- * DWCONV_BAD_DTYPE      a tensor that is not float32
+ * DWCONV_BAD_DTYPE      a tensor that is not of the plan's dtype
  * DWCONV_BAD_SHAPE      output has not the shape that dwconv_output_shape gives
  * DWCONV_BAD_LAYOUT     strides of output by which elements share memory; those of input may
  * DWCONV_OVERLAP        output shares an element with input, or may; or with scratch. Slices of the channels of one
@@ -352,8 +416,9 @@ DWCONV_API dwconv_status dwconv_explain(const dwconv_plan *plan, const int64_t i
 
 /* ---- the oracle ----------------------------------------------------------------------------- */
 
-/* The same operation as plain loops, summed in double precision: what kernels are tested against. Slow; allocates where
- * the operation is a block. The statuses of dwconv_plan_create but DWCONV_NO_ISA, and those of dwconv_run. */
+/* The same operation as plain loops, summed in double precision or in 64-bit integers: what kernels are tested against.
+ * Slow; allocates where the operation is a block. The statuses of dwconv_plan_create but DWCONV_NO_ISA, and those of
+ * dwconv_run. */
 DWCONV_API dwconv_status dwconv_reference(const dwconv_desc *desc, const dwconv_tensor *input,
                                           const dwconv_tensor *output);
 

@@ -21,6 +21,13 @@ static void put_node(dwc_text *t, const char *op, int64_t channels, const char *
     dwc_text_close(t, '}');
 }
 
+static const char *quantized_name(const dwc_node *n) {
+    if (n->op == DWC_ADD) return NULL;
+    const dwc_s8_stage *s = n->s8;
+    if (!s->kernels) return "plain loops of bytes";
+    return s->is_depthwise ? s->kernels->depthwise_name : s->kernels->matrix_name;
+}
+
 static void put_nodes(dwc_text *t, const dwc_graph *g, const dwc_kernel_table *table) {
     static const char *const names[] = {[DWC_DEPTHWISE] = "depthwise",
                                         [DWC_MATRIX] = "matrix",
@@ -29,11 +36,12 @@ static void put_nodes(dwc_text *t, const dwc_graph *g, const dwc_kernel_table *t
                                         [DWC_ADD] = "add"};
     dwc_text_open(t, "nodes", '[');
     for (const dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
-        const char *kernel = n->op == DWC_DEPTHWISE ? dwc_depthwise_name(&n->depthwise, table)
-                             : n->op == DWC_MATRIX  ? n->matrix.kernel->name
-                                                    : NULL;
-        put_node(t, names[n->op], g->values[n->output].channels, kernel,
-                 n->op == DWC_MATRIX ? n->matrix.panel : 0);
+        const int panel = n->op == DWC_MATRIX && !dwc_is_quantized(g);
+        const char *kernel = dwc_is_quantized(g)      ? quantized_name(n)
+                             : n->op == DWC_DEPTHWISE ? dwc_depthwise_name(&n->depthwise, table)
+                             : n->op == DWC_MATRIX    ? n->matrix.kernel->name
+                                                      : NULL;
+        put_node(t, names[n->op], g->values[n->output].channels, kernel, panel ? n->matrix.panel : 0);
     }
     dwc_text_close(t, ']');
 }
@@ -111,15 +119,37 @@ static void put_block(dwc_text *t, const dwconv_plan *plan, const dwc_block_sche
     if (passes == 2) put_second_pass(t, s);
 }
 
+static dwconv_status put_quantized(dwc_text *t, const dwconv_plan *plan, const int64_t input[4],
+                                   const dwconv_threads *threads) {
+    dwc_s8_schedule s;
+    size_t scratch;
+    DWC_TRY(dwc_schedule_s8(plan, input, threads, &s));
+    DWC_TRY(dwc_s8_scratch(plan, input, threads ? threads->count : 1, &scratch));
+    dwc_text_int(t, "scratch_bytes", (int64_t)scratch);
+    if (input[0] == 0) return DWCONV_OK;
+    int workers = 1;
+    for (int i = 0; i < s.stages; i++)
+        if (s.stage[i].workers > workers) workers = s.stage[i].workers;
+    dwc_text_int(t, "nanoseconds", (int64_t)s.nanoseconds);
+    dwc_text_int(t, "workers", workers);
+    dwc_text_int(t, "passes", s.stages);
+    dwc_text_int(t, "items", input[0] * s.stage[s.stages - 1].strips);
+    dwc_text_int(t, "images", input[0]);
+    dwc_text_int(t, "strips", s.stage[s.stages - 1].strips);
+    dwc_text_int(t, "strip_rows", s.stage[s.stages - 1].strip_rows);
+    return DWCONV_OK;
+}
+
 static dwconv_status put_run(dwc_text *t, const dwconv_plan *plan, const int64_t input[4],
                              const dwconv_threads *threads, const dwc_machine *machine) {
+    if (dwc_is_quantized(&plan->graph)) return put_quantized(t, plan, input, threads);
     const int is_block = dwc_is_block(plan);
     int64_t output[4];
     dwc_view x, y;
     size_t scratch = 0;
     DWC_TRY(dwc_output_shape(&plan->graph, input, output));
-    DWC_TRY(dwc_dense_view(input, &x));
-    DWC_TRY(dwc_dense_view(output, &y));
+    DWC_TRY(dwc_dense_view(input, dwc_input_dtype(&plan->graph), &x));
+    DWC_TRY(dwc_dense_view(output, dwc_output_dtype(&plan->graph), &y));
     if (is_block && x.batch > 0)
         DWC_TRY(dwc_block_scratch(plan, &x, &y, threads ? threads->count : 1, machine, &scratch));
     dwc_text_int(t, "scratch_bytes", (int64_t)scratch);

@@ -11,6 +11,8 @@
 #include "kernels/abi.h"
 #include "kernels/isa/which.h"
 #include "kernels/rows.h"
+#include "kernels/s8/abi.h"
+#include "kernels/s8/requant.h"
 
 #if defined(__GNUC__) || defined(__clang__)
 #define DWC_HIDDEN __attribute__((visibility("hidden")))
@@ -112,6 +114,7 @@ typedef struct dwc_kernel_table {
     void (*end_stream)(void);
     dwc_each_kernels each;
     dwc_row_kernels rows; /* of a network's nodes */
+    const dwc_s8_kernels *s8;
 } dwc_kernel_table;
 
 #endif

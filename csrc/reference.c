@@ -15,30 +15,6 @@ static float *at(const dwc_view *v, int64_t image, int64_t row, int64_t column) 
 
 /* ---- one output --------------------------------------------------------------------------- */
 
-/* Not fmin and fmax: those drop a NaN. */
-static double clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
-
-static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
-
-/* x * p, and the limit 0 where x is -infinity and p, which falls faster than x grows, is 0. */
-static double weighted(double x, double p) { return p == 0.0 ? 0.0 : x * p; }
-
-/* The formulas of dwconv.h, written so that negative arguments do not cancel. */
-double dwc_reference_activation(double x, const dwconv_activation *activation) {
-    static const double sqrt_half = 0.70710678118654752440, sqrt_2_over_pi = 0.79788456080286535588;
-    switch (activation->kind) {
-        case DWCONV_LEAKY_RELU: return x < 0.0 ? activation->a * x : x;
-        case DWCONV_HARD_SIGMOID: return clamp(x + 3.0, 0.0, 6.0) / 6.0;
-        case DWCONV_HARD_SWISH: return x * (clamp(x + 3.0, 0.0, 6.0) / 6.0);
-        case DWCONV_SIGMOID: return sigmoid(x);
-        case DWCONV_SILU: return weighted(x, sigmoid(x));
-        case DWCONV_TANH: return tanh(x);
-        case DWCONV_GELU_ERF: return weighted(x, erfc(-x * sqrt_half) * 0.5);
-        case DWCONV_GELU_TANH: return weighted(x, sigmoid(2.0 * sqrt_2_over_pi * (x + 0.044715 * x * x * x)));
-        default: return clamp(x, activation->a, activation->b);
-    }
-}
-
 /* A convolution from x to y. */
 typedef struct layer {
     const dwc_node *node;
@@ -95,7 +71,7 @@ static float value_of(const layer *l, const dwc_view *const from[2], int adds, i
     }
     double value = window_sum(l, image, row, column, c);
     if (n->bias) value += ((const float *)n->bias)[c];
-    return (float)dwc_reference_activation(value, &n->activation);
+    return (float)dwc_activate(value, &n->activation);
 }
 
 static void run_node(const dwc_node *n, const dwc_view *views, const dwc_shape *shapes, int flush) {
@@ -118,19 +94,21 @@ static void run_node(const dwc_node *n, const dwc_view *views, const dwc_shape *
 
 /* ---- graphs ------------------------------------------------------------------------------- */
 
-static dwconv_status allocate(const int64_t shape[4], dwc_view *v) {
+static dwconv_status allocate(const int64_t shape[4], dwconv_dtype dtype, dwc_view *v) {
+    const size_t size = dtype == DWCONV_F32 ? sizeof(float) : 1;
     int64_t image, elements;
     if (!dwc_multiply(shape[1], shape[2], &image) || !dwc_multiply(image, shape[3], &image) ||
-        !dwc_multiply(image, shape[0], &elements) || (uint64_t)elements > SIZE_MAX / sizeof(float))
+        !dwc_multiply(image, shape[0], &elements) || (uint64_t)elements > SIZE_MAX / size)
         return DWCONV_OVERFLOW;
-    *v = (dwc_view){.data = malloc((size_t)elements * sizeof(float) + !elements),
+    *v = (dwc_view){.data = malloc((size_t)elements * size + !elements),
                     .batch = shape[0],
                     .height = shape[1],
                     .width = shape[2],
                     .channels = shape[3],
                     .image = image,
                     .row = shape[2] * shape[3],
-                    .pixel = shape[3]};
+                    .pixel = shape[3],
+                    .dtype = dtype};
     return v->data ? DWCONV_OK : DWCONV_NO_MEMORY;
 }
 
@@ -144,16 +122,21 @@ dwconv_status dwconv_reference(const dwconv_desc *desc, const dwconv_tensor *inp
     dwc_shape shapes[DWC_MOST_VALUES];
     const dwc_graph *g = &built.graph;
     DWC_TRY(dwc_describe(desc, &known, &built));
+    DWC_TRY(dwc_check_sums(g));
     const int last = g->value_count - 1;
     DWC_TRY(dwc_check_tensors(g, input, output, &views[0], &views[last]));
     memcpy(shapes[0], (dwc_shape){views[0].batch, views[0].height, views[0].width, views[0].channels},
            sizeof(dwc_shape));
     dwconv_status status = dwc_shapes(g, shapes);
-    for (int v = 1; v < last && status == DWCONV_OK; v++) status = allocate(shapes[v], &views[v]);
-    if (status == DWCONV_OK)
-        for (int i = 0; i < g->node_count; i++)
+    for (int v = 1; v < last && status == DWCONV_OK; v++)
+        status = allocate(shapes[v], g->values[v].dtype, &views[v]);
+    for (int i = 0; i < g->node_count && status == DWCONV_OK; i++) {
+        if (dwc_is_quantized(g))
+            dwc_reference_s8(g, &g->nodes[i], views);
+        else
             run_node(&g->nodes[i], views, (const dwc_shape *)shapes,
                      (known.flags & DWCONV_FLUSH_DENORMAL_WEIGHTS) != 0);
+    }
     for (int v = 1; v < last; v++) free(views[v].data);
     return status;
 }

@@ -36,7 +36,7 @@ static int advance(int64_t *index, const int64_t *shape, int rank) {
 static double larger_of(double a, double b) { return isnan(a) || isnan(b) ? NAN : a > b ? a : b; }
 
 static double activated(const dwc_node_call *call, double x) {
-    return dwc_reference_activation((double)(float)x, &call->node->activation);
+    return dwc_activate((double)(float)x, &call->node->activation);
 }
 
 /* ---- element by element ------------------------------------------------------------------- */

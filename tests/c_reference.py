@@ -44,12 +44,17 @@ Tensor = _structure(
     image_stride=_I64, row_stride=_I64, pixel_stride=_I64,
 )  # fmt: skip
 
+SOURCES = (
+    "reference.c", "reference_s8.c", "graph/activate.c", "graph/describe.c", "graph/geometry.c",
+    "graph/quantize.c",
+)  # fmt: skip
+
 
 def build(directory: Path) -> ctypes.CDLL:
     compiler = shutil.which("cc")
     assert compiler is not None
     library = directory / "reference.so"
-    sources = [str(CSRC / name) for name in ("reference.c", "graph/describe.c", "graph/geometry.c")]
+    sources = [str(CSRC / name) for name in SOURCES]
     visible = ["-shared", "-fPIC", "-DDWCONV_SHARED"]
     subprocess.run([compiler, "-std=c11", "-O1", *visible, *sources, "-lm", "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("bench", reason="the benchmark is part of the source tree only")
 from bench import measure, networks, placement
 from bench.machine import usable_cpus
-from bench.peers import PEERS, WITH_VARIANTS, Runner, is_ours, peer_class
+from bench.peers import MODULES, PEERS, WITH_VARIANTS, Runner, is_ours, peer_class
 from bench.schema import Row
 from bench.worker import Worker
 from bench.workloads import Stage, Workload
@@ -328,7 +328,7 @@ def test_layers_are_blocks_without_fusing() -> None:
 
 
 def test_names_of_peers() -> None:
-    assert set(WITH_VARIANTS) <= set(PEERS)
+    assert set(WITH_VARIANTS) <= set(MODULES)
     assert [name for name in PEERS if is_ours(name)] == [
         "dwconv", "dwconv-layers", "dwconv-python", "dwconv-numpy",
     ]  # fmt: skip

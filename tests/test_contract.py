@@ -27,17 +27,32 @@ FUNCTIONS = {
     "config": "",
 }
 FLUSH = "flush_denormals=False"
+INT8 = (
+    "dtype=None, filter_scale=None, input_quantization=None, output_quantization=None, rounding='even', "
+    "activation_quantization=None, output_dtype=None"
+)
+INT8_SEPARABLE = (
+    "dtype=None, depthwise_filter_scale=None, filter_scale=None, input_quantization=None, "
+    "depthwise_output_quantization=None, output_quantization=None, rounding='even', "
+    "depthwise_activation_quantization=None, activation_quantization=None, output_dtype=None"
+)
+INT8_BLOCK = (
+    "dtype=None, expand_filter_scale=None, depthwise_filter_scale=None, filter_scale=None, "
+    "input_quantization=None, expand_output_quantization=None, depthwise_output_quantization=None, "
+    "output_quantization=None, sum_quantization=None, rounding='even', "
+    "expand_activation_quantization=None, depthwise_activation_quantization=None, output_dtype=None"
+)
 LAYERS = {
     "DepthwiseConv2D": "filters, *, strides=1, padding='valid', dilations=1, bias=None, activation=None, "
-    f"{FLUSH}",
+    f"{FLUSH}, {INT8}",
     "Conv2D": "filters, *, strides=1, padding='valid', dilations=1, bias=None, activation=None, groups=1, "
-    f"{FLUSH}",
-    "PointwiseConv2D": f"filters, *, strides=1, bias=None, activation=None, {FLUSH}",
+    f"{FLUSH}, {INT8}",
+    "PointwiseConv2D": f"filters, *, strides=1, bias=None, activation=None, {FLUSH}, {INT8}",
     "SeparableConv2D": "depthwise_filter, pointwise_filter, *, strides=1, padding='valid', dilations=1, "
-    f"depthwise_bias=None, depthwise_activation=None, bias=None, activation=None, {FLUSH}",
+    f"depthwise_bias=None, depthwise_activation=None, bias=None, activation=None, {FLUSH}, {INT8_SEPARABLE}",
     "InvertedResidual": "expand_filter, depthwise_filter, project_filter, *, strides=1, padding='same', "
     "dilations=1, expand_bias=None, depthwise_bias=None, bias=None, activation='relu6', residual=None, "
-    f"{SQUEEZE}, {FLUSH}",
+    f"{SQUEEZE}, {FLUSH}, {INT8_BLOCK}",
 }
 
 

@@ -19,6 +19,8 @@ GROUND = {"dwconv.h", "dwconv_network.h", "internal.h"}
 OF_KERNELS = {
     "kernels/abi.h",
     "kernels/rows.h",
+    "kernels/s8/abi.h",
+    "kernels/s8/requant.h",
     "kernels/isa/which.h",
 }  # all that other floors may see of them
 

@@ -19,15 +19,16 @@ import dwconv
 FUNCTIONS = ["depthwise_conv2d", "conv2d", "pointwise_conv2d", "separable_conv2d", "inverted_residual"]
 LAYERS = ["DepthwiseConv2D", "Conv2D", "PointwiseConv2D", "SeparableConv2D", "InvertedResidual"]
 NETWORKS = ["Network", "UnsupportedModel", "from_keras", "from_torch", "load"]
+TENSORS = ["dequantize", "quantize"]
 SETTINGS = ["config", "get_include", "get_num_threads", "set_num_threads", "show_config"]
 
 
 def test_every_public_name_is_looked_at() -> None:
-    names = {*FUNCTIONS, *LAYERS, *NETWORKS, *SETTINGS, "PerformanceWarning", "__version__"}
+    names = {*FUNCTIONS, *LAYERS, *NETWORKS, *TENSORS, *SETTINGS, "PerformanceWarning", "__version__"}
     assert names == set(dwconv.__all__)
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS, *TENSORS])
 def test_help_describes_every_argument(name: str) -> None:
     text = getattr(dwconv, name).__doc__
     for argument in inspect.signature(getattr(dwconv, name)).parameters:
@@ -39,7 +40,7 @@ def test_help_describes_every_argument(name: str) -> None:
 
 
 @pytest.mark.usefixtures("backend")
-@pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *LAYERS, *TENSORS])
 def test_the_examples_of_help_run(name: str) -> None:
     (example,) = doctest.DocTestFinder(recurse=False).find(getattr(dwconv, name), name)
     assert example.examples

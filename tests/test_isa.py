@@ -13,7 +13,7 @@ import dwconv
 from oracles import OPERATIONS, Case, backends, using
 
 ISAS = [backend for backend in backends() if backend != "numpy"]
-EVERY_ISA = ("baseline", "neon", "avx2", "avx512")
+EVERY_ISA = ("baseline", "neon", "neon-dotprod", "avx2", "avx2-vnni", "avx512", "avx512-vnni")
 
 
 def run_python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -42,6 +42,8 @@ class Peer(Protocol):
     # Whether the library keeps activations in a layout of its own, so that one layer pays two reorders that
     # it would not pay inside a network; the harness then measures chains of the layer too.
     reorders: bool
+    # "float32", or "int8": then problems are of bench/quantized.py.
+    dtype: str
 
     def __init__(self, variant: str, threads: int) -> None:
         """Loads the library. Raises Absent."""
@@ -72,7 +74,24 @@ PEERS = {
     "litert": "litert",
     "tensorflow": "tensorflow",
 }
-WITH_VARIANTS = ("dwconv", "dwconv-layers", "dwconv-python", "onednn", "onednn-fused")
+# Of a run in 8-bit integers, with dwconv's own float32; of a library's variants the best counts.
+INT8_PEERS = {
+    "dwconv-int8": "dwconv_int8",
+    "dwconv": "dwconv",
+    "onednn-int8@u8": "onednn_int8",
+    "onednn-int8@s8": "onednn_int8",
+    "onnxruntime-int8@u8": "onnxruntime_int8",
+    "onnxruntime-int8@s8": "onnxruntime_int8",
+    "onnxruntime-int8@qdq": "onnxruntime_int8",
+    "openvino-int8@u8": "openvino_int8",
+    "openvino-int8@s8": "openvino_int8",
+    "litert-int8": "litert_int8",
+}
+MODULES = {name.partition("@")[0]: module for name, module in (PEERS | INT8_PEERS).items()}
+WITH_VARIANTS = (
+    *("dwconv", "dwconv-layers", "dwconv-python", "onednn", "onednn-fused"),
+    *("dwconv-int8", "onednn-int8", "onnxruntime-int8", "openvino-int8"),
+)
 
 # glibc hands large blocks back to the system when they are freed; a library that allocates an output per call
 # is then charged its page faults every time (measured: 45 ms instead of 11 for 64 MB). Programs that care set
@@ -87,12 +106,17 @@ KEEP_MEMORY = {
 def peer_class(name: str) -> tuple[type[Peer], str]:
     """The class behind a name, and the variant that the name carries. ImportError for no such peer.
 
-    A name that is not in PEERS is a module of the caller's, from anywhere on PYTHONPATH: `my_kernels.peer`.
+    A name that is not in MODULES is a module of the caller's, from anywhere on PYTHONPATH: `my_kernels.peer`.
     """
     base, _, variant = name.partition("@")
-    module = importlib.import_module(f"bench.peers.{PEERS[base]}" if base in PEERS else base)
+    module = importlib.import_module(f"bench.peers.{MODULES[base]}" if base in MODULES else base)
     peer: type[Peer] = module.Peer
     return peer, variant
+
+
+def defaults(dtype: str) -> list[str]:
+    """The peers of a run of everything, in the order of reports."""
+    return list(INT8_PEERS if dtype == "int8" else PEERS)
 
 
 def is_ours(name: str) -> bool:

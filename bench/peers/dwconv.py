@@ -17,6 +17,7 @@ from bench.problem import Problem
 
 class Peer:
     reorders = False
+    dtype = "float32"
     fuse = True
 
     def __init__(self, variant: str, threads: int) -> None:

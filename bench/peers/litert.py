@@ -11,12 +11,15 @@ from __future__ import annotations
 from importlib import metadata
 from typing import Any
 
+from numpy.typing import NDArray
+
 from bench.peers import Runner, tflite_model
 from bench.problem import Array, Problem
 
 
 class Peer:
     reorders = False
+    dtype = "float32"
 
     def __init__(self, variant: str, threads: int) -> None:
         from ai_edge_litert import interpreter
@@ -31,10 +34,12 @@ class Peer:
         return {"version": metadata.version("ai-edge-litert"), "called": "from Python"}
 
     def prepare(self, problem: Problem) -> Runner:
-        model = tflite_model.build(problem)
+        return self.runner(tflite_model.build(problem), problem.x)
+
+    def runner(self, model: bytes, x: NDArray[Any]) -> Runner:
         interpreter = self.interpreter.Interpreter(model_content=model, num_threads=self.threads)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], problem.x)
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
         result = interpreter.get_output_details()[0]["index"]
 
         def run(loops: int) -> None:

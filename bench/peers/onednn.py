@@ -20,7 +20,9 @@ from bench.problem import Problem
 
 class Peer:
     reorders = False
+    dtype = "float32"
     fuse = False
+    source = "onednn.c"
 
     def __init__(self, variant: str, threads: int) -> None:
         self.isa, self.threads = variant, threads
@@ -31,7 +33,7 @@ class Peer:
             self.shim = shim.load(
                 compiling.shared_library(
                     "onednn",
-                    [compiling.Source(shim.SHIMS / "onednn.c")],
+                    [compiling.Source(shim.SHIMS / self.source)],
                     flags=(f"-I{header.parents[2]}",),
                     link=(str(library), f"-Wl,-rpath,{library.parent}"),
                     depends=[shim.SHIMS / "chain.h"],

@@ -7,6 +7,7 @@ the slope.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from bench.problem import Array, Problem
 
 class Peer:
     reorders = True
+    dtype = "float32"
 
     def __init__(self, variant: str, threads: int) -> None:
         import onnx  # noqa: F401  (models are built with it)
@@ -32,17 +34,28 @@ class Peer:
         return {"version": self.ort.__version__, "called": "from Python"}
 
     def prepare(self, problem: Problem) -> Runner:
-        options = self.ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        model = onnx_model.build(problem)
-        session = self.ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = self.session(onnx_model.build(problem))
         image = np.ascontiguousarray(problem.x.transpose(0, 3, 1, 2))
         x = self.ort.OrtValue.ortvalue_from_numpy(image)
         y = self.ort.OrtValue.ortvalue_from_shape_and_type(
             onnx_model.nchw(problem.workload.output_shape), np.float32, "cpu"
         )
+        run = self.bound(session, x, y)
+
+        def output() -> Array:
+            return np.ascontiguousarray(y.numpy().transpose(0, 2, 3, 1))
+
+        return Runner(run, output, keep=(image, x))
+
+    def session(self, model: bytes) -> Any:
+        options = self.ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        return self.ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def bound(self, session: Any, x: Any, y: Any) -> Callable[[int], None]:
+        """Runs n times, from x to y."""
         binding = session.io_binding()
         binding.bind_ortvalue_input("x", x)
         binding.bind_ortvalue_output("y", y)
@@ -51,7 +64,4 @@ class Peer:
             for _ in range(loops):
                 session.run_with_iobinding(binding)
 
-        def output() -> Array:
-            return np.ascontiguousarray(y.numpy().transpose(0, 2, 3, 1))
-
-        return Runner(run, output, keep=(image, x))
+        return run

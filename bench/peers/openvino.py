@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from numpy.typing import NDArray
+
 from bench.peers import Runner, onnx_model
 from bench.placement import aligned
 from bench.problem import Problem
@@ -18,6 +20,7 @@ from bench.problem import Problem
 
 class Peer:
     reorders = True
+    dtype = "float32"
 
     def __init__(self, variant: str, threads: int) -> None:
         # Otherwise importing it forks a process that reports to its makers, on the cores that are measured.
@@ -45,15 +48,22 @@ class Peer:
         return {"version": self.openvino.__version__.partition("-")[0], "called": "from Python"}
 
     def prepare(self, problem: Problem) -> Runner:
+        return self.compiled(
+            self.core.read_model(onnx_model.build(problem)), problem.x, problem.workload.output_shape
+        )[0]
+
+    def compiled(self, model: Any, image: NDArray[Any], shape: tuple[int, ...]) -> tuple[Runner, Any]:
+        """The runner of a model on such an image, and what OpenVINO compiled."""
         nhwc, nchw = self.openvino.Layout("NHWC"), self.openvino.Layout("NCHW")
-        layouts = self.openvino.preprocess.PrePostProcessor(self.core.read_model(onnx_model.build(problem)))
+        layouts = self.openvino.preprocess.PrePostProcessor(model)
         layouts.input().tensor().set_layout(nhwc)
         layouts.input().model().set_layout(nchw)
         layouts.output().model().set_layout(nchw)
         layouts.output().tensor().set_layout(nhwc)
-        request = self.core.compile_model(layouts.build(), "CPU", self.options).create_infer_request()
-        x, y = aligned(problem.workload.input_shape), aligned(problem.workload.output_shape)
-        x[:] = problem.x
+        compiled = self.core.compile_model(layouts.build(), "CPU", self.options)
+        request = compiled.create_infer_request()
+        x, y = aligned(image.shape, image.dtype), aligned(shape, image.dtype)
+        x[:] = image
         request.set_input_tensor(self.openvino.Tensor(x, shared_memory=True))
         request.set_output_tensor(self.openvino.Tensor(y, shared_memory=True))
 
@@ -63,4 +73,4 @@ class Peer:
                 request.start_async()
                 request.wait()
 
-        return Runner(run, y.copy, keep=(x, y))
+        return Runner(run, y.copy, keep=(x, y, request)), compiled

@@ -6,15 +6,24 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.peers import Runner, Unsupported
 from bench.placement import aligned
-from bench.problem import Array, Problem
+from bench.problem import Problem
+from bench.quantized import Quantized
 from bench.workloads import Stage
 
 SHIMS = Path(__file__).resolve().parent.parent / "shims"
 
 _OPS = ("depthwise", "pointwise", "conv")
+_DTYPES = [np.dtype(kind) for kind in (np.float32, np.int8, np.uint8)]
 _ACTIVATIONS = (None, "relu", "relu6", "hard_swish", "silu", "gelu", "hard_sigmoid", "sigmoid")
+
+
+class _Quant(ctypes.Structure):
+    _fields_ = [("scale", ctypes.c_float), ("zero_point", ctypes.c_int32)]
 
 
 class _Stage(ctypes.Structure):
@@ -25,6 +34,8 @@ class _Stage(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("pad_top", "pad_bottom", "pad_left", "pad_right")),
         ("filter", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
+        ("filter_scale", ctypes.c_void_p),
+        ("output", _Quant),
     ]
 
 
@@ -36,6 +47,9 @@ class _Chain(ctypes.Structure):
         ("isa", ctypes.c_char_p),
         ("x", ctypes.c_void_p),
         ("y", ctypes.c_void_p),
+        ("dtype", ctypes.c_int64),
+        ("input", _Quant),
+        ("sum", _Quant),
     ]
 
 
@@ -57,12 +71,18 @@ def load(library: Path) -> ctypes.CDLL:
     return shim
 
 
-def prepare(shim: ctypes.CDLL, problem: Problem, threads: int, isa: str = "", fuse: bool = False) -> Runner:
-    workload = problem.workload
-    x, y = aligned(workload.input_shape), aligned(workload.output_shape)
+def prepare(
+    shim: ctypes.CDLL, problem: Problem | Quantized, threads: int, isa: str = "", fuse: bool = False
+) -> Runner:
+    workload, dtype = problem.workload, problem.x.dtype
+    x, y = aligned(workload.input_shape, dtype), aligned(workload.output_shape, dtype)
     x[:] = problem.x
-    stages, gate = _stages(problem)
+    stages, gate = _stages(problem) if isinstance(problem, Problem) else (_integers(problem), None)
     chain = _Chain(stages, gate, len(stages), workload.batch, workload.residual, threads, fuse)
+    chain.dtype = _DTYPES.index(dtype)
+    if isinstance(problem, Quantized):
+        chain.input = problem.layers[0].input
+        chain.sum = problem.sum or (0, 0)
     chain.isa = isa.encode() or None
     chain.x, chain.y = x.ctypes.data, y.ctypes.data
     handle = ctypes.c_void_p()
@@ -97,7 +117,16 @@ def _stages(problem: Problem) -> tuple[Any, Any]:
     return (_Stage * len(chain))(*chain), (_Stage * len(gate))(*gate) if gate else None
 
 
-def _stage(stage: Stage, filters: Array, bias: Array, height: int, width: int) -> _Stage:
+def _integers(problem: Quantized) -> Any:
+    found = []
+    for layer, size in zip(problem.layers, problem.workload.sizes(), strict=False):
+        stage = _stage(layer.stage, layer.filters, layer.bias, *size)
+        stage.filter_scale, stage.output = layer.scales.ctypes.data, layer.output
+        found.append(stage)
+    return (_Stage * len(found))(*found)
+
+
+def _stage(stage: Stage, filters: NDArray[Any], bias: NDArray[Any], height: int, width: int) -> _Stage:
     return _Stage(
         _OPS.index(stage.op),
         _ACTIVATIONS.index(stage.activation),

@@ -16,6 +16,7 @@ from bench.workloads import Stage
 
 class Peer:
     reorders = True
+    dtype = "float32"
 
     def __init__(self, variant: str, threads: int) -> None:
         import tensorflow

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.problem import Array, Problem
+from bench.quantized import Quant, Quantized
 from bench.workloads import Stage
 
 _FUSED = {None: "NONE", "relu": "RELU", "relu6": "RELU6"}
@@ -24,9 +25,21 @@ class Builder:
         self.buffers = [schema.BufferT()]  # number 0 stands for "no data"
         self.graph = schema.SubGraphT(tensors=[], operators=[], name="workload")
 
-    def tensor(self, shape: tuple[int, ...], values: NDArray[Any] | None = None) -> int:
-        """float32, or int32 where the values are."""
-        buffer, kind = 0, "FLOAT32"
+    def tensor(
+        self,
+        shape: tuple[int, ...],
+        values: NDArray[Any] | None = None,
+        quant: tuple[NDArray[np.float32], int, int] | None = None,
+    ) -> int:
+        """Of the values' dtype; without values float32, or int8 if `quant` is given: scales, the zero point,
+        and the axis that scales belong to."""
+        buffer, kind = 0, "INT8" if quant else "FLOAT32"
+        parameters = None
+        if quant:
+            scales, zero, axis = quant
+            parameters = self.schema.QuantizationParametersT(
+                scale=[float(s) for s in scales], zeroPoint=[zero] * len(scales), quantizedDimension=axis
+            )
         if values is not None:
             kind = str(values.dtype).upper()
             data = np.ascontiguousarray(values).view(np.uint8).ravel()
@@ -35,19 +48,29 @@ class Builder:
         name = f"tensor{len(self.graph.tensors)}"
         self.graph.tensors.append(
             self.schema.TensorT(
-                shape=list(shape), type=getattr(self.schema.TensorType, kind), buffer=buffer, name=name
+                shape=list(shape),
+                type=getattr(self.schema.TensorType, kind),
+                buffer=buffer,
+                name=name,
+                quantization=parameters,
             )
         )
         return len(self.graph.tensors) - 1
 
     def operator(
-        self, name: str, inputs: list[int], shape: tuple[int, ...], kind: str = "", options: Any = None
+        self,
+        name: str,
+        inputs: list[int],
+        shape: tuple[int, ...],
+        kind: str = "",
+        options: Any = None,
+        quant: Any = None,
     ) -> int:
         """Adds an operator and returns its output; `kind` names its options in the schema."""
         code = getattr(self.schema.BuiltinOperator, name)
         if code not in self.codes:
             self.codes.append(code)
-        output = self.tensor(shape)
+        output = self.tensor(shape, quant=quant)
         self.graph.operators.append(
             self.schema.OperatorT(
                 opcodeIndex=self.codes.index(code),
@@ -68,7 +91,7 @@ class Builder:
             operatorCodes=[
                 # Readers of old models look at the deprecated field, which holds one byte.
                 self.schema.OperatorCodeT(
-                    builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=_version(code)
+                    builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=self._version(code)
                 )
                 for code in self.codes
             ],
@@ -78,6 +101,12 @@ class Builder:
         writer = flatbuffers.Builder(1 << 20)
         writer.Finish(model.Pack(writer), b"TFL3")
         return bytes(writer.Output())
+
+    def _version(self, code: int) -> int:
+        """Dilated depthwise convolutions exist since version 2 of the operator, int8 since 2 or 3."""
+        if any(tensor.quantization for tensor in self.graph.tensors):
+            return 2 if code == self.schema.BuiltinOperator.ADD else 3
+        return 2 if code == self.schema.BuiltinOperator.DEPTHWISE_CONV_2D else 1
 
 
 def build(problem: Problem) -> bytes:
@@ -96,6 +125,30 @@ def build(problem: Problem) -> bytes:
     return builder.finish(x, y)
 
 
+def build_int8(problem: Quantized) -> bytes:
+    """The same of a quantized workload; saturation is the clamp of an activation."""
+    workload, builder = problem.workload, Builder()
+    x = y = builder.tensor(workload.input_shape, quant=_quant(problem.layers[0].input))
+    size = workload.sizes()[0]
+    for layer in problem.layers:
+        size = layer.stage.output_size(*size)
+        shape = (workload.batch, *size, layer.stage.out_channels)
+        units = (np.float32(layer.input.scale) * layer.scales, 0, 0)
+        axis = 3 if layer.stage.op == "depthwise" else 0
+        bias = builder.tensor(layer.bias.shape, layer.bias, units)
+        scales = layer.scales, 0, axis
+        y = _linear(builder, layer.stage, y, shape, layer.filters, bias, _quant(layer.output), scales)
+    if problem.sum:
+        options = builder.schema.AddOptionsT()
+        shape = workload.output_shape
+        y = builder.operator("ADD", [y, x], shape, "AddOptions", options, _quant(problem.sum))
+    return builder.finish(x, y)
+
+
+def _quant(quant: Quant) -> tuple[NDArray[np.float32], int, int]:
+    return np.array([quant.scale], np.float32), quant.zero_point, 0
+
+
 def _scaled(builder: Builder, problem: Problem, x: int, shape: tuple[int, ...]) -> int:
     """x times its factors by squeeze-and-excite."""
     schema = builder.schema
@@ -109,9 +162,17 @@ def _scaled(builder: Builder, problem: Problem, x: int, shape: tuple[int, ...]) 
     return builder.operator("MUL", [x, factor], shape, "MulOptions", schema.MulOptionsT())
 
 
-def _convolution(
-    builder: Builder, stage: Stage, x: int, shape: tuple[int, ...], filters: Array, bias: Array
+def _linear(
+    builder: Builder,
+    stage: Stage,
+    x: int,
+    shape: tuple[int, ...],
+    filters: NDArray[Any],
+    bias: int,
+    quant: Any = None,
+    scales: Any = None,
 ) -> int:
+    """A convolution, with its activation where that can be fused."""
     schema = builder.schema
     options = {
         "padding": getattr(schema.Padding, stage.padding.upper()),
@@ -132,8 +193,15 @@ def _convolution(
         weights = filters.transpose(3, 0, 1, 2)
         kind, name = "Conv2DOptions", "CONV_2D"
         chosen = schema.Conv2DOptionsT(**options)
-    inputs = [x, builder.tensor(weights.shape, weights), builder.tensor(bias.shape, bias)]
-    y = builder.operator(name, inputs, shape, kind, chosen)
+    inputs = [x, builder.tensor(weights.shape, weights, scales), bias]
+    return builder.operator(name, inputs, shape, kind, chosen, quant)
+
+
+def _convolution(
+    builder: Builder, stage: Stage, x: int, shape: tuple[int, ...], filters: Array, bias: Array
+) -> int:
+    schema = builder.schema
+    y = _linear(builder, stage, x, shape, filters, builder.tensor(bias.shape, bias))
     if stage.activation == "hard_swish":
         return builder.operator("HARD_SWISH", [y], shape, "HardSwishOptions", schema.HardSwishOptionsT())
     if stage.activation == "gelu":
@@ -151,8 +219,3 @@ def _convolution(
         gate = builder.operator("LOGISTIC", [y], shape)
         return builder.operator("MUL", [y, gate], shape, "MulOptions", schema.MulOptionsT())
     return y
-
-
-def _version(code: int) -> int:
-    """Dilated depthwise convolutions exist since version 2 of the operator."""
-    return 2 if code == 4 else 1

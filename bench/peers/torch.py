@@ -37,6 +37,7 @@ _ATTRIBUTES: dict[str | None, tuple[str, list[float], str]] = {
 
 class Peer:
     reorders = False
+    dtype = "float32"
 
     def __init__(self, variant: str, threads: int) -> None:
         import torch

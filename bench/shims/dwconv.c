@@ -44,6 +44,10 @@ static dwconv_window window_of(const bench_stage *s) {
                            .pad_right = s->pad_right};
 }
 
+static dwconv_quant quant_of(bench_quant q) { return (dwconv_quant){q.scale, q.zero_point}; }
+
+static const dwconv_dtype dtypes[] = {DWCONV_F32, DWCONV_S8, DWCONV_U8};
+
 static dwconv_conv_desc conv_of(const bench_stage *s) {
     return (dwconv_conv_desc){.size = sizeof(dwconv_conv_desc),
                               .in_channels = s->in_channels,
@@ -52,7 +56,9 @@ static dwconv_conv_desc conv_of(const bench_stage *s) {
                               .window = window_of(s),
                               .filter = s->filter,
                               .bias = s->bias,
-                              .activation = activation_of(s)};
+                              .activation = activation_of(s),
+                              .filter_scale = s->filter_scale,
+                              .output = quant_of(s->output)};
 }
 
 /* Adds to r->kernels. */
@@ -69,9 +75,18 @@ static dwconv_status make_plan(runner *r, const dwconv_desc *desc, dwconv_plan *
     return status;
 }
 
+static dwconv_desc desc_of(const bench_chain *c, bench_quant input) {
+    return (dwconv_desc){.size = sizeof(dwconv_desc),
+                         .dtype = dtypes[c->dtype],
+                         .isa = c->isa,
+                         .input = quant_of(input),
+                         .sum = quant_of(c->sum)};
+}
+
 static dwconv_status make_layer(runner *r, const bench_chain *c, const bench_stage *s, dwconv_plan **plan) {
     const dwconv_conv_desc conv = conv_of(s);
-    const dwconv_desc desc = {.size = sizeof desc, .isa = c->isa, .conv = &conv};
+    dwconv_desc desc = desc_of(c, s == c->stages ? c->input : s[-1].output);
+    desc.conv = &conv;
     return make_plan(r, &desc, plan);
 }
 
@@ -83,12 +98,11 @@ static int make_block(runner *r, const bench_chain *c, dwconv_plan **plan) {
         return -1;
     const dwconv_conv_desc expand = conv_of(s), conv = conv_of(s + first), project = conv_of(s + first + 1);
     dwconv_conv_desc gate[2];
-    dwconv_desc desc = {.size = sizeof desc,
-                        .isa = c->isa,
-                        .expand = first ? &expand : NULL,
-                        .conv = &conv,
-                        .project = &project,
-                        .residual = c->residual ? DWCONV_RESIDUAL_ON : DWCONV_RESIDUAL_OFF};
+    dwconv_desc desc = desc_of(c, c->input);
+    desc.expand = first ? &expand : NULL;
+    desc.conv = &conv;
+    desc.project = &project;
+    desc.residual = c->residual ? DWCONV_RESIDUAL_ON : DWCONV_RESIDUAL_OFF;
     for (int i = 0; i < 2 && c->gate; i++) gate[i] = conv_of(&c->gate[i]);
     if (c->gate) desc.squeeze = &gate[0], desc.excite = &gate[1];
     return (int)make_plan(r, &desc, plan);
@@ -115,8 +129,12 @@ static dwconv_tensor pooled(const bench_chain *c, int64_t channels) {
 /* Tensors between the plans, and scratch for the hungriest of them. */
 static dwconv_status add_memory(runner *r, const bench_chain *c) {
     const bench_stage *s = c->stages;
-    r->tensors[0] = (dwconv_tensor){
-        .data = c->x, .batch = c->batch, .height = s->in_h, .width = s->in_w, .channels = s->in_channels};
+    r->tensors[0] = (dwconv_tensor){.data = c->x,
+                                    .dtype = dtypes[c->dtype],
+                                    .batch = c->batch,
+                                    .height = s->in_h,
+                                    .width = s->in_w,
+                                    .channels = s->in_channels};
     if (r->count > 1) bench_between(c, r->between);
     for (int i = 0; i < r->count; i++) {
         const dwconv_tensor *x = &r->tensors[i];
@@ -125,6 +143,7 @@ static dwconv_status add_memory(runner *r, const bench_chain *c) {
         if (status != DWCONV_OK) return status;
         size_t bytes;
         r->tensors[i + 1] = (dwconv_tensor){.data = i + 1 < r->count ? r->between[i % 2] : c->y,
+                                            .dtype = dtypes[c->dtype],
                                             .batch = out[0],
                                             .height = out[1],
                                             .width = out[2],

@@ -48,6 +48,60 @@ API double limit_fma(int64_t loops) {
     return (double)loops * 12 * 2 * (VECTOR_BYTES / sizeof(float)) / seconds;
 }
 
+/* ---- dot products of 8-bit integers ------------------------------------------------------------ */
+
+typedef int32_t ints __attribute__((vector_size(VECTOR_BYTES), aligned(VECTOR_BYTES)));
+
+#if VNNI && VECTOR_BYTES == 64
+#define DOT4(a, x, w) __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(a) : "v"(x), "v"(w))
+#elif VNNI
+#define DOT4(a, x, w) __asm__ volatile("%{vex%} vpdpbusd %2, %1, %0" : "+x"(a) : "x"(x), "x"(w))
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define DOT4(a, x, w) __asm__ volatile("sdot %0.4s, %1.16b, %2.16b" : "+w"(a) : "w"(x), "w"(w))
+#elif defined(__AVX512BW__) || defined(__AVX2__)
+/* Bytes are 16-bit numbers by then; two products that make four. */
+#define DOT4(a, x, w)                                                          \
+    do {                                                                       \
+        ints even, odd;                                                        \
+        __asm__ volatile("vpmaddwd %2, %1, %0" : "=v"(even) : "v"(x), "v"(w)); \
+        __asm__ volatile("vpmaddwd %2, %1, %0" : "=v"(odd) : "v"(w), "v"(x));  \
+        a += even;                                                             \
+        KEEP(a);                                                               \
+        a += odd;                                                              \
+        KEEP(a);                                                               \
+    } while (0)
+#endif
+
+/* Operations per second, of a product and a sum each. */
+API double limit_dot(int64_t loops) {
+#ifdef DOT4
+    ints a[12] = {0}, x = {0}, w = {0};
+    KEEP(x);
+    KEEP(w);
+    double start = now();
+    for (int64_t i = 0; i < loops; i++) {
+        DOT4(a[0], x, w);
+        DOT4(a[1], x, w);
+        DOT4(a[2], x, w);
+        DOT4(a[3], x, w);
+        DOT4(a[4], x, w);
+        DOT4(a[5], x, w);
+        DOT4(a[6], x, w);
+        DOT4(a[7], x, w);
+        DOT4(a[8], x, w);
+        DOT4(a[9], x, w);
+        DOT4(a[10], x, w);
+        DOT4(a[11], x, w);
+    }
+    return (double)loops * 12 * 2 * VECTOR_BYTES / (now() - start);
+#else
+    (void)loops;
+    return 0;
+#endif
+}
+
+/* ---- memory ----------------------------------------------------------------------------------- */
+
 /* The buffer is aligned to 64 bytes and a multiple of four vectors long. Each returns bytes per second. */
 API double limit_read(void *buffer, int64_t bytes, int64_t loops) {
     double start = now();

@@ -92,6 +92,10 @@ static int is_countable(const dwc_node *n, int64_t group_inputs, int64_t outputs
 
 /* ---- nodes -------------------------------------------------------------------------------- */
 
+static dwc_value value_of(dwconv_dtype dtype, int64_t channels, dwconv_quant quant) {
+    return (dwc_value){dtype, channels, quant.scale, quant.zero_point};
+}
+
 /* Appends `node`, whose inputs are set, and its output. */
 static void append(dwc_graph *g, dwc_node node, int64_t channels) {
     node.output = g->value_count++;
@@ -100,6 +104,8 @@ static void append(dwc_graph *g, dwc_node node, int64_t channels) {
 }
 
 static int last_value(const dwc_graph *g) { return g->value_count - 1; }
+
+static dwc_node *last_node(dwc_graph *g) { return &g->nodes[g->node_count - 1]; }
 
 /* Appends a convolution of the last value; the first one makes the input. One with one input channel per group is
  * depthwise: [kernel_h, kernel_w, channels, multiplier] and [kernel_h, kernel_w, 1, channels * multiplier] are the same
@@ -113,7 +119,7 @@ static dwconv_status append_conv(dwc_graph *g, const dwconv_conv_desc *desc) {
     DWC_TRY(dwc_check_size(c.out_channels));
     DWC_TRY(dwc_check_size(c.groups));
     if (c.in_channels % c.groups || c.out_channels % c.groups) return DWCONV_BAD_SHAPE;
-    if (g->value_count == 0) g->values[g->value_count++] = (dwc_value){.channels = c.in_channels};
+    if (g->value_count == 0) g->values[g->value_count++].channels = c.in_channels;
     if (g->values[last_value(g)].channels != c.in_channels) return DWCONV_BAD_SHAPE;
     dwc_node node = {.op = c.groups == c.in_channels ? DWC_DEPTHWISE : DWC_MATRIX,
                      .inputs = {last_value(g)},
@@ -127,10 +133,8 @@ static dwconv_status append_conv(dwc_graph *g, const dwconv_conv_desc *desc) {
     if (!is_countable(&node, c.in_channels / c.groups, c.out_channels)) return DWCONV_OVERFLOW;
     DWC_TRY(dwc_check_activation(&node.activation));
     append(g, node, c.out_channels);
-    return DWCONV_OK;
+    return dwc_is_quantized(g) ? dwc_quantize_node(g, last_node(g), &c) : DWCONV_OK;
 }
-
-static dwc_node *last_node(dwc_graph *g) { return &g->nodes[g->node_count - 1]; }
 
 /* A pointwise part of a block. */
 static dwconv_status append_pointwise(dwc_graph *g, const dwconv_conv_desc *desc) {
@@ -157,14 +161,17 @@ static dwconv_status append_squeeze_excite(dwc_graph *g, const dwconv_desc *d) {
     return DWCONV_OK;
 }
 
-static dwconv_status append_residual(dwc_graph *g, dwconv_residual residual, const dwconv_window *w) {
+static dwconv_status append_residual(dwc_graph *g, const dwconv_desc *d, const dwconv_window *w) {
     const int64_t channels = g->values[last_value(g)].channels;
-    if (residual == DWCONV_RESIDUAL_OFF) return DWCONV_OK;
-    const int optional = residual == DWCONV_RESIDUAL_AUTO;
+    if (d->residual == DWCONV_RESIDUAL_OFF) return DWCONV_OK;
+    const int optional = d->residual == DWCONV_RESIDUAL_AUTO;
     if (w->stride_h != 1 || w->stride_w != 1 || channels != g->values[0].channels)
         return optional ? DWCONV_OK : DWCONV_BAD_RESIDUAL;
     append(g, (dwc_node){.op = DWC_ADD, .inputs = {last_value(g), 0}, .optional = optional}, channels);
-    return DWCONV_OK;
+    if (!dwc_is_quantized(g)) return DWCONV_OK;
+    last_node(g)->optional = 0; /* the scale of an output does not depend on its size */
+    g->values[last_value(g)] = value_of(g->dtype, channels, d->sum);
+    return dwc_quantize_add(g, last_node(g));
 }
 
 static dwconv_status append_block(dwc_graph *g, const dwconv_desc *d) {
@@ -174,7 +181,23 @@ static dwconv_status append_block(dwc_graph *g, const dwconv_desc *d) {
     const dwconv_window window = last_node(g)->window;
     if (d->squeeze || d->excite) DWC_TRY(append_squeeze_excite(g, d));
     DWC_TRY(append_pointwise(g, d->project));
-    return append_residual(g, d->residual, &window);
+    return append_residual(g, d, &window);
+}
+
+/* The fields of desc that are neither stages nor their order. */
+static dwconv_status check_operation(const dwconv_desc *d, dwc_graph *g) {
+    if (d->dtype != DWCONV_F32 && d->dtype != DWCONV_S8 && d->dtype != DWCONV_U8) return DWCONV_BAD_DTYPE;
+    if (d->flags & ~(uint32_t)(DWCONV_FLUSH_DENORMAL_WEIGHTS | DWCONV_FLOAT_OUTPUT)) return DWCONV_BAD_VALUE;
+    if (d->residual != DWCONV_RESIDUAL_OFF && d->residual != DWCONV_RESIDUAL_AUTO &&
+        d->residual != DWCONV_RESIDUAL_ON)
+        return DWCONV_BAD_VALUE;
+    if (d->dtype == DWCONV_F32) return d->flags & DWCONV_FLOAT_OUTPUT ? DWCONV_BAD_VALUE : DWCONV_OK;
+    if ((unsigned)d->rounding >= DWCONV_QUANT_ROUNDING_COUNT) return DWCONV_BAD_VALUE;
+    if (d->squeeze || d->excite) return DWCONV_BAD_DTYPE;
+    g->dtype = d->dtype;
+    g->rounding = d->rounding;
+    g->values[0] = value_of(d->dtype, 0, d->input);
+    return dwc_check_quant(d->input, d->dtype);
 }
 
 dwconv_status dwc_describe(const dwconv_desc *desc, dwconv_desc *known, dwc_built *built) {
@@ -183,13 +206,12 @@ dwconv_status dwc_describe(const dwconv_desc *desc, dwconv_desc *known, dwc_buil
     if (!desc) return DWCONV_NULL_POINTER;
     DWC_TRY(take(desc, offsetof(dwconv_desc, expand), known, sizeof *known));
     const dwconv_desc *d = known;
-    if (d->dtype != DWCONV_F32) return DWCONV_BAD_DTYPE;
-    if (d->flags & ~(uint32_t)DWCONV_FLUSH_DENORMAL_WEIGHTS) return DWCONV_BAD_VALUE;
-    if (d->residual != DWCONV_RESIDUAL_OFF && d->residual != DWCONV_RESIDUAL_AUTO &&
-        d->residual != DWCONV_RESIDUAL_ON)
-        return DWCONV_BAD_VALUE;
+    g->values[0] = (dwc_value){0};
+    DWC_TRY(check_operation(d, g));
     const int block = d->expand || d->project || d->squeeze || d->excite || d->residual;
-    return block ? append_block(g, d) : append_conv(g, d->conv);
+    DWC_TRY(block ? append_block(g, d) : append_conv(g, d->conv));
+    if (d->flags & DWCONV_FLOAT_OUTPUT) g->values[last_value(g)].dtype = DWCONV_F32;
+    return DWCONV_OK;
 }
 
 /* ---- chains ------------------------------------------------------------------------------- */

@@ -71,6 +71,8 @@ dwconv_status dwc_output_shape(const dwc_graph *g, const int64_t input[4], int64
 
 /* ---- tensors ------------------------------------------------------------------------------ */
 
+static size_t element_bytes(const dwc_view *v) { return v->dtype == DWCONV_F32 ? sizeof(float) : 1; }
+
 /* Lowest and highest byte address of a non-empty view, as integers so that nothing wraps. */
 static dwconv_status address_range(const dwc_view *v, uintptr_t *begin, uintptr_t *end) {
     const int64_t sizes[3] = {v->batch, v->height, v->width};
@@ -85,17 +87,21 @@ static dwconv_status address_range(const dwc_view *v, uintptr_t *begin, uintptr_
         *side += reach;
     }
     const uintptr_t address = (uintptr_t)v->data;
-    if ((uint64_t)below * sizeof(float) > address || (uint64_t)above * sizeof(float) > UINTPTR_MAX - address)
+    const size_t size = element_bytes(v);
+    if ((uint64_t)below * size > address || (uint64_t)above * size > UINTPTR_MAX - address)
         return DWCONV_OVERFLOW;
-    *begin = address - (uintptr_t)below * sizeof(float);
-    *end = address + (uintptr_t)above * sizeof(float);
+    *begin = address - (uintptr_t)below * size;
+    *end = address + (uintptr_t)above * size;
     return DWCONV_OK;
 }
 
 static dwconv_status resolve(const dwconv_tensor *t, dwc_view *v) {
-    if (t->dtype != DWCONV_F32) return DWCONV_BAD_DTYPE;
-    *v = (dwc_view){
-        .data = t->data, .batch = t->batch, .height = t->height, .width = t->width, .channels = t->channels};
+    *v = (dwc_view){.data = t->data,
+                    .batch = t->batch,
+                    .height = t->height,
+                    .width = t->width,
+                    .channels = t->channels,
+                    .dtype = t->dtype};
     int64_t elements;
     if (!dwc_multiply(v->height, v->width, &elements) || !dwc_multiply(elements, v->channels, &elements) ||
         !dwc_multiply(elements, v->batch ? v->batch : 1, &elements) || elements > INT64_MAX / 16)
@@ -115,13 +121,17 @@ static dwconv_status resolve(const dwconv_tensor *t, dwc_view *v) {
     if (v->batch <= 1) v->image = v->height * v->row;
     if (v->batch == 0) return DWCONV_OK;
     if (!v->data) return DWCONV_NULL_POINTER;
-    return (uintptr_t)v->data % sizeof(float) ? DWCONV_MISALIGNED : DWCONV_OK;
+    return (uintptr_t)v->data % element_bytes(v) ? DWCONV_MISALIGNED : DWCONV_OK;
 }
 
-dwconv_status dwc_dense_view(const int64_t shape[4], dwc_view *v) {
+dwconv_status dwc_dense_view(const int64_t shape[4], dwconv_dtype dtype, dwc_view *v) {
     static _Alignas(DWCONV_ALIGNMENT) float nothing;
-    const dwconv_tensor t = {
-        .data = &nothing, .batch = shape[0], .height = shape[1], .width = shape[2], .channels = shape[3]};
+    const dwconv_tensor t = {.data = &nothing,
+                             .dtype = dtype,
+                             .batch = shape[0],
+                             .height = shape[1],
+                             .width = shape[2],
+                             .channels = shape[3]};
     return resolve(&t, v);
 }
 
@@ -145,17 +155,17 @@ static dwconv_status check_distinct(const dwc_view *v) {
     return DWCONV_OK;
 }
 
-/* Two channel slices of one buffer interleave without sharing an element: all strides are multiples
+/* Two channel slices of one buffer, of one dtype, interleave without sharing an element: all strides are multiples
  * of one pixel stride, modulo which the slices are disjoint. */
 static int disjoint_slices(const dwc_view *x, const dwc_view *y) {
-    const int64_t p = x->pixel;
+    const int64_t p = x->pixel, size = (int64_t)element_bytes(x);
+    if (x->dtype != y->dtype) return 0;
     if (p <= 0 || y->pixel % p || x->row % p || y->row % p || x->image % p || y->image % p) return 0;
-    const int64_t step = p * (int64_t)sizeof(float);
+    const int64_t step = p * size;
     int64_t distance =
         (int64_t)((uintptr_t)y->data % (uintptr_t)step) - (int64_t)((uintptr_t)x->data % (uintptr_t)step);
     if (distance < 0) distance += step;
-    return distance >= x->channels * (int64_t)sizeof(float) &&
-           distance + y->channels * (int64_t)sizeof(float) <= step;
+    return distance >= x->channels * size && distance + y->channels * size <= step;
 }
 
 int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes) {
@@ -173,6 +183,9 @@ dwconv_status dwc_check_tensors(const dwc_graph *graph, const dwconv_tensor *inp
     if (output->batch != out_shape[0] || output->height != out_shape[1] || output->width != out_shape[2] ||
         output->channels != out_shape[3])
         return DWCONV_BAD_SHAPE;
+    if (input->dtype != graph->values[0].dtype ||
+        output->dtype != graph->values[graph->value_count - 1].dtype)
+        return DWCONV_BAD_DTYPE;
     DWC_TRY(resolve(input, x));
     DWC_TRY(resolve(output, y));
     if (x->batch == 0) return DWCONV_OK;

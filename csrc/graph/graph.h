@@ -5,6 +5,7 @@
 
 #include "../internal.h"
 #include "integers.h"
+#include "pack_s8.h"
 
 #define DWC_TRY(call)                                   \
     do {                                                \
@@ -25,9 +26,13 @@ typedef struct dwc_extent {
 
 /* A tensor with its strides filled in. */
 typedef struct dwc_view {
-    float *data;
+    union {
+        float *data;    /* DWCONV_F32 */
+        uint8_t *bytes; /* DWCONV_S8, DWCONV_U8 */
+    };
     int64_t batch, height, width, channels;
     int64_t image, row, pixel; /* strides in elements */
+    dwconv_dtype dtype;
 } dwc_view;
 
 /* ---- stages: operations with packed weights ------------------------------------------------- */
@@ -64,6 +69,27 @@ typedef struct dwc_matmul_stage {
     const float *bias;    /* per group: `padded` floats */
 } dwc_matmul_stage;
 
+/* A quantized convolution, depthwise or not. */
+typedef struct dwc_s8_stage {
+    dwconv_window window;
+    int64_t groups, group_inputs, group_outputs;
+    int is_depthwise;
+    int32_t x_zero; /* zero point of the input, as an unsigned number */
+    dwc_requant requant;
+    const dwc_s8_kernels *kernels; /* NULL: plain loops, which read `filter` in the order of the caller */
+    const int8_t *filter;
+    /* Of kernels: */
+    uint8_t flip, fill; /* the zero point as it is in memory */
+    dwc_s8_end end;
+    const void *packed;
+    dwc_s8_depthwise lines; /* of depthwise, else: */
+    dwc_s8_matrix matrix;   /* of each group, of so many bytes */
+    int64_t group_bytes;
+    int joins_taps; /* taps of a row are one piece of memory: pixels must be dense */
+    const int32_t *starts;
+    const float *multipliers;
+} dwc_s8_stage;
+
 /* What tiles or vectors a depthwise stage is computed with where its shape allows it. */
 static inline const char *dwc_depthwise_name(const dwc_depthwise_stage *stage,
                                              const dwc_kernel_table *table) {
@@ -91,6 +117,16 @@ typedef enum dwc_op {
     DWC_ADD        /* inputs[0] + inputs[1] */
 } dwc_op;
 
+/* What a convolution of integers has beyond one of floats. */
+typedef struct dwc_node_quant {
+    const float *filter_scale; /* the caller's, as is `table`; NULL in a plan */
+    int shared_scale;          /* one for all channels */
+    int has_table;             /* given, or made of the activation */
+    const uint8_t *table;
+    dwconv_quant before; /* what the table takes, or what is given */
+    int32_t low, high;   /* the clamp, before the table */
+} dwc_node_quant;
+
 typedef struct dwc_node {
     dwc_op op;
     int inputs[2], output; /* values; inputs[1] of SCALE and ADD */
@@ -100,15 +136,20 @@ typedef struct dwc_node {
     int64_t groups;
     dwconv_activation activation; /* identity, relu and relu6 are clips */
     const void *filter, *bias;
+    dwc_node_quant quant;
     size_t weights; /* packed, bytes from the plan */
     union {
         dwc_depthwise_stage depthwise;
         dwc_matmul_stage matrix;
+        const dwc_s8_stage *s8; /* of a quantized graph, with its weights, as is the next */
+        dwc_s8_add add;
     };
 } dwc_node;
 
 /* Nodes in the order of execution, which is a chain: value 0 is the input, the last node gives the output. */
 typedef struct dwc_graph {
+    dwconv_dtype dtype; /* of all values, but perhaps the output */
+    dwconv_quant_rounding rounding;
     int node_count, value_count;
     dwc_node *nodes;
     dwc_value *values;
@@ -132,6 +173,14 @@ DWC_HIDDEN dwconv_status dwc_take(const void *desc, size_t size, size_t least, v
 /* Fields of a descriptor, with defaults filled in; identity, relu and relu6 become clips. */
 DWC_HIDDEN dwconv_status dwc_check_window(dwconv_window *window);
 DWC_HIDDEN dwconv_status dwc_check_activation(dwconv_activation *activation);
+
+static inline int dwc_is_quantized(const dwc_graph *graph) { return graph->dtype != DWCONV_F32; }
+
+static inline dwconv_dtype dwc_input_dtype(const dwc_graph *graph) { return graph->values[0].dtype; }
+
+static inline dwconv_dtype dwc_output_dtype(const dwc_graph *graph) {
+    return graph->values[graph->value_count - 1].dtype;
+}
 
 /* A chain of stages that is run as one: row after row, its tensors stay in the caches. */
 typedef struct dwc_chain {
@@ -165,6 +214,29 @@ static inline int dwc_is_block(const dwconv_plan *plan) { return plan->chain.pro
 
 /* plan.c: kernel and panels of a stage whose window, inputs and outputs are known. */
 DWC_HIDDEN void dwc_choose_matmul(dwc_matmul_stage *stage, const dwc_kernel_table *table);
+
+/* activate.c: the formulas of dwconv.h in double precision. */
+DWC_HIDDEN double dwc_activate(double x, const dwconv_activation *activation);
+
+/* quantize.c */
+DWC_HIDDEN dwconv_status dwc_check_quant(dwconv_quant quant, dwconv_dtype dtype);
+/* Of a convolution whose inputs and output are known: checks what its descriptor says of quantization, but for sums. */
+DWC_HIDDEN dwconv_status dwc_quantize_node(const dwc_graph *graph, dwc_node *node,
+                                           const dwconv_conv_desc *desc);
+DWC_HIDDEN dwconv_status dwc_quantize_add(const dwc_graph *graph, dwc_node *node);
+/* Whether the sums of every node fit 32 bits: reads weights and biases. */
+DWC_HIDDEN dwconv_status dwc_check_sums(const dwc_graph *graph);
+/* The factor from sums of output channel c to what follows, in float32 and in double precision. */
+DWC_HIDDEN float dwc_multiplier(const dwc_graph *graph, const dwc_node *node, int64_t c);
+DWC_HIDDEN dwc_fixed dwc_fixed_multiplier(const dwc_graph *graph, const dwc_node *node, int64_t c);
+DWC_HIDDEN void dwc_fill_table(const dwc_graph *graph, const dwc_node *node, uint8_t table[256]);
+static inline uint8_t dwc_flip(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? 0x80 : 0; }
+
+/* pack_quantized.c, for the kernels of an instruction set or NULL: bytes, then the packing itself. */
+DWC_HIDDEN int dwc_s8_bytes(const dwc_graph *graph, const dwc_node *node, const dwc_s8_kernels *kernels,
+                            int64_t *bytes);
+DWC_HIDDEN void dwc_pack_s8(const dwc_graph *graph, dwc_node *node, const dwc_s8_kernels *kernels,
+                            void *memory);
 
 /* pack.c: bytes, then the packing itself. flush: denormal weights become zero. */
 DWC_HIDDEN int dwc_depthwise_bytes(const dwc_depthwise_stage *stage, int lanes, int64_t *bytes);
@@ -200,7 +272,7 @@ DWC_HIDDEN dwconv_status dwc_check_tensors(const dwc_graph *graph, const dwconv_
                                            const dwconv_tensor *output, dwc_view *x, dwc_view *y);
 
 /* The view of a contiguous, aligned tensor, of which there is no memory. */
-DWC_HIDDEN dwconv_status dwc_dense_view(const int64_t shape[4], dwc_view *v);
+DWC_HIDDEN dwconv_status dwc_dense_view(const int64_t shape[4], dwconv_dtype dtype, dwc_view *v);
 
 /* 1 if [a, a + bytes) and the elements of v share memory. */
 DWC_HIDDEN int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes);

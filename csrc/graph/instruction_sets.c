@@ -1,7 +1,8 @@
 /* Which instruction sets this CPU has, and the kernel table that follows from it. Compiled with baseline flags only.
  *
- * Detection asks the CPU itself (cpuid, and xgetbv for what the operating system saves; Arm64 always has NEON): it
- * needs no file system and cannot fail. The answer is kept: in virtual machines every cpuid traps, for about 20 us. */
+ * Detection asks the CPU itself (cpuid, and xgetbv for what the operating system saves), on Arm64 the auxiliary
+ * vector of the process: it needs no file system and cannot fail. The answer is kept: in virtual machines every
+ * cpuid traps, for about 20 us. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -10,30 +11,34 @@
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include <cpuid.h>
 #define DWC_X86 1
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 #ifndef DWC_ANY_CPU
 #define DWC_ANY_CPU 0 /* 1: for tests that plan what they do not run */
 #endif
 
-extern DWC_HIDDEN const dwc_kernel_table dwc_table_baseline, dwc_table_neon, dwc_table_avx2, dwc_table_avx512;
+extern DWC_HIDDEN const dwc_kernel_table dwc_table_baseline, dwc_table_neon, dwc_table_neon_dotprod,
+    dwc_table_avx2, dwc_table_avx2_vnni, dwc_table_avx512, dwc_table_avx512_vnni;
 
-typedef enum rung { BASELINE, NEON, AVX2, AVX512, RUNGS } rung;
+typedef enum rung { BASELINE, NEON, NEON_DOTPROD, AVX2, AVX2_VNNI, AVX512, AVX512_VNNI, RUNGS } rung;
 
-/* From slow to fast. */
-static const char *const names[RUNGS] = {"baseline", "neon", "avx2", "avx512"};
+/* From slow to fast; those of a suffix are the one before them with dot products of 8-bit integers. */
+static const char *const names[RUNGS] = {"baseline",  "neon",   "neon-dotprod", "avx2",
+                                         "avx2-vnni", "avx512", "avx512-vnni"};
 
 /* NULL where this build does not hold the kernels. */
 static const dwc_kernel_table *const tables[RUNGS] = {
     [BASELINE] = &dwc_table_baseline,
 #ifdef DWCONV_HAVE_NEON
-    [NEON] = &dwc_table_neon,
+    [NEON] = &dwc_table_neon,         [NEON_DOTPROD] = &dwc_table_neon_dotprod,
 #endif
 #ifdef DWCONV_HAVE_AVX2
-    [AVX2] = &dwc_table_avx2,
+    [AVX2] = &dwc_table_avx2,         [AVX2_VNNI] = &dwc_table_avx2_vnni,
 #endif
 #ifdef DWCONV_HAVE_AVX512
-    [AVX512] = &dwc_table_avx512,
+    [AVX512] = &dwc_table_avx512,     [AVX512_VNNI] = &dwc_table_avx512_vnni,
 #endif
 };
 
@@ -63,19 +68,39 @@ static int detect(rung isa) {
     const unsigned state = saved_state();
     const int avx2 = has_bits(c, bit_FMA | bit_AVX) && has_bits(b7, bit_AVX2) && has_bits(state, 0x06);
     if (isa == AVX2) return avx2;
-#ifdef DWC_EMULATED_AVX512 /* tests/c/emulated_avx512.h */
-    return avx2;
+#ifdef DWC_EVEX_VNNI /* tests/c/run.sh */
+    if (isa == AVX2_VNNI) isa = AVX512_VNNI;
 #endif
-    return isa == AVX512 && avx2 && has_bits(state, 0xe6) &&
-           has_bits(b7, bit_AVX512F | bit_AVX512VL | bit_AVX512BW | bit_AVX512DQ);
+    if (isa == AVX2_VNNI) {
+        const int leaf = __get_cpuid_count(7, 1, &a, &b, &c, &d);
+        return avx2 && leaf && has_bits(a, 1u << 4); /* AVX-VNNI */
+    }
+#ifdef DWC_EMULATED_AVX512 /* tests/c/emulated_avx512.h */
+    return isa == AVX512 && avx2;
+#endif
+    const int avx512 = avx2 && has_bits(state, 0xe6) &&
+                       has_bits(b7, bit_AVX512F | bit_AVX512VL | bit_AVX512BW | bit_AVX512DQ);
+    if (isa == AVX512_VNNI) return avx512 && has_bits(c7, 1u << 11);
+    return isa == AVX512 && avx512;
+}
+#elif defined __aarch64__
+/* An optional part of Armv8.2, which Apple's processors all have. */
+static int has_dotprod(void) {
+#if defined __linux__
+    return getauxval(AT_HWCAP) >> 20 & 1; /* HWCAP_ASIMDDP */
+#elif defined __APPLE__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+static int detect(rung isa) {
+    if (isa == NEON_DOTPROD) return has_dotprod();
+    return isa == BASELINE || isa == NEON; /* part of the architecture */
 }
 #else
-static int detect(rung isa) {
-#ifdef __aarch64__
-    if (isa == NEON) return 1; /* part of the architecture */
-#endif
-    return isa == BASELINE;
-}
+static int detect(rung isa) { return isa == BASELINE; }
 #endif
 
 /* Threads that come here first at the same time find the same answer and store the same bits. */

@@ -155,14 +155,18 @@ static size_t values_at(const dwc_graph *g) {
     return nodes_at() + aligned((size_t)g->node_count * sizeof *g->nodes);
 }
 
-static int packed_bytes(const dwc_node *n, int lanes, int64_t *bytes) {
+static int packed_bytes(const dwc_graph *g, const dwc_node *n, const dwc_kernel_table *table,
+                        int64_t *bytes) {
     *bytes = 0;
-    if (n->op == DWC_DEPTHWISE) return dwc_depthwise_bytes(&n->depthwise, lanes, bytes);
-    return n->op != DWC_MATRIX || dwc_matmul_bytes(&n->matrix, bytes);
+    if (n->op != DWC_DEPTHWISE && n->op != DWC_MATRIX) return 1;
+    if (dwc_is_quantized(g)) return dwc_s8_bytes(g, n, table->s8, bytes);
+    if (n->op == DWC_DEPTHWISE) return dwc_depthwise_bytes(&n->depthwise, table->lanes, bytes);
+    return dwc_matmul_bytes(&n->matrix, bytes);
 }
 
 static void find_chain(dwconv_plan *plan) {
-    if (!dwc_find_chain(&plan->graph, &plan->chain)) plan->chain = (dwc_chain){0};
+    if (dwc_is_quantized(&plan->graph) || !dwc_find_chain(&plan->graph, &plan->chain))
+        plan->chain = (dwc_chain){0};
 }
 
 /* Decides where weights lie, and the size of the plan. */
@@ -172,7 +176,7 @@ static dwconv_status lay_out(dwconv_plan *plan) {
     for (dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
         int64_t bytes;
         n->weights = plan->bytes;
-        if (!packed_bytes(n, plan->table->lanes, &bytes) ||
+        if (!packed_bytes(g, n, plan->table, &bytes) ||
             (uint64_t)bytes > PTRDIFF_MAX - plan->bytes - DWCONV_ALIGNMENT)
             return DWCONV_OVERFLOW;
         plan->bytes += aligned((size_t)bytes);
@@ -189,14 +193,16 @@ dwconv_status dwc_prepare_plan(const dwconv_desc *desc, const dwc_kernel_table *
     plan->flush = (known.flags & DWCONV_FLUSH_DENORMAL_WEIGHTS) != 0;
     plan->table = table ? table : dwc_kernel_table_of(known.isa);
     if (!plan->table) return DWCONV_NO_ISA;
-    make_stages(&plan->graph, plan->table);
+    if (!dwc_is_quantized(&plan->graph)) make_stages(&plan->graph, plan->table);
     find_chain(plan);
     return lay_out(plan);
 }
 
 static void pack(dwconv_plan *plan, dwc_node *n) {
-    float *weights = (float *)(void *)((char *)plan + n->weights);
-    if (n->op == DWC_DEPTHWISE)
+    void *weights = (char *)plan + n->weights;
+    if (dwc_is_quantized(&plan->graph)) {
+        if (n->op != DWC_ADD) dwc_pack_s8(&plan->graph, n, plan->table->s8, weights);
+    } else if (n->op == DWC_DEPTHWISE)
         dwc_pack_depthwise(&n->depthwise, n->filter, n->bias, plan->table->lanes, plan->flush, weights);
     else if (n->op == DWC_MATRIX)
         dwc_pack_matmul(&n->matrix, n->filter, n->bias, plan->flush, weights);
@@ -231,6 +237,7 @@ dwconv_status dwconv_plan_create_in(const dwconv_desc *desc, void *memory, size_
     *plan = NULL;
     if (!memory) return DWCONV_NULL_POINTER;
     DWC_TRY(dwc_prepare_plan(desc, NULL, &built, &prepared));
+    DWC_TRY(dwc_check_sums(&prepared.graph));
     if ((uintptr_t)memory % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
     if (bytes < prepared.bytes) return DWCONV_TOO_SMALL;
     dwc_fill_plan(&prepared, memory);
@@ -244,6 +251,7 @@ dwconv_status dwconv_plan_create(const dwconv_desc *desc, dwconv_plan **plan) {
     if (!plan) return DWCONV_NULL_POINTER;
     *plan = NULL;
     DWC_TRY(dwc_prepare_plan(desc, NULL, &built, &prepared));
+    DWC_TRY(dwc_check_sums(&prepared.graph));
     void *memory = aligned_alloc(DWCONV_ALIGNMENT, prepared.bytes);
     if (!memory) return DWCONV_NO_MEMORY;
     prepared.owns_memory = 1;
@@ -289,6 +297,8 @@ const char *dwconv_status_string(dwconv_status status) {
         case DWCONV_NO_MEMORY: return "memory for the plan could not be allocated";
         case DWCONV_NO_ISA:
             return "an instruction set that does not exist, or that this build or this CPU lacks";
+        case DWCONV_BAD_QUANTIZATION:
+            return "a scale, zero point or clamp that cannot be, or sums that may leave 32 bits";
         default: return "an unknown status";
     }
 }

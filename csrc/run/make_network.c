@@ -71,6 +71,7 @@ static dwconv_status look_at(const making *m, looked *l) {
     l->plan.bytes = 0;
     if (n->kind == DWCONV_CONVOLUTION) {
         DWC_TRY(dwc_prepare_plan(n->operation, m->table, &l->built, &l->plan));
+        if (dwc_is_quantized(&l->plan.graph)) return DWCONV_BAD_DTYPE;
         call.plan = &l->plan;
     }
     DWC_TRY(l->class->check(&call));

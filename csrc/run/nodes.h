@@ -1,4 +1,4 @@
-/* The nodes of a network while it runs: one row of three functions for each kind. */
+/* The nodes of a network while it runs: a row of functions for each kind. */
 #ifndef DWCONV_NODES_H
 #define DWCONV_NODES_H
 

@@ -8,10 +8,11 @@ dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4
     if (threads < 0) return DWCONV_BAD_VALUE;
     DWC_TRY(dwc_output_shape(&plan->graph, input, output));
     *scratch = 0;
+    if (dwc_is_quantized(&plan->graph)) return dwc_s8_scratch(plan, input, threads, scratch);
     if (!dwc_is_block(plan) || input[0] == 0) return DWCONV_OK;
     dwc_view x, y;
-    DWC_TRY(dwc_dense_view(input, &x));
-    DWC_TRY(dwc_dense_view(output, &y));
+    DWC_TRY(dwc_dense_view(input, dwc_input_dtype(&plan->graph), &x));
+    DWC_TRY(dwc_dense_view(output, dwc_output_dtype(&plan->graph), &y));
     const dwc_machine machine = dwc_this_machine();
     return dwc_block_scratch(plan, &x, &y, threads, &machine, scratch);
 }
@@ -23,6 +24,7 @@ dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input, co
     if (threads && threads->count < 0) return DWCONV_BAD_VALUE;
     DWC_TRY(dwc_check_tensors(&plan->graph, input, output, &x, &y));
     if (x.batch == 0) return DWCONV_OK;
+    if (dwc_is_quantized(&plan->graph)) return dwc_run_s8(plan, &x, &y, scratch, scratch_bytes, threads);
     if (dwc_is_block(plan)) return dwc_run_block(plan, &x, &y, scratch, scratch_bytes, threads);
     return dwc_run_layer(plan, &x, &y, threads);
 }

@@ -11,6 +11,10 @@ DWC_HIDDEN dwconv_status dwc_run_layer(const dwconv_plan *plan, const dwc_view *
 DWC_HIDDEN dwconv_status dwc_run_block(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                                        void *scratch, size_t scratch_bytes, const dwconv_threads *threads);
 
+/* Of a quantized plan. */
+DWC_HIDDEN dwconv_status dwc_run_s8(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                                    void *scratch, size_t scratch_bytes, const dwconv_threads *threads);
+
 /* Calls the matrix kernel for output rows [row_begin, row_end) of one image, and the columns [column_begin,
  * column_end) of every group. Both views are of that image; the residual may be NULL. */
 typedef struct dwc_matmul_rows {

@@ -142,6 +142,36 @@ DWC_HIDDEN dwconv_status dwc_schedule_block(const dwconv_plan *plan, const dwc_v
 DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                                            int threads, const dwc_machine *machine, size_t *scratch);
 
+/* ---- quantized operations ------------------------------------------------------------------------- */
+
+/* Stages run one after another, image by image; what lies between them stays in scratch, whole. Items of a stage are
+ * strips of output rows. */
+typedef struct dwc_s8_stage_schedule {
+    dwc_shape in, out; /* of all images */
+    dwc_extent extent;
+    int workers;
+    int64_t strips, strip_rows;
+    int64_t scratch; /* bytes from the begin of the scratch to what it gives; -1: that is the output */
+    /* Of kernels: outputs of a row at a time, and of depthwise channels; the last block has what is left, up to twice as
+     * many. Bytes of a line, or of a row of pixels with its padding; and of all that a worker has. */
+    int64_t columns, channels, row_bytes, staged_bytes;
+    int64_t worker_bytes;
+} dwc_s8_stage_schedule;
+
+typedef struct dwc_s8_schedule {
+    int stages;
+    dwc_s8_stage_schedule stage[3];
+    double nanoseconds;               /* estimate for one worker */
+    int64_t workers_at, worker_bytes; /* from the begin of the scratch, and of each */
+    size_t scratch_bytes;
+} dwc_s8_schedule;
+
+DWC_HIDDEN dwconv_status dwc_schedule_s8(const dwconv_plan *plan, const int64_t input[4],
+                                         const dwconv_threads *threads, dwc_s8_schedule *schedule);
+/* Scratch that is enough on so many threads. */
+DWC_HIDDEN dwconv_status dwc_s8_scratch(const dwconv_plan *plan, const int64_t input[4], int threads,
+                                        size_t *scratch);
+
 /* ---- what a block costs ---------------------------------------------------------------------------- */
 
 /* A block whose schedule is being made. */

@@ -4,7 +4,7 @@ The extension in this package keeps its functions to itself: a module that calls
 compiles csrc/.
 """
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 
 cdef extern from "dwconv.h" nogil:
@@ -27,10 +27,13 @@ cdef extern from "dwconv.h" nogil:
         DWCONV_TOO_SMALL
         DWCONV_NO_MEMORY
         DWCONV_NO_ISA
+        DWCONV_BAD_QUANTIZATION
         DWCONV_STATUS_COUNT
 
     ctypedef enum dwconv_dtype:
         DWCONV_F32
+        DWCONV_S8
+        DWCONV_U8
         DWCONV_DTYPE_COUNT
 
     ctypedef enum dwconv_activation_kind:
@@ -58,6 +61,11 @@ cdef extern from "dwconv.h" nogil:
         DWCONV_RESIDUAL_AUTO
         DWCONV_RESIDUAL_ON
 
+    ctypedef enum dwconv_quant_rounding:
+        DWCONV_ROUND_EVEN
+        DWCONV_ROUND_TFLITE
+        DWCONV_QUANT_ROUNDING_COUNT
+
     ctypedef enum dwconv_format:
         DWCONV_TEXT
         DWCONV_JSON
@@ -71,6 +79,10 @@ cdef extern from "dwconv.h" nogil:
         dwconv_padding padding
         int64_t pad_top, pad_bottom, pad_left, pad_right
 
+    ctypedef struct dwconv_quant:
+        float scale
+        int32_t zero_point
+
     ctypedef struct dwconv_conv_desc:
         size_t size
         int64_t in_channels, out_channels, groups
@@ -78,6 +90,12 @@ cdef extern from "dwconv.h" nogil:
         const void *filter
         const void *bias
         dwconv_activation activation
+        const float *filter_scale
+        int64_t filter_scales
+        dwconv_quant output
+        dwconv_quant activation_input
+        const uint8_t *table
+        int32_t low, high
 
     ctypedef struct dwconv_desc:
         size_t size
@@ -90,6 +108,9 @@ cdef extern from "dwconv.h" nogil:
         const dwconv_conv_desc *squeeze
         const dwconv_conv_desc *excite
         dwconv_residual residual
+        dwconv_quant input
+        dwconv_quant sum
+        dwconv_quant_rounding rounding
 
     ctypedef struct dwconv_plan:
         pass
@@ -110,6 +131,7 @@ cdef extern from "dwconv.h" nogil:
         void *pool
 
     const uint32_t DWCONV_FLUSH_DENORMAL_WEIGHTS
+    const uint32_t DWCONV_FLOAT_OUTPUT
     const size_t DWCONV_ALIGNMENT
     const char *DWCONV_VERSION
 

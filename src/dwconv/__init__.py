@@ -21,6 +21,7 @@ from .graph import UnsupportedModel
 from .layers import Conv2D, DepthwiseConv2D, InvertedResidual, PointwiseConv2D, SeparableConv2D
 from .network import Network
 from .ops import conv2d, depthwise_conv2d, inverted_residual, pointwise_conv2d, separable_conv2d
+from .quantized import dequantize, quantize
 
 __version__ = version()
 
@@ -52,6 +53,7 @@ __all__ = [
     "config",
     "conv2d",
     "depthwise_conv2d",
+    "dequantize",
     "from_keras",
     "from_torch",
     "get_include",
@@ -59,6 +61,7 @@ __all__ = [
     "inverted_residual",
     "load",
     "pointwise_conv2d",
+    "quantize",
     "separable_conv2d",
     "set_num_threads",
     "show_config",

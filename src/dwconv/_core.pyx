@@ -23,14 +23,14 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from dwconv cimport *
 from dwconv._network cimport *
 
-from numpy import empty, float32, ndarray
+from numpy import empty, float32, int8, ndarray, uint8
 
 
 # ---- the library ------------------------------------------------------------------------------
@@ -83,135 +83,8 @@ cdef object error_of(dwconv_status status, str name):
     return TypeError(message) if status == DWCONV_BAD_DTYPE else ValueError(message)
 
 
-# ---- descriptions -----------------------------------------------------------------------------
-
-ACTIVATIONS = {
-    "identity": DWCONV_IDENTITY,
-    "relu": DWCONV_RELU,
-    "relu6": DWCONV_RELU6,
-    "clip": DWCONV_CLIP,
-    "leaky_relu": DWCONV_LEAKY_RELU,
-    "hard_sigmoid": DWCONV_HARD_SIGMOID,
-    "hard_swish": DWCONV_HARD_SWISH,
-    "sigmoid": DWCONV_SIGMOID,
-    "silu": DWCONV_SILU,
-    "tanh": DWCONV_TANH,
-    "gelu": DWCONV_GELU_ERF,
-    "gelu_tanh": DWCONV_GELU_TANH,
-}
-RESIDUALS = {None: DWCONV_RESIDUAL_AUTO, False: DWCONV_RESIDUAL_OFF, True: DWCONV_RESIDUAL_ON}
-
-
-cdef class Floats:
-    """A contiguous float32 array, held in place for as long as this lives."""
-
-    cdef Py_buffer view
-
-    def __cinit__(self, array, int flags=0):
-        PyObject_GetBuffer(array, &self.view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags)
-        if not is_float32(&self.view):
-            raise TypeError("arrays must be float32")
-
-    def __dealloc__(self):
-        PyBuffer_Release(&self.view)
-
-
-cdef class Description:
-    """A dwconv_desc and what it points to."""
-
-    cdef dwconv_desc desc
-    cdef dwconv_conv_desc conv, expand, project, squeeze, excite
-    cdef list arrays
-
-    def __cinit__(self, operation):
-        memset(&self.desc, 0, sizeof(self.desc))
-        self.desc.size = sizeof(self.desc)
-        self.arrays = []
-        if operation.flush_denormals:
-            self.desc.flags = DWCONV_FLUSH_DENORMAL_WEIGHTS
-        stages = list(operation.stages)
-        if operation.kind == "inverted_residual":
-            self.desc.residual = <dwconv_residual><int>RESIDUALS[operation.residual]
-            if len(stages) == 3:
-                self.desc.expand = self.part(&self.expand, stages.pop(0))
-        self.desc.conv = self.part(&self.conv, stages[0])
-        if len(stages) == 2:
-            self.desc.project = self.part(&self.project, stages[1])
-        if operation.squeeze_excite:
-            self.desc.squeeze = self.part(&self.squeeze, operation.squeeze_excite[0])
-            self.desc.excite = self.part(&self.excite, operation.squeeze_excite[1])
-
-    cdef const float *floats(self, array) except? NULL:
-        if array is None:
-            return NULL
-        cdef Floats held = Floats(array)
-        self.arrays.append(held)
-        return <const float *>held.view.buf
-
-    cdef const dwconv_conv_desc *part(self, dwconv_conv_desc *desc, stage) except NULL:
-        memset(desc, 0, sizeof(desc[0]))
-        desc.size = sizeof(desc[0])
-        desc.in_channels, desc.out_channels = stage.in_channels, stage.out_channels
-        desc.groups = stage.in_channels if stage.kind == "depthwise" else stage.groups
-        desc.filter = self.floats(stage.filters)
-        desc.bias = self.floats(stage.bias)
-        describe_window(&desc.window, stage.window)
-        desc.activation.kind = <dwconv_activation_kind><int>ACTIVATIONS[stage.activation.kind]
-        desc.activation.a, desc.activation.b = stage.activation.a, stage.activation.b
-        return desc
-
-
-cdef int describe_window(dwconv_window *desc, window) except -1:
-    desc.kernel_h, desc.kernel_w = window.kernel
-    desc.stride_h, desc.stride_w = window.strides
-    desc.dilation_h, desc.dilation_w = window.dilations
-    if window.padding == "valid":
-        desc.padding = DWCONV_VALID
-    elif window.padding == "same":
-        desc.padding = DWCONV_SAME
-    else:
-        desc.padding = DWCONV_EXPLICIT
-        (desc.pad_top, desc.pad_bottom), (desc.pad_left, desc.pad_right) = window.padding
-    return 0
-
-
-# ---- tensors ----------------------------------------------------------------------------------
-
-cdef inline bint is_float32(const Py_buffer *view) noexcept:
-    return view.itemsize == sizeof(float) and view.format[0] == b"f" and view.format[1] == 0
-
-
-cdef bint describe_tensor(object array, int flags, Py_buffer *view, dwconv_tensor *tensor):
-    """Takes the buffer of `array`, to be released. False, with nothing taken: C cannot address it."""
-    try:
-        PyObject_GetBuffer(array, view, PyBUF_STRIDES | PyBUF_FORMAT | flags)
-    except Exception:  # TypeError, BufferError, ValueError: as the exporter likes
-        return False
-    if view.ndim == 4 and is_float32(view) and has_layout(view, tensor):
-        return True
-    PyBuffer_Release(view)
-    return False
-
-
-cdef bint has_layout(const Py_buffer *view, dwconv_tensor *tensor) noexcept:
-    cdef const Py_ssize_t *shape = view.shape
-    cdef const Py_ssize_t *strides = view.strides
-    cdef int axis
-    tensor.data = view.buf
-    tensor.dtype = DWCONV_F32
-    tensor.batch, tensor.height, tensor.width, tensor.channels = shape[0], shape[1], shape[2], shape[3]
-    tensor.image_stride = tensor.row_stride = tensor.pixel_stride = 0
-    if shape[0] == 0:
-        return True
-    for axis in range(3):  # C takes a stride of 0 for "contiguous"
-        if strides[axis] % <Py_ssize_t>sizeof(float) or (strides[axis] == 0 and shape[axis] > 1):
-            return False
-    if shape[3] > 1 and strides[3] != sizeof(float):
-        return False
-    tensor.image_stride = strides[0] // <Py_ssize_t>sizeof(float)
-    tensor.row_stride = strides[1] // <Py_ssize_t>sizeof(float)
-    tensor.pixel_stride = strides[2] // <Py_ssize_t>sizeof(float)
-    return <uintptr_t>view.buf % sizeof(float) == 0
+include "_descriptions.pxi"
+include "_tensors.pxi"
 
 
 def reference(operation, x, out):
@@ -220,11 +93,18 @@ def reference(operation, x, out):
     cdef Py_buffer x_view, y_view
     cdef dwconv_tensor x_tensor, y_tensor
     cdef dwconv_status status
-    if not describe_tensor(x, 0, &x_view, &x_tensor):
-        raise ValueError(f"{operation.name}: x is not a float32 tensor with contiguous channels")
-    if not describe_tensor(out, PyBUF_WRITABLE, &y_view, &y_tensor):
+    cdef dwconv_dtype x_dtype = <dwconv_dtype><int>DTYPES[operation.dtype.name]
+    cdef dwconv_dtype y_dtype = <dwconv_dtype><int>DTYPES[operation.output_dtype.name]
+    if not describe_tensor(x, 0, x_dtype, &x_view, &x_tensor):
+        raise ValueError(
+            f"{operation.name}: x is not a {operation.dtype} tensor with contiguous channels"
+        )
+    if not describe_tensor(out, PyBUF_WRITABLE, y_dtype, &y_view, &y_tensor):
         PyBuffer_Release(&x_view)
-        raise ValueError(f"{operation.name}: out is not a writable float32 tensor with contiguous channels")
+        raise ValueError(
+            f"{operation.name}: out is not a writable {operation.output_dtype} tensor "
+            "with contiguous channels"
+        )
     with nogil:
         status = dwconv_reference(&description.desc, &x_tensor, &y_tensor)
     PyBuffer_Release(&y_view)
@@ -234,22 +114,6 @@ def reference(operation, x, out):
 
 
 # ---- plans ------------------------------------------------------------------------------------
-
-# Smaller arrays (64 KB) are what NumPy makes of them: choosing a place takes longer than it saves.
-cdef enum:
-    ALIGNED_ELEMENTS = 16384
-
-
-cdef object empty_aligned(const int64_t[4] shape):
-    """A new array, at the start of a cache line if it is large, so that vectors meet one line each."""
-    sizes = shape[0], shape[1], shape[2], shape[3]
-    if <double>shape[0] * shape[1] * shape[2] * shape[3] < ALIGNED_ELEMENTS:
-        return empty(sizes, float32)
-    count = math.prod(sizes)
-    flat = empty(count + DWCONV_ALIGNMENT // 4, float32)
-    first = -flat.__array_interface__["data"][0] % DWCONV_ALIGNMENT // 4
-    return flat[first : first + count].reshape(sizes)
-
 
 cdef class Scratch:
     """Memory of one thread, for whatever plan runs on it; it grows to the most that any of them asks for."""
@@ -291,6 +155,7 @@ cdef class Plan:
     cdef dwconv_plan *plan
     cdef str name
     cdef bint has_scratch
+    cdef dwconv_dtype x_dtype, y_dtype
     # The scratch that was asked for last: bytes for this shape and so many threads.
     cdef int64_t sized_shape[4]
     cdef int sized_threads
@@ -301,7 +166,9 @@ cdef class Plan:
         cdef dwconv_status status
         cdef bytes name = isa.encode()
         self.name = operation.name
-        self.has_scratch = len(operation.stages) > 1
+        self.has_scratch = len(operation.stages) > 1 or operation.quantization is not None
+        self.x_dtype = <dwconv_dtype><int>DTYPES[operation.dtype.name]
+        self.y_dtype = <dwconv_dtype><int>DTYPES[operation.output_dtype.name]
         description.desc.isa = name
         with nogil:
             status = dwconv_plan_create(&description.desc, &self.plan)
@@ -367,11 +234,13 @@ cdef class Plan:
         cdef Py_buffer x_view, y_view
         cdef dwconv_tensor x_tensor, y_tensor
         cdef dwconv_status status = DWCONV_BAD_LAYOUT
-        if describe_tensor(x, 0, &x_view, &x_tensor):
+        if describe_tensor(x, 0, self.x_dtype, &x_view, &x_tensor):
             try:
                 if out is None:
                     out = self.new_output(&x_tensor)
-                if isinstance(out, ndarray) and describe_tensor(out, PyBUF_WRITABLE, &y_view, &y_tensor):
+                if isinstance(out, ndarray) and describe_tensor(
+                    out, PyBUF_WRITABLE, self.y_dtype, &y_view, &y_tensor
+                ):
                     try:
                         status = self.execute(&x_tensor, &y_tensor, threads)
                     finally:
@@ -391,7 +260,7 @@ cdef class Plan:
         input[0], input[1], input[2], input[3] = x.batch, x.height, x.width, x.channels
         if dwconv_output_shape(self.plan, input, output) != DWCONV_OK:
             return None
-        return empty_aligned(output)
+        return empty_aligned(output, self.y_dtype)
 
     cdef dwconv_status execute(self, const dwconv_tensor *x, const dwconv_tensor *y, int threads) except *:
         cdef dwconv_threads workers

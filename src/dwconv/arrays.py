@@ -54,8 +54,12 @@ def as_array(name: str, argument: str, value: Any, dtype: np.dtype[Any] | None) 
     return array
 
 
-def check_out(name: str, out: Any, expected: tuple[int, ...], x: Array) -> None:
-    """Raises unless `out` can take a result of the shape `expected` and the dtype of x, apart from x."""
+def check_out(
+    name: str, out: Any, expected: tuple[int, ...], x: Array, dtype: np.dtype[Any] | None = None
+) -> None:
+    """Raises unless `out` can take a result of the shape `expected` and of `dtype` (None: that of x), apart
+    from x."""
+    dtype = x.dtype if dtype is None else dtype
     if isinstance(out, np.ma.MaskedArray):
         raise TypeError(
             f"{name}: out is a masked array, whose mask the result would contradict: pass out.data, which "
@@ -66,8 +70,8 @@ def check_out(name: str, out: Any, expected: tuple[int, ...], x: Array) -> None:
             f"{name}: out must be a NumPy array, not {type_name(out)}"
             f"{': pass np.asarray(out), if that shares its memory' if _has_dtype(out) else ''}"
         )
-    if out.dtype != x.dtype:
-        raise TypeError(f"{name}: the dtype of out is {out.dtype} but {x.dtype} is expected")
+    if out.dtype != dtype:
+        raise TypeError(f"{name}: the dtype of out is {out.dtype} but {dtype} is expected")
     if out.shape != expected:
         raise ValueError(f"{name}: out has the shape {out.shape} but the result {expected} (x {x.shape})")
     if not out.flags.writeable:
@@ -211,6 +215,9 @@ def _is_small_float(dtype: str) -> bool:
 
 def _conversion(dtype: np.dtype[Any], expected: np.dtype[Any]) -> str:
     """The remedy for an array of another dtype, where the conversion keeps what the numbers mean."""
+    if dtype.name in ("int8", "uint8"):
+        remedy = f"for quantized numbers, dwconv.dequantize, or a layer with dtype={dtype.name!r}"
+        return f" (convert with .astype(np.{expected})); {remedy}"
     if dtype.kind not in "iufb" and not _is_small_float(dtype.name):
         return ""
     other = ", or x to float32, which runs native" if dtype == np.float32 else ""

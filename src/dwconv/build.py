@@ -1,6 +1,7 @@
 """From the arguments of functions and layers to a checked `Operation`.
 
-`dtype` None: the filters decide. The filters of a function must have the dtype of its `x`.
+`dtype` None: the filters decide. The filters of a function must have the dtype of its `x`. int8: filters of a
+quantized layer, whose biases are int32.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from .activation import Activation, Array, parse
 from .arrays import as_array
 from .geometry import Window, integer, padding, steps
 from .operation import Operation, Stage
+from .quantized import as_integers
 
 DType = np.dtype[Any] | None
+INT8, INT32 = np.dtype(np.int8), np.dtype(np.int32)
 
 
 class Sliding(NamedTuple):
@@ -189,7 +192,9 @@ def _filters(
     name: str, kind: str, argument: str, value: Any, dtype: DType, layout: str
 ) -> tuple[Array, tuple[tuple[str, Array], ...]]:
     """Contiguous filters of four axes, and what they were made from, by argument."""
-    given = as_array(name, argument, value, dtype)
+    given = (
+        as_integers(name, argument, value, INT8) if dtype == INT8 else as_array(name, argument, value, dtype)
+    )
     array = given[np.newaxis, np.newaxis] if kind == "pointwise" and given.ndim == 2 else given
     if array.ndim != 4 or (kind == "pointwise" and array.shape[:2] != (1, 1)):
         remedy = layouts.for_filter_axes(kind, argument, array.shape)
@@ -202,7 +207,10 @@ def _filters(
 def _with_bias(name: str, stage: Stage, bias: Any, argument: str) -> Stage:
     if bias is None:
         return stage
-    given = as_array(name, argument, bias, stage.filters.dtype)
+    dtype = stage.filters.dtype
+    given = (
+        as_integers(name, argument, bias, INT32) if dtype == INT8 else as_array(name, argument, bias, dtype)
+    )
     if given.shape != (stage.out_channels,):
         raise ValueError(
             f"{name}: {argument} must have the shape ({stage.out_channels},), one value for each output "

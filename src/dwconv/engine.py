@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
-from . import fallback
+from . import fallback, fallback_integers
 from .activation import Array
 from .arrays import as_array, check_apart, check_out
 from .config import PerformanceWarning, core, get_num_threads, native_isa
 from .geometry import shape, thread_count
 from .layouts import check_axes, checked_shapes
 from .operation import Operation
+from .quantized import as_integers
 
 if TYPE_CHECKING:
     from ._core import Plan
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 def create_plan(operation: Operation) -> Plan | None:
     """The filters packed for the instruction set in force; None where NumPy must do."""
     isa = native_isa()
-    return core.Plan(operation, isa) if isa and operation.dtype == np.float32 else None
+    native = operation.quantization is not None or operation.dtype == np.float32
+    return core.Plan(operation, isa) if isa and native else None
 
 
 def create_plan_for_call(operation: Operation, out: Any) -> Plan | None:
@@ -56,12 +58,14 @@ def run(operation: Operation, plan: Plan | None, x: Any, out: Any, num_threads: 
 def _run_checked(operation: Operation, plan: Plan | None, x: Any, out: Any, threads: int) -> Array:
     """The same with every check; what passes them and still is not for the core is copied."""
     name = operation.name
-    x = as_array(name, "x", x, operation.dtype)
+    x = _input(operation, x)
     check_axes(operation, x.shape)
     expected = checked_shapes(operation, shape(f"{name}: x", x.shape))[-1]
     if out is not None:
-        check_out(name, out, expected, x)
+        check_out(name, out, expected, x, operation.output_dtype)
     if plan is None:
+        if operation.quantization is not None:
+            return fallback_integers.run(operation, x, out)
         return fallback.run(operation, x, out)
     y = plan.run(x, out, threads)
     if y is not NotImplemented:
@@ -78,6 +82,13 @@ def _run_checked(operation: Operation, plan: Plan | None, x: Any, out: Any, thre
         return y
     out[...] = y
     return out  # type: ignore[no-any-return]
+
+
+def _input(operation: Operation, x: Any) -> Array:
+    """Integers never meet the layers of numbers, nor numbers those of integers."""
+    if operation.quantization is None:
+        return as_array(operation.name, "x", x, operation.dtype)
+    return as_integers(operation.name, "x", x, operation.dtype)
 
 
 def _frames_of_the_package() -> int:

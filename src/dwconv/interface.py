@@ -63,6 +63,44 @@ ARGUMENTS = {
     squeeze_activation: `squeeze` above: "relu" is MobileNetV3's, "silu" EfficientNet's.""",
     "gate_activation": """\
     gate_activation: `gate` above: "hard_sigmoid" is MobileNetV3's, "sigmoid" EfficientNet's.""",
+    "dtype": """\
+    dtype: None for a layer of floats; "int8" or "uint8" for one that takes and gives quantized numbers, with
+        int8 filters of zero point 0. The arguments below are for these alone; docs/int8.md tells what is
+        computed.""",
+    "filter_scale": """\
+    filter_scale: what a weight of 1 stands for: a number, or one for each output channel. Biases are int32,
+        in units of input scale * filter scale.""",
+    "expand_filter_scale": """\
+    expand_filter_scale: the same of the expansion.""",
+    "depthwise_filter_scale": """\
+    depthwise_filter_scale: the same of the depthwise convolution.""",
+    "input_quantization": """\
+    input_quantization: (scale, zero_point) of x: q stands for scale * (q - zero_point).""",
+    "output_quantization": """\
+    output_quantization: the same of the result.""",
+    "expand_output_quantization": """\
+    expand_output_quantization: the same of what the expansion gives, its activation included.""",
+    "depthwise_output_quantization": """\
+    depthwise_output_quantization: the same of what the depthwise convolution gives, its activation
+        included.""",
+    "sum_quantization": """\
+    sum_quantization: the same after x was added, where it is; output_quantization is then what the projection
+        is rounded to before. Whether x is added depends on strides and channels alone.""",
+    "rounding": """\
+    rounding: "even": the bits of ONNX Runtime and XNNPACK, or "tflite": those of TensorFlow Lite's reference
+        kernels, TFLite Micro and CMSIS-NN.""",
+    "activation_quantization": """\
+    activation_quantization: (scale, zero_point) of what the activation takes, needed where it is more than a
+        clamp. Activations may also be ("clamp", low, high) in integers, or a table: an array of 256 entries
+        of `dtype`, by q as uint8.""",
+    "expand_activation_quantization": """\
+    expand_activation_quantization: (scale, zero_point) of what the activation of the expansion takes, needed
+        where it is more than a clamp. Activations may also be ("clamp", low, high) in integers, or a table:
+        an array of 256 entries of `dtype`, by q as uint8.""",
+    "depthwise_activation_quantization": """\
+    depthwise_activation_quantization: the same of the activation of the depthwise convolution.""",
+    "output_dtype": """\
+    output_dtype: "float32" for a result that is dequantized; None for `dtype`.""",
     "flush_denormals": """\
     flush_denormals: True makes weights below the smallest normal number zero: they slow most CPUs down 40 to
         100 times.""",

@@ -18,129 +18,17 @@ can leave behind, slow most CPUs down 40 to 100 times.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MemberDescriptorType
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
 
 from . import build
 from .activation import ActivationLike, Array, parse
 from .arrays import TensorLike
 from .build import Sliding
-from .engine import create_plan, run
-from .geometry import Integers, Padding, PaddingLike, Pair, Shape, StepsLike, shape
+from .geometry import Padding, PaddingLike, Pair, StepsLike
 from .interface import layer
-from .layouts import checked_shapes
-from .operation import Operation, Stage
-
-if TYPE_CHECKING:
-    from ._core import Plan
-
-
-class _Layer:
-    """What all layers share. Subclasses name their constructor arguments, in order, in `__slots__`."""
-
-    __slots__ = ("_operation", "_plan")
-
-    strides: Pair
-    bias: Array | None
-    activation: ActivationLike
-    flush_denormals: bool
-    _operation: Operation
-    _plan: Plan | None
-
-    def _bind(self, operation: Operation, **attributes: Any) -> None:
-        attributes["flush_denormals"] = operation.flush_denormals
-        attributes |= {"_operation": operation, "_plan": create_plan(operation)}
-        for name, value in attributes.items():
-            object.__setattr__(self, name, value)
-
-    def __call__(self, x: TensorLike, out: Array | None = None, num_threads: int | None = None) -> Array:
-        """The result [batch, out_h, out_w, outputs]; `out` itself where that is given.
-
-        `x`: tensor [batch, height, width, channels] of the dtype of the filters. `out`: an array of exactly
-        `output_shape(x.shape)` and that dtype, not overlapping x. `num_threads`: at most so many threads;
-        None: `dwconv.get_num_threads()`.
-        """
-        return run(self._operation, self._plan, x, out, num_threads)
-
-    def output_shape(self, input_shape: Integers) -> Shape:
-        """Of an input [batch, height, width, channels]; raises ValueError where the layer cannot take it."""
-        operation = self._operation
-        return checked_shapes(operation, shape(f"{operation.name}: x", input_shape))[-1]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the packed filters, or of the filters as they are with the NumPy backend."""
-        if self._plan is not None:
-            return self._plan.nbytes
-        stages = self._operation.every_stage
-        return sum(a.nbytes for stage in stages for a in (stage.filters, stage.bias) if a is not None)
-
-    @property
-    def backend(self) -> Literal["native", "numpy"]:
-        """What runs this layer."""
-        return "numpy" if self._plan is None else "native"
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{type(self).__name__} cannot be changed: make another one")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"{type(self).__name__} cannot be changed: make another one")
-
-    def _arguments(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _layer_class(type(self)).__slots__}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Made anew by the constructor of the layer, not of a subclass, whose arguments nobody knows."""
-        return _restore, (type(self), self._arguments()), self.__getstate__()
-
-    def __getstate__(self) -> dict[str, Any] | None:
-        """What a subclass keeps beside the arguments of the layer."""
-        mro = type(self).__mro__
-        names = [
-            name
-            for cls in mro[: mro.index(_layer_class(type(self)))]
-            for name, value in vars(cls).items()
-            if isinstance(value, MemberDescriptorType)  # of __slots__
-        ]
-        state = dict(getattr(self, "__dict__", ()))
-        state |= {name: getattr(self, name) for name in names if hasattr(self, name)}
-        return state or None
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
-
-    def __repr__(self) -> str:
-        shown = []
-        for name, value in self._arguments().items():
-            if value is not None and value is not False:
-                shown.append(f"{name}={_shown(value)}")
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def _layer_class(cls: type[_Layer]) -> type[_Layer]:
-    """The layer of this package that `cls` is or derives from."""
-    return next(base for base in cls.__mro__ if _Layer in base.__bases__)
-
-
-def _shown(value: Any) -> str:
-    """Arrays by their shape and dtype, everything else as it is."""
-    if isinstance(value, tuple) and any(hasattr(item, "shape") for item in value):
-        return f"({', '.join(map(_shown, value))})"
-    return f"<{'x'.join(map(str, value.shape))} {value.dtype}>" if hasattr(value, "shape") else repr(value)
-
-
-def _sliding(stage: Stage) -> dict[str, Any]:
-    """Strides, padding and dilations in their normal form."""
-    window = stage.window
-    return {"strides": window.strides, "padding": window.padding, "dilations": window.dilations}
-
-
-def _restore(cls: type[_Layer], arguments: dict[str, Any]) -> _Layer:
-    made = cls.__new__(cls)
-    _layer_class(cls).__init__(made, **arguments)
-    return made
+from .layer_base import _Layer, sliding_of
+from .quantized import ClampLike, IntegerDType, OutputDType, Quantization, QuantizationLike, Rounding
+from .quantized_layers import Quantizing, StageArguments, activation_of, stage_attributes
 
 
 @layer
@@ -158,11 +46,14 @@ class DepthwiseConv2D(_Layer):
 
     __slots__ = (  # noqa: RUF023
         "filters", "strides", "padding", "dilations", "bias", "activation", "flush_denormals",
+        "dtype", "filter_scale", "input_quantization", "output_quantization", "rounding",
+        "activation_quantization", "output_dtype",
     )  # fmt: skip
 
     filters: Array
     padding: Padding
     dilations: Pair
+    activation_quantization: Quantization | None
 
     def __init__(
         self,
@@ -172,17 +63,27 @@ class DepthwiseConv2D(_Layer):
         padding: PaddingLike = "valid",
         dilations: StepsLike = 1,
         bias: TensorLike | None = None,
-        activation: ActivationLike = None,
+        activation: ActivationLike | ClampLike | Array = None,
         flush_denormals: bool = False,
+        dtype: IntegerDType | None = None,
+        filter_scale: TensorLike | None = None,
+        input_quantization: QuantizationLike | None = None,
+        output_quantization: QuantizationLike | None = None,
+        rounding: Rounding = "even",
+        activation_quantization: QuantizationLike | None = None,
+        output_dtype: OutputDType | None = None,
     ) -> None:
-        sliding = Sliding(strides, padding, dilations)
+        q = Quantizing("DepthwiseConv2D", dtype, rounding, input_quantization, output_dtype)
         operation = build.depthwise(
-            "DepthwiseConv2D", filters, sliding, bias, activation, flush_denormals
-        ).frozen()
+            q.name, filters, Sliding(strides, padding, dilations), bias,
+            q.plain("activation", activation), flush_denormals, q.filter_dtype,
+        )  # fmt: skip
+        given = StageArguments("", filter_scale, output_quantization, activation_quantization, activation)
+        operation = q.attach(operation, given).frozen()
         (stage,) = operation.stages
         self._bind(
-            operation, filters=stage.filters, bias=stage.bias, activation=stage.activation.normal,
-            **_sliding(stage),
+            operation, filters=stage.filters, bias=stage.bias, activation=activation_of(stage),
+            **sliding_of(stage), **stage_attributes(stage), **q.attributes(operation),
         )  # fmt: skip
 
 
@@ -201,11 +102,14 @@ class Conv2D(_Layer):
 
     __slots__ = (  # noqa: RUF023
         "filters", "strides", "padding", "dilations", "bias", "activation", "groups", "flush_denormals",
+        "dtype", "filter_scale", "input_quantization", "output_quantization", "rounding",
+        "activation_quantization", "output_dtype",
     )  # fmt: skip
 
     filters: Array
     padding: Padding
     dilations: Pair
+    activation_quantization: Quantization | None
     groups: int
 
     def __init__(
@@ -216,16 +120,28 @@ class Conv2D(_Layer):
         padding: PaddingLike = "valid",
         dilations: StepsLike = 1,
         bias: TensorLike | None = None,
-        activation: ActivationLike = None,
+        activation: ActivationLike | ClampLike | Array = None,
         groups: int = 1,
         flush_denormals: bool = False,
+        dtype: IntegerDType | None = None,
+        filter_scale: TensorLike | None = None,
+        input_quantization: QuantizationLike | None = None,
+        output_quantization: QuantizationLike | None = None,
+        rounding: Rounding = "even",
+        activation_quantization: QuantizationLike | None = None,
+        output_dtype: OutputDType | None = None,
     ) -> None:
-        sliding = Sliding(strides, padding, dilations)
-        operation = build.conv("Conv2D", filters, sliding, bias, activation, groups, flush_denormals).frozen()
+        q = Quantizing("Conv2D", dtype, rounding, input_quantization, output_dtype)
+        operation = build.conv(
+            q.name, filters, Sliding(strides, padding, dilations), bias,
+            q.plain("activation", activation), groups, flush_denormals, q.filter_dtype,
+        )  # fmt: skip
+        given = StageArguments("", filter_scale, output_quantization, activation_quantization, activation)
+        operation = q.attach(operation, given).frozen()
         (stage,) = operation.stages
         self._bind(
-            operation, filters=stage.filters, bias=stage.bias, activation=stage.activation.normal,
-            groups=stage.groups, **_sliding(stage),
+            operation, filters=stage.filters, bias=stage.bias, activation=activation_of(stage),
+            groups=stage.groups, **sliding_of(stage), **stage_attributes(stage), **q.attributes(operation),
         )  # fmt: skip
 
 
@@ -242,9 +158,14 @@ class PointwiseConv2D(_Layer):
     (1, 7, 7, 32)
     """
 
-    __slots__ = ("filters", "strides", "bias", "activation", "flush_denormals")  # noqa: RUF023
+    __slots__ = (  # noqa: RUF023
+        "filters", "strides", "bias", "activation", "flush_denormals",
+        "dtype", "filter_scale", "input_quantization", "output_quantization", "rounding",
+        "activation_quantization", "output_dtype",
+    )  # fmt: skip
 
     filters: Array
+    activation_quantization: Quantization | None
 
     def __init__(
         self,
@@ -252,16 +173,27 @@ class PointwiseConv2D(_Layer):
         *,
         strides: StepsLike = 1,
         bias: TensorLike | None = None,
-        activation: ActivationLike = None,
+        activation: ActivationLike | ClampLike | Array = None,
         flush_denormals: bool = False,
+        dtype: IntegerDType | None = None,
+        filter_scale: TensorLike | None = None,
+        input_quantization: QuantizationLike | None = None,
+        output_quantization: QuantizationLike | None = None,
+        rounding: Rounding = "even",
+        activation_quantization: QuantizationLike | None = None,
+        output_dtype: OutputDType | None = None,
     ) -> None:
+        q = Quantizing("PointwiseConv2D", dtype, rounding, input_quantization, output_dtype)
         operation = build.pointwise(
-            "PointwiseConv2D", filters, strides, bias, activation, flush_denormals
-        ).frozen()
+            q.name, filters, strides, bias, q.plain("activation", activation), flush_denormals,
+            q.filter_dtype,
+        )  # fmt: skip
+        given = StageArguments("", filter_scale, output_quantization, activation_quantization, activation)
+        operation = q.attach(operation, given).frozen()
         (stage,) = operation.stages
         self._bind(
             operation, filters=stage.filters, strides=stage.window.strides, bias=stage.bias,
-            activation=stage.activation.normal,
+            activation=activation_of(stage), **stage_attributes(stage), **q.attributes(operation),
         )  # fmt: skip
 
 
@@ -284,6 +216,9 @@ class SeparableConv2D(_Layer):
     __slots__ = (  # noqa: RUF023
         "depthwise_filter", "pointwise_filter", "strides", "padding", "dilations", "depthwise_bias",
         "depthwise_activation", "bias", "activation", "flush_denormals",
+        "dtype", "depthwise_filter_scale", "filter_scale", "input_quantization",
+        "depthwise_output_quantization", "output_quantization", "rounding",
+        "depthwise_activation_quantization", "activation_quantization", "output_dtype",
     )  # fmt: skip
 
     depthwise_filter: Array
@@ -291,7 +226,11 @@ class SeparableConv2D(_Layer):
     padding: Padding
     dilations: Pair
     depthwise_bias: Array | None
-    depthwise_activation: ActivationLike
+    depthwise_activation: ActivationLike | ClampLike | Array
+    depthwise_filter_scale: Array | None
+    depthwise_output_quantization: Quantization | None
+    depthwise_activation_quantization: Quantization | None
+    activation_quantization: Quantization | None
 
     def __init__(
         self,
@@ -302,20 +241,42 @@ class SeparableConv2D(_Layer):
         padding: PaddingLike = "valid",
         dilations: StepsLike = 1,
         depthwise_bias: TensorLike | None = None,
-        depthwise_activation: ActivationLike = None,
+        depthwise_activation: ActivationLike | ClampLike | Array = None,
         bias: TensorLike | None = None,
-        activation: ActivationLike = None,
+        activation: ActivationLike | ClampLike | Array = None,
         flush_denormals: bool = False,
+        dtype: IntegerDType | None = None,
+        depthwise_filter_scale: TensorLike | None = None,
+        filter_scale: TensorLike | None = None,
+        input_quantization: QuantizationLike | None = None,
+        depthwise_output_quantization: QuantizationLike | None = None,
+        output_quantization: QuantizationLike | None = None,
+        rounding: Rounding = "even",
+        depthwise_activation_quantization: QuantizationLike | None = None,
+        activation_quantization: QuantizationLike | None = None,
+        output_dtype: OutputDType | None = None,
     ) -> None:
+        q = Quantizing("SeparableConv2D", dtype, rounding, input_quantization, output_dtype)
         operation = build.separable(
-            "SeparableConv2D", depthwise_filter, pointwise_filter, Sliding(strides, padding, dilations),
-            depthwise_bias, depthwise_activation, bias, activation, flush_denormals,
+            q.name, depthwise_filter, pointwise_filter, Sliding(strides, padding, dilations), depthwise_bias,
+            q.plain("depthwise_activation", depthwise_activation), bias, q.plain("activation", activation),
+            flush_denormals, q.filter_dtype,
+        )  # fmt: skip
+        operation = q.attach(
+            operation,
+            StageArguments(
+                "depthwise_", depthwise_filter_scale, depthwise_output_quantization,
+                depthwise_activation_quantization, depthwise_activation,
+            ),
+            StageArguments("", filter_scale, output_quantization, activation_quantization, activation),
         ).frozen()  # fmt: skip
         depthwise, pointwise = operation.stages
         self._bind(
             operation, depthwise_filter=depthwise.filters, pointwise_filter=pointwise.filters,
-            depthwise_bias=depthwise.bias, depthwise_activation=depthwise.activation.normal,
-            bias=pointwise.bias, activation=pointwise.activation.normal, **_sliding(depthwise),
+            depthwise_bias=depthwise.bias, depthwise_activation=activation_of(depthwise),
+            bias=pointwise.bias, activation=activation_of(pointwise), **sliding_of(depthwise),
+            **stage_attributes(depthwise, "depthwise_"), **stage_attributes(pointwise),
+            **q.attributes(operation),
         )  # fmt: skip
 
 
@@ -339,7 +300,10 @@ class InvertedResidual(_Layer):
     __slots__ = (  # noqa: RUF023
         "expand_filter", "depthwise_filter", "project_filter", "strides", "padding", "dilations",
         "expand_bias", "depthwise_bias", "bias", "activation", "residual", "squeeze_excite",
-        "squeeze_activation", "gate_activation", "flush_denormals",
+        "squeeze_activation", "gate_activation", "flush_denormals", "dtype", "expand_filter_scale",
+        "depthwise_filter_scale", "filter_scale", "input_quantization", "expand_output_quantization",
+        "depthwise_output_quantization", "output_quantization", "sum_quantization", "rounding",
+        "expand_activation_quantization", "depthwise_activation_quantization", "output_dtype",
     )  # fmt: skip
 
     expand_filter: Array | None
@@ -353,6 +317,13 @@ class InvertedResidual(_Layer):
     squeeze_excite: tuple[Array | None, ...] | None
     squeeze_activation: ActivationLike
     gate_activation: ActivationLike
+    expand_filter_scale: Array | None
+    depthwise_filter_scale: Array | None
+    expand_output_quantization: Quantization | None
+    depthwise_output_quantization: Quantization | None
+    sum_quantization: Quantization | None
+    expand_activation_quantization: Quantization | None
+    depthwise_activation_quantization: Quantization | None
 
     def __init__(
         self,
@@ -366,26 +337,60 @@ class InvertedResidual(_Layer):
         expand_bias: TensorLike | None = None,
         depthwise_bias: TensorLike | None = None,
         bias: TensorLike | None = None,
-        activation: ActivationLike = "relu6",
+        activation: ActivationLike | ClampLike | Array = "relu6",
         residual: bool | None = None,
         squeeze_excite: Sequence[TensorLike | None] | None = None,
         squeeze_activation: ActivationLike = "relu",
         gate_activation: ActivationLike = "hard_sigmoid",
         flush_denormals: bool = False,
+        dtype: IntegerDType | None = None,
+        expand_filter_scale: TensorLike | None = None,
+        depthwise_filter_scale: TensorLike | None = None,
+        filter_scale: TensorLike | None = None,
+        input_quantization: QuantizationLike | None = None,
+        expand_output_quantization: QuantizationLike | None = None,
+        depthwise_output_quantization: QuantizationLike | None = None,
+        output_quantization: QuantizationLike | None = None,
+        sum_quantization: QuantizationLike | None = None,
+        rounding: Rounding = "even",
+        expand_activation_quantization: QuantizationLike | None = None,
+        depthwise_activation_quantization: QuantizationLike | None = None,
+        output_dtype: OutputDType | None = None,
     ) -> None:
         name = "InvertedResidual"
+        q = Quantizing(name, dtype, rounding, input_quantization, output_dtype, sum_quantization)
         operation = build.inverted_residual(
-            name, expand_filter, depthwise_filter, project_filter,
-            Sliding(strides, padding, dilations), expand_bias, depthwise_bias, bias, activation, residual,
-            squeeze_excite, squeeze_activation, gate_activation, flush_denormals,
-        ).frozen()  # fmt: skip
+            name, expand_filter, depthwise_filter, project_filter, Sliding(strides, padding, dilations),
+            expand_bias, depthwise_bias, bias, q.plain("activation", activation), residual,
+            squeeze_excite, squeeze_activation, gate_activation, flush_denormals, q.filter_dtype,
+        )  # fmt: skip
+        arguments = [
+            StageArguments(
+                "expand_", expand_filter_scale, expand_output_quantization, expand_activation_quantization,
+                activation,
+            ),
+            StageArguments(
+                "depthwise_", depthwise_filter_scale, depthwise_output_quantization,
+                depthwise_activation_quantization, activation,
+            ),
+            StageArguments("", filter_scale, output_quantization),
+        ]  # fmt: skip
+        if expand_filter is None and q.dtype is not None:
+            q.refuse(arguments[:1], "an expand_filter")
+            arguments = arguments[1:]
+        operation = q.attach(operation, *arguments).frozen()
         *expand, depthwise, project = operation.stages
+        first = expand[0] if expand else None
         gate = tuple(array for stage in operation.squeeze_excite for array in (stage.filters, stage.bias))
+        last = stage_attributes(project)
+        del last["activation_quantization"]
         self._bind(
-            operation, expand_filter=expand[0].filters if expand else None,
+            operation, expand_filter=first.filters if first else None,
             depthwise_filter=depthwise.filters, project_filter=project.filters,
-            expand_bias=expand[0].bias if expand else None, depthwise_bias=depthwise.bias, bias=project.bias,
-            activation=depthwise.activation.normal, residual=operation.residual, squeeze_excite=gate or None,
+            expand_bias=first.bias if first else None, depthwise_bias=depthwise.bias, bias=project.bias,
+            activation=activation_of(depthwise), residual=operation.residual, squeeze_excite=gate or None,
             squeeze_activation=parse(name, "squeeze_activation", squeeze_activation).normal,
-            gate_activation=parse(name, "gate_activation", gate_activation).normal, **_sliding(depthwise),
+            gate_activation=parse(name, "gate_activation", gate_activation).normal, **sliding_of(depthwise),
+            **stage_attributes(first, "expand_"), **stage_attributes(depthwise, "depthwise_"), **last,
+            **q.attributes(operation), sum_quantization=operation.quantization and operation.quantization.sum,
         )  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 
 from .activation import Activation, Array
 from .geometry import Shape, Window, shape
+from .quantized import OperationQuantization, StageQuantization
 
 Kind: TypeAlias = Literal["depthwise", "pointwise", "conv", "separable", "inverted_residual"]
 
@@ -30,6 +31,7 @@ class Stage:
     window: Window
     groups: int = 1
     given: tuple[tuple[str, Array], ...] = ()
+    quantization: StageQuantization | None = None
 
     @property
     def in_channels(self) -> int:
@@ -51,7 +53,9 @@ class Stage:
                 array = array.copy()
                 array.setflags(write=False)
                 copies.append(array)
-        return replace(self, filters=copies[0], bias=copies[1] if len(copies) > 1 else None, given=())
+        quantization = None if self.quantization is None else self.quantization.frozen()
+        bias = copies[1] if len(copies) > 1 else None
+        return replace(self, filters=copies[0], bias=bias, given=(), quantization=quantization)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Operation:
     flush_denormals: bool = False
     residual: bool | None = False
     squeeze_excite: tuple[Stage, ...] = ()  # two: they scale what stages[-2] gives
+    quantization: OperationQuantization | None = None
 
     @property
     def every_stage(self) -> tuple[Stage, ...]:
@@ -71,7 +76,14 @@ class Operation:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.stages[0].filters.dtype
+        """Of tensors."""
+        return self.stages[0].filters.dtype if self.quantization is None else self.quantization.dtype
+
+    @property
+    def output_dtype(self) -> np.dtype[Any]:
+        if self.quantization is not None and self.quantization.float_output:
+            return np.dtype(np.float32)
+        return self.dtype
 
     def shapes(self, x: Shape) -> list[Shape]:
         """The shapes of the input and of what every stage gives. Raises ValueError where x does not fit."""
@@ -86,6 +98,11 @@ class Operation:
         shapes = [x]
         for stage in self.stages:
             shapes.append(stage.output_shape(self.name, shapes[-1]))
+        if self.quantization is not None and self.quantization.sum and shapes[-1] != x:
+            raise ValueError(
+                f"{self.name}: with sum_quantization the output must have the shape of x (x {x}, output "
+                f"{shapes[-1]}): pass residual=False for a block whose input is not added"
+            )
         if self.residual and shapes[-1] != x:
             raise ValueError(
                 f"{self.name}: residual=True needs an output of the shape of x (x {x}, output {shapes[-1]})"

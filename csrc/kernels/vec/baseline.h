@@ -16,8 +16,8 @@ INLINE vec_x load_x(const float *p) {
     memcpy(&v, p, sizeof v);
     return v;
 }
-NOINLINE vec_x load_n_x(const float *p,
-                        int n) { /* a call: inlined, its branches would fill half the library */
+__attribute__((unused)) NOINLINE vec_x
+load_n_x(const float *p, int n) { /* a call: inlined, its branches would fill half the library */
     vec_x v = {p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, n > 3 ? p[3] : 0.0f};
     return v;
 }
@@ -52,9 +52,5 @@ INLINE vec_x spread_x(vec_x v, ivec_x lanes) {
     return (vec_x){f[lanes[0]], f[lanes[1]], f[lanes[2]], f[lanes[3]]};
 }
 INLINE vec_x spread_few_x(const float *p, ivec_x lanes) { return spread_x(load_x(p), lanes); }
-INLINE void hold_x(vec_x *v, int n) {
-    (void)v;
-    (void)n;
-}
 
 #endif

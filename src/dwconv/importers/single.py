@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..graph import Graph, Node
-from ..layers import Conv2D, DepthwiseConv2D, InvertedResidual, PointwiseConv2D, SeparableConv2D, _Layer
+from ..layer_base import _Layer
+from ..layers import Conv2D, DepthwiseConv2D, InvertedResidual, PointwiseConv2D, SeparableConv2D
 from ..nodes import stage_of
 from ..operation import Operation, Stage
 from ..passes import run_passes

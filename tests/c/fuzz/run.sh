@@ -16,7 +16,7 @@ corpus=${2:-$temporary/corpus}
 mkdir -p "$build"
 shift $(($# < 2 ? $# : 2))
 
-cc=${CC:-clang}
+read -ra cc <<<"${CC:-clang}"
 common=(-std=c11 -D_GNU_SOURCE -O1 -ffp-contract=off -fno-math-errno)
 for isa in AVX2 AVX512 NEON; do
     [[ " ${ISAS-$isa} " == *" $isa "* ]] || common+=("-DDWCONV_NO_$isa")
@@ -28,10 +28,10 @@ core=("${common[@]}" -g1 -fsanitize=address,undefined,fuzzer -fno-sanitize-recov
 kernels=("${common[@]}" -fsanitize=address -mllvm -asan-instrumentation-with-call-threshold=0)
 for source in "$root"/csrc/kernels/isa/*.c; do
     echo "-c $source -o $build/isa_$(basename "$source" .c).o"
-done | xargs -P 2 -I '{}' sh -c "$cc ${kernels[*]} {}"
+done | xargs -P 2 -I '{}' sh -c "${cc[*]} ${kernels[*]} {}"
 for source in "$root"/csrc/*.c "$root"/csrc/*/*.c "$root"/tests/c/fuzz/*.c; do
     echo "-c $source -o $build/$(basename "$source" .c).o"
-done | xargs -P 2 -I '{}' sh -c "$cc ${core[*]} {}"
+done | xargs -P 2 -I '{}' sh -c "${cc[*]} ${core[*]} {}"
 for target in ${TARGETS:-plans networks}; do
     objects=()
     for object in "$build"/*.o; do
@@ -41,6 +41,6 @@ for target in ${TARGETS:-plans networks}; do
         esac
     done
     mkdir -p "$corpus/$target"
-    "$cc" "${core[@]}" "${objects[@]}" -lm -pthread -o "$build/fuzz_$target"
+    "${cc[@]}" "${core[@]}" "${objects[@]}" -lm -pthread -o "$build/fuzz_$target"
     "$build/fuzz_$target" -max_total_time="$seconds" -max_len=160 -timeout=20 -print_final_stats=1 "$@" "$corpus/$target"
 done

@@ -1,0 +1,162 @@
+/* How a quantized operation runs. */
+#include <string.h>
+
+#include "schedule.h"
+
+/* Multiply-adds of plain loops, and of kernels; orders of magnitude. */
+#define PLAIN_PER_NANOSECOND 4.0
+#define KERNELS_PER_NANOSECOND 100.0
+/* What one output takes to be rounded, clamped and stored, in multiply-adds. */
+#define STORE_WORK 10.0
+
+enum {
+    LINE_BYTES = 4096,    /* four to eight lines stay in the first-level cache beside weights and outputs */
+    PIXEL_BYTES = 24576,  /* of all lines, for several pixels at a time: their runs are short */
+    STAGED_BYTES = 16384, /* sums on their way */
+    PASSING_BYTES = 16384 /* inputs that pass all panels before the next ones do */
+};
+
+static double nanoseconds_of(const dwc_s8_stage *s, const int64_t out[4]) {
+    const double depth = (double)(s->window.kernel_h * s->window.kernel_w) * (double)s->group_inputs;
+    return (double)out[1] * (double)out[2] * (double)out[3] * (depth + STORE_WORK) /
+           (s->kernels ? KERNELS_PER_NANOSECOND : PLAIN_PER_NANOSECOND);
+}
+
+/* ---- what kernels are given at a time ----------------------------------------------------------- */
+
+/* Input columns that so many outputs of a row see. */
+static int64_t span_of(const dwconv_window *w, int64_t outputs) {
+    return (outputs - 1) * w->stride_w + (w->kernel_w - 1) * w->dilation_w + 1;
+}
+
+/* Inputs that so many outputs of a depthwise stage see. */
+static int64_t line_inputs(const dwc_s8_stage *s, int64_t outputs) {
+    const int64_t multiplier = s->group_outputs;
+    return multiplier == 1 ? outputs : outputs / multiplier + 2;
+}
+
+/* All channels, and as much of a row as fits, in pieces of one width. */
+static void schedule_pixels(const dwc_s8_stage *s, dwc_s8_stage_schedule *how) {
+    const int64_t out_w = how->out[2], pixels = s->lines.pixels;
+    how->channels = how->out[3];
+    const int64_t fit = PIXEL_BYTES / (2 * s->lines.quads) / (2 * s->groups) - span_of(&s->window, 1) + 1;
+    const int64_t pieces = divide_up(out_w, larger(fit, smaller(larger(16, 2 * pixels), out_w)));
+    how->columns = larger(round_up(divide_up(out_w, pieces), pixels), pixels);
+}
+
+/* All of a row and as many groups of channels as fit, or one of them and as much of a row. */
+static void schedule_groups(const dwc_s8_stage *s, dwc_s8_stage_schedule *how) {
+    const dwconv_window *w = &s->window;
+    const int64_t out_w = how->out[2], unit = 2 * s->kernels->lanes;
+    const int64_t group = 2 * line_inputs(s, unit);
+    const int64_t groups = LINE_BYTES / group / span_of(w, out_w);
+    how->channels = groups > 0 ? groups * unit : unit;
+    how->columns = out_w;
+    if (groups > 0) return;
+    const int64_t outputs = (LINE_BYTES / group - span_of(w, 1)) / w->stride_w + 1;
+    how->columns = within(outputs, smaller(16, out_w), out_w);
+}
+
+static dwconv_status schedule_lines(const dwc_s8_stage *s, int staged, dwc_s8_stage_schedule *how) {
+    const dwconv_window *w = &s->window;
+    const int is_staged = staged || s->lines.pixels > 1; /* outputs may have gaps, or be too few */
+    if (s->lines.pixels > 1)
+        schedule_pixels(s, how);
+    else
+        schedule_groups(s, how);
+    const int64_t most = smaller(how->out[3], 2 * how->channels);
+    if (!dwc_multiply(span_of(w, how->columns), 2 * line_inputs(s, most), &how->row_bytes) ||
+        how->row_bytes > PTRDIFF_MAX / 1024)
+        return DWCONV_OVERFLOW;
+    how->row_bytes = round_up(how->row_bytes + DWC_S8_SLACK, DWCONV_ALIGNMENT);
+    how->staged_bytes = is_staged ? round_up(2 * how->columns * most * 4, DWCONV_ALIGNMENT) : 0;
+    how->worker_bytes = 2 * s->lines.quads * how->row_bytes + how->staged_bytes;
+    return DWCONV_OK;
+}
+
+/* Rows of pixels are copied where a window sees padding, or pixels that are not dense: one for every kernel row, one of
+ * padding alone, and which row each is. */
+static dwconv_status schedule_rows(const dwc_s8_stage *s, int staged, dwc_s8_stage_schedule *how) {
+    const dwconv_window *w = &s->window;
+    const int64_t depth = w->kernel_h * w->kernel_w * s->group_inputs, outputs = how->out[3];
+    how->channels = outputs;
+    how->columns = within(PASSING_BYTES / depth, 28, 512);
+    if (staged) how->columns = within(STAGED_BYTES / 4 / s->group_outputs, 1, how->columns);
+    how->staged_bytes = staged ? round_up(how->columns * s->group_outputs * 4, DWCONV_ALIGNMENT) : 0;
+    how->worker_bytes = how->staged_bytes;
+    const int copies = w->kernel_h > 1 || w->kernel_w > 1 || w->padding == DWCONV_EXPLICIT;
+    if (!copies) return DWCONV_OK;
+    if (!dwc_multiply(span_of(w, how->out[2]), how->in[3], &how->row_bytes) ||
+        how->row_bytes > PTRDIFF_MAX / 1024)
+        return DWCONV_OVERFLOW;
+    how->row_bytes = round_up(how->row_bytes, DWCONV_ALIGNMENT);
+    how->worker_bytes += (w->kernel_h + 1) * how->row_bytes;
+    return DWCONV_OK;
+}
+
+/* ---- stages --------------------------------------------------------------------------------------- */
+
+static dwconv_status schedule_stage(const dwc_s8_stage *s, const dwconv_threads *threads, double nanoseconds,
+                                    int staged, dwc_s8_stage_schedule *how) {
+    DWC_TRY(dwc_window_extent(&s->window, how->in[1], how->in[2], &how->extent));
+    const int64_t out_h = how->out[1];
+    how->workers = dwc_worker_count(threads, nanoseconds);
+    const int64_t strips =
+        how->workers > 1 ? smaller(how->workers * (int64_t)DWC_ITEMS_PER_WORKER, out_h) : 1;
+    how->strip_rows = smaller(round_up(divide_up(out_h, strips), DWC_TILE_ROWS), out_h);
+    how->strips = divide_up(out_h, how->strip_rows);
+    if (!s->kernels) return DWCONV_OK;
+    return s->is_depthwise ? schedule_lines(s, staged, how) : schedule_rows(s, staged, how);
+}
+
+/* Reserves the output of a stage, of one image. */
+static dwconv_status reserve(const int64_t shape[4], size_t *bytes) {
+    int64_t image;
+    if (!dwc_multiply(shape[1], shape[2], &image) || !dwc_multiply(image, shape[3], &image) ||
+        (uint64_t)image > PTRDIFF_MAX / 4 - *bytes)
+        return DWCONV_OVERFLOW;
+    *bytes += (size_t)round_up(image, DWCONV_ALIGNMENT);
+    return DWCONV_OK;
+}
+
+dwconv_status dwc_schedule_s8(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,
+                              dwc_s8_schedule *s) {
+    const dwc_graph *g = &plan->graph;
+    dwc_shape shapes[DWC_MOST_VALUES];
+    memcpy(shapes[0], input, sizeof(dwc_shape));
+    DWC_TRY(dwc_shapes(g, shapes));
+    *s = (dwc_s8_schedule){0};
+    const int last = g->node_count - 1 - (g->nodes[g->node_count - 1].op == DWC_ADD);
+    int workers = 1;
+    for (int i = 0; i <= last; i++) {
+        const dwc_node *n = &g->nodes[i];
+        dwc_s8_stage_schedule *how = &s->stage[s->stages++];
+        memcpy(how->in, shapes[n->inputs[0]], sizeof how->in);
+        memcpy(how->out, shapes[n->output], sizeof how->out);
+        const double image = nanoseconds_of(n->s8, how->out), all = image * (double)input[0];
+        const double nanoseconds = last == 0 ? all : image; /* that workers share at once */
+        s->nanoseconds += all;
+        const int staged =
+            g->rounding == DWCONV_ROUND_TFLITE || (i == last && dwc_output_dtype(g) == DWCONV_F32);
+        DWC_TRY(schedule_stage(n->s8, threads, nanoseconds, staged, how));
+        how->scratch = i == last ? -1 : (int64_t)s->scratch_bytes;
+        if (i < last) DWC_TRY(reserve(how->out, &s->scratch_bytes));
+        s->worker_bytes = larger(s->worker_bytes, how->worker_bytes);
+        if (how->workers > workers) workers = how->workers;
+    }
+    s->workers_at = (int64_t)s->scratch_bytes;
+    if (s->worker_bytes > (PTRDIFF_MAX / 2 - s->workers_at) / workers) return DWCONV_OVERFLOW;
+    s->scratch_bytes += (size_t)(s->worker_bytes * workers);
+    return DWCONV_OK;
+}
+
+/* However many of them a run uses. */
+dwconv_status dwc_s8_scratch(const dwconv_plan *plan, const int64_t input[4], int threads, size_t *scratch) {
+    dwc_s8_schedule s;
+    DWC_TRY(dwc_schedule_s8(plan, input, NULL, &s));
+    const int64_t others = larger(threads, 1) - 1;
+    if (s.worker_bytes > 0 && others > (PTRDIFF_MAX / 2 - (int64_t)s.scratch_bytes) / s.worker_bytes)
+        return DWCONV_OVERFLOW;
+    *scratch = input[0] ? s.scratch_bytes + (size_t)(others * s.worker_bytes) : 0;
+    return DWCONV_OK;
+}

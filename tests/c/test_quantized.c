@@ -1,0 +1,336 @@
+/* Quantized operations: dwconv_run gives the bytes of dwconv_reference, on every instruction set and with any threads,
+ * within guard pages and without an allocation; and what is refused. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "allocator.h"
+#include "check.h"
+#include "guarded.h"
+#include "problem.h"
+#include "suites.h"
+
+#ifdef UNDER_EMULATION
+enum { CASES = 60 };
+#else
+enum { CASES = 400 };
+#endif
+enum { STAGES = 3, MOST_WEIGHTS = 40000, MOST_CHANNELS = 320 };
+
+/* ---- problems ------------------------------------------------------------------------------- */
+
+typedef struct stage {
+    dwconv_conv_desc desc;
+    int8_t filter[MOST_WEIGHTS];
+    int32_t bias[MOST_CHANNELS];
+    float scale[MOST_CHANNELS];
+    uint8_t table[256];
+} stage;
+
+static struct {
+    dwconv_desc desc;
+    stage stages[STAGES];
+    int64_t input[4], output[4];
+    int pixel_gap, extremes;
+} p;
+
+static int is_signed(void) { return p.desc.dtype == DWCONV_S8; }
+
+/* A zero point, at either end in half of the cases. */
+static int32_t zero_point(rng *r) {
+    const int64_t low = is_signed() ? -128 : 0;
+    switch (rng_range(r, 0, 3)) {
+        case 0: return (int32_t)low;
+        case 1: return (int32_t)low + 255;
+        default: return (int32_t)rng_range(r, low, low + 255);
+    }
+}
+
+static dwconv_quant quant(rng *r, float scale) { return (dwconv_quant){scale, zero_point(r)}; }
+
+static void add_activation(rng *r, stage *s) {
+    static const dwconv_activation_kind kinds[] = {DWCONV_IDENTITY, DWCONV_RELU, DWCONV_RELU6,
+                                                   DWCONV_CLIP,     DWCONV_SILU, DWCONV_LEAKY_RELU};
+    dwconv_conv_desc *d = &s->desc;
+    d->activation = (dwconv_activation){kinds[rng_range(r, 0, 5)], -0.25f, 1.5f};
+    d->activation_input = quant(r, d->output.scale * 1.25f);
+    if (rng_range(r, 0, 5) == 0) {
+        for (int i = 0; i < 256; i++) s->table[i] = (uint8_t)rng_next(r);
+        d->table = s->table;
+    }
+    if (rng_range(r, 0, 5) == 0) {
+        d->low = is_signed() ? -100 : 20;
+        d->high = d->low + 150;
+    }
+}
+
+/* In units of its input's scale, outputs are about as large as inputs; or scales are powers of two, which gives ties. */
+static void fill_stage(rng *r, stage *s, int64_t inputs, int64_t outputs, int64_t groups,
+                       dwconv_window window, float scale) {
+    const int64_t depth = window.kernel_h * window.kernel_w * inputs / groups;
+    const int ties = rng_range(r, 0, 3) == 0, shared = rng_range(r, 0, 3) == 0;
+    dwconv_conv_desc *d = &s->desc;
+    for (int64_t i = 0; i < depth * outputs; i++)
+        s->filter[i] = (int8_t)(p.extremes ? (rng_next(r) % 2 ? -128 : 127) : rng_range(r, -128, 127));
+    for (int64_t c = 0; c < outputs; c++) {
+        s->bias[c] = (int32_t)rng_range(r, -200000, 200000);
+        s->scale[c] = ties ? 0x1p-6f : 0.001f + 0.02f * fabsf(rng_float(r));
+    }
+    *d = (dwconv_conv_desc){.size = sizeof *d,
+                            .in_channels = inputs,
+                            .out_channels = outputs,
+                            .groups = groups,
+                            .window = window,
+                            .filter = s->filter,
+                            .bias = rng_range(r, 0, 3) ? s->bias : NULL,
+                            .filter_scale = s->scale,
+                            .filter_scales = shared};
+    d->output = quant(r, scale * (ties ? 2.0f : sqrtf((float)depth) * 1.3f));
+    add_activation(r, s);
+}
+
+static dwconv_window random_window(rng *r) {
+    const int64_t same = rng_range(r, 0, 2);
+    dwconv_window w = {.kernel_h = rng_range(r, 1, 5),
+                       .kernel_w = rng_range(r, 1, 5),
+                       .stride_h = rng_range(r, 1, 3),
+                       .stride_w = rng_range(r, 1, 3),
+                       .dilation_h = rng_range(r, 1, 2),
+                       .dilation_w = rng_range(r, 1, 2),
+                       .padding = same ? DWCONV_SAME : DWCONV_EXPLICIT};
+    if (!same) {
+        w.pad_top = rng_range(r, 0, 6);
+        w.pad_bottom = rng_range(r, 0, 6);
+        w.pad_left = rng_range(r, 0, 6);
+        w.pad_right = rng_range(r, 0, 6);
+    }
+    return w;
+}
+
+static const dwconv_window one_tap = {.kernel_h = 1, .kernel_w = 1};
+
+static void random_block(rng *r, int64_t channels) {
+    dwconv_window window = random_window(r);
+    const int residual = rng_range(r, 0, 1) && p.desc.dtype != DWCONV_F32;
+    const int expands = residual || rng_range(r, 0, 1);
+    const int64_t inner = expands ? rng_range(r, 1, 70) : channels * rng_range(r, 1, 2);
+    if (residual) {
+        window = (dwconv_window){.kernel_h = 3, .kernel_w = 3, .padding = DWCONV_SAME};
+        p.desc.residual = rng_range(r, 0, 1) ? DWCONV_RESIDUAL_ON : DWCONV_RESIDUAL_AUTO;
+        p.desc.sum = quant(r, 0.11f);
+    }
+    if (expands) {
+        fill_stage(r, &p.stages[0], channels, inner, 1, one_tap, p.desc.input.scale);
+        p.desc.expand = &p.stages[0].desc;
+    }
+    const int64_t depthwise = expands ? inner : channels;
+    fill_stage(r, &p.stages[1], depthwise, inner, depthwise, window, 0.05f);
+    fill_stage(r, &p.stages[2], inner, residual ? channels : rng_range(r, 1, 70), 1, one_tap, 0.05f);
+    p.desc.conv = &p.stages[1].desc;
+    p.desc.project = &p.stages[2].desc;
+}
+
+static void random_problem(rng *r) {
+    memset(&p.desc, 0, sizeof p.desc);
+    p.desc.size = sizeof p.desc;
+    p.desc.dtype = rng_range(r, 0, 1) ? DWCONV_S8 : DWCONV_U8;
+    p.desc.rounding = rng_range(r, 0, 2) == 0 ? DWCONV_ROUND_TFLITE : DWCONV_ROUND_EVEN;
+    p.desc.flags = rng_range(r, 0, 5) == 0 ? DWCONV_FLOAT_OUTPUT : 0;
+    p.desc.input = quant(r, 0.05f);
+    p.extremes = rng_range(r, 0, 3) == 0;
+    p.pixel_gap = (int)rng_range(r, 0, 2);
+    const int64_t channels = rng_range(r, 1, 40);
+    const int64_t input[4] = {rng_range(r, 1, 2), rng_range(r, 5, 17), rng_range(r, 5, 17), channels};
+    memcpy(p.input, input, sizeof input);
+    switch (rng_range(r, 0, 3)) {
+        case 0:
+            fill_stage(r, &p.stages[1], channels, channels * rng_range(r, 1, 4), channels, random_window(r),
+                       0.05f);
+            break;
+        case 1: fill_stage(r, &p.stages[1], channels, rng_range(r, 1, 40), 1, random_window(r), 0.05f); break;
+        case 2: {
+            const int64_t groups = channels % 3 ? 1 : 3;
+            fill_stage(r, &p.stages[1], channels, groups * rng_range(r, 1, 40), groups, one_tap, 0.05f);
+            break;
+        }
+        default: random_block(r, channels); return;
+    }
+    p.desc.conv = &p.stages[1].desc;
+}
+
+/* ---- runs ----------------------------------------------------------------------------------- */
+
+static size_t size_of(dwconv_dtype dtype) { return dtype == DWCONV_F32 ? sizeof(float) : 1; }
+
+static dwconv_dtype output_dtype(void) {
+    return p.desc.flags & DWCONV_FLOAT_OUTPUT ? DWCONV_F32 : p.desc.dtype;
+}
+
+static dwconv_tensor tensor_of(const int64_t dims[4], dwconv_dtype dtype, void *data) {
+    return (dwconv_tensor){.data = data,
+                           .dtype = dtype,
+                           .batch = dims[0],
+                           .height = dims[1],
+                           .width = dims[2],
+                           .channels = dims[3],
+                           .pixel_stride = dims[3] + p.pixel_gap};
+}
+
+/* Up to the last channel of the last pixel. */
+static size_t bytes_of(const int64_t dims[4], dwconv_dtype dtype) {
+    const int64_t elements = dims[0] * dims[1] * dims[2] * (dims[3] + p.pixel_gap) - p.pixel_gap;
+    return (size_t)elements * size_of(dtype);
+}
+
+static void check_run(const char *isa, const guarded *x, const void *expected, int threads, int at_end) {
+    size_t plan_bytes = 0, scratch_bytes = 0;
+    dwconv_plan *plan = NULL;
+    dwconv_desc desc = p.desc;
+    desc.isa = isa;
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_size(&desc, &plan_bytes));
+    guarded memory = guarded_create(plan_bytes, at_end, DWCONV_ALIGNMENT);
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_create_in(&desc, memory.data, plan_bytes, &plan));
+    if (!plan) {
+        guarded_free(&memory);
+        return;
+    }
+    CHECK(dwconv_plan_bytes(plan) <= plan_bytes);
+    guarded_make_read_only(&memory);
+    const size_t bytes = bytes_of(p.output, output_dtype());
+    guarded y = guarded_create(bytes, at_end, size_of(output_dtype()));
+    memset(y.data, 0x5a, bytes);
+    CHECK_STATUS(DWCONV_OK, dwconv_scratch_size(plan, p.input, threads, &scratch_bytes));
+    guarded scratch = guarded_create(scratch_bytes, at_end, DWCONV_ALIGNMENT);
+    memset(scratch.data, 0xff, scratch_bytes);
+    const dwconv_tensor in = tensor_of(p.input, p.desc.dtype, x->data);
+    const dwconv_tensor out = tensor_of(p.output, output_dtype(), y.data);
+    const dwconv_threads workers = {.count = threads};
+    const long calls = allocator_calls();
+    CHECK_STATUS(DWCONV_OK, dwconv_run(plan, &in, &out, scratch_bytes ? scratch.data : NULL, scratch_bytes,
+                                       threads > 1 ? &workers : NULL));
+    if (threads == 1) CHECK(allocator_calls() == calls);
+    CHECK(memcmp(y.data, expected, bytes) == 0);
+    dwconv_plan_destroy(plan);
+    guarded_free(&scratch);
+    guarded_free(&y);
+    guarded_free(&memory);
+}
+
+static void check_problem(rng *r, int number) {
+    dwconv_plan *plan = NULL;
+    random_problem(r);
+    CONTEXT("quantized case %d", number);
+    if (dwconv_plan_create(&p.desc, &plan) != DWCONV_OK ||
+        dwconv_output_shape(plan, p.input, p.output) != DWCONV_OK) { /* a kernel larger than its input */
+        dwconv_plan_destroy(plan);
+        return;
+    }
+    dwconv_plan_destroy(plan);
+    const int at_end = number % 2;
+    const size_t x_bytes = bytes_of(p.input, p.desc.dtype), y_bytes = bytes_of(p.output, output_dtype());
+    guarded x = guarded_create(x_bytes, at_end, 1);
+    for (size_t i = 0; i < x_bytes; i++)
+        ((uint8_t *)x.data)[i] = (uint8_t)(p.extremes ? (rng_next(r) % 2 ? 0x80 : 0x7f) : rng_next(r));
+    guarded_make_read_only(&x);
+    void *expected = malloc(y_bytes);
+    memset(expected, 0x5a, y_bytes);
+    const dwconv_tensor in = tensor_of(p.input, p.desc.dtype, x.data);
+    const dwconv_tensor out = tensor_of(p.output, output_dtype(), expected);
+    CHECK_STATUS(DWCONV_OK, dwconv_reference(&p.desc, &in, &out));
+    for (int rung = 0; rung < dwconv_isa_count(); rung++) {
+        const char *isa = dwconv_isa_name(rung);
+        if (!dwconv_isa_available(isa)) continue;
+        CONTEXT("quantized case %d on %s", number, isa);
+        check_run(isa, &x, expected, 1 + number % 3, at_end);
+    }
+    free(expected);
+    guarded_free(&x);
+}
+
+/* ---- what is refused -------------------------------------------------------------------------- */
+
+static dwconv_status created(void) {
+    dwconv_plan *plan = NULL;
+    const dwconv_status status = dwconv_plan_create(&p.desc, &plan);
+    dwconv_plan_destroy(plan);
+    return status;
+}
+
+static dwconv_conv_desc *plain(void) {
+    stage *s = &p.stages[1];
+    memset(s->filter, 1, sizeof s->filter);
+    for (int c = 0; c < MOST_CHANNELS; c++) s->scale[c] = 0.01f;
+    s->desc = (dwconv_conv_desc){.size = sizeof s->desc,
+                                 .in_channels = 4,
+                                 .out_channels = 6,
+                                 .filter = s->filter,
+                                 .filter_scale = s->scale,
+                                 .output = {0.1f, 0}};
+    p.desc = (dwconv_desc){.size = sizeof p.desc, .dtype = DWCONV_S8, .conv = &s->desc, .input = {0.1f, 5}};
+    return &s->desc;
+}
+
+#define REFUSED(status, change)            \
+    do {                                   \
+        dwconv_conv_desc *d = plain();     \
+        (void)d;                           \
+        change;                            \
+        CONTEXT("%s", #change);            \
+        CHECK_STATUS((status), created()); \
+    } while (0)
+
+void test_quantization_statuses(void) {
+    static const uint8_t table[256];
+    static int32_t bias[6] = {0, INT32_MIN};
+    const float bad[] = {0.0f, -0.1f, NAN, INFINITY};
+    for (int i = 0; i < 4; i++) {
+        REFUSED(DWCONV_BAD_QUANTIZATION, p.desc.input.scale = bad[i]);
+        REFUSED(DWCONV_BAD_QUANTIZATION, d->output.scale = bad[i]);
+        REFUSED(DWCONV_BAD_QUANTIZATION, p.stages[1].scale[5] = bad[i]);
+    }
+    REFUSED(DWCONV_OK, (void)0);
+    REFUSED(DWCONV_BAD_QUANTIZATION, p.desc.input.zero_point = 128);
+    REFUSED(DWCONV_BAD_QUANTIZATION, d->output.zero_point = -129);
+    REFUSED(DWCONV_BAD_QUANTIZATION, (p.desc.dtype = DWCONV_U8, d->output.zero_point = -1));
+    REFUSED(DWCONV_BAD_QUANTIZATION, p.stages[1].scale[3] = 256.0f); /* that of the sums too */
+    REFUSED(DWCONV_OK, p.stages[1].scale[3] = 255.0f);
+    REFUSED(DWCONV_BAD_QUANTIZATION, (p.stages[1].scale[3] = 1e-30f, p.desc.input.scale = 1e-30f));
+    REFUSED(DWCONV_BAD_QUANTIZATION, d->filter_scales = 2);
+    REFUSED(DWCONV_NULL_POINTER, d->filter_scale = NULL);
+    REFUSED(DWCONV_BAD_QUANTIZATION, d->bias = bias);
+    REFUSED(DWCONV_BAD_QUANTIZATION, (d->low = 3, d->high = 2));
+    REFUSED(DWCONV_BAD_QUANTIZATION, d->high = 128);
+    REFUSED(DWCONV_BAD_QUANTIZATION, d->table = table); /* and no activation_input */
+    REFUSED(DWCONV_BAD_QUANTIZATION, d->activation.kind = DWCONV_TANH);
+    REFUSED(DWCONV_OK, (d->activation.kind = DWCONV_TANH, d->activation_input = (dwconv_quant){1e-20f, 0},
+                        p.desc.input.scale = 1e-20f));
+    REFUSED(DWCONV_BAD_VALUE, p.desc.rounding = (dwconv_quant_rounding)2);
+    REFUSED(DWCONV_BAD_DTYPE, p.desc.dtype = (dwconv_dtype)DWCONV_DTYPE_COUNT);
+    REFUSED(DWCONV_BAD_VALUE, (p.desc.dtype = DWCONV_F32, p.desc.flags = DWCONV_FLOAT_OUTPUT));
+    REFUSED(DWCONV_BAD_DTYPE, p.desc.squeeze = d);
+}
+
+static void check_tensors(void) {
+    dwconv_plan *plan = NULL;
+    static uint8_t x[4 * 4], y[4 * 6];
+    plain();
+    CHECK_STATUS(DWCONV_OK, dwconv_plan_create(&p.desc, &plan));
+    dwconv_tensor in = {.data = x, .dtype = DWCONV_S8, .batch = 1, .height = 2, .width = 2, .channels = 4};
+    dwconv_tensor out = {.data = y, .dtype = DWCONV_S8, .batch = 1, .height = 2, .width = 2, .channels = 6};
+    CHECK_STATUS(DWCONV_OK, dwconv_run(plan, &in, &out, NULL, 0, NULL));
+    in.dtype = DWCONV_U8;
+    CHECK_STATUS(DWCONV_BAD_DTYPE, dwconv_run(plan, &in, &out, NULL, 0, NULL));
+    in.dtype = DWCONV_S8;
+    out.dtype = DWCONV_F32;
+    CHECK_STATUS(DWCONV_BAD_DTYPE, dwconv_run(plan, &in, &out, NULL, 0, NULL));
+    out.dtype = DWCONV_S8;
+    out.data = x + 1;
+    CHECK_STATUS(DWCONV_OVERLAP, dwconv_run(plan, &in, &out, NULL, 0, NULL));
+    dwconv_plan_destroy(plan);
+}
+
+void test_quantized(void) {
+    rng r = {24};
+    for (int i = 0; i < CASES; i++) check_problem(&r, i);
+    check_tensors();
+}
