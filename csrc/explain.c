@@ -23,7 +23,7 @@ static void put_node(dwc_text *t, const char *op, int64_t channels, const char *
 
 static const char *quantized_name(const dwc_node *n) {
     if (n->op == DWC_ADD) return NULL;
-    const dwc_s8_stage *s = &n->s8;
+    const dwc_s8_stage *s = n->s8;
     if (!s->kernels) return "plain loops of bytes";
     return s->is_depthwise ? s->kernels->depthwise_name : s->kernels->matrix_name;
 }

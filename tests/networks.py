@@ -1,4 +1,4 @@
-"""Small networks that tests build by hand."""
+"""Small networks that tests build by hand, and what NumPy computes of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 
+import dwconv
 from dwconv.graph import Builder
+from oracles import using
 
 rng = np.random.default_rng(7)
+OPEN = {"image": (None, None, None, 3)}  # input_shapes of a classifier
 
 
 def weights(*shape: int) -> np.ndarray[Any, Any]:
@@ -52,3 +55,12 @@ def two_inputs() -> Builder:
     b.output("same", first)
     b.output("ones", b.constant(np.ones((2, 3), np.float32)))
     return b
+
+
+def oracle(net: dwconv.Network, *inputs: Any) -> Any:
+    with using("numpy"):
+        return net(*inputs)
+
+
+def close(y: Any, expected: Any) -> None:
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * float(np.abs(expected).max()))

@@ -55,3 +55,22 @@ def expected(proto: Any, *arrays: Any) -> list[Any]:
 
 def noise(*shape: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def shape_arithmetic() -> Any:
+    """x resized to the size of another tensor, and flattened: as exporters spell it."""
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], strides=[2, 2], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("Shape", ["x"], ["s"]),
+        node("Slice", ["s", "two", "four"], ["hw"]),
+        node("Shape", ["c"], ["cs"]),
+        node("Slice", ["cs", "zero", "two"], ["nc"]),
+        node("Concat", ["nc", "hw"], ["target"], axis=0),
+        node("Resize", ["c", "", "", "target"], ["r"], mode="linear"),
+        node("Gather", ["s", "zero"], ["n"]),
+        node("Concat", ["n", "minus"], ["flat"], axis=0),
+        node("Reshape", ["r", "flat"], ["y"]),
+    ]
+    numbers = {"zero": [0], "two": [2], "four": [4], "minus": [-1]}
+    constants = {name: np.array(value) for name, value in numbers.items()} | {"w": noise(4, 3, 3, 3)}
+    return model(nodes, {"x": ("n", 3, "h", "w")}, constants, opset=13)

@@ -30,6 +30,7 @@ from bench.workloads import Stage, Workload  # noqa: E402
 GOLDEN = ROOT / "tests" / "schedules"
 # Sets and ways of the first level, bytes of the second and of the last.
 CACHES = {"32K-512K-32M": (64, 8, 512 << 10, 32 << 20), "48K-2M-8M": (64, 12, 2 << 20, 8 << 20)}
+ISAS = ("baseline", "neon", "avx2", "avx512")
 THREADS = (1, 2)
 
 ACTIVATIONS = (
@@ -235,7 +236,7 @@ def main() -> int:
     missing = 0
     with tempfile.TemporaryDirectory() as directory:
         programs: dict[tuple[str, ...], Path] = {}
-        for isa in ("baseline", "neon", "avx2", "avx512"):
+        for isa in ISAS:
             found = tools(isa)
             if not found:
                 print(f"{isa}: no compiler or emulator for it")

@@ -81,17 +81,24 @@ def test_extension_is_small_and_exports_nothing_else() -> None:
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 @pytest.mark.parametrize("path", sorted(ROOT.glob("csrc/kernels/isa/*.c")), ids=lambda path: path.stem)
 def test_an_instruction_set_exports_its_table_and_nothing_else(path: Path, tmp_path: Path) -> None:
-    isa = path.stem
+    name = path.stem  # of float32; of integers it begins with s8_
+    isa = name.removeprefix("s8_")
+    family = isa.split("_")[0]
     target = tmp_path / "kernels.o"
-    foreign = isa == "neon" if platform.machine() == "x86_64" else isa.startswith("avx")
+    foreign = family == "neon" if platform.machine() == "x86_64" else isa.startswith("avx")
+    tables = [f"dwc_{name}"] if name != isa else [f"dwc_table_{name}"]
+    if name in ("avx2", "avx512"):  # float32 is the same beside kernels of integers with dot products
+        tables.append(f"dwc_table_{name}_vnni")
+    if name == "neon":
+        tables.append("dwc_table_neon_dotprod")
     for left_out in (False, True):
-        flag = [f"-DDWCONV_NO_{isa.upper()}"] if left_out else []
+        flag = [f"-DDWCONV_NO_{family.upper()}"] if left_out else []
         subprocess.run(["cc", "-std=c11", "-O1", *flag, "-c", path, "-o", target], check=True)
         names = subprocess.run(
             ["nm", "--extern-only", "--defined-only", target], capture_output=True, text=True, check=True
         )
         empty = foreign or (left_out and isa != "baseline")
-        assert names.stdout.split()[2::3] == ([] if empty else [f"dwc_table_{isa}"])
+        assert names.stdout.split()[2::3] == ([] if empty else tables)
 
 
 @in_source_tree
@@ -100,8 +107,11 @@ def test_an_instruction_set_exports_its_table_and_nothing_else(path: Path, tmp_p
     [
         ("gcc -m32", set()),
         ("aarch64-linux-gnu-gcc", {"NEON"}),
-        ("clang --target=x86_64-linux-gnu", {"AVX2", "AVX512"}),
-        ("clang --target=x86_64-apple-macos11", {"AVX2", "AVX512"}),  # both slices of a universal Python
+        ("clang --target=x86_64-linux-gnu", {"AVX2", "AVX512", "AVX512_S8"}),
+        (
+            "clang --target=x86_64-apple-macos11",
+            {"AVX2", "AVX512", "AVX512_S8"},
+        ),  # both slices of a universal Python
         ("clang --target=arm64-apple-macos11", {"NEON"}),
     ],
 )

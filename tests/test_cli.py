@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import dwconv
-from dwconv import cli, verify
+from dwconv import cli, verify, verify_integers
 from oracles import backends
 
 
@@ -56,11 +57,32 @@ def test_verify_reports_nan(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert "FAILED" in capsys.readouterr().out
 
 
+def test_verify_reports_a_single_wrong_integer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = next(case for case in verify.cases(quick=True) if case.operation.quantization is not None)
+    exact = verify_integers.reference
+
+    def changed(operation: Any, x: np.ndarray) -> np.ndarray:
+        y = exact(operation, x)
+        y[-1, -1, -1, -1] ^= 1
+        return y
+
+    monkeypatch.setattr(verify, "cases", lambda quick: iter([case]))
+    monkeypatch.setattr(verify_integers, "reference", changed)
+    assert cli.main(["verify"]) == 1
+    text = capsys.readouterr().out
+    assert text.count("FAILED") == text.count("numbers are not those of the reference") == len(backends())
+    assert "of int8, rounding even" in text
+
+
 @pytest.mark.parametrize("isa", [backend for backend in backends() if backend != "numpy"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_verify_tries_every_row_of_the_kernel_tables(isa: str, quick: bool) -> None:
     library = Path(str(importlib.util.find_spec("dwconv._core").origin)).read_bytes()  # type: ignore[union-attr]
-    rows = {name.decode() for name in re.findall(rf"({isa} (?:depthwise|matrix)[^\0]+)".encode(), library)}
+    floats = isa.partition("-")[0]  # dot products are of integers alone
+    pattern = rf"((?:{floats}|{isa} int8) (?:depthwise|matrix)[^\0]+)"
+    rows = {name.decode() for name in re.findall(pattern.encode(), library)}
     used = {name for case in verify.cases(quick) for name in verify.kernels(case, isa)}
     assert rows
     assert rows == used

@@ -11,6 +11,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier, Thread
 from types import FrameType
 from typing import Any
@@ -22,6 +23,7 @@ import dwconv
 from oracles import OPERATIONS, Case, backends, using
 
 WORKERS = 6
+CORE = Path(__file__).parent.parent / "src" / "dwconv" / "_core.pyx"
 
 
 @pytest.mark.usefixtures("backend")
@@ -50,6 +52,55 @@ def test_threads_share_a_layer(operation: str, num_threads: int) -> None:
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a lock")
 def test_the_extension_leaves_free_threaded_python_free() -> None:
     assert not sys._is_gil_enabled()  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(not CORE.exists(), reason="only in a source tree")
+def test_the_extension_is_declared_for_free_threaded_python() -> None:
+    """What the test above sees, for those who have no such Python."""
+    directives = [
+        line for line in CORE.read_text(encoding="utf-8").splitlines() if line.startswith("# cython:")
+    ]
+    assert any("freethreading_compatible=True" in line for line in directives)
+
+
+ASLEEP = """
+import pathlib, time
+import numpy as np
+import dwconv
+
+def workers():
+    tasks = pathlib.Path("/proc/self/task").iterdir()
+    return [task for task in tasks if (task / "comm").read_text() == "dwconv\\n"]
+
+def states():  # (whether it sleeps, how often it was switched out), by thread
+    found = {}
+    for task in workers():
+        fields = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+        switches = [int(fields[key + "voluntary_ctxt_switches"]) for key in ("", "non")]
+        found[task.name] = (fields["State"].split()[0] == "S", *switches)
+    return found
+
+layer = dwconv.PointwiseConv2D(np.ones((64, 64), np.float32))
+x = np.ones((1, 200, 200, 64), np.float32)
+for _ in range(3):
+    layer(x, num_threads=3)
+end = time.monotonic() + 60
+while not all(sleeps for sleeps, *_ in states().values()) and time.monotonic() < end:
+    time.sleep(0.01)
+before = states()
+time.sleep(0.3)
+assert states() == before, (before, states())  # who sleeps and is never switched out never ran
+assert all(sleeps for sleeps, *_ in before.values()), before
+print(len(before))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it looks into /proc")
+@pytest.mark.skipif(backends() == ["numpy"], reason="the extension is not built")
+def test_workers_sleep_between_calls() -> None:
+    result = subprocess.run([sys.executable, "-c", ASLEEP], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "2\n"
 
 
 @pytest.mark.usefixtures("backend")

@@ -48,6 +48,11 @@ def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
     return printed.err
 
 
+def float_kernels(isa: str) -> str:
+    """Instruction sets with dot products of integers have the kernels of those without for float32."""
+    return isa.removesuffix("-vnni").removesuffix("-dotprod")
+
+
 @native
 @pytest.mark.parametrize("kind", explain.FORMS)
 def test_plan_names_the_kernel_of_every_stage(
@@ -57,10 +62,10 @@ def test_plan_names_the_kernel_of_every_stage(
     with using(isa):
         assert cli.main(["info", "--plan", *line.split()]) == 0
     lines = capsys.readouterr().out.splitlines()
-    named = [text for text in lines if text.startswith("node ") and isa in text]
+    named = [text for text in lines if text.startswith("node ") and float_kernels(isa) in text]
     assert len(named) == len(kernels)
     for text, kernel in zip(named, kernels, strict=True):
-        assert f"{isa} {kernel}" in text
+        assert f"{float_kernels(isa)} {kernel}" in text
         assert ("panels of" in text) == (kernel == "matrix")
     assert "roofline" not in " ".join(lines)
 
@@ -261,6 +266,15 @@ def test_a_wrong_number_of_sizes_names_the_form(
     kind: str, sizes: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert f"--plan {kind} {explain.FORMS[kind]}: " in refused(f"--plan {kind}{sizes}", capsys)
+
+
+@native
+@pytest.mark.parametrize("channels", [1000, 7])
+def test_a_multiplication_by_channel_is_computed_as_one(channels: int, isa: str) -> None:
+    with using(isa):
+        plan = told(f"depthwise 1 1 {channels} 1 1", threads=2)
+        assert plan["nodes"][0]["kernel"] == f"{float_kernels(isa)} depthwise 1x1, a multiplication"
+        assert (plan["workers"], plan["items"], plan["scratch_bytes"]) == (1, 1, 0)
 
 
 @pytest.mark.parametrize(

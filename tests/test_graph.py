@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from typing import Any
+
 import numpy as np
 import pytest
 
 import dwconv
+from dwconv import graph
 from dwconv.graph import Builder
 from oracles import backends, using
 
@@ -47,3 +51,53 @@ def test_a_transposed_convolution_of_a_huge_stride_does_not_become_a_huge_progra
         net = dwconv.Network(b)
         assert net(np.ones((1, 2, 2, 1), np.float32)).item() == 4
         assert net.backend == "numpy"
+
+
+# ---- what is computed of constants --------------------------------------------------------------------
+
+
+def ones(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.ones(shape, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [
+        ("expand", {"shape": (1, 4096, 4096, 1)}),
+        ("pad", {"pads": ((0, 0), (0, 4095), (0, 4095), (0, 0))}),
+        ("resize", {"kind": "nearest", "sizes": (4096, 4096)}),
+    ],
+)
+def test_results_of_constants_are_refused_before_they_take_memory(
+    op: str, attributes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "MOST_COMPUTED", 2**20)
+    b = Builder()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=rf"{op} 'big': computing \(1, 4096, 4096, 1\).* too large"):
+            b.node(op, ones(1, 1, 1, 1), name="big", **attributes)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_small_results_of_constants_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "MOST_COMPUTED", 2**20)
+    b = Builder()
+    for _ in range(4):
+        b.node("expand", ones(1, 1), shape=(256, 256))
+    with pytest.raises(ValueError, match=r"of which \d+ are left"):
+        b.node("expand", ones(1, 1), shape=(256, 256))
+
+
+def test_large_constants_may_be_rearranged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored justifies what is computed of it, of however large a model."""
+    monkeypatch.setattr(graph, "MOST_COMPUTED", 0)
+    b = Builder()
+    value = b.constant(ones(64, 64))
+    for _ in range(graph.GROWTH):
+        value = b.node("transpose", value, perm=(1, 0))
+    assert b.data(value) is not None
+    with pytest.raises(ValueError, match="too large"):
+        b.node("transpose", value, perm=(1, 0))

@@ -96,6 +96,32 @@ def test_every_attribute_survives(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again(image(1, 8, 8, 4)), net(image(1, 8, 8, 4)))
 
 
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "float16",
+        "float32",
+        "float64",
+        "bool",
+        *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    ],
+)
+def test_every_dtype_survives(dtype: str, tmp_path: Path) -> None:
+    """Of an input, a constant and an output."""
+    b = Builder()
+    x = b.input("x", (2, 3), dtype)
+    constant = np.array([[1, 0, 1]], dtype)
+    b.output("y", b.node("concat", x, b.constant(constant), axis=0))
+    net = dwconv.Network(b)
+    net.save(tmp_path / "net.npz")
+    again = dwconv.load(tmp_path / "net.npz")
+    assert (again.inputs, again.outputs) == (net.inputs, net.outputs)
+    given = np.array([[1, 1, 0], [0, 1, 1]], dtype)
+    y = again(given)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, np.concatenate([given, constant]))
+
+
 def test_the_file_is_plain_arrays_and_json(file: Path) -> None:
     description = told(file)
     assert description["format"] == 1

@@ -13,20 +13,7 @@ import dwconv
 from dwconv.bound import MOST_KEPT
 from dwconv.graph import Builder
 from dwconv.sources import GraphSource
-from networks import channels_first, classifier, image, two_inputs, weights
-from oracles import using
-
-OPEN = {"image": (None, None, None, 3)}
-
-
-def oracle(net: dwconv.Network, *inputs: Any) -> Any:
-    with using("numpy"):
-        return net(*inputs)
-
-
-def close(y: Any, expected: Any) -> None:
-    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * float(np.abs(expected).max()))
-
+from networks import OPEN, channels_first, classifier, close, image, oracle, two_inputs, weights
 
 # ---- shapes -------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from broken_onnx import broken_onnx, small
 from drawn import Draw
+from dwconv import graph
 from dwconv.importers.onnx import read
 from onnx_models import model, node, noise, single
 
@@ -141,6 +142,29 @@ def test_small_files_do_not_make_large_arrays(nodes: list[Any]) -> None:
         with pytest.raises(ValueError, match="too large"):
             read(proto.SerializeToString())
         assert tracemalloc.get_traced_memory()[1] < 2**30
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("op", ["Resize", "Pad", "ConvTranspose"])
+def test_what_nodes_make_of_constants_counts_too(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes that the importer hands on, so that the builder computes them."""
+    monkeypatch.setattr(graph, "MOST_COMPUTED", 2**20)
+    constants = {
+        "x": np.ones((1, 1, 2, 2), np.float32), "sizes": np.array([1, 1, 1024, 1024]),
+        "pads": np.array([0, 0, 0, 0, 0, 0, 1022, 1022]), "w": np.ones((1, 1, 1, 1), np.float32),
+    }  # fmt: skip
+    made = {
+        "Resize": node("Resize", ["x", "", "", "sizes"], mode="nearest"),
+        "Pad": node("Pad", ["x", "pads"]),
+        "ConvTranspose": node("ConvTranspose", ["x", "w"], strides=[1023, 1023]),
+    }[op]
+    proto = model([made], {}, constants)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="too large"):
+            read(proto.SerializeToString()).lower()
+        assert tracemalloc.get_traced_memory()[1] < 2**25
     finally:
         tracemalloc.stop()
 

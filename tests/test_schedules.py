@@ -9,7 +9,6 @@ import pytest
 
 import scheduled
 
-ISAS = ("baseline", "neon", "avx2", "avx512")
 SHOWN = 60  # lines of a difference
 
 
@@ -31,7 +30,7 @@ def command(isa: str, programs: dict[str, Path], factory: pytest.TempPathFactory
 
 
 @pytest.mark.parametrize("caches", scheduled.CACHES)
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", scheduled.ISAS)
 def test_schedules_are_those_of_the_golden_files(
     isa: str, caches: str, programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -45,8 +44,10 @@ def test_schedules_are_those_of_the_golden_files(
 
 def test_caches_of_the_golden_files_make_a_difference() -> None:
     """Each of them decides something: a schedule that ignored them would pass the other test for ever."""
-    for isa in ISAS:
+    for isa in scheduled.ISAS:
         texts = {scheduled.golden(isa, caches).read_text(encoding="utf-8") for caches in scheduled.CACHES}
         assert len(texts) == len(scheduled.CACHES)
     for caches in scheduled.CACHES:
-        assert len({scheduled.golden(isa, caches).read_text(encoding="utf-8") for isa in ISAS}) == len(ISAS)
+        assert len(
+            {scheduled.golden(isa, caches).read_text(encoding="utf-8") for isa in scheduled.ISAS}
+        ) == len(scheduled.ISAS)

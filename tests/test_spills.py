@@ -81,6 +81,19 @@ def test_a_product_and_a_sum_make_a_multiply_add() -> None:
     assert check_spills.spills(product, MACHINES["x86_64"]) == ([], 0)
 
 
+@pytest.mark.parametrize("dot", ["vpdpbusd %ymm3,%ymm2,%ymm1", "{vex} vpdpbusd %ymm3,%ymm2,%ymm1"])
+def test_dot_products_of_integers_are_multiply_adds(dot: str) -> None:
+    text = edited(
+        ("vfmadd231ps (%rdx),%ymm2,%ymm1", dot), ("mov    0x8(%rsp),%rax", "vmovdqu 0x40(%rsp),%ymm2")
+    )
+    assert accesses(text) == 1
+    split = edited(
+        ("vfmadd231ps (%rdx),%ymm2,%ymm1", "vpmaddwd 0x40(%rsp),%ymm2,%ymm3"),
+        ("mov    0x8(%rsp),%rax", "vpaddd %ymm3,%ymm1,%ymm1"),
+    )
+    assert accesses(split) == 1
+
+
 def test_an_outer_loop_may_use_the_stack() -> None:
     assert accesses(edited(("22:\tret", "22:\tjne    4 <tile.constprop.0+0x4>"))) == 0
 
@@ -120,6 +133,7 @@ ARM = """
 @pytest.mark.parametrize("operands", ["str\tq1, [sp, #64]", "ldp\td8, d9, [sp]", "ldr\tq4, [x29, #160]"])
 def test_loops_of_arm_are_understood(operands: str) -> None:
     assert accesses(ARM, "aarch64") == 0
+    assert accesses(ARM.replace("fmla\tv1.4s, v2.4s, v3.s[0]", "sdot\tv1.4s, v2.16b, v3.16b"), "aarch64") == 0
     assert accesses(ARM.replace("ldr\tx2, [sp, #16]", operands), "aarch64") == 1
     assert accesses(ARM.replace("add\tx3, x3, #0x10", operands), "aarch64") == 1
 
@@ -149,3 +163,6 @@ def test_only_what_is_allowed_passes_and_no_more_of_it(monkeypatch: pytest.Monke
     assert not passes("clang", "avx2", "tile_3", 2)
     assert not passes("gcc", "avx2", "strip", 1)
     assert passes("gcc", "baseline", "strip", 99)
+    monkeypatch.setattr(check_spills, "ALLOWED", [known._replace(isa="s8_*")])
+    assert passes("gcc", "s8_avx2", "tile_3", 2)
+    assert not passes("gcc", "avx2", "tile_3", 2)

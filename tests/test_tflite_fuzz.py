@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +72,24 @@ def test_operators_in_a_circle_are_a_value_error() -> None:
         tflite.read(m.content([a]))
 
 
-def test_constants_cannot_grow_without_bound() -> None:
+@pytest.mark.parametrize("op", ["TILE", "BROADCAST_TO", "FILL", "PADV2"])
+def test_constants_cannot_grow_without_bound(op: str) -> None:
+    """Of a file of kilobytes, 256 MB of constants at most."""
     m = Writer()
-    value = m.constant(np.ones((1, 64), np.float32))
+    one, sizes = np.ones((1, 1), np.float32), i32(2048, 2048)
+    inputs = {
+        "TILE": [one, sizes], "BROADCAST_TO": [one, sizes], "FILL": [sizes, np.float32(1)],
+        "PADV2": [one, i32([[0, 2047], [0, 2047]]), np.float32(2)],
+    }[op]  # fmt: skip
     for _ in range(40):
-        value = m.op("TILE", [m.constant(np.ones((1, 1), np.float32)), m.constant(i32(4096, 4096))])
-    with pytest.raises(ValueError, match="too large"):
-        tflite.read(m.content([value]))
+        value = m.op(op, [m.constant(array) for array in inputs])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="too large"):
+            tflite.read(m.content([value]))
+        assert tracemalloc.get_traced_memory()[1] < 2**29
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ typedef struct dwc_node {
     union {
         dwc_depthwise_stage depthwise;
         dwc_matmul_stage matrix;
-        dwc_s8_stage s8; /* of a quantized graph, as is the next */
+        const dwc_s8_stage *s8; /* of a quantized graph, with its weights, as is the next */
         dwc_s8_add add;
     };
 } dwc_node;

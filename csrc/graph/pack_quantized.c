@@ -59,10 +59,10 @@ static dwc_s8_stage stage_of(const dwc_graph *g, const dwc_node *n, const dwc_s8
 
 /* ---- memory ----------------------------------------------------------------------------------- */
 
-/* Starts of sums and factors for each output, the table, then the weights of the plain path, or those of kernels with,
- * of a matrix, starts and multipliers of each group. */
+/* The stage, starts of sums and factors for each output, the table, then the weights of the plain path, or those of
+ * kernels with, of a matrix, starts and multipliers of each group. */
 typedef struct parts {
-    int64_t factors, table, weights, starts, multipliers, end;
+    int64_t start, factors, table, weights, starts, multipliers, end;
 } parts;
 
 /* Adds some bytes, to the next cache line. */
@@ -82,10 +82,10 @@ static int parts_of(const dwc_graph *g, const dwc_node *n, const dwc_s8_stage *s
     const int64_t outputs = s->groups * s->group_outputs; /* below 2^31 */
     const size_t factor =
         g->rounding == DWCONV_ROUND_TFLITE ? sizeof(dwc_fixed) + sizeof(float) : sizeof(float);
-    int64_t at = 0, weights, columns = 0;
+    int64_t at = round_up((int64_t)sizeof *s, DWCONV_ALIGNMENT), weights, columns = 0;
     if (!weights_bytes(s, &weights)) return 0;
     if (s->kernels && !s->is_depthwise && !dwc_multiply(s->groups, s->matrix.padded * 4, &columns)) return 0;
-    *p = (parts){0};
+    *p = (parts){.start = at};
     if (!add(&at, outputs * (int64_t)sizeof(int32_t))) return 0;
     p->factors = at;
     if (!add(&at, outputs * (int64_t)factor)) return 0;
@@ -176,7 +176,7 @@ void dwc_pack_s8(const dwc_graph *g, dwc_node *n, const dwc_s8_kernels *kernels,
     const int64_t outputs = s.groups * s.group_outputs;
     const int twice = g->rounding == DWCONV_ROUND_TFLITE;
     (void)parts_of(g, n, &s, &p);
-    int32_t *start = memory;
+    int32_t *start = (int32_t *)(void *)(at + p.start);
     dwc_fixed *fixed = (dwc_fixed *)(void *)(at + p.factors);
     float *multiplier = (float *)(void *)(twice ? fixed + outputs : fixed);
     for (int64_t c = 0; c < outputs; c++) {
@@ -200,6 +200,7 @@ void dwc_pack_s8(const dwc_graph *g, dwc_node *n, const dwc_s8_kernels *kernels,
         memcpy(at + p.weights, n->filter, (size_t)(depth_of(&s) * outputs));
         s.filter = (int8_t *)at + p.weights;
     }
-    n->s8 = s;
+    memcpy(memory, &s, sizeof s);
+    n->s8 = memory;
     n->quant = (dwc_node_quant){0};
 }

@@ -78,12 +78,15 @@ void dwc_s8_pack_matrix(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, c
     }
 }
 
+/* A weight as it is added to a start, which wraps. */
+static uint32_t weight_bits(int32_t weight) { return (uint32_t)weight; }
+
 void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter, const int32_t *bias, int32_t seen,
                          int32_t *start) {
     for (int64_t c = 0; c < m->padded; c++) {
         uint32_t sum = 0;
         for (int64_t i = 0; c < m->outputs && i < m->taps_y * m->taps_x * m->k; i++)
-            sum += (uint32_t)filter[i * m->row + c];
+            sum += weight_bits(filter[i * m->row + c]);
         start[c] = (int32_t)((c < m->outputs && bias ? (uint32_t)bias[c] : 0) - sum * (uint32_t)seen);
     }
 }
@@ -153,7 +156,7 @@ static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
         const int valid = channel < d->pixels * d->channels;
         uint32_t sum = 0;
         for (int64_t i = 0; valid && i < d->kernel_h * d->kernel_w; i++)
-            sum += (uint32_t)filter[i * d->channels + c];
+            sum += weight_bits(filter[i * d->channels + c]);
         const uint32_t start = (valid && bias ? (uint32_t)bias[c] : 0) - sum * (uint32_t)seen;
         const float multiplier = valid ? multipliers[c] : 0.0f;
         const int32_t source = valid ? (int32_t)(channel / d->multiplier - first / d->multiplier) : 0;

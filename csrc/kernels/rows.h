@@ -3,6 +3,7 @@
 #ifndef DWCONV_KERNELS_ROWS_H
 #define DWCONV_KERNELS_ROWS_H
 
+#include <math.h>
 #include <stdint.h>
 
 #include "../dwconv_network.h"
@@ -46,6 +47,15 @@ typedef struct dwc_reduce_grid {
     float *y;
     int resumes; /* y holds a result to go on with */
 } dwc_reduce_grid;
+
+/* Two numbers joined: DWCONV_SUM, PRODUCT, LARGEST, SMALLEST. */
+static inline __attribute__((always_inline)) float dwc_reduce_two(float a, float b,
+                                                                  dwconv_function function) {
+    if (function == DWCONV_SUM) return a + b;
+    if (function == DWCONV_PRODUCT) return a * b;
+    if (isnan(a) || isnan(b)) return a + b;
+    return (function == DWCONV_LARGEST) == (a > b) ? a : b;
+}
 
 typedef struct dwc_row_kernels {
     void (*pool)(const dwc_pool_row *row, int most); /* most: the maximum, NaN if a tap is; else the mean */

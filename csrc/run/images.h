@@ -4,16 +4,20 @@
 
 #include "axes.h"
 
-/* [batch, height, width, channels] as a view. Steps that say nothing are those of dense pixels. */
+/* [batch, height, width, channels] as a view. Strides that say nothing, of axes with one element, are those of dense
+ * pixels: kernels multiply them by padding. */
 static inline dwc_view dwc_image_of(const dwc_array *a) {
     dwc_view v = {.data = a->data,
                   .batch = a->shape[0],
                   .height = a->shape[1],
                   .width = a->shape[2],
                   .channels = a->shape[3],
-                  .image = dwc_step_of(a, 0),
-                  .row = dwc_step_of(a, 1),
-                  .pixel = a->shape[2] == 1 ? a->shape[3] : a->strides[2]};
+                  .image = a->strides[0],
+                  .row = a->strides[1],
+                  .pixel = a->strides[2]};
+    if (v.width == 1) v.pixel = v.channels;
+    if (v.height == 1) v.row = v.width * v.pixel;
+    if (v.batch == 1) v.image = v.height * v.row;
     return v;
 }
 

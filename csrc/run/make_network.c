@@ -21,8 +21,6 @@ static const dwc_node_class *const classes[DWCONV_NODE_KIND_COUNT] = {
     [DWCONV_MATMUL] = &dwc_class_matmul,
 };
 
-const dwc_node_class *dwc_node_class_of(dwconv_node_kind kind) { return classes[kind]; }
-
 /* Values, or nodes: more are no network but an accident. */
 enum { MOST_COUNT = 1 << 24 };
 
@@ -63,7 +61,7 @@ static dwconv_status take_operands(const making *m, looked *l) {
 static dwconv_status look_at(const making *m, looked *l) {
     dwconv_node *n = &l->node;
     DWC_TRY(dwc_take_node(&m->desc, m->node, n));
-    l->class = dwc_node_class_of(n->kind);
+    l->class = classes[n->kind];
     if (!l->class) return DWCONV_BAD_VALUE;
     DWC_TRY(take_operands(m, l));
     dwc_node_call call = {.node = n, .table = m->table, .out = dwc_array_of(&l->out), .threads = &m->threads};

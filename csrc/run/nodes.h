@@ -1,4 +1,4 @@
-/* The nodes of a network while it runs: one row of three functions for each kind. */
+/* The nodes of a network while it runs: a row of functions for each kind. */
 #ifndef DWCONV_NODES_H
 #define DWCONV_NODES_H
 
@@ -33,9 +33,6 @@ typedef struct dwc_node_class {
     void (*run)(const dwc_node_call *call);                             /* cannot fail */
     int (*workers)(const dwc_node_call *call); /* how many threads it takes; NULL: that is not told */
 } dwc_node_class;
-
-/* The class of a kind, or NULL if there is none. */
-DWC_HIDDEN const dwc_node_class *dwc_node_class_of(dwconv_node_kind kind);
 
 /* By kind: run_convolution_node.c, run_elementwise.c, run_copy.c; run_reduce.c, run_pool.c, run_resize.c, run_normalise.c
  * (softmax, layer normalisation), run_products.c (matmul) */

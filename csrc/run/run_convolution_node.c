@@ -1,24 +1,8 @@
 /* Convolution nodes: images as the walks of layers and blocks take them. */
-#include "nodes.h"
-
-static dwc_view view_of(const dwc_array *a) {
-    dwc_view v = {.data = a->data,
-                  .batch = a->shape[0],
-                  .height = a->shape[1],
-                  .width = a->shape[2],
-                  .channels = a->shape[3],
-                  .image = a->strides[0],
-                  .row = a->strides[1],
-                  .pixel = a->strides[2]};
-    /* Strides of axes with one element: kernels multiply them by padding. */
-    if (v.width == 1) v.pixel = v.channels;
-    if (v.height == 1) v.row = v.width * v.pixel;
-    if (v.batch == 1) v.image = v.height * v.row;
-    return v;
-}
+#include "images.h"
 
 static int is_image(const dwc_array *a) {
-    if (a->rank != 4 || (a->shape[3] > 1 && a->strides[3] != 1)) return 0;
+    if (!dwc_is_contiguous_last(a)) return 0;
     for (int i = 0; i < 3; i++)
         if (a->shape[i] > 1 && a->strides[i] == 0) return 0;
     return 1;
@@ -39,7 +23,7 @@ static dwconv_status check(const dwc_node_call *call) {
 static dwconv_status scratch(const dwc_node_call *call, size_t *bytes) {
     *bytes = 0;
     if (!dwc_is_block(call->plan)) return DWCONV_OK;
-    const dwc_view x = view_of(&call->in[0]), y = view_of(&call->out);
+    const dwc_view x = dwc_image_of(&call->in[0]), y = dwc_image_of(&call->out);
     const dwc_machine machine = dwc_this_machine();
     for (int64_t count = smaller(call->threads->count, DWC_MOST_WORKERS); count >= 1; count--) {
         size_t some;
@@ -50,7 +34,7 @@ static dwconv_status scratch(const dwc_node_call *call, size_t *bytes) {
 }
 
 static void run(const dwc_node_call *call) {
-    const dwc_view x = view_of(&call->in[0]), y = view_of(&call->out);
+    const dwc_view x = dwc_image_of(&call->in[0]), y = dwc_image_of(&call->out);
     if (!dwc_is_block(call->plan)) {
         (void)dwc_run_layer(call->plan, &x, &y, call->threads);
         return;

@@ -9,29 +9,26 @@ enum {
 
 /* ---- ways to copy ------------------------------------------------------------------------- */
 
-static void copy_rows(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+static void copy_rows(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
                       int64_t count) {
     const dwc_kernel_table *table = context;
-    const int row = w->rank - 2;
-    table->copy_pixels((const char *)data[1], in_bytes(w->strides[1][row]), rows, in_bytes(count),
-                       (char *)data[0], in_bytes(w->strides[0][row]));
+    table->copy_pixels((const char *)data[1], in_bytes(row->step[1]), rows, in_bytes(count), (char *)data[0],
+                       in_bytes(row->step[0]));
 }
 
-static void transpose_rows(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+static void transpose_rows(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
                            int64_t count) {
     const dwc_kernel_table *table = context;
-    table->each.transpose(data[1], w->strides[1][w->rank - 1], rows, count, data[0],
-                          w->strides[0][w->rank - 2]);
+    table->each.transpose(data[1], row[1].step[1], rows, count, data[0], row->step[0]);
 }
 
-static void copy_strided(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+static void copy_strided(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
                          int64_t count) {
-    const int last = w->rank - 1;
-    const int64_t to_step = w->strides[0][last], from_step = w->strides[1][last];
+    const int64_t to_step = row[1].step[0], from_step = row[1].step[1];
     (void)context;
-    for (int64_t row = 0; row < rows; row++) {
-        float *to = data[0] + row * w->strides[0][last - 1];
-        const float *from = data[1] + row * w->strides[1][last - 1];
+    for (int64_t r = 0; r < rows; r++) {
+        float *to = data[0] + r * row->step[0];
+        const float *from = data[1] + r * row->step[1];
         if (to_step == 1 && from_step == 0)
             for (int64_t i = 0; i < count; i++) to[i] = *from;
         else
@@ -39,31 +36,31 @@ static void copy_strided(const void *context, const dwc_walk *w, float *const da
     }
 }
 
-/* Makes axis `axis` the last but one. */
-static void bring_inwards(dwc_walk *w, int axis) {
-    for (int i = axis; i < w->rank - 2; i++) dwc_swap_axes(w, i, i + 1);
-}
-
-/* An axis along which the input is contiguous where the output is along the last one; -1: there is none. */
-static int transposed_axis(const dwc_walk *w) {
-    const int last = w->rank - 1;
-    if (w->strides[0][last] != 1 || w->strides[1][last] == 0) return -1;
-    for (int i = 0; i < last; i++)
-        if (w->strides[1][i] == 1) return i;
-    return -1;
+/* Makes the rows those of an axis along which the input is contiguous where the output is along the last one, if
+ * there is one. */
+static int turn_rows(dwc_axes *axes) {
+    const dwc_axis *last = &axes->axis[axes->count - 1];
+    if (last->step[0] != 1 || last->step[1] == 0) return 0;
+    for (int i = 0; i < axes->count - 1; i++) {
+        const dwc_axis turned = axes->axis[i];
+        if (turned.step[1] != 1) continue;
+        for (; i < axes->count - 2; i++) axes->axis[i] = axes->axis[i + 1];
+        axes->axis[i] = turned;
+        return 1;
+    }
+    return 0;
 }
 
 void dwc_copy(const dwc_kernel_table *table, dwc_walk walk, const dwconv_threads *threads, int workers) {
     dwc_rows_job job = {.walk = walk, .context = table};
-    const int last = walk.rank - 1, axis = transposed_axis(&walk);
-    job.count = smaller(walk.shape[last], COPY_PIECE);
+    const dwc_axis *elements = dwc_row_of(&job.walk) + 1;
+    job.count = smaller(elements->size, COPY_PIECE);
     job.rows = larger(COPY_PIECE / job.count, 1);
-    if (walk.shape[last] == 1 || (walk.strides[0][last] == 1 && walk.strides[1][last] == 1)) {
+    if (elements->size == 1 || (elements->step[0] == 1 && elements->step[1] == 1)) {
         job.each = copy_rows;
-    } else if (axis >= 0) {
+    } else if (turn_rows(&job.walk.axes)) {
         job.each = transpose_rows;
-        bring_inwards(&job.walk, axis);
-        job.count = smaller(walk.shape[last], TRANSPOSED_COUNT);
+        job.count = smaller(elements->size, TRANSPOSED_COUNT);
         job.rows = larger(COPY_PIECE / job.count, TRANSPOSED_ROWS);
     } else {
         job.each = copy_strided;
@@ -93,28 +90,13 @@ static dwconv_status check_fill(const dwc_node_call *call) {
     return DWCONV_OK;
 }
 
-static void fill_rows(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
-                      int64_t count) {
-    const float value = *(const float *)context;
-    const int last = w->rank - 1;
-    const int64_t step = w->strides[0][last];
-    for (int64_t row = 0; row < rows; row++) {
-        float *to = data[0] + row * w->strides[0][last - 1];
-        if (step == 1)
-            for (int64_t i = 0; i < count; i++) to[i] = value;
-        else
-            for (int64_t i = 0; i < count; i++) to[i * step] = value;
-    }
-}
-
 static int fill_workers(const dwc_node_call *call) { return dwc_copy_workers(call, 0); }
 
+/* Copies of one number. */
 static void run_fill(const dwc_node_call *call) {
-    dwc_rows_job job = {
-        .walk = dwc_walk_of(&call->out, NULL, 0), .each = fill_rows, .context = &call->node->parameters[0]};
-    job.count = smaller(job.walk.shape[job.walk.rank - 1], COPY_PIECE);
-    job.rows = larger(COPY_PIECE / job.count, 1);
-    dwc_run_rows(&job, call->threads, fill_workers(call));
+    float value = call->node->parameters[0];
+    const dwc_array number = {.data = &value};
+    dwc_copy(call->table, dwc_walk_of(&call->out, &number, 1), call->threads, fill_workers(call));
 }
 
 const dwc_node_class dwc_class_copy = {

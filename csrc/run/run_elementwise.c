@@ -61,19 +61,19 @@ static void run_short(const each *e, dwc_each_call c, int inputs) {
     e->kernel(&c);
 }
 
-static void each_rows(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+static void each_rows(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
                       int64_t count) {
     const each *e = context;
-    const int inputs = w->arrays - 1, last = w->rank - 1;
+    const int inputs = reads(e->call);
     dwc_each_call c = kernel_call(e->call);
     c.rows = rows;
     c.count = count;
     c.y = data[0];
-    c.y_row = w->strides[0][last - 1];
+    c.y_row = row->step[0];
     for (int k = 0; k < inputs; k++) {
         c.x[k] = data[k + 1];
-        c.x_row[k] = w->strides[k + 1][last - 1];
-        c.x_step[k] = (int)w->strides[k + 1][last];
+        c.x_row[k] = row->step[k + 1];
+        c.x_step[k] = (int)row[1].step[k + 1];
     }
     if (rows > 1 && count < SHORT && are_dense(&c, inputs))
         run_short(e, c, inputs);
@@ -84,35 +84,33 @@ static void each_rows(const void *context, const dwc_walk *w, float *const data[
 /* ---- any strides -------------------------------------------------------------------------- */
 
 /* Through buffers: rows are short pieces, count is at most PATTERN. */
-static void each_strided(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+static void each_strided(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
                          int64_t count) {
     const each *e = context;
-    const int inputs = w->arrays - 1, last = w->rank - 1;
     float x[2][PATTERN], y[PATTERN];
     dwc_each_call c = kernel_call(e->call);
     c.rows = 1;
     c.count = count;
     c.y = y;
-    for (int64_t row = 0; row < rows; row++) {
-        for (int k = 0; k < inputs; k++) {
-            const int64_t step = w->strides[k + 1][last];
-            const float *from = data[k + 1] + row * w->strides[k + 1][last - 1];
+    for (int64_t r = 0; r < rows; r++) {
+        for (int k = 0; k < reads(e->call); k++) {
+            const int64_t step = row[1].step[k + 1];
+            const float *from = data[k + 1] + r * row->step[k + 1];
             for (int64_t i = 0; i < count; i++) x[k][i] = from[i * step];
             c.x[k] = x[k];
             c.x_step[k] = 1;
         }
         e->kernel(&c);
-        const int64_t step = w->strides[0][last];
-        float *to = data[0] + row * w->strides[0][last - 1];
+        const int64_t step = row[1].step[0];
+        float *to = data[0] + r * row->step[0];
         for (int64_t i = 0; i < count; i++) to[i * step] = y[i];
     }
 }
 
-static int is_strided(const dwc_walk *w) {
-    const int last = w->rank - 1;
-    if (w->shape[last] > 1 && w->strides[0][last] != 1) return 1;
-    for (int k = 1; k < w->arrays; k++)
-        if (w->strides[k][last] != 0 && w->strides[k][last] != 1) return 1;
+static int is_strided(const dwc_axis *elements, int inputs) {
+    if (elements->size > 1 && elements->step[0] != 1) return 1;
+    for (int k = 1; k <= inputs; k++)
+        if (elements->step[k] != 0 && elements->step[k] != 1) return 1;
     return 0;
 }
 
@@ -129,9 +127,10 @@ static void run(const dwc_node_call *call) {
     const dwc_each_kernels *kernels = &call->table->each;
     const each e = {call, reads(call) == 1 ? kernels->unary : kernels->binary};
     dwc_rows_job job = {.walk = dwc_walk_of(&call->out, call->in, reads(call)), .context = &e};
-    const int strided = is_strided(&job.walk);
+    const dwc_axis *elements = dwc_row_of(&job.walk) + 1;
+    const int strided = is_strided(elements, reads(call));
     job.each = strided ? each_strided : each_rows;
-    job.count = smaller(job.walk.shape[job.walk.rank - 1], strided ? PATTERN : PIECE);
+    job.count = smaller(elements->size, strided ? PATTERN : PIECE);
     job.rows = larger(PIECE / job.count, 1);
     dwc_run_rows(&job, call->threads, workers(call));
 }
@@ -141,22 +140,11 @@ static dwconv_status check_unary(const dwc_node_call *call) {
     return dwc_same_shape(&call->in[0], &call->out) ? DWCONV_OK : DWCONV_BAD_SHAPE;
 }
 
-/* An axis counted from the innermost one; missing ones are of size 1. */
-static int64_t size_of(const dwc_array *a, int axis) {
-    return axis < a->rank ? a->shape[a->rank - 1 - axis] : 1;
-}
-
 static dwconv_status check_binary(const dwc_node_call *call) {
-    const dwc_array *a = &call->in[0], *b = &call->in[1], *out = &call->out;
     const dwconv_function f = call->node->function;
     if (f < DWCONV_PLUS || f >= DWCONV_BINARY_END) return DWCONV_BAD_VALUE;
-    if (out->rank != (a->rank > b->rank ? a->rank : b->rank)) return DWCONV_BAD_SHAPE;
-    for (int i = 0; i < out->rank; i++) {
-        const int64_t of_a = size_of(a, i), of_b = size_of(b, i);
-        const int fits = of_a == of_b || of_a == 1 || of_b == 1;
-        if (!fits || size_of(out, i) != larger(of_a, of_b)) return DWCONV_BAD_SHAPE;
-    }
-    return DWCONV_OK;
+    return dwc_broadcasts(&call->in[0], &call->in[1], &call->out, call->out.rank) ? DWCONV_OK
+                                                                                  : DWCONV_BAD_SHAPE;
 }
 
 const dwc_node_class dwc_class_unary = {

@@ -20,16 +20,15 @@ static dwconv_status check(const dwc_node_call *call) {
 }
 
 /* Every element of the walk, which lacks the axis, stands for a row of indices. */
-static void gather_rows(const void *context, const dwc_walk *w, float *const data[], int64_t rows,
+static void gather_rows(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
                         int64_t count) {
     const dwc_node_call *call = context;
     const dwconv_node *n = call->node;
-    const int last = w->rank - 1;
     const int64_t to_step = call->out.strides[n->axis], from_step = call->in[0].strides[n->axis];
-    for (int64_t row = 0; row < rows; row++)
+    for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < count; i++) {
-            float *to = data[0] + row * w->strides[0][last - 1] + i * w->strides[0][last];
-            const float *from = data[1] + row * w->strides[1][last - 1] + i * w->strides[1][last];
+            float *to = data[0] + r * row->step[0] + i * row[1].step[0];
+            const float *from = data[1] + r * row->step[1] + i * row[1].step[1];
             for (int32_t k = 0; k < n->index_count; k++) to[k * to_step] = from[n->indices[k] * from_step];
         }
 }
@@ -46,7 +45,7 @@ static void run(const dwc_node_call *call) {
     const int count = workers(call);
     if (inner < INNER) {
         dwc_rows_job job = {.walk = walk, .each = gather_rows, .context = call};
-        job.count = smaller(walk.shape[walk.rank - 1], GATHER_PIECE);
+        job.count = smaller(dwc_row_of(&walk)[1].size, GATHER_PIECE);
         job.rows = larger(GATHER_PIECE / job.count, 1);
         dwc_run_rows(&job, call->threads, count);
         return;

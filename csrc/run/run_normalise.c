@@ -29,7 +29,7 @@ static void normalise_task(void *context, int64_t item, int worker) {
     const job *j = context;
     const dwc_axes *axes = &j->axes;
     const int64_t end = smaller((item + 1) * j->items.size, j->items.units);
-    const int64_t run = axes->count ? axes->size[axes->count - 1] : 1;
+    const int64_t run = axes->count ? axes->axis[axes->count - 1].size : 1;
     int64_t step[DWC_MOST_OPERANDS] = {0}, at[DWC_MOST_OPERANDS], rows;
     dwc_axes outer = *axes;
     (void)worker;

@@ -61,10 +61,10 @@ static int64_t panel_count(const job *j) { return divide_up(j->stage.padded, j->
 static int64_t factor_of(const job *j, int64_t product, int64_t at[DWC_MOST_OPERANDS]) {
     int64_t factor = 0, unit = 1;
     dwc_axes_at(&j->axes, product, at);
-    for (int i = j->axes.count - 1; i >= 0; product /= j->axes.size[i--])
-        if (j->axes.step[i][B]) {
-            factor += product % j->axes.size[i] * unit;
-            unit *= j->axes.size[i];
+    for (int i = j->axes.count - 1; i >= 0; product /= j->axes.axis[i--].size)
+        if (j->axes.axis[i].step[B]) {
+            factor += product % j->axes.axis[i].size * unit;
+            unit *= j->axes.axis[i].size;
         }
     return factor;
 }
@@ -155,12 +155,6 @@ static matrix matrix_of(const dwc_array *a, int turned) {
     return turned ? (matrix){column, row} : (matrix){row, column};
 }
 
-/* Steps along axis i of the output's outer ones. */
-static int64_t outer_step(const dwc_array *a, int rank, int i) {
-    const int axis = i - (rank - a->rank);
-    return axis < 0 ? 0 : dwc_step_of(a, axis);
-}
-
 /* Whether y's transpose, b's transpose times a's, takes less copying. */
 static int pays_to_turn(const dwc_array *a, const dwc_array *b, const dwc_array *y) {
     const int last = y->rank - 1;
@@ -175,15 +169,12 @@ static int pays_to_turn(const dwc_array *a, const dwc_array *b, const dwc_array 
 static void merge_rows(job *j) {
     int64_t step[DWC_MOST_OPERANDS];
     if (!j->axes.count) return;
-    const int64_t m = j->problem.m, size = j->axes.size[j->axes.count - 1];
-    const int64_t *last = j->axes.step[j->axes.count - 1];
+    const int64_t m = j->problem.m, *last = j->axes.axis[j->axes.count - 1].step;
     if (last[B] != 0 || (m > 1 && (last[A] != m * j->a.row || last[Y] != m * j->y.row))) return;
-    if (m == 1) {
-        j->a.row = last[A];
-        j->y.row = last[Y];
-    }
-    j->problem.m = m * size;
-    dwc_pop_axis(&j->axes, step);
+    j->problem.m = m * dwc_pop_axis(&j->axes, step);
+    if (m > 1) return;
+    j->a.row = step[A];
+    j->y.row = step[Y];
 }
 
 static job products_job(const dwc_node_call *call) {
@@ -201,8 +192,8 @@ static job products_job(const dwc_node_call *call) {
              .data_y = y->data};
     dwc_products_problem *p = &j.problem;
     for (int i = 0; i + 2 < rank; i++) {
-        const int64_t step[DWC_MOST_OPERANDS] = {outer_step(a, rank, i), outer_step(b, rank, i),
-                                                 outer_step(y, rank, i)};
+        const int64_t step[DWC_MOST_OPERANDS] = {dwc_broadcast_step(a, rank, i),
+                                                 dwc_broadcast_step(b, rank, i), dwc_step_of(y, i)};
         dwc_add_axis(&j.axes, y->shape[i], step);
     }
     p->m = y->shape[rank - 1 - !turned];
@@ -210,7 +201,7 @@ static job products_job(const dwc_node_call *call) {
     p->k = call->in[0].shape[call->in[0].rank - 1];
     merge_rows(&j);
     for (int i = 0; i < j.axes.count; i++)
-        if (j.axes.step[i][B]) dwc_add_axis(&j.factors, j.axes.size[i], j.axes.step[i]);
+        if (j.axes.axis[i].step[B]) dwc_add_axis(&j.factors, j.axes.axis[i].size, j.axes.axis[i].step);
     p->products = dwc_axes_size(&j.axes);
     p->factors = dwc_axes_size(&j.factors);
     j.copies_a = p->k > 1 && j.a.column != 1;
@@ -238,17 +229,10 @@ static job products_job(const dwc_node_call *call) {
 
 static dwconv_status products_check(const dwc_node_call *call) {
     const dwc_array *a = &call->in[0], *b = &call->in[1], *y = &call->out;
-    if (a->rank < 2 || b->rank < 2 || y->rank != (a->rank > b->rank ? a->rank : b->rank))
-        return DWCONV_BAD_SHAPE;
+    if (a->rank < 2 || b->rank < 2 || !dwc_broadcasts(a, b, y, y->rank - 2)) return DWCONV_BAD_SHAPE;
     if (a->shape[a->rank - 1] != b->shape[b->rank - 2] || y->shape[y->rank - 2] != a->shape[a->rank - 2] ||
         y->shape[y->rank - 1] != b->shape[b->rank - 1])
         return DWCONV_BAD_SHAPE;
-    for (int i = 0; i + 2 < y->rank; i++) {
-        const int in_a = i - (y->rank - a->rank), in_b = i - (y->rank - b->rank);
-        const int64_t size_a = in_a < 0 ? 1 : a->shape[in_a], size_b = in_b < 0 ? 1 : b->shape[in_b];
-        if ((size_a != 1 && size_b != 1 && size_a != size_b) || y->shape[i] != larger(size_a, size_b))
-            return DWCONV_BAD_SHAPE;
-    }
     DWC_TRY(dwc_check_size(a->shape[a->rank - 1]));
     DWC_TRY(dwc_check_size(y->shape[y->rank - 2]));
     return dwc_check_size(y->shape[y->rank - 1]);

@@ -22,23 +22,13 @@ typedef struct job {
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
-static float join(float a, float b, dwconv_function function) {
-    switch (function) {
-        case DWCONV_SUM: return a + b;
-        case DWCONV_PRODUCT: return a * b;
-        default:
-            if (isnan(a) || isnan(b)) return a + b;
-            return (function == DWCONV_LARGEST) == (a > b) ? a : b;
-    }
-}
-
 static float reduce_runs(const job *j, const float *x) {
     const int64_t runs = dwc_axes_size(&j->reduced);
     int64_t at[DWC_MOST_OPERANDS];
     float result = j->kernels->reduce_run(x, j->run, j->function);
     for (int64_t i = 1; i < runs; i++) {
         dwc_axes_at(&j->reduced, i, at);
-        result = join(result, j->kernels->reduce_run(x + at[X], j->run, j->function), j->function);
+        result = dwc_reduce_two(result, j->kernels->reduce_run(x + at[X], j->run, j->function), j->function);
     }
     return j->divisor ? result / (float)j->divisor : result;
 }
@@ -117,14 +107,10 @@ static void divide_axes(job *j, const dwc_array *x, const dwc_array *y) {
         if (i < 0 || (n < x->rank && i == last)) continue;
         const int64_t step[DWC_MOST_OPERANDS] = {dwc_step_of(x, i), dwc_step_of(y, i)};
         dwc_axes *axes = y->shape[i] == x->shape[i] ? &j->kept : &j->reduced;
-        if (axes == &j->reduced && apart && x->shape[i] > 1) {
-            const int at = axes->count++;
-            axes->size[at] = x->shape[i];
-            axes->step[at][X] = step[X];
-            axes->step[at][Y] = 0;
-        } else {
+        if (axes == &j->reduced && apart && x->shape[i] > 1)
+            axes->axis[axes->count++] = (dwc_axis){x->shape[i], {step[X], 0}};
+        else
             dwc_add_axis(axes, x->shape[i], step);
-        }
     }
     int64_t step[DWC_MOST_OPERANDS] = {0};
     if (!apart) {

@@ -79,7 +79,7 @@ static void run_stages(const dwconv_plan *plan, const dwc_s8_schedule *s, const 
     for (int i = 0; i < s->stages; i++) {
         const dwc_s8_stage_schedule *how = &s->stage[i];
         const int last = i == s->stages - 1;
-        dwc_s8_job j = {.stage = &g->nodes[i].s8,
+        dwc_s8_job j = {.stage = g->nodes[i].s8,
                         .how = how,
                         .x = from,
                         .y = last ? *y : between(how, g->dtype, scratch),

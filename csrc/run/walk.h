@@ -2,30 +2,29 @@
 #ifndef DWCONV_WALK_H
 #define DWCONV_WALK_H
 
-#include "nodes.h"
+#include "axes.h"
 
-enum { DWC_WALK_ARRAYS = 3 };
-
-/* As few axes as describe all of the arrays, at least two: those of size 1 are dropped, neighbours that are one axis
- * in every array are merged. Array 0 is the output, whose strides decide about the order: the longest is outermost.
- * */
+/* As few axes as describe all of the arrays, at least two. Array 0 is the output, whose strides decide about the order:
+ * the longest is outermost. */
 typedef struct dwc_walk {
-    int rank, arrays;
-    int64_t shape[DWCONV_MAX_RANK], strides[DWC_WALK_ARRAYS][DWCONV_MAX_RANK];
-    float *data[DWC_WALK_ARRAYS];
+    dwc_axes axes;
+    float *data[DWC_MOST_OPERANDS];
 } dwc_walk;
 
 /* Inputs are broadcast to the shape of the output: axes of size 1 are repeated, missing ones are outer. */
 DWC_HIDDEN dwc_walk dwc_walk_of(const dwc_array *out, const dwc_array *in, int inputs);
-DWC_HIDDEN void dwc_swap_axes(dwc_walk *walk, int a, int b);
+
+/* The last two axes are rows and their elements. */
+static inline const dwc_axis *dwc_row_of(const dwc_walk *walk) {
+    return &walk->axes.axis[walk->axes.count - 2];
+}
 
 DWC_HIDDEN int64_t dwc_array_elements(const dwc_array *a);
 DWC_HIDDEN int dwc_same_shape(const dwc_array *a, const dwc_array *b);
 
-/* The last two axes are rows and their elements. `each` gets up to so many rows and elements at a time, whose first
- * ones are at data. */
-typedef void (*dwc_rows_function)(const void *context, const dwc_walk *walk, float *const data[],
-                                  int64_t rows, int64_t count);
+/* `each` gets up to so many rows and elements at a time, whose first ones are at data: along row[0] and row[1]. */
+typedef void (*dwc_rows_function)(const void *context, const dwc_axis *row, float *const data[], int64_t rows,
+                                  int64_t count);
 typedef struct dwc_rows_job {
     dwc_walk walk;
     int64_t rows, count; /* at a time */

@@ -21,10 +21,9 @@ static dwc_items cut(dwc_items items, int64_t least, int64_t count) {
     return items;
 }
 
-dwc_items dwc_schedule_items(const dwconv_threads *threads, int64_t units, int64_t least,
-                             double nanoseconds) {
+static dwc_items schedule_items(const dwconv_threads *threads, int64_t units, double nanoseconds) {
     const dwc_items items = uncut(threads, units, nanoseconds);
-    return cut(items, least, items_wanted(items.workers));
+    return cut(items, 1, items_wanted(items.workers));
 }
 
 /* ---- images ------------------------------------------------------------------------------------- */
@@ -43,8 +42,8 @@ dwc_pool_schedule dwc_schedule_pool(const dwc_kernel_table *table, const dwconv_
     const double join = node->function == DWCONV_LARGEST ? DWC_MAXIMUM_WORK : 1;
     const double work =
         values_of(y) * (DWC_STORE_WORK + join * (column_work + (s.columns_first ? beside : 0)));
-    s.items = dwc_schedule_items(threads, y->batch * y->height, 1,
-                                 dwc_nanoseconds(work, values_of(x) + values_of(y)));
+    s.items =
+        schedule_items(threads, y->batch * y->height, dwc_nanoseconds(work, values_of(x) + values_of(y)));
     return s;
 }
 
@@ -54,8 +53,8 @@ dwc_resize_schedule dwc_schedule_resize(const dwc_kernel_table *table, const dwc
     dwc_resize_schedule s = {.lanes = table->lanes, .rows_first = linear && x->channels < table->lanes};
     s.worker_floats = s.rows_first ? x->width * x->channels + table->lanes : 0;
     const double work = values_of(y) * (linear ? DWC_BLEND_WORK : DWC_STORE_WORK);
-    s.items = dwc_schedule_items(threads, y->batch * y->height, 1,
-                                 dwc_nanoseconds(work, values_of(x) + values_of(y)));
+    s.items =
+        schedule_items(threads, y->batch * y->height, dwc_nanoseconds(work, values_of(x) + values_of(y)));
     return s;
 }
 
@@ -64,13 +63,13 @@ dwc_resize_schedule dwc_schedule_resize(const dwc_kernel_table *table, const dwc
 dwc_items dwc_schedule_reduce(const dwconv_threads *threads, int64_t results, int64_t channels,
                               double taken) {
     const double all = (double)results * (double)channels;
-    return dwc_schedule_items(threads, results * divide_up(channels, DWC_REDUCE_CHANNELS), 1,
-                              dwc_nanoseconds(all * taken, all * (taken + 1)));
+    return schedule_items(threads, results * divide_up(channels, DWC_REDUCE_CHANNELS),
+                          dwc_nanoseconds(all * taken, all * (taken + 1)));
 }
 
 static dwc_items rows_of_numbers(const dwconv_threads *threads, int64_t rows, int64_t count, double work) {
     const double values = (double)rows * (double)count;
-    return dwc_schedule_items(threads, rows, 1, dwc_nanoseconds(values * work, 2 * values));
+    return schedule_items(threads, rows, dwc_nanoseconds(values * work, 2 * values));
 }
 
 dwc_items dwc_schedule_softmax(const dwconv_threads *threads, int64_t rows, int64_t count) {

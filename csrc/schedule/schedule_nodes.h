@@ -12,10 +12,6 @@ typedef struct dwc_items {
     int64_t units, size, count;
 } dwc_items;
 
-/* Items of at least `least` units. */
-DWC_HIDDEN dwc_items dwc_schedule_items(const dwconv_threads *threads, int64_t units, int64_t least,
-                                        double nanoseconds);
-
 /* Pooling. Units are rows of all images. */
 typedef struct dwc_pool_schedule {
     dwc_items items;

@@ -10,10 +10,10 @@
 #define STORE_WORK 10.0
 
 enum {
-    LINE_BYTES = 4096, /* four to eight lines stay in the first-level cache beside weights and outputs */
+    LINE_BYTES = 4096,    /* four to eight lines stay in the first-level cache beside weights and outputs */
     PIXEL_BYTES = 24576,  /* of all lines, for several pixels at a time: their runs are short */
-    STAGED_BYTES = 16384,     /* sums on their way */
-    PASSING_BYTES = 16384     /* inputs that pass all panels before the next ones do */
+    STAGED_BYTES = 16384, /* sums on their way */
+    PASSING_BYTES = 16384 /* inputs that pass all panels before the next ones do */
 };
 
 static double nanoseconds_of(const dwc_s8_stage *s, const int64_t out[4]) {
@@ -133,12 +133,12 @@ dwconv_status dwc_schedule_s8(const dwconv_plan *plan, const int64_t input[4], c
         dwc_s8_stage_schedule *how = &s->stage[s->stages++];
         memcpy(how->in, shapes[n->inputs[0]], sizeof how->in);
         memcpy(how->out, shapes[n->output], sizeof how->out);
-        const double image = nanoseconds_of(&n->s8, how->out), all = image * (double)input[0];
+        const double image = nanoseconds_of(n->s8, how->out), all = image * (double)input[0];
         const double nanoseconds = last == 0 ? all : image; /* that workers share at once */
         s->nanoseconds += all;
         const int staged =
             g->rounding == DWCONV_ROUND_TFLITE || (i == last && dwc_output_dtype(g) == DWCONV_F32);
-        DWC_TRY(schedule_stage(&n->s8, threads, nanoseconds, staged, how));
+        DWC_TRY(schedule_stage(n->s8, threads, nanoseconds, staged, how));
         how->scratch = i == last ? -1 : (int64_t)s->scratch_bytes;
         if (i < last) DWC_TRY(reserve(how->out, &s->scratch_bytes));
         s->worker_bytes = larger(s->worker_bytes, how->worker_bytes);

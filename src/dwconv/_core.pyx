@@ -102,7 +102,8 @@ def reference(operation, x, out):
     if not describe_tensor(out, PyBUF_WRITABLE, y_dtype, &y_view, &y_tensor):
         PyBuffer_Release(&x_view)
         raise ValueError(
-            f"{operation.name}: out is not a writable {operation.output_dtype} tensor with contiguous channels"
+            f"{operation.name}: out is not a writable {operation.output_dtype} tensor "
+            "with contiguous channels"
         )
     with nogil:
         status = dwconv_reference(&description.desc, &x_tensor, &y_tensor)

@@ -59,14 +59,24 @@ class Constructors:
         return cls._made(found, _stem(model))
 
     @classmethod
-    def from_torch(cls: type[N], module: Any, example_input: Any) -> N:
+    def from_torch(
+        cls: type[N],
+        module: Any,
+        example_input: Any,
+        *,
+        input_shapes: Mapping[str, Sequence[int | None]] | None = None,
+    ) -> N:
         """Of a PyTorch module in evaluation mode. Needs `pip install 'dwconv[torch]'`.
 
         `module`: a `torch.nn.Module`, or what `torch.export.export` gives. `example_input`: a tensor, or a
         tuple of them, of the shapes that the network is made for; inputs and outputs are those of the module,
-        NCHW for images. Raises the errors of `from_onnx`.
+        NCHW for images. `input_shapes`: by input, the example's sizes with None for those that calls decide,
+        as in `{"x": (1, 3, None, None)}`; without it the network takes the example's sizes and other batches.
+        Raises the errors of `from_onnx`, and ValueError for an open size of which the module computes
+        numbers, since these are then part of the network.
         """
-        return cls._made(_imported("torch", module, example_input), type(module).__name__)
+        made = _imported("torch", module, example_input, input_shapes=input_shapes)
+        return cls._made(made, type(module).__name__)
 
     @classmethod
     def from_keras(cls: type[N], model: Any) -> N:
@@ -122,7 +132,8 @@ def load(path: str | os.PathLike[str]) -> Network:
 def _imported(package: str, *arguments: Any, **options: Any) -> Source:
     """What the importer makes of the model. Raises ImportError where its package is missing."""
     try:
-        found = import_module(f".importers.{package}", __package__).read(*arguments, **options)
+        importer = import_module(f".importers.{package}", __package__)
+        found = getattr(importer, "source", importer.read)(*arguments, **options)
     except ModuleNotFoundError as error:
         if str(error.name).split(".")[0] != package:
             raise

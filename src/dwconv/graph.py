@@ -40,6 +40,7 @@ A node has one output. Image operations are NHWC, filters as in `dwconv.ops`. Co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -117,10 +118,39 @@ class UnsupportedModel(ValueError):  # noqa: N818 (the contract's name)
 # What a node may give at most, in elements: sizes of a model file must not make NumPy allocate without bound.
 MOST_ELEMENTS = 2**31 - 1
 MOST_FOLDED = 2**26
+MOST_COMPUTED = 2**30  # bytes of all that is computed of constants, beside what these themselves justify
+GROWTH = 4  # times the bytes of the constants: real models transpose and scale each once or twice
+
+
+class Budget:
+    """Bytes that may yet be computed of constants: a small file must not make large arrays without end."""
+
+    def __init__(self, most: int | None = None) -> None:
+        """None: MOST_COMPUTED."""
+        self.left = MOST_COMPUTED if most is None else most
+
+    def give(self, constant: Array) -> None:
+        self.left += GROWTH * constant.nbytes
+
+    def take(self, shape: Sequence[int], itemsize: int = 8) -> tuple[int, ...]:
+        """The shape. Raises ValueError where there is no room for it."""
+        sizes = tuple(int(size) for size in shape)
+        if any(size < 0 for size in sizes) or len(sizes) > 32:
+            raise ValueError(f"{sizes} is no shape")
+        needed = math.prod(sizes) * itemsize
+        if needed > self.left:
+            raise ValueError(
+                f"computing {sizes} of constants is too large: {needed} bytes, of which {self.left} are "
+                "left; real models compute little more than they store, this one looks broken"
+            )
+        self.left -= needed
+        return sizes
 
 
 class Builder:
     """Makes a graph node by node. Every value has its shape at once; nodes of constants are computed at once.
+
+    `budget`: what these may take; without one it grows with the constants. Beyond it is a ValueError.
 
     >>> b = Builder()
     >>> x = b.input("x", (1, 8, 8, 3))
@@ -130,8 +160,10 @@ class Builder:
     (1, 4, 4, 4)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget | None = None) -> None:
         self.graph = Graph()
+        self._budget = Budget() if budget is None else budget
+        self._grows = budget is None
         self._count = 0
         self._now: dict[str, str] = {}  # what values are called since `output` took their names
 
@@ -153,6 +185,8 @@ class Builder:
 
     def constant(self, data: Any, quantization: Quantization | None = None) -> str:
         array = np.require(data, requirements="A")  # pieces of a file may lie anywhere
+        if self._grows:
+            self._budget.give(array)
         name = self._new("constant")
         self.graph.values[name] = Value(name, array.shape, array.dtype, array, quantization)
         return name
@@ -168,6 +202,10 @@ class Builder:
         shape, dtype = nodes.infer(node, values)
         data = None
         if all(value.data is not None for value in values) and np.prod(shape, dtype=float) <= MOST_FOLDED:
+            try:
+                self._budget.take(shape, dtype.itemsize)
+            except ValueError as error:
+                raise ValueError(f"network: {op} {name!r}: {error}") from None
             data = nodes_numpy.compute(node, [value.data for value in values])
         else:
             self.graph.nodes.append(node)

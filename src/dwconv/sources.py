@@ -18,7 +18,8 @@ from .graph import MOST_FOLDED, Graph, Node, Quantization, Value, rebuilt
 from .nodes import infer
 
 Sizes: TypeAlias = tuple[int, ...]
-DTYPES = ("float32", "float64", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
+DTYPES = ("float32", "float64", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64",
+          "uint64", "bool")  # fmt: skip
 # What reading attributes and shapes of a hostile file can raise beside ValueError.
 ODD = (TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError)
 
@@ -67,7 +68,8 @@ class GraphSource:
     """A graph with the shapes that it was made for; other shapes are inferred anew.
 
     The constants become read-only. `inputs` and `outputs`: what a file says of them, where that is more than
-    the graph says: names and their order are the graph's, a size may be None.
+    the graph says: names and their order are the graph's, a size may be None. `fixed`: sizes that are not
+    open, but for that of the batch, are part of what the graph computes: others are refused.
     """
 
     kind: ClassVar[str] = "graph"
@@ -77,7 +79,9 @@ class GraphSource:
         graph: Graph,
         inputs: Sequence[TensorInfo] | None = None,
         outputs: Sequence[TensorInfo] | None = None,
+        fixed: bool = False,
     ) -> None:
+        self.fixed = fixed
         self.graph = checked(graph)
         self.inputs = _infos(self.graph, self.graph.inputs) if inputs is None else tuple(inputs)
         _check_infos(self.graph, self.graph.inputs, self.inputs)
@@ -89,7 +93,25 @@ class GraphSource:
 
     def lower(self, shapes: Mapping[str, Sizes]) -> Graph:
         own = all(shapes[name] == self.graph.values[name].shape for name in self.graph.inputs)
-        return self.graph.copy() if own else rebuilt(self.graph, shapes)
+        if own:
+            return self.graph.copy()
+        if self.fixed:
+            self._check_fixed(shapes)
+        return rebuilt(self.graph, shapes)
+
+    def _check_fixed(self, shapes: Mapping[str, Sizes]) -> None:
+        for info in self.inputs:
+            made_for = self.graph.values[info.name].shape
+            pairs = list(zip(made_for, shapes[info.name], info.shape, strict=True))
+            if all(made == given or free is None for made, given, free in pairs[1:]):
+                continue
+            free_sizes = tuple(made if made == given else None for made, given, _ in pairs)
+            raise ValueError(
+                f"the network was made with an example of {info.name!r} {made_for}, of whose sizes its "
+                "module may have computed numbers: make one with an example of this size, or with "
+                f"from_torch(module, example, input_shapes={{{info.name!r}: {free_sizes}}}), which tells "
+                "whether it did"
+            )
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         arrays: dict[str, Array] = {}
@@ -110,6 +132,7 @@ class GraphSource:
             "inputs": [write_info(info) for info in self.inputs],
             "outputs": [write_info(info) for info in self.outputs],
             "made_for": made_for,
+            "fixed": self.fixed,
             "constants": constants,
             "nodes": nodes,
         }, arrays
@@ -129,7 +152,7 @@ class GraphSource:
         for op, names, output, attributes, name in state["nodes"]:
             inputs_of = tuple(_word(item) for item in names)
             graph.nodes.append(Node(op, inputs_of, _word(output), dict(attributes), _word(name)))
-        return cls(graph, inputs, outputs)
+        return cls(graph, inputs, outputs, state.get("fixed") is True)
 
 
 def with_open_sizes(
@@ -148,7 +171,7 @@ def with_open_sizes(
         infos[word] = infos[word]._replace(shape=tuple(given))
         shapes[word] = tuple(b if a is None else a for a, b in zip(given, own, strict=True))
     fixed = {name: shapes.get(name, source.graph.values[name].shape) for name in source.graph.inputs}
-    return GraphSource(source.lower(fixed), list(infos.values()))
+    return GraphSource(source.lower(fixed), list(infos.values()), fixed=source.fixed)
 
 
 def checked(graph: Graph) -> Graph:

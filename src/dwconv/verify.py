@@ -1,8 +1,8 @@
 """`dwconv verify`: every operation and kernel variant that this machine can run, against the reference.
 
 The reference is the C core's plain loops in double precision, or the NumPy fallback in float64 where there is
-no extension. Results must be within the error bound that the README states, and the same to the bit for
-every number of threads and for an input that is a crop of a larger image.
+no extension. Results must be within the error bound that the README states, those of integers equal; and
+the same to the bit for every number of threads and for an input that is a crop of a larger image.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import build, engine, fallback
+from . import build, engine, fallback, verify_integers
 from .activation import Activation, Array
 from .build import Sliding
 from .config import _force, config, core
@@ -48,8 +48,10 @@ class Case(NamedTuple):
         first = next(stage for stage in self.operation.stages if stage.kind != "pointwise" or self._single)
         window = first.window
         shape, filters = ("x".join(map(str, sizes)) for sizes in (self.shape, first.filters.shape))
+        q = self.operation.quantization
+        integers = "" if q is None else f" of {q.dtype}, rounding {q.rounding},"
         return (
-            f"{self.operation.kind} of {shape}, filters {filters}, strides {window.strides}, "
+            f"{self.operation.kind}{integers} of {shape}, filters {filters}, strides {window.strides}, "
             f"padding {window.padding}, dilations {window.dilations}, activation {first.activation.kind}"
         )
 
@@ -135,7 +137,19 @@ class _Maker:
 
 
 def cases(quick: bool = False) -> Iterator[Case]:
-    """Every row of the kernel tables, the kernels of any window, every operation, with every kind of tail."""
+    """Every row of the kernel tables, the kernels of any window, every operation, with every kind of tail.
+
+    Then the same of 8-bit integers.
+    """
+    integers = verify_integers.Integers()
+    floats = list(_float_cases(quick))
+    yield from floats
+    for operation, shape in floats:
+        if not operation.squeeze_excite:
+            yield Case(integers.of(operation, shape), shape)
+
+
+def _float_cases(quick: bool) -> Iterator[Case]:
     make = _Maker()
     for channels in QUICK_CHANNELS if quick else CHANNELS:
         for kernel, *sliding in QUICK_WINDOWS if quick else WINDOWS:
@@ -194,19 +208,14 @@ def _plan(case: Case, backend: str) -> Plan | None:
 def check(case: Case, backends: list[str]) -> Iterator[tuple[str, str]]:
     """(backend, what is wrong or "") for every backend."""
     operation = case.operation
-    batch, height, width, channels = case.shape
-    image = (
-        np.random.default_rng(1).uniform(-1, 1, (batch, height + 2, width + 3, channels)).astype(np.float32)
-    )
-    crop = image[:, 1:-1, 1:-2]
+    crop = _image(case)[:, 1:-1, 1:-2]
     x = crop.copy()
-    expected, bound = _reference(operation, x), _bound(operation, x)
+    wrong = _comparison(operation, x)
     for backend in backends:
         plan = _plan(case, backend)
         y = engine.run(operation, plan, x, None, 1)
-        worst = float(np.max(np.abs(y - expected) / bound))
-        if not worst <= 1:  # NaN is wrong too
-            yield backend, f"the error is {worst:.3g} times the bound"
+        if problem := wrong(y):
+            yield backend, problem
             continue
         others = {
             f"{threads} threads": engine.run(operation, plan, x, None, threads) for threads in THREADS[1:]
@@ -214,6 +223,35 @@ def check(case: Case, backends: list[str]) -> Iterator[tuple[str, str]]:
         others["a cropped input"] = engine.run(operation, plan, crop, None, 1)
         different = [name for name, other in others.items() if other.tobytes() != y.tobytes()]
         yield backend, f"other bits with {', '.join(different)}" if different else ""
+
+
+def _image(case: Case) -> Array:
+    """Larger than the case's shape, at every side."""
+    batch, height, width, channels = case.shape
+    shape = (batch, height + 2, width + 3, channels)
+    if case.operation.quantization is not None:
+        return verify_integers.image(case.operation, shape)
+    return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
+
+
+def _comparison(operation: Operation, x: Array) -> Callable[[Array], str]:
+    """What tells what is wrong with a result, or ""."""
+    if operation.quantization is not None:
+        exact = verify_integers.reference(operation, x)
+
+        def different(y: Array) -> str:
+            count = int(np.count_nonzero(y != exact))
+            return f"{count} of {y.size} numbers are not those of the reference" if count else ""
+
+        return different
+
+    expected, bound = _reference(operation, x), _bound(operation, x)
+
+    def excessive(y: Array) -> str:
+        worst = float(np.max(np.abs(y - expected) / bound))
+        return "" if worst <= 1 else f"the error is {worst:.3g} times the bound"  # NaN is wrong too
+
+    return excessive
 
 
 def _reference(operation: Operation, x: Array) -> Array:

@@ -28,7 +28,7 @@ class Machine(NamedTuple):
     call: str
     multiply_add: str
     product: str
-    sum: str
+    sum: str  # of floats or integers; a product and one of them make a multiply-add
     vector: str
     frame: tuple[str, str]  # the instruction that makes the frame pointer one
     stack: str
@@ -41,9 +41,9 @@ MACHINES = {
         jump=r"j\w+",
         no_return=r"jmp|ret\w*",
         call=r"call\w*",
-        multiply_add=r"vfn?m(add|sub)\w*",
-        product="mulps",
-        sum="addps",
+        multiply_add=r"vfn?m(add|sub)\w*|vpdpbusd",
+        product=r"mulps|v?pmaddwd",
+        sum=r"addps|v?paddd",
         vector=r"%[xyz]mm",
         frame=("mov", "%rsp,%rbp"),
         stack=r"\(%rsp[,)]",
@@ -54,7 +54,7 @@ MACHINES = {
         jump=r"b|b\..+|cbn?z|tbn?z",
         no_return=r"b|br|ret",
         call=r"blr?",
-        multiply_add=r"fml[as]",
+        multiply_add=r"fml[as]|sdot|smull2",
         product="fmul",
         sum="fadd",
         vector=r"\b[qdsv]\d+",
@@ -73,7 +73,9 @@ def functions(listing: str, machine: Machine) -> Iterator[tuple[str, list[Instru
             if body:
                 yield name, body
             name, body = re.sub(r"\.(constprop|isra|part)\b.*", "", header[1]), []
-        elif code := re.match(r"\s*([0-9a-f]+):\s+(?:(?:notrack|bnd|rep\w*|lock) )?(\S+)\s*(.*)", line):
+        elif code := re.match(
+            r"\s*([0-9a-f]+):\s+(?:(?:notrack|bnd|rep\w*|lock|\{\w+\}) )?(\S+)\s*(.*)", line
+        ):
             body.append(Instruction(int(code[1], 16), code[2], code[3].split(machine.comment)[0].strip()))
     if body:
         yield name, body

@@ -21,8 +21,8 @@ static const struct {
     {"fuzz", test_fuzz},
     {"guard_pages", test_guard_pages},
     {"allocation", test_allocation},
+    {"machines", test_machines},
     {"threads", test_threads},
-    {"quantized", test_quantized}, /* before statuses, which are all to be seen */
     {"pool", test_pool},
     {"statuses", test_statuses},
     {"lifecycle", test_lifecycle},
@@ -32,6 +32,7 @@ static const struct {
     {"arena", test_arena},
     {"nodes", test_nodes},
     {"node_numbers", test_node_numbers},
+    {"quantized", test_quantized},
     {"s8", test_s8},
 };
 
@@ -45,7 +46,17 @@ static void on_fault(int signal_number) {
     _exit(128 + signal_number);
 }
 
-/* Arguments are names of suites; none means all. */
+/* Names select suites, -NAME leaves one out; without names all others run. */
+static int is_wanted(const char *suite, int argc, char **argv) {
+    int named = 0, selected = 0;
+    for (int a = 1; a < argc; a++) {
+        if (argv[a][0] == '-' && strcmp(argv[a] + 1, suite) == 0) return 0;
+        named |= argv[a][0] != '-';
+        selected |= strcmp(argv[a], suite) == 0;
+    }
+    return selected || !named;
+}
+
 int main(int argc, char **argv) {
 #ifndef __SANITIZE_ADDRESS__
     signal(SIGSEGV, on_fault);
@@ -54,9 +65,7 @@ int main(int argc, char **argv) {
     (void)on_fault;
 #endif
     for (size_t i = 0; i < sizeof suites / sizeof suites[0]; i++) {
-        int wanted = argc == 1;
-        for (int a = 1; a < argc; a++) wanted |= strcmp(argv[a], suites[i].name) == 0;
-        if (!wanted) continue;
+        if (!is_wanted(suites[i].name, argc, argv)) continue;
         const int passed = checks_passed, failed = checks_failed;
         check_context[0] = 0;
         suites[i].run();

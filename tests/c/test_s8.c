@@ -40,9 +40,9 @@ typedef struct output {
 } output;
 
 static output random_output(void) {
-    output o = {.is_signed = between(0, 1)};
+    output o = {.is_signed = (int)between(0, 1)};
     const int32_t low = o.is_signed ? -128 : 0, high = low + 255;
-    const int whole = between(0, 1);
+    const int whole = (int)between(0, 1);
     o.end.zero_point = (int32_t)(between(0, 3) ? between(low, high) : between(0, 1) ? low : high);
     o.end.low = whole ? low : (int32_t)between(low, high);
     o.end.high = whole ? high : (int32_t)between(o.end.low, high);
@@ -228,7 +228,7 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
                                .stride_w = together ? d.stride_w : 0,
                                .channels = d.channels,
                                .multiplier = d.multiplier};
-    int64_t bytes;
+    int64_t bytes = 0;
     CHECK(dwc_s8_choose_depthwise(&packed, kernels) && dwc_s8_depthwise_bytes(&packed, &bytes));
     void *weights = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
     dwc_s8_pack_depthwise(&packed, kernels, filter, bias, dwc_s8_seen(kernels, is_signed, zero), multipliers,

@@ -92,7 +92,9 @@ INLINE void V(tile_row_inputs)(V(vec) acc[DW_TILE_ROWS][DWC_MOST_COLUMNS], char 
                 const V(vec) v = operand ? V(tile_input)(V(column)(from, times, j), lanes, spread, SPREAD, FULL) : in[j];
                 acc[r][t] = V(fma)(v, weight, acc[r][t]);
             }
-            V(hold)(acc[r], COLUMNS);
+#ifdef HOLD_FIVE /* with four there are registers to spare */
+            if (COLUMNS == 5) HOLD_FIVE(acc[r]);
+#endif
         }
     }
 #undef DW_IS_TESTED

@@ -17,13 +17,6 @@ INLINE V(vec) V(reduce_join)(V(vec) a, V(vec) b, const int KIND) {
     }
 }
 
-INLINE float reduce_two(float a, float b, const int KIND) {
-    if (KIND == DWCONV_SUM) return a + b;
-    if (KIND == DWCONV_PRODUCT) return a * b;
-    if (isnan(a) || isnan(b)) return a + b;
-    return (KIND == DWCONV_LARGEST) == (a > b) ? a : b;
-}
-
 /* ---- grids of pixels ------------------------------------------------------------------------ */
 
 /* `vectors` whole ones, or n lanes of one. */
@@ -108,7 +101,7 @@ INLINE float V(fold)(V(vec) v, const int KIND) {
     float lanes[V(lanes)];
     V(store)(lanes, v);
     for (int n = V(lanes) / 2; n; n /= 2)
-        for (int i = 0; i < n; i++) lanes[i] = reduce_two(lanes[i], lanes[i + n], KIND);
+        for (int i = 0; i < n; i++) lanes[i] = dwc_reduce_two(lanes[i], lanes[i + n], (dwconv_function)KIND);
     return lanes[0];
 }
 
@@ -136,7 +129,7 @@ INLINE float reduce_numbers(const float *x, int64_t count, const int KIND) {
         }
         result = V(fold)(all, KIND);
     }
-    for (; i < count; i++) result = reduce_two(result, x[i], KIND);
+    for (; i < count; i++) result = dwc_reduce_two(result, x[i], (dwconv_function)KIND);
     return result;
 }
 

@@ -63,4 +63,7 @@ static void stream_pixels(const char *x, int64_t x_pixel, int64_t pixels, int64_
             V(stream)((float *)to + i, V(load)((const float *)x + i));
 }
 static void end_stream(void) { V(stream_end)(); }
+#define STREAM_KERNELS , .stream_pixels = stream_pixels, .end_stream = end_stream
+#else
+#define STREAM_KERNELS
 #endif

@@ -15,27 +15,19 @@
 enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #define STREAMS /* stores past the caches */
 
-#define DW_SHARES 0 /* whether weights of several taps fit the registers beside the sums */
+#define DW_SHARES 0
 #include "../f32/depthwise_types.h"
 #define SUFFIX _y
 #define TAIL_SUFFIX _y
 #include "../f32/activation.inc.h"
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
-#include "../f32/depthwise_tiles.inc.h"
-#include "../f32/depthwise_any.inc.h"
-#include "../f32/depthwise_anys.inc.h"
-#include "../f32/depthwise_flat.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
 #define MM_CHAINS 8
-#include "../f32/matmul.inc.h"
-#define MM_DOT_SUMS 8 /* accumulators of a tile of dots.inc.h */
-#include "../f32/dots.inc.h"
-#include "../f32/rows.inc.h"
-#include "../f32/elementwise.inc.h"
-#include "../f32/image_rows.inc.h"
-#include "../f32/number_rows.inc.h"
+#define MM_DOT_SUMS 8
+#define ISA "avx2"
+#include "../f32/algorithms.inc.h"
 
 #define DW_EACH_TILE(F) F(5, 1) F(7, 1)
 #define DW_DEFINE(K, S) DW_TILES(K, S, 4) DW_TILES(K, S, 5)
@@ -116,30 +108,10 @@ static void mm_f32(const dwc_mm_call *c) {
 }
 
 /* float32 is the same with and without dot products of 8-bit integers. */
-#define TABLE                                                                                               \
-    .isa = DWCONV_ISA_AVX2,                                                                                 \
-    .lanes = lanes_y,                                                                                       \
-    .panel_unit = MM_UNIT,                                                                                  \
-    .panel_width = 24,                                                                                      \
-    .overlaps = 1,                                                                                          \
-    .matrix = {"avx2 matrix, tiles up to 6x16 and 4x24", mm_f32},                                           \
-    .dots = {"avx2 matrix, few outputs, sums along channels", mm_dots},                                     \
-    .dot_outputs = 4,                                                                                       \
-    .thin_outputs = 8,                                                                                      \
-    .tiles = tiles,                                                                                         \
-    .tile_count = sizeof tiles / sizeof *tiles,                                                             \
-    .any = DW_ANY_WINDOW,                                                                                   \
-    .few = DW_FEW_CHANNELS,                                                                                 \
-    .any_name = "avx2 depthwise any window, tile 2x4",                                                      \
-    .factor_name = "avx2 depthwise 1x1, a multiplication",                                                  \
-    .few_name = "avx2 depthwise few channels s1, rows as vectors",                                          \
-    .sum_pixels = sum_pixels,                                                                               \
-    .scale_pixels = scale_pixels,                                                                           \
-    .copy_pixels = copy_pixels,                                                                             \
-    .stream_pixels = stream_pixels,                                                                         \
-    .end_stream = end_stream,                                                                               \
-    .each = EACH_KERNELS,                                                                                   \
-    .rows = ROW_KERNELS
+#define TABLE                                                                                          \
+    .isa = DWCONV_ISA_AVX2, .panel_width = 24, .overlaps = 1,                                          \
+    .matrix = {"avx2 matrix, tiles up to 6x16 and 4x24", mm_f32}, .dot_outputs = 4, .thin_outputs = 8, \
+    .any_name = "avx2 depthwise any window, tile 2x4", F32_KERNELS
 
 extern DWC_HIDDEN const dwc_s8_kernels dwc_s8_avx2, dwc_s8_avx2_vnni;
 const dwc_kernel_table dwc_table_avx2 = {TABLE, .s8 = &dwc_s8_avx2};

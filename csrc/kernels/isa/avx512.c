@@ -19,7 +19,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #define STREAMS   /* stores past the caches */
 
 #define DW_ROLLS
-#define DW_SHARES 1 /* whether weights of several taps fit the registers beside the sums */
+#define DW_SHARES 1
 #include "../f32/depthwise_types.h"
 #define SUFFIX _y
 #include "../f32/activation.inc.h"
@@ -33,20 +33,12 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/depthwise_tile.inc.h"
 #include "../f32/depthwise_roll.inc.h"
 #define TAIL_SUFFIX _y
-#include "../f32/depthwise_tiles.inc.h"
-#include "../f32/depthwise_any.inc.h"
-#include "../f32/depthwise_anys.inc.h"
-#include "../f32/depthwise_flat.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
 #define MM_CHAINS 4
-#include "../f32/matmul.inc.h"
-#define MM_DOT_SUMS 16 /* accumulators of a tile of dots.inc.h */
-#include "../f32/dots.inc.h"
-#include "../f32/rows.inc.h"
-#include "../f32/elementwise.inc.h"
-#include "../f32/image_rows.inc.h"
-#include "../f32/number_rows.inc.h"
+#define MM_DOT_SUMS 16
+#define ISA "avx512"
+#include "../f32/algorithms.inc.h"
 
 #define DW_EACH_TILE(F) F(5, 1) F(5, 2) F(7, 1)
 #define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
@@ -110,29 +102,10 @@ static void mm_f32(const dwc_mm_call *c) {
 }
 
 /* float32 is the same with and without dot products of 8-bit integers. */
-#define TABLE                                                                                               \
-    .isa = DWCONV_ISA_AVX512,                                                                               \
-    .lanes = lanes_z,                                                                                       \
-    .panel_unit = MM_UNIT,                                                                                  \
-    .panel_width = 64,                                                                                      \
-    .matrix = {"avx512 matrix, tiles 14x32, 9x48, 6x64", mm_f32},                                           \
-    .dots = {"avx512 matrix, few outputs, sums along channels", mm_dots},                                   \
-    .dot_outputs = 4,                                                                                       \
-    .thin_outputs = 16,                                                                                     \
-    .tiles = tiles,                                                                                         \
-    .tile_count = sizeof tiles / sizeof *tiles,                                                             \
-    .any = DW_ANY_WINDOW,                                                                                   \
-    .few = DW_FEW_CHANNELS,                                                                                 \
-    .any_name = "avx512 depthwise any window, tile 2x7",                                                    \
-    .factor_name = "avx512 depthwise 1x1, a multiplication",                                                \
-    .few_name = "avx512 depthwise few channels s1, rows as vectors",                                        \
-    .sum_pixels = sum_pixels,                                                                               \
-    .scale_pixels = scale_pixels,                                                                           \
-    .copy_pixels = copy_pixels,                                                                             \
-    .stream_pixels = stream_pixels,                                                                         \
-    .end_stream = end_stream,                                                                               \
-    .each = EACH_KERNELS,                                                                                   \
-    .rows = ROW_KERNELS
+#define TABLE                                                                                           \
+    .isa = DWCONV_ISA_AVX512, .panel_width = 64,                                                        \
+    .matrix = {"avx512 matrix, tiles 14x32, 9x48, 6x64", mm_f32}, .dot_outputs = 4, .thin_outputs = 16, \
+    .any_name = "avx512 depthwise any window, tile 2x7", F32_KERNELS
 
 #ifdef DWCONV_HAVE_AVX512_S8
 extern DWC_HIDDEN const dwc_s8_kernels dwc_s8_avx512, dwc_s8_avx512_vnni;

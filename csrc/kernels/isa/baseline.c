@@ -5,27 +5,19 @@
 /* 16 registers at least, and no fused multiply-add: a product needs one of its own. */
 enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 0 };
 
-#define DW_SHARES 0 /* whether weights of several taps fit the registers beside the sums */
+#define DW_SHARES 0
 #include "../f32/depthwise_types.h"
 #define SUFFIX _x
 #define TAIL_SUFFIX _x
 #include "../f32/activation.inc.h"
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
-#include "../f32/depthwise_tiles.inc.h"
-#include "../f32/depthwise_any.inc.h"
-#include "../f32/depthwise_anys.inc.h"
-#include "../f32/depthwise_flat.inc.h"
 #define HALF_SUFFIX _x
 #define MM_UNIT 4
 #define MM_CHAINS 4
-#include "../f32/matmul.inc.h"
-#define MM_DOT_SUMS 8 /* accumulators of a tile of dots.inc.h */
-#include "../f32/dots.inc.h"
-#include "../f32/rows.inc.h"
-#include "../f32/elementwise.inc.h"
-#include "../f32/image_rows.inc.h"
-#include "../f32/number_rows.inc.h"
+#define MM_DOT_SUMS 8
+#define ISA "baseline"
+#include "../f32/algorithms.inc.h"
 
 DW_TILES(3, 1, 4)
 DW_TILES(3, 2, 4)
@@ -53,25 +45,12 @@ static void mm_f32(const dwc_mm_call *c) {
 extern DWC_HIDDEN const dwc_s8_kernels dwc_s8_baseline;
 const dwc_kernel_table dwc_table_baseline = {
     .isa = DWCONV_ISA_BASELINE,
-    .lanes = lanes_x,
-    .panel_unit = MM_UNIT,
     .panel_width = 8,
     .overlaps = 1,
     .matrix = {"baseline matrix, tiles up to 4x8", mm_f32},
-    .dots = {"baseline matrix, few outputs, sums along channels", mm_dots},
     .dot_outputs = 2,
     .thin_outputs = 4,
-    .tiles = tiles,
-    .tile_count = sizeof tiles / sizeof *tiles,
-    .any = DW_ANY_WINDOW,
-    .few = DW_FEW_CHANNELS,
     .any_name = "baseline depthwise any window, tile 2x4",
-    .factor_name = "baseline depthwise 1x1, a multiplication",
-    .few_name = "baseline depthwise few channels s1, rows as vectors",
-    .sum_pixels = sum_pixels,
-    .scale_pixels = scale_pixels,
-    .copy_pixels = copy_pixels,
-    .each = EACH_KERNELS,
-    .rows = ROW_KERNELS,
+    F32_KERNELS,
     .s8 = &dwc_s8_baseline,
 };

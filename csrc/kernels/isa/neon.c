@@ -13,27 +13,19 @@
 /* Tiles of 7 outputs divide the widths of the usual networks (7, 14, 28, 56, 112); those of 4 take what is left. */
 enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 
-#define DW_SHARES 1 /* whether weights of several taps fit the registers beside the sums */
+#define DW_SHARES 1
 #include "../f32/depthwise_types.h"
 #define SUFFIX _q
 #define TAIL_SUFFIX _q
 #include "../f32/activation.inc.h"
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
-#include "../f32/depthwise_tiles.inc.h"
-#include "../f32/depthwise_any.inc.h"
-#include "../f32/depthwise_anys.inc.h"
-#include "../f32/depthwise_flat.inc.h"
 #define HALF_SUFFIX _q
 #define MM_UNIT 4
 #define MM_CHAINS 8
-#include "../f32/matmul.inc.h"
-#define MM_DOT_SUMS 16 /* accumulators of a tile of dots.inc.h */
-#include "../f32/dots.inc.h"
-#include "../f32/rows.inc.h"
-#include "../f32/elementwise.inc.h"
-#include "../f32/image_rows.inc.h"
-#include "../f32/number_rows.inc.h"
+#define MM_DOT_SUMS 16
+#define ISA "neon"
+#include "../f32/algorithms.inc.h"
 
 #define DW_EACH_TILE(F) F(3, 1) F(3, 2) F(5, 1) F(5, 2) F(7, 1)
 #define DW_DEFINE(K, S) DW_TESTED_TILES(K, S, 7) DW_EDGE_TILES(K, S, 4)
@@ -72,28 +64,10 @@ static void mm_f32(const dwc_mm_call *c) {
 }
 
 /* float32 is the same with and without dot products of 8-bit integers. */
-#define TABLE                                                                                               \
-    .isa = DWCONV_ISA_NEON,                                                                                 \
-    .lanes = lanes_q,                                                                                       \
-    .panel_unit = MM_UNIT,                                                                                  \
-    .panel_width = 16,                                                                                      \
-    .overlaps = 1,                                                                                          \
-    .matrix = {"neon matrix, tiles 12x8, 8x12, 6x16", mm_f32},                                              \
-    .dots = {"neon matrix, few outputs, sums along channels", mm_dots},                                     \
-    .dot_outputs = 2,                                                                                       \
-    .thin_outputs = 2,                                                                                      \
-    .tiles = tiles,                                                                                         \
-    .tile_count = sizeof tiles / sizeof *tiles,                                                             \
-    .any = DW_ANY_WINDOW,                                                                                   \
-    .few = DW_FEW_CHANNELS,                                                                                 \
-    .any_name = "neon depthwise any window, tile 2x7",                                                      \
-    .factor_name = "neon depthwise 1x1, a multiplication",                                                  \
-    .few_name = "neon depthwise few channels s1, rows as vectors",                                          \
-    .sum_pixels = sum_pixels,                                                                               \
-    .scale_pixels = scale_pixels,                                                                           \
-    .copy_pixels = copy_pixels,                                                                             \
-    .each = EACH_KERNELS,                                                                                   \
-    .rows = ROW_KERNELS
+#define TABLE                                                                                       \
+    .isa = DWCONV_ISA_NEON, .panel_width = 16, .overlaps = 1,                                       \
+    .matrix = {"neon matrix, tiles 12x8, 8x12, 6x16", mm_f32}, .dot_outputs = 2, .thin_outputs = 2, \
+    .any_name = "neon depthwise any window, tile 2x7", F32_KERNELS
 
 extern DWC_HIDDEN const dwc_s8_kernels dwc_s8_neon, dwc_s8_neon_dotprod;
 const dwc_kernel_table dwc_table_neon = {TABLE, .s8 = &dwc_s8_neon};

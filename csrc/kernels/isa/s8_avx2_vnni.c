@@ -18,17 +18,15 @@
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
 #define DW_TILE 2
-#define DW_CONSTANT
-#define DW_ROLLS 1
 #include "../s8/depthwise.inc.h"
 
 /* clang-format off */
 #define MM_HEIGHTS_1(F, ...) \
-    F(12, __VA_ARGS__) F(8, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+    F(12, __VA_ARGS__) F(4, __VA_ARGS__) F(1, __VA_ARGS__)
 #define MM_HEIGHTS_2(F, ...) \
-    F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(3, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+    F(6, __VA_ARGS__) F(3, __VA_ARGS__) F(1, __VA_ARGS__)
 #define MM_HEIGHTS_3(F, ...) \
-    F(4, __VA_ARGS__) F(3, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+    F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
 /* clang-format on */
 
 MM_WIDTH(MM_HEIGHTS_1, 1, 0)

@@ -26,11 +26,11 @@
 /* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, an input, what flips it. */
 /* clang-format off */
 #define MM_NARROW(F, ...) \
-    F(14, __VA_ARGS__) F(10, __VA_ARGS__) F(7, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+    F(14, __VA_ARGS__) F(7, __VA_ARGS__) F(4, __VA_ARGS__) F(1, __VA_ARGS__)
 #define MM_WIDE(F, ...) \
-    F(9, __VA_ARGS__) F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+    F(9, __VA_ARGS__) F(4, __VA_ARGS__) F(1, __VA_ARGS__)
 #define MM_WIDEST(F, ...) \
-    F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+    F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(1, __VA_ARGS__)
 /* clang-format on */
 
 MM_WIDTH(MM_NARROW, 0, 1)

@@ -18,8 +18,6 @@
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
 #define DW_TILE 4
-#define DW_CONSTANT
-#define DW_ROLLS 1
 #include "../s8/depthwise.inc.h"
 
 /* clang-format off */
@@ -54,6 +52,6 @@ const dwc_s8_kernels dwc_s8_neon = {
     .interleave = interleave,
     .depthwise = dw_s8,
     .matrix_name = "neon int8 matrix, tiles 8x8 and 4x16",
-    .depthwise_name = "neon int8 depthwise, lines, rolling 3x3, tiles 2x4",
+    .depthwise_name = "neon int8 depthwise, lines, tiles 2x4",
 };
 #endif

@@ -43,7 +43,10 @@ NOINLINE void mm_put(const mm_part *p, const int32_t *sums, uint8_t *y, int rows
 
 /* The last words of runs that are no multiple of four. */
 NOINLINE void mm_last_words(const uint8_t *run, int64_t pixel, int64_t k, int rows, int32_t *words) {
-    for (; rows > 0; rows--, run += pixel) *words++ = s8_last_word(run, k);
+    NO_UNROLL for (; rows > 0; rows--, run += pixel) {
+        *words++ = s8_last_word(run, k);
+        OPAQUE(run); /* not worth vectors */
+    }
 }
 
 INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int HALF) {

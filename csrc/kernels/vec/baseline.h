@@ -52,9 +52,5 @@ INLINE vec_x spread_x(vec_x v, ivec_x lanes) {
     return (vec_x){f[lanes[0]], f[lanes[1]], f[lanes[2]], f[lanes[3]]};
 }
 INLINE vec_x spread_few_x(const float *p, ivec_x lanes) { return spread_x(load_x(p), lanes); }
-INLINE void hold_x(vec_x *v, int n) {
-    (void)v;
-    (void)n;
-}
 
 #endif

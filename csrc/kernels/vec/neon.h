@@ -71,9 +71,5 @@ INLINE vec_q spread_q(vec_q v, ivec_q lanes) {
     return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(v), vreinterpretq_u8_u32(bytes)));
 }
 INLINE vec_q spread_few_q(const float *p, ivec_q lanes) { return spread_q(vld1q_f32(p), lanes); }
-INLINE void hold_q(vec_q *v, int n) {
-    (void)v;
-    (void)n;
-}
 
 #endif

@@ -17,9 +17,9 @@ INLINE factors_y load_factors_y(const void *p) { return (factors_y)_mm256_loadu_
 INLINE quads_y split_y(ivec_y v) { return v; }
 INLINE ivec_y dot4_y(ivec_y acc, quads_y q, factors_y w) {
 #ifdef DWC_EVEX_VNNI
-    __asm__("vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(q), "xm"(w));
+    __asm__("vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(q), "x"(w));
 #else
-    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(q), "xm"(w));
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(q), "x"(w));
 #endif
     return acc;
 }
@@ -47,7 +47,7 @@ INLINE void store_ints_n_y(void *p, ivec_y v, int n) { store_n_y(p, (vec_y)v, n)
 INLINE void ints_in_order_y(uint8_t **p, ivec_y *v) { __asm__("" : "+r"(*p), "+x"(*v)); }
 INLINE ivec_y set1_ints_y(int32_t word) { return (ivec_y)_mm256_set1_epi32(word); }
 INLINE ivec_y flips_y(uint8_t flip) { /* opaque: else words are flipped before they are broadcast */
-    ivec_y v = set1_ints_y(flip * 0x01010101);
+    ivec_y v = set1_ints_y((int32_t)(flip * 0x01010101u));
     __asm__("" : "+x"(v));
     return v;
 }
@@ -158,8 +158,11 @@ INLINE void weave_y(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
     _mm_storeu_si128((__m128i *)to + 1, _mm_unpackhi_epi8(a, b));
 }
 NOINLINE void weave_n_y(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
-    for (int i = 0; i < n; i++)
-        for (int r = 0; r < 2; r++) to[2 * i + r] = rows[r][i] ^ flip;
+    NO_UNROLL for (int i = 0; i < n; i++) {
+        to[2 * i] = rows[0][i] ^ flip;
+        to[2 * i + 1] = rows[1][i] ^ flip;
+        OPAQUE(to); /* not worth vectors */
+    }
 }
 
 #endif

@@ -12,6 +12,12 @@
 #include "avx512.h"
 #include "s8.h"
 
+#ifdef __clang__
+#define S8_OPERAND "v" /* given the choice it stores a register to read it as memory */
+#else
+#define S8_OPERAND "vm"
+#endif
+
 #if S8_VNNI
 typedef ivec_z quads_z, factors_z;
 typedef ivec_y quads_y, factors_y;
@@ -20,11 +26,11 @@ INLINE factors_y load_factors_y(const void *p) { return (factors_y)_mm256_loadu_
 INLINE quads_z split_z(ivec_z v) { return v; }
 INLINE quads_y split_y(ivec_y v) { return v; }
 INLINE ivec_z dot4_z(ivec_z acc, quads_z q, factors_z w) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), "vm"(w));
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), S8_OPERAND(w));
     return acc;
 }
 INLINE ivec_y dot4_y(ivec_y acc, quads_y q, factors_y w) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), "vm"(w));
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(q), S8_OPERAND(w));
     return acc;
 }
 #else
@@ -68,7 +74,7 @@ INLINE void store_ints_n_z(void *p, ivec_z v, int n) {
 INLINE void ints_in_order_z(uint8_t **p, ivec_z *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
 INLINE ivec_z set1_ints_z(int32_t word) { return (ivec_z)_mm512_set1_epi32(word); }
 INLINE ivec_z flips_z(uint8_t flip) { /* opaque: else words are flipped before they are broadcast */
-    ivec_z v = set1_ints_z(flip * 0x01010101);
+    ivec_z v = set1_ints_z((int32_t)(flip * 0x01010101u));
     __asm__("" : "+v"(v));
     return v;
 }
@@ -177,7 +183,7 @@ INLINE void store_ints_n_y(void *p, ivec_y v, int n) {
 INLINE void ints_in_order_y(uint8_t **p, ivec_y *v) { __asm__("" : "+r"(*p), "+v"(*v)); }
 INLINE ivec_y set1_ints_y(int32_t word) { return (ivec_y)_mm256_set1_epi32(word); }
 INLINE ivec_y flips_y(uint8_t flip) { /* opaque: else words are flipped before they are broadcast */
-    ivec_y v = set1_ints_y(flip * 0x01010101);
+    ivec_y v = set1_ints_y((int32_t)(flip * 0x01010101u));
     __asm__("" : "+v"(v));
     return v;
 }

@@ -152,8 +152,11 @@ INLINE void weave_x(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
 }
 #endif
 NOINLINE void weave_n_x(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
-    for (int i = 0; i < n; i++)
-        for (int r = 0; r < 2; r++) to[2 * i + r] = rows[r][i] ^ flip;
+    NO_UNROLL for (int i = 0; i < n; i++) {
+        to[2 * i] = rows[0][i] ^ flip;
+        to[2 * i + 1] = rows[1][i] ^ flip;
+        OPAQUE(to); /* not worth vectors */
+    }
 }
 
 #endif

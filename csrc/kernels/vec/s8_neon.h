@@ -32,7 +32,7 @@ INLINE void store_ints_q(void *p, ivec_q v) { vst1q_s32(p, (int32x4_t)v); }
 INLINE void store_ints_n_q(void *p, ivec_q v, int n) { store_n_q(p, (vec_q)v, n); }
 INLINE void ints_in_order_q(uint8_t **p, ivec_q *v) { __asm__("" : "+r"(*p), "+w"(*v)); }
 INLINE ivec_q set1_ints_q(int32_t word) { return (ivec_q)vdupq_n_s32(word); }
-INLINE ivec_q flips_q(uint8_t flip) { return set1_ints_q(flip * 0x01010101); }
+INLINE ivec_q flips_q(uint8_t flip) { return set1_ints_q((int32_t)(flip * 0x01010101u)); }
 INLINE quads_q one_quad_q(int32_t word, ivec_q flip) { return (quads_q)(set1_ints_q(word) ^ flip); }
 INLINE void load_pairs_q(const uint8_t *p, const uint8_t *q, quads_q *v) {
     const int16x8_t a = vreinterpretq_s16_u8(vld1q_u8(p)), b = vreinterpretq_s16_u8(vld1q_u8(q));
@@ -129,8 +129,11 @@ INLINE void weave_q(const uint8_t *const *rows, uint8_t flip, uint8_t *to) {
     vst2q_u8(to, r);
 }
 NOINLINE void weave_n_q(const uint8_t *const *rows, int n, uint8_t flip, uint8_t *to) {
-    for (int i = 0; i < n; i++)
-        for (int r = 0; r < 2; r++) to[2 * i + r] = rows[r][i] ^ flip;
+    NO_UNROLL for (int i = 0; i < n; i++) {
+        to[2 * i] = rows[0][i] ^ flip;
+        to[2 * i + 1] = rows[1][i] ^ flip;
+        OPAQUE(to); /* not worth vectors */
+    }
 }
 
 #endif

@@ -14,8 +14,9 @@
  *   spread(v, i)     lane j becomes lane i[j] of v
  *   spread_few(p, i) lane j is p[i[j]], of 4 floats that are read; where registers are few
  *   sum4(v, p)      p[i] is the sum of the lanes of v[i], 0 <= i < 4
- *   hold(v, n)       n vectors are in registers here, and what is made of them comes later; where registers are few
  *   in_order(&p, &v) what is made of v from here on comes after the stores through p up to here
+ *
+ * HOLD_FIVE(v), a macro, where registers are few: v[0] to v[4] are in registers here, and what is made of them comes later.
  *
  * An algorithm writes V(load)(p); the file that includes it says which suffix V stands for. */
 #ifndef DWCONV_VEC_H

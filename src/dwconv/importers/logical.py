@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ..activation import Array
-from ..graph import Builder, Graph, Node, Value
+from ..graph import Budget, Builder, Graph, Node, Value
 from ..nodes import reshape_shape
 
 Pairs: TypeAlias = Sequence[tuple[int, int]]  # (before, after) of every axis
@@ -49,8 +49,8 @@ def channels_last(rank: int) -> tuple[int, ...]:
 class Logical:
     """Operations over any axes. `label`: what the model file calls the nodes that follow."""
 
-    def __init__(self) -> None:
-        self.builder = Builder()
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.builder = Builder(budget)
         self.label = ""
         self._made: dict[tuple[Any, ...], str] = {}
         self._reshaped: dict[str, str] = {}  # by the result of a reshape: what it was made of

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..activation import Array
+from ..graph import Budget
 from .channels_first import ChannelsFirst, T, UnsupportedError
 from .onnx_model import OnnxNode, Opaque
 
@@ -17,24 +17,6 @@ WITHOUT_EFFECT = {
     "broadcast", "consumed_inputs", "cubic_coeff_a", "exclude_outside", "extrapolation_value", "momentum",
     "noop_with_empty_axes", "ratio", "round_mode", "saturate", "seed", "storage_order", "value",
 }  # fmt: skip
-MOST_BYTES = 2**30  # of all that is computed of constants
-
-
-class Budget:
-    """What may be computed of constants: a small file must not make large arrays without end."""
-
-    def __init__(self, most: int = MOST_BYTES) -> None:
-        self.left = most
-
-    def take(self, shape: Sequence[int], itemsize: int = 8) -> tuple[int, ...]:
-        """The shape. Raises ValueError where there is no room for it."""
-        sizes = tuple(int(size) for size in shape)
-        if any(size < 0 for size in sizes) or len(sizes) > 32:
-            raise ValueError(f"{sizes} is no shape")
-        self.left -= math.prod(sizes) * itemsize
-        if self.left < 0:
-            raise ValueError(f"its constants of {sizes} are too large")
-        return sizes
 
 
 class Call:

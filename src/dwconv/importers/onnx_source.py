@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..activation import Array
-from ..graph import Graph, UnsupportedModel
+from ..graph import Budget, Graph, UnsupportedModel
 from ..sources import TensorInfo
 from .channels_first import ChannelsFirst, T, UnsupportedError
-from .onnx_call import Budget, Call
+from .onnx_call import Call
 from .onnx_fold import FOLD
 from .onnx_model import Info, OnnxModel, OnnxNode, Opaque, sizes_text
 from .onnx_ops import OPS
@@ -130,7 +130,11 @@ class OnnxSource:
         """
         sizes = self.shapes(shapes)
         problems = self._problems()
-        net, budget = ChannelsFirst(), Budget()
+        budget = Budget()
+        for constant in self.model.constants.values():
+            if isinstance(constant, np.ndarray):
+                budget.give(constant)
+        net = ChannelsFirst(budget)
         values: dict[str, T | Array | Opaque] = dict(self.model.constants)
         for info in self.model.inputs:
             if info.dtype != "float32":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..activation import ActivationLike, Array
-from ..graph import Builder, Quantization
+from ..graph import Budget, Builder, Quantization
 from .tflite_parse import DTYPES, Model, Operator, Tensor
 from .tflite_sparse import densified
 
@@ -25,27 +25,18 @@ class BoundedBuilder(Builder):
     """A builder that refuses a file whose constants grow beyond what its size can justify."""
 
     def __init__(self, size: int) -> None:
-        super().__init__()
-        self._left = 8 * size + 2**28
+        super().__init__(Budget(8 * size + 2**28))
 
     def constant(self, data: Any, quantization: Quantization | None = None) -> str:
+        """What the file stores, too: one piece of it may be the constant of many nodes."""
         array = np.asarray(data)
-        self._spend(array)
+        self._budget.take(array.shape, array.itemsize)
         return super().constant(array, quantization)
 
     def node(self, op: str, *inputs: Any, name: str = "", **attributes: Any) -> str:
         if op in SLOW and not any(isinstance(x, str) and self.data(x) is None for x in inputs[:1]):
             raise UnsupportedError("a result of constants alone; store the result in the model instead")
-        made = super().node(op, *inputs, name=name, **attributes)
-        data = self.data(made)
-        if data is not None:
-            self._spend(data)
-        return made
-
-    def _spend(self, array: Array) -> None:
-        self._left -= array.nbytes
-        if self._left < 0:
-            raise ValueError("the constants that it computes are too large for its size")
+        return super().node(op, *inputs, name=name, **attributes)
 
 
 class Call:

@@ -12,6 +12,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ..graph import Graph, UnsupportedModel
+from ..sources import GraphSource
+from . import torch_sizes
 from .torch_graph import Missing, Reader, handler
 
 
@@ -55,6 +57,30 @@ def read(module: Any, example_input: Any) -> Graph:
     return reader.net.graph
 
 
+def source(
+    module: Any, example_input: Any, *, input_shapes: Mapping[str, Sequence[int | None]] | None = None
+) -> GraphSource:
+    """The same for calls. `input_shapes`: by input, None for sizes that these decide; the module is read for
+    others, too, to see that it computes nothing else of them. Raises ValueError where it does."""
+
+    def export(shapes: Mapping[str, Sequence[int]]) -> Graph:
+        if isinstance(module, torch.export.ExportedProgram):
+            raise ValueError("an ExportedProgram is what its example made it; pass the module")
+        return read(module, _resized(example_input, list(shapes.values())))
+
+    return torch_sizes.source(read(module, example_input), input_shapes, export)
+
+
+def _resized(example_input: Any, shapes: list[Sequence[int]]) -> Any:
+    """The example with tensors of other shapes, in the order of the inputs."""
+    left = iter(shapes)
+
+    def tensor(leaf: Any) -> Any:
+        return torch.zeros(*next(left)) if isinstance(leaf, torch.Tensor | np.ndarray) else leaf
+
+    return pytree.tree_map(tensor, example_input)
+
+
 def from_torch(module: Any, example_input: Any = None) -> Any:
     """A layer of `dwconv.layers` for a module that is one layer or block, else a `Network`.
 
@@ -74,14 +100,14 @@ def from_torch(module: Any, example_input: Any = None) -> Any:
 
     name = type(module).__name__
     example = _image_for(module) if example_input is None else example_input
-    graph = read(module, example)
-    layer = layer_of(graph)
+    made = source(module, example)
+    layer = layer_of(made.graph)
     if layer is None and example_input is None:
         raise ValueError(
             f"from_torch: {name} is more than one layer or block: pass example_input, a tensor of the shape "
             "that the network is made for"
         )
-    return Network(graph, name=name) if layer is None else layer
+    return Network(made, name=name) if layer is None else layer
 
 
 def _image_for(module: Any) -> torch.Tensor:

@@ -140,8 +140,14 @@ def stack(net: ChannelsFirst, tensors: Sequence[Any], dim: int) -> T:
 
 @op("slice")
 def sliced(net: ChannelsFirst, x: T, dim: int, start: int | None, end: int | None, step: int) -> T:
+    """What reaches to the end of an axis does so whatever its size."""
     size = net.shape(x)[dim]
-    return part(net, x, dim, *slice(start, end, step).indices(size))
+    begin, stop, _ = slice(start, end, step).indices(size)
+    if end is None or end >= size:
+        slices: list[Any] = [None] * len(x.perm)
+        slices[dim] = (start or None, None, step)
+        return net.slice(x, slices)
+    return part(net, x, dim, begin, stop, step)
 
 
 def part(net: ChannelsFirst, x: T, dim: int, start: int, stop: int, step: int = 1) -> T:

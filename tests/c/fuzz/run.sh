@@ -16,7 +16,7 @@ corpus=${2:-$temporary/corpus}
 mkdir -p "$build" "$corpus"
 shift $(($# < 2 ? $# : 2))
 
-cc=${CC:-clang}
+read -ra cc <<<"${CC:-clang}"
 common=(-std=c11 -D_GNU_SOURCE -O1 -ffp-contract=off -fno-math-errno)
 for isa in AVX2 AVX512 NEON; do
     [[ " ${ISAS-$isa} " == *" $isa "* ]] || common+=("-DDWCONV_NO_$isa")
@@ -28,6 +28,6 @@ core=("${common[@]}" -g1 -fsanitize=address,undefined,fuzzer -fno-sanitize-recov
 kernels=("${common[@]}" -fsanitize=address -mllvm -asan-instrumentation-with-call-threshold=0)
 for source in "$root"/csrc/kernels/isa/*.c; do
     echo "-c $source -o $build/isa_$(basename "$source" .c).o"
-done | xargs -P 2 -I '{}' sh -c "$cc ${kernels[*]} {}"
-"$cc" "${core[@]}" "$root"/csrc/*.c "$root"/csrc/*/*.c "$root"/tests/c/fuzz/*.c "$build"/isa_*.o -lm -pthread -o "$build/fuzz_plans"
+done | xargs -P 2 -I '{}' sh -c "${cc[*]} ${kernels[*]} {}"
+"${cc[@]}" "${core[@]}" "$root"/csrc/*.c "$root"/csrc/*/*.c "$root"/tests/c/fuzz/*.c "$build"/isa_*.o -lm -pthread -o "$build/fuzz_plans"
 "$build/fuzz_plans" -max_total_time="$seconds" -max_len=160 -timeout=20 -print_final_stats=1 "$@" "$corpus"
