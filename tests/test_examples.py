@@ -46,7 +46,7 @@ def test_mobilenet_yolo_finds_the_boxes_that_pytorch_finds() -> None:
 @pytest.mark.skipif(not EXAMPLES.exists(), reason="this is not the source tree")
 def test_digits_are_learned_by_numpy_and_saved(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, EXAMPLES / "train_digits_numpy.py", "--epochs", "2", "--output", tmp_path / "d.npz"],
+        [sys.executable, EXAMPLES / "train_digits_numpy.py", "--epochs", "4", "--output", tmp_path / "d.npz"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
