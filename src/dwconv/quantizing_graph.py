@@ -1,4 +1,4 @@
-"""Graphs of floats as graphs of 8-bit integers, for scales that are known. See `dwconv.quantizing_network`."""
+"""Graphs of floats as graphs of 8-bit integers for scales that are known; see `dwconv.quantizing_network`."""
 
 from __future__ import annotations
 
