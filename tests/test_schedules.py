@@ -30,12 +30,17 @@ def command(isa: str, programs: dict[str, Path], factory: pytest.TempPathFactory
 
 
 @pytest.mark.parametrize("caches", scheduled.CACHES)
-@pytest.mark.parametrize("isa", scheduled.ISAS)
+@pytest.mark.parametrize(
+    ("isa", "int8"),
+    [*((isa, False) for isa in scheduled.ISAS)]
+    + [(isa, True) for isa in (*scheduled.INT8_ISAS, *scheduled.SAME_INT8)],
+)
 def test_schedules_are_those_of_the_golden_files(
-    isa: str, caches: str, programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    isa: str, int8: bool, caches: str, programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    found = list(scheduled.schedules(command(isa, programs, tmp_path_factory), isa, caches))
-    wanted = scheduled.golden(isa, caches).read_text(encoding="utf-8").splitlines()
+    found = list(scheduled.schedules(command(isa, programs, tmp_path_factory), isa, caches, int8))
+    kept = scheduled.SAME_INT8.get(isa, isa) if int8 else isa
+    wanted = scheduled.golden(kept, caches, int8).read_text(encoding="utf-8").splitlines()
     moved = list(difflib.unified_diff(wanted, found, "golden", "now", n=0, lineterm=""))
     if moved:
         more = [f"... and {len(moved) - SHOWN} lines more"] if len(moved) > SHOWN else []

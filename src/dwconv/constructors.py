@@ -52,7 +52,7 @@ class Constructors:
         """Of a TensorFlow Lite file. Needs `pip install 'dwconv[tflite]'`.
 
         `model`: its path, or its bytes.
-        `rounding`: of 8-bit networks. "even": as quantised layers, and XNNPACK within 1. "tflite": the bits of
+        `rounding`: of 8-bit networks. "even": as quantised layers, near XNNPACK. "tflite": the bits of
         tflite-micro and of TensorFlow Lite's reference kernels. `input_shapes`: by input, other shapes than
         those of the file. Raises the errors of `from_onnx`.
         """

@@ -71,6 +71,7 @@ CLAMP = "bounds of the clamp: of the 32 registers weights take 12 and sums 16"
 STORES = "bytes around the test whether all of a group is stored"
 COLUMNS = "weights, or columns that the next taps see again, beside the sums"
 PRODUCTS = "a product or a mask: the halves of an input and 12 sums leave no register for it"
+HALVES = "halves of inputs or weights: two outputs and the begin of the next one have six sums"
 UNREAD = "inputs that are kept in an array, of which nothing is read again"
 WEIGHTS = "weights: beside these of two rows and 14 sums few registers are left, and Clang loads inputs early"
 
@@ -91,12 +92,16 @@ ALLOWED = [
     Allowed("gcc", "avx512", "dw_*_5_2_7", 7, "an input or a weight around tests"),
     Allowed("gcc", "s8_avx2", "dw_tiles_2_2_1_0_0", 2, SPREAD),
     Allowed("gcc", "s8_avx2", "mm_tiles_[46]_[23]_0", 4, PRODUCTS),
+    Allowed("gcc", "s8_avx2", "dw_roll_*", 31, HALVES),
     Allowed("gcc", "s8_avx2_vnni", "mm_tiles_4_3_0", 2, PRODUCTS),
     Allowed("gcc", "s8_avx512_vnni", "dw_roll_clamped", 30, CLAMP),
     Allowed("gcc", "s8_avx512_vnni", "dw_roll_*signed", 16, STORES),
     Allowed("gcc", "s8_avx512_vnni", "mm_tiles_14_1_1", 4, "sums: 14 rows of one vector and a half"),
     Allowed("gcc", "s8_neon_dotprod", "dw_roll_clamped", 10, CLAMP),
     Allowed("clang", "s8_*", "dw_tiles_4_?_?_0_0", 9, UNREAD),
+    Allowed("gcc", "s8_neon_dotprod", "dw_roll_clamped", 4, CLAMP),
+    Allowed("clang", "s8_avx2", "dw_roll_*", 21, HALVES),
+    Allowed("clang", "s8_*", "dw_tiles_[14]_?_?_0_0", 9, UNREAD),
     Allowed("clang", "s8_avx2*", "dw_tiles_2_2_?_0_0", 13, UNREAD),
     Allowed("clang", "s8_avx2*", "mm_tiles_[46]_[23]_0", 4, PRODUCTS),
     Allowed("clang", "s8_avx512_vnni", "dw_tiles_4_2_0_7_1", 14, COLUMNS),

@@ -59,20 +59,12 @@ INLINE one_z load_one_z(const float *p) { return set1_z(*p); }
 INLINE vec_z fma_one_z(one_z a, vec_z b, vec_z c) { return fma_z(a, b, c); }
 INLINE vec_z min_z(vec_z x, vec_z y) { EACH_HALF(x, y, min_y(a.half[i], b.half[i])); }
 INLINE vec_z max_z(vec_z x, vec_z y) { EACH_HALF(x, y, max_y(a.half[i], b.half[i])); }
-INLINE vec_z spread_z(vec_z v, const float *lanes) {
+INLINE vec_z spread_z(vec_z v, ivec_z lanes) {
     vec_z result;
-    int32_t from[lanes_z];
-    memcpy(from, lanes, sizeof from);
-    for (int i = 0; i < lanes_z; i++) result[i] = v[from[i] & (lanes_z - 1)];
+    for (int i = 0; i < lanes_z; i++) result[i] = v[lanes[i] & (lanes_z - 1)];
     return result;
 }
-
-INLINE vec_z spread_inputs_z(const float *p, int n, ivec_z lanes) {
-    float from[lanes_z];
-    memcpy(from, &lanes, sizeof from);
-    return spread_z(load_n_z(p, n), from);
-}
-INLINE vec_z spread_few_z(const float *p, ivec_z lanes) { return spread_inputs_z(p, 4, lanes); }
+INLINE vec_z spread_few_z(const float *p, ivec_z lanes) { return spread_z(load_n_z(p, 4), lanes); }
 INLINE void hold_z(vec_z *v, int n) {
     (void)v;
     (void)n;

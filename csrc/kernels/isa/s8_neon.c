@@ -18,7 +18,6 @@
 #include "../s8/matmul.inc.h"
 #include "../s8/interleave.inc.h"
 #define DW_TILE 4
-#define DW_ROLLS 1
 #include "../s8/depthwise.inc.h"
 
 /* clang-format off */

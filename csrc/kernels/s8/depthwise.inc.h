@@ -264,6 +264,12 @@ INLINE void dw_roll_3(const dw_group *g, const int RANGE) {
 
 /* ---- 3x3 with stride 2 ------------------------------------------------------------------------------- */
 
+#if DW_ROLLS == 2
+#define DW_FACTOR(TAP, H) V(load_factors)(weights + ((TAP) * 4 + (H)) * V(factor_bytes))
+#else
+#define DW_FACTOR(TAP, H) w[TAP][H]
+#endif
+
 /* Of one output row, on two lines of its own: a third of the products fewer than those of two rows that share
  * lines. */
 INLINE void dw_roll_3_2(const dw_group *g, int row, const int RANGE) {
@@ -282,14 +288,16 @@ INLINE void dw_roll_3_2(const dw_group *g, int row, const int RANGE) {
     for (int64_t left = c->columns; left > 0; left -= 2) {
         const int two = left > 1;
         UNROLL for (int t = 0; t < 2; t++) {
+            const uint8_t *weights = g->weights; /* read again and again where there are no registers for them */
+            if (DW_ROLLS == 2) OPAQUE(weights);
             V(load_pairs)(p0 + x_tap, p1 + x_tap, in);
-            UNROLL for (int h = 0; h < 2; h++) sums[2 * t + h] = V(dot4)(sums[2 * t + h], in[h], w[1][h]);
+            UNROLL for (int h = 0; h < 2; h++) sums[2 * t + h] = V(dot4)(sums[2 * t + h], in[h], DW_FACTOR(1, h));
             p0 += 2 * x_tap;
             p1 += 2 * x_tap;
             V(load_pairs)(p0, p1, in);
             UNROLL for (int h = 0; h < 2; h++) {
-                sums[2 * t + h] = V(dot4)(sums[2 * t + h], in[h], w[2][h]);
-                next[h] = V(dot4)(V(load_ints)(g->start + 4 * h * V(lanes)), in[h], w[0][h]);
+                sums[2 * t + h] = V(dot4)(sums[2 * t + h], in[h], DW_FACTOR(2, h));
+                next[h] = V(dot4)(V(load_ints)(g->start + 4 * h * V(lanes)), in[h], DW_FACTOR(0, h));
             }
             if (t == 1) break;
             if (!LIKELY(two)) { /* the last output is stored twice */

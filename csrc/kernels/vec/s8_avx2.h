@@ -17,9 +17,9 @@ INLINE factors_y load_factors_y(const void *p) { return (factors_y)_mm256_loadu_
 INLINE quads_y split_y(ivec_y v) { return v; }
 INLINE ivec_y dot4_y(ivec_y acc, quads_y q, factors_y w) {
 #ifdef DWC_EVEX_VNNI
-    __asm__("vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(q), "xm"(w));
+    __asm__("vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(q), "x"(w));
 #else
-    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(q), "xm"(w));
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(q), "x"(w));
 #endif
     return acc;
 }

@@ -23,17 +23,22 @@ from .stages import operation_of
 Log = list[tuple[str, str]]  # (name of a node, text)
 
 
+# Bytes between stages of 8-bit integers that are not kept: half of a small second-level cache.
+RESIDENT_BYTES = 2**18
+
+
 def pays(operation: Operation, shape: Shape) -> bool:
     """Whether a chain is faster as one operation than node by node, for an input of this shape.
 
     Not for a single pixel: nothing is kept in the cache there that was not in it before. Of 8-bit integers
-    stages come one after another as nodes do, and what lies between them is alive for longer: only a sum is
-    spared.
+    small chains run stage after stage as nodes do, and what lies between them is alive for longer: only a sum
+    is spared.
     """
+    *inner, last = operation.shapes(shape)[1:]
     whole = operation.quantization
     if whole is not None and whole.sum is None:
-        return False
-    return operation.shapes(shape)[-1][1:3] != (1, 1)
+        return max((math.prod(between) for between in inner), default=0) > RESIDENT_BYTES
+    return last[1:3] != (1, 1)
 
 
 def form_blocks(graph: Graph, log: Log | None = None) -> None:
