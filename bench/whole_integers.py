@@ -33,6 +33,7 @@ FORMS = ("s8", "u8")
 PEERS = ("dwconv", "dwconv@float32", "onnxruntime", "openvino", "litert")
 # Values that differ by less, as a share of the range of an output, are the same: float32 of another order.
 SAME = 1e-5
+EXPECTED = ("unsupported", "absent")  # no news of a library
 
 
 def names(given: Sequence[str], folder: Path = MADE) -> list[str]:
@@ -98,7 +99,10 @@ def _fix(model: Model, path: Path) -> None:
     del proto.graph.value_info[:]
     if next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")) < 13:
         proto = onnx.version_converter.convert_version(proto, 13)
-    quant_pre_process(proto, str(path), skip_symbolic_shape=True)
+    bound = path.with_suffix(".partial")
+    onnx.save(proto, str(bound))
+    quant_pre_process(str(bound), str(path), skip_symbolic_shape=True)
+    bound.unlink()
 
 
 def quantise(source: Path, path: Path, form: str) -> None:
@@ -197,19 +201,13 @@ def write_docs(source: Path, docs: Path) -> Path:
         "all that follow; [dwconv's rule](int8.md).",
         markdown(differences(rows)),
     ]
-    refused = sorted({(row.model, row.peer, row.status, row.message) for row in rows if row.status != "ok"})
-    refused = [(model, peer, status) for model, peer, status, _ in refused if status not in _EXPECTED]
-    if refused:
-        parts += [
-            "## Not measured",
-            "\n".join(f"- {model}: {peer} {status}" for model, peer, status in refused),
-        ]
+    lost = {(row.model, row.peer, row.status) for row in rows if row.status not in ("ok", *EXPECTED)}
+    if lost:
+        lines = [f"- {model}: {peer} {status}" for model, peer, status in sorted(lost)]
+        parts += ["## Without a time", "\n".join(lines)]
     path = docs / "network-times-int8.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path
-
-
-_EXPECTED = ("unsupported", "absent")
 
 
 def _summary(times: pd.DataFrame) -> Iterator[str]:

@@ -47,7 +47,8 @@ class Model:
 
     def image(self) -> Array:
         """The input of a module, NCHW."""
-        return random(*_modules().example(self.name).shape)
+        image: Array = random(*_modules().example(self.name).shape)
+        return image
 
     def onnx(self) -> Path:
         """The file, or what PyTorch exports of the module."""

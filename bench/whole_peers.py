@@ -97,6 +97,10 @@ def openvino(model: Model, threads: int, variant: str) -> Runner:
     read = ov.Core().read_model(str(model.path if model.suffix == ".tflite" else model.onnx()))
     if model.shapes:
         read.reshape({name: list(shape) for name, shape in model.shapes.items()})
+    elif read.is_dynamic():
+        read.reshape(
+            {port: [d.get_length() if d.is_static else 1 for d in port.partial_shape] for port in read.inputs}
+        )
     options = {
         "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False,
@@ -104,7 +108,7 @@ def openvino(model: Model, threads: int, variant: str) -> Runner:
     request = ov.Core().compile_model(read, "CPU", options).create_infer_request()
     keep: list[Any] = []
     for i, port in enumerate(read.inputs):
-        x = random(*port.get_partial_shape().to_shape(), dtype=port.get_element_type().to_dtype())
+        x = random(*port.partial_shape.to_shape(), dtype=port.get_element_type().to_dtype())
         keep.append(x)
         request.set_input_tensor(i, ov.Tensor(x, shared_memory=True))
     count = len(read.outputs)
