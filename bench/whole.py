@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,20 +33,39 @@ class Row:
     workspace: int | None = None
     exchange_ns: float | None = None  # of two threads: see bench.machine
     error: float | None = None  # against the first of ORACLES that runs it, as a share of its largest output
+    outputs: int | None = None  # of networks of integers: how many values, and how many are not dwconv's
+    differing: int | None = None
+
+
+Compare = Callable[[Sequence["Row"], Path], None]
 
 
 def measure(
-    models: Sequence[str], peers: Sequence[str], threads: Sequence[int], seconds: float, rounds: int
+    models: Sequence[str],
+    peers: Sequence[str],
+    threads: Sequence[int],
+    seconds: float,
+    rounds: int,
+    compare: Compare | None = None,
 ) -> Iterator[Row]:
-    """One row for each; a peer that cannot run a network says why in `status` and `message`."""
+    """One row for each; a peer that cannot run a network says why in `status` and `message`.
+
+    `compare` sets the fields of rows that say how far outputs, arrays in `folder / f"{peer}.npz"`, differ.
+    """
     for model in models:
         for count in threads:
             with tempfile.TemporaryDirectory() as folder:
-                yield from _one(model, peers, count, seconds, rounds, Path(folder))
+                yield from _one(model, peers, count, seconds, rounds, Path(folder), compare or _compare)
 
 
 def _one(
-    model: str, peers: Sequence[str], threads: int, seconds: float, rounds: int, folder: Path
+    model: str,
+    peers: Sequence[str],
+    threads: int,
+    seconds: float,
+    rounds: int,
+    folder: Path,
+    compare: Compare,
 ) -> Iterator[Row]:
     rows, workers = [Row(Path(model).name, threads, peer) for peer in peers], {}
     for row in rows:
@@ -63,7 +82,7 @@ def _one(
         workers[row.peer] = worker
         for key, value in answer.items():
             setattr(row, key, value)
-    _compare(rows, folder)
+    compare(rows, folder)
     if threads > 1:
         exchange = exchange_ns()
         for row in rows:
@@ -104,6 +123,12 @@ def _compare(rows: Sequence[Row], folder: Path) -> None:
             row.status = "differs"
 
 
+def joined(path: Path, rows: Sequence[Row]) -> list[Row]:
+    """What a file of results holds, if there is one, with these rows in place of its own of the same."""
+    stored = load(path)[1] if path.is_file() else []
+    return list({(row.model, row.threads, row.peer): row for row in [*stored, *rows]}.values())
+
+
 def save(rows: Sequence[Row], machine: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
@@ -126,10 +151,14 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
     """Milliseconds by model and threads, a column for each peer; `ratio`: the best other one over dwconv."""
     frame = pd.DataFrame([asdict(row) for row in rows])
     wide = frame.pivot_table(index=["model", "threads"], columns="peer", values="ms", sort=False)
-    others = [c for c in wide.columns if not c.startswith("dwconv")]
-    if "dwconv" in wide.columns and others:
-        wide["ratio"] = wide[others].min(axis=1) / wide["dwconv"]
+    if "dwconv" in wide.columns and any(not c.startswith("dwconv") for c in wide.columns):
+        wide["ratio"] = least_ratio(wide)
     return wide
+
+
+def least_ratio(times: pd.DataFrame) -> pd.Series[float]:
+    others = [c for c in times.columns if not c.startswith("dwconv") and c != "ratio"]
+    return times[others].min(axis=1) / times["dwconv"]
 
 
 def write_docs(source: Path, docs: Path) -> Path:
@@ -147,11 +176,11 @@ def write_docs(source: Path, docs: Path) -> Path:
         "the least of many, all libraries in turn in one run, threads pinned.\n"
         "[Which models](../bench/whole_models.py); [how libraries are called](../bench/whole_peers.py).",
         "\n".join(
-            f"- {threads} thread{'s' * (threads > 1)}: the fastest other library takes {_mean(ratios):.2f} "
+            f"- {threads} thread{'s' * (threads > 1)}: the fastest other library takes {mean(ratios):.2f} "
             f"times as long as dwconv in geometric mean,\n  and at least {ratios.min():.2f} times."
             for threads, ratios in times.groupby(level="threads")["ratio"]
         ),
-        _markdown(times.round(3)),
+        markdown(times.round(3)),
         "`ratio`: the fastest other library over dwconv; above 1, dwconv is faster.\nEmpty: the library "
         "cannot read the model.",
     ]
@@ -166,23 +195,23 @@ def write_docs(source: Path, docs: Path) -> Path:
                 "50 say that they share a cache. Virtual CPUs may share none at another time: then 300,\n"
                 "and all that threads hand to each other takes several times as long, in every library."
             ]
-        parts += [_markdown(gain)]
+        parts += [markdown(gain)]
     serving = json.loads(source.read_text()).get("serving", [])
     if serving:
         parts += [
             "## Many callers",
             "Python threads that call one network, one thread per call, each again when it is answered:\n"
             f"requests per second, and milliseconds that a caller waits. Commit {_commits(serving)}.",
-            _markdown(_serving(serving)),
+            markdown(_serving(serving)),
         ]
     parts += ["## First call", "Reading the model, packing weights and the first run, in milliseconds.",
-              _markdown(first.round(1))]  # fmt: skip
+              markdown(first.round(1))]  # fmt: skip
     memory = ours.xs(1, level="threads")[["workspace", "error"]]
     parts += [
         "## Memory and error of dwconv",
         "Bytes of workspace; the largest error as a share of the largest output,\nagainst the first of "
         f"{', '.join(ORACLES)} that reads the model.",
-        _markdown(memory),
+        markdown(memory),
     ]
     path = docs / "network-times.md"
     path.write_text("\n\n".join(parts) + "\n")
@@ -199,9 +228,9 @@ def _serving(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return frame.sort_index(level=["model", "callers"], sort_remaining=False).round(2)
 
 
-def _mean(ratios: pd.Series[float]) -> float:
+def mean(ratios: pd.Series[float]) -> float:
     return float(np.exp(np.log(ratios.dropna()).mean()))
 
 
-def _markdown(values: pd.DataFrame | pd.Series[float]) -> str:
-    return str(values.reset_index().to_markdown(index=False)).replace(" nan |", "     |")
+def markdown(values: pd.DataFrame | pd.Series[float]) -> str:
+    return str(values.reset_index().tomarkdown(index=False)).replace(" nan |", "     |")

@@ -47,7 +47,8 @@ class Model:
 
     def image(self) -> Array:
         """The input of a module, NCHW."""
-        return random(*_modules().example(self.name).shape)
+        image: Array = random(*_modules().example(self.name).shape)
+        return image
 
     def onnx(self) -> Path:
         """The file, or what PyTorch exports of the module."""
@@ -88,6 +89,10 @@ def _modules() -> Any:
     return models_torch
 
 
-def random(*shape: int) -> Array:
-    """The same for every peer."""
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
+def random(*shape: int, dtype: Any = np.float32, seed: int = 0) -> Any:
+    """The same for every peer; integers over all of their range."""
+    rng, dtype = np.random.default_rng(seed), np.dtype(dtype)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    return rng.standard_normal(shape, np.float32)

@@ -44,11 +44,16 @@ def network(model: Model) -> Any:
 
 
 def dwconv(model: Model, threads: int, variant: str) -> Runner:
-    """The extension of this source tree, called from Python."""
-    if variant:
+    """The extension of this source tree, called from Python; variant "float32": the float network of the
+    same layers as one of integers, any other is an instruction set."""
+    if variant == "float32":
+        from bench import whole_integers
+
+        model = whole_integers.floating(model)
+    elif variant:
         os.environ["DWCONV_ISA"] = variant
     net = network(model)
-    feeds = {i.name: random(*model.shapes.get(i.name, known(i.shape))) for i in net.inputs}
+    feeds = {i.name: random(*model.shapes.get(i.name, known(i.shape)), dtype=i.dtype) for i in net.inputs}
     first: Any = net(feeds)
     many = isinstance(first, dict)
     out: Any = {k: np.empty_like(v) for k, v in first.items()} if many else np.empty_like(first)
@@ -92,6 +97,10 @@ def openvino(model: Model, threads: int, variant: str) -> Runner:
     read = ov.Core().read_model(str(model.path if model.suffix == ".tflite" else model.onnx()))
     if model.shapes:
         read.reshape({name: list(shape) for name, shape in model.shapes.items()})
+    elif read.is_dynamic():
+        read.reshape(
+            {port: [d.get_length() if d.is_static else 1 for d in port.partial_shape] for port in read.inputs}
+        )
     options = {
         "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False,
@@ -99,7 +108,7 @@ def openvino(model: Model, threads: int, variant: str) -> Runner:
     request = ov.Core().compile_model(read, "CPU", options).create_infer_request()
     keep: list[Any] = []
     for i, port in enumerate(read.inputs):
-        x = random(*(int(d) for d in port.get_partial_shape().to_shape()))
+        x = random(*port.partial_shape.to_shape(), dtype=port.get_element_type().to_dtype())
         keep.append(x)
         request.set_input_tensor(i, ov.Tensor(x, shared_memory=True))
     count = len(read.outputs)
@@ -120,7 +129,7 @@ def litert(model: Model, threads: int, variant: str) -> Runner:
     interpreter = lite.Interpreter(model_path=str(model.path), num_threads=threads)
     interpreter.allocate_tensors()
     for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], random(*detail["shape"]))
+        interpreter.set_tensor(detail["index"], random(*detail["shape"], dtype=detail["dtype"]))
 
     def run(loops: int) -> None:
         for _ in range(loops):
