@@ -233,4 +233,4 @@ def mean(ratios: pd.Series[float]) -> float:
 
 
 def markdown(values: pd.DataFrame | pd.Series[float]) -> str:
-    return str(values.reset_index().tomarkdown(index=False)).replace(" nan |", "     |")
+    return str(values.reset_index().to_markdown(index=False)).replace(" nan |", "     |")

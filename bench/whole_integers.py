@@ -169,7 +169,10 @@ def differences(rows: Sequence[Row]) -> pd.DataFrame:
             if row.differing:
                 text += f", {row.error or 0:.2%}"
             found[row.model, row.threads, row.peer] = text
-    return pd.Series(found, dtype=object).rename_axis(["model", "threads", "peer"]).unstack("peer", "")
+    columns = list(dict.fromkeys(peer for _, _, peer in found))
+    keys = dict.fromkeys((model, threads) for model, threads, _ in found)
+    cells = [[*key, *(found.get((*key, peer), "") for peer in columns)] for key in keys]
+    return pd.DataFrame(cells, columns=["model", "threads", *columns]).set_index(["model", "threads"])
 
 
 def best_form(times: pd.DataFrame) -> pd.Series[float]:
