@@ -28,6 +28,15 @@ def test_integers_are_counted_and_the_largest_difference_is_a_share_of_the_range
     assert rows[2].status == "wrong"
 
 
+def test_most_outputs_far_away_are_wrong_and_few_are_not(tmp_path: Path) -> None:
+    ours = np.arange(10, dtype=np.float32)
+    few = ours.copy()
+    few[:4] += 100
+    rows = rows_of(tmp_path, {"dwconv": [ours], "openvino": [ours + 100], "litert": [few]})
+    whole_integers.compare(rows, tmp_path)
+    assert [row.status for row in rows] == ["ok", "wrong", "ok"]
+
+
 def test_float32_that_is_rounded_elsewhere_is_the_same_and_nan_is_not(tmp_path: Path) -> None:
     ours = np.linspace(-1, 1, 50, dtype=np.float32)
     broken = ours.copy()
