@@ -207,9 +207,13 @@ def write_docs(source: Path, docs: Path) -> Path:
         "all that follow; [dwconv's rule](int8.md).",
         markdown(differences(rows)),
     ]
-    lost = {(row.model, row.peer, row.status) for row in rows if row.status not in ("ok", *EXPECTED)}
+    lost = {(row.model, row.peer, row.status, row.message) for row in rows}
+    lost = {row for row in lost if row[2] not in ("ok", *EXPECTED)}
     if lost:
-        lines = [f"- {model}: {peer} {status}" for model, peer, status in sorted(lost)]
+        lines = [
+            f"- {model}: {peer} {status}: {message.splitlines()[0] if message else 'without a message'}"[:119]
+            for model, peer, status, message in sorted(lost)
+        ]
         parts += ["## Wrong or failed", "\n".join(lines)]
     path = docs / "network-times-int8.md"
     path.write_text("\n\n".join(parts) + "\n")

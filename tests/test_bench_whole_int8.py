@@ -94,7 +94,7 @@ def test_a_time_of_other_outputs_is_no_time(tmp_path: Path) -> None:
     whole.save(rows, {"cpu": "some CPU", "cores": 2, "commit": "abc"}, tmp_path / "whole.json")
     page = whole_integers.write_docs(tmp_path / "whole.json", tmp_path).read_text()
     assert "takes 2.00 times" in page
-    assert "- a: openvino wrong" in page
+    assert "- a: openvino wrong: without" in page
 
 
 def test_rows_join_a_file_in_place_of_those_of_the_same(tmp_path: Path) -> None:
