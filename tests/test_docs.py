@@ -24,7 +24,7 @@ MADE_OR_FOREIGN = ("/", "~", ".inc.h", "build/", "dist/", ".venv", "results", "*
 # A file may go by its name alone in these; names of files in C are unique.
 FOLDERS = [*ROOT.glob("csrc/**/"), ROOT / "src" / "dwconv"]
 LONGEST_LINE = 119  # but of tables
-MOST_LINES = {"README.md": 100, "docs/design.md": 260, "docs/limits.md": 80, "docs/performance.md": 300}
+MOST_LINES = {"README.md": 100, "docs/design.md": 260, "docs/limits.md": 110, "docs/performance.md": 300}
 GENERATED = re.compile(r"^<!-- Generated: ", re.MULTILINE)
 
 document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -41,3 +41,27 @@ def test_mobilenet_yolo_finds_the_boxes_that_pytorch_finds() -> None:
     text = printed("mobilenet_yolo.py", "--size", "64", "--rounds", "1")
     assert "'stride16' float32 (1, 75, 4, 4), 'stride32' float32 (1, 75, 2, 2)" in text
     assert "boxes after non-maximum suppression" in text
+
+
+@pytest.mark.skipif(not EXAMPLES.exists(), reason="this is not the source tree")
+def test_digits_are_learned_by_numpy_and_saved(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / "train_digits_numpy.py", "--epochs", "4", "--output", tmp_path / "d.npz"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout.split("accuracy ")[1].split("%")[0]) > 50
+    assert dwconv.load(tmp_path / "d.npz").outputs[0].shape == (None, 10)
+
+
+@pytest.mark.skipif(not EXAMPLES.exists(), reason="this is not the source tree")
+@pytest.mark.parametrize("options", [[], ["--pytorch"]])
+def test_digits_are_learned_by_pytorch(options: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / "train_digits.py", "--epochs", "2", "--output", tmp_path, *options],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout.split("accuracy ")[1].split("%")[0]) > 50
+    assert (tmp_path / "digits.npz").exists()

@@ -54,8 +54,8 @@ class Draw:
         return self.m.constant(data, scale=scales, zero=[0] * len(scales), axis=axis)
 
     def bias(self, outputs: int, x: int, weights: int) -> int:
-        of_x = np.float32(self.m.tensors[x]["scale"]).reshape(-1)[:1]  # broken files have several, or none
-        product = of_x * np.float32(self.m.tensors[weights]["scale"])
+        of_x = np.float32(self.m.tensors[x]["scale"]).reshape(-1)  # broken files have several, or none
+        product = (of_x[0] if of_x.size else 1) * np.float32(self.m.tensors[weights]["scale"])
         data = self.rng.integers(-3000, 3000, outputs).astype(np.int32)
         return self.m.constant(data, scale=product, zero=[0] * product.size, axis=0)
 

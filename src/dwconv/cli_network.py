@@ -1,4 +1,4 @@
-"""The command line for networks: `dwconv run | summary | profile | compile`."""
+"""The command line for networks: `dwconv run | summary | profile | compile | quantize`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import numpy as np
 
 from . import pictures
 from .activation import Array
+from .calibration import METHODS, split
 from .constructors import load
 from .feeds import shown
 from .network import Network, random_inputs
+from .quantizing_network import quantized
 from .sources import Sizes
 
 T = TypeVar("T")
@@ -38,19 +40,7 @@ def add(commands: Any, threads: Callable[[str], int], rate: Callable[[str], floa
     )
     run.add_argument("--threads", type=threads, metavar="N", help="at most so many threads")
     run.add_argument("--out", type=Path, metavar="FILE", help="write the results: .npy, or .npz by name")
-    run.add_argument(
-        "--range",
-        nargs=2,
-        type=_number,
-        default=(0.0, 1.0),
-        metavar=("LOW", "HIGH"),
-        help="of pixels; default 0 1",
-    )
-    run.add_argument("--mean", type=_numbers, default=(0.0,), metavar="M,...", help="subtracted from them")
-    run.add_argument(
-        "--std", type=_divisors, default=(1.0,), metavar="S,...", help="what they are divided by then"
-    )
-    run.add_argument("--layout", choices=("NHWC", "NCHW"), help="of the model, where its shape does not tell")
+    _add_pixels(run)
     run.add_argument("--labels", type=Path, metavar="FILE", help="the name of each class, one a line")
     run.add_argument("--top", type=_count, default=5, metavar="N", help="so many classes; default 5")
     _add_shapes(run)
@@ -81,6 +71,43 @@ def add(commands: Any, threads: Callable[[str], int], rate: Callable[[str], floa
     )
     _add_shapes(compiled)
     compiled.set_defaults(run=_guarded("compile", _compile))
+
+    quantize = commands.add_parser("quantize", help="make a network of 8-bit integers of a model file")
+    quantize.add_argument("model", type=Path, metavar="MODEL", help=MODEL)
+    quantize.add_argument(
+        "--calibrate", type=Path, nargs="+", required=True, metavar="DIR|FILE",
+        help="typical inputs, some tens: folders of images or arrays, or such files; an .npy may hold many",
+    )  # fmt: skip
+    quantize.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.npz", help="the new network")
+    quantize.add_argument(
+        "--method", choices=METHODS, default=METHODS[0], help=f"of ranges; default {METHODS[0]}"
+    )
+    quantize.add_argument(
+        "--keep-float", action="append", default=[], metavar="NODE",
+        help="a node that stays in float32: its name, first or last",
+    )  # fmt: skip
+    quantize.add_argument("--dtype", choices=("int8", "uint8"), default="int8", help="default int8")
+    _add_pixels(quantize)
+    _add_shapes(quantize)
+    quantize.set_defaults(run=_guarded("quantize", _quantize))
+
+
+def _add_pixels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--range",
+        nargs=2,
+        type=_number,
+        default=(0.0, 1.0),
+        metavar=("LOW", "HIGH"),
+        help="of pixels; default 0 1",
+    )
+    parser.add_argument("--mean", type=_numbers, default=(0.0,), metavar="M,...", help="subtracted from them")
+    parser.add_argument(
+        "--std", type=_divisors, default=(1.0,), metavar="S,...", help="what they are divided by then"
+    )
+    parser.add_argument(
+        "--layout", choices=("NHWC", "NCHW"), help="of the model, where its shape does not tell"
+    )
 
 
 def _add_shapes(parser: argparse.ArgumentParser) -> None:
@@ -268,6 +295,41 @@ def _inputs(net: Network, path: Path, options: argparse.Namespace) -> dict[str, 
 def _array(path: Path) -> Array:
     found: Array = np.load(path, allow_pickle=False)
     return found
+
+
+def _quantize(options: argparse.Namespace) -> None:
+    if options.out.suffix != ".npz":
+        raise ValueError(f"-o must end in .npz, not {options.out.name!r}")
+    net = _decided(options)
+    paths = list(_files(options.calibrate))
+    samples: list[Any] = []
+    for path in _progress(paths, len(paths)):
+        given = _inputs(net, path, options)
+        if path.suffix == ".npy" and len(given) == 1:  # may hold many
+            samples += split(net.inputs, next(iter(given.values())))
+        else:
+            samples.append(given)
+    source, report = quantized(
+        net, samples, method=options.method, keep_float=options.keep_float, dtype=options.dtype,
+        watch=_progress,
+    )  # fmt: skip
+    print(report)
+    Network(source, name=net.name).save(options.out)
+    print(f"{len(samples)} samples; written: {options.out}")
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Of a folder, what can be an input, in the order of names."""
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: there is no such file or folder")
+        if not path.is_dir():
+            yield path
+            continue
+        found = [p for p in sorted(path.iterdir()) if p.suffix in (".npy", ".npz") or pictures.is_image(p)]
+        if not found:
+            raise ValueError(f"{path}: the folder has no images, .npy or .npz")
+        yield from found
 
 
 # ---- results ------------------------------------------------------------------------------------

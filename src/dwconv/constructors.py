@@ -87,6 +87,44 @@ class Constructors:
         """
         return cls._made(_imported("keras", model), str(getattr(model, "name", "network")))
 
+    def quantized(
+        self: N,
+        samples: Any,
+        *,
+        method: str = "minmax",
+        percentile: float = 99.99,
+        keep_float: Sequence[str] | str = (),
+        bias_correction: bool = True,
+        dtype: str = "int8",
+        edges: str = "float32",
+        report: bool = False,
+    ) -> Any:
+        """The network in 8-bit integers, with ranges of its values measured on samples.
+
+        `samples`: typical inputs, some tens: a list of what a call takes, arrays, tuples or dicts by name; or
+        one array [samples, ...] of a single input. All of one shape, for which the result is made; an open
+        batch stays open. `method`: of ranges, "minmax", "mse" (least squared error of rounding and clipping)
+        or "percentile", with `percentile` of the numbers inside on either side. `keep_float`: what stays in
+        float32: names of nodes, "first" and "last" for the first and last convolution. `bias_correction`:
+        biases take up the mean error of rounded filters. `dtype`: "int8" or "uint8" of activations; filters
+        are int8. `edges`: "float32", or `dtype` for inputs and outputs in integers, with their scales in
+        `inputs` and `outputs`. `report`: (network, report) is given, whose rows tell for each node its signal
+        to noise in dB beside the network in float32, and why it is not in integers; printed, a table.
+
+        Raises ValueError without samples, for NaN in them, for wrong shapes and unknown names, and for a
+        network that has integers or state already; TypeError for samples of another dtype.
+
+        The scheme is that of TensorFlow Lite's quantization specification.
+        """
+        from .quantizing_network import quantized
+
+        source, found = quantized(
+            self, samples, method=method, percentile=percentile, keep_float=keep_float,  # type: ignore[arg-type]
+            bias_correction=bias_correction, dtype=dtype, edges=edges,
+        )  # fmt: skip
+        made = type(self)._made(source, self.name)  # type: ignore[attr-defined]
+        return (made, found) if report else made
+
     @classmethod
     def _made(cls: type[N], source: Source, name: str) -> N:
         made = cls.__new__(cls)

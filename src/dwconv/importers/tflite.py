@@ -264,7 +264,8 @@ class _Lowering:
         try:
             label_of = self._node_name(operator, label)
             call = Call(self.b, self.model, operator, self.names, label_of, self.rounding)
-            made = lower(call) if is_integer(call) else ALL[operator.op](call)
+            with np.errstate(all="ignore"):  # scales of any size: tables saturate
+                made = lower(call) if is_integer(call) else ALL[operator.op](call)
         except (ValueError, *ODD) as error:
             raise ValueError(f"{operator.op} {label!r}: {error}") from None
         results = [made] if isinstance(made, str) else made
