@@ -33,6 +33,7 @@ FORMS = ("s8", "u8")
 PEERS = ("dwconv", "dwconv@float32", "onnxruntime", "openvino", "litert")
 # Values that differ by less, as a share of the range of an output, are the same: float32 of another order.
 SAME = 1e-5
+ANOTHER = 1.0  # most outputs differ by more: another function
 EXPECTED = ("unsupported", "absent")  # no news of a library
 
 
@@ -148,6 +149,8 @@ def compare(rows: Sequence[Row], folder: Path) -> None:
         shares = np.concatenate(list(_shares(results, expected)))
         row.outputs, row.differing = shares.size, int((~(shares <= SAME)).sum())
         row.error = float(shares.max(initial=0.0))
+        if not np.median(shares) <= ANOTHER:
+            row.status, row.message = "wrong", "most outputs are far from dwconv's"
 
 
 def _outputs(folder: Path, row: Row) -> list[Any]:
@@ -169,7 +172,10 @@ def differences(rows: Sequence[Row]) -> pd.DataFrame:
             if row.differing:
                 text += f", {row.error or 0:.2%}"
             found[row.model, row.threads, row.peer] = text
-    return pd.Series(found, dtype=object).rename_axis(["model", "threads", "peer"]).unstack("peer", "")
+    columns = list(dict.fromkeys(peer for _, _, peer in found))
+    keys = dict.fromkeys((model, threads) for model, threads, _ in found)
+    cells = [[*key, *(found.get((*key, peer), "") for peer in columns)] for key in keys]
+    return pd.DataFrame(cells, columns=["model", "threads", *columns]).set_index(["model", "threads"])
 
 
 def best_form(times: pd.DataFrame) -> pd.Series[float]:
@@ -186,7 +192,7 @@ def write_docs(source: Path, docs: Path) -> Path:
     parts = [
         "# Whole networks in 8-bit integers",
         f"<!-- Generated: python -m bench whole --int8 --report {source.as_posix()} -->",
-        f"{machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}; milliseconds per run,\n"
+        f"{machine['cpu']}, commit {machine['commit']}; milliseconds per run,\n"
         "the least of many, all libraries in turn in one run, threads pinned. TFLite files, and ONNX files\n"
         "that ONNX Runtime quantised: `s8`, signed, weights by channel; `u8`, unsigned, by tensor.\n"
         "[How they are made](../bench/whole_integers.py); "
@@ -201,10 +207,14 @@ def write_docs(source: Path, docs: Path) -> Path:
         "all that follow; [dwconv's rule](int8.md).",
         markdown(differences(rows)),
     ]
-    lost = {(row.model, row.peer, row.status) for row in rows if row.status not in ("ok", *EXPECTED)}
+    lost = {(row.model, row.peer, row.status, row.message) for row in rows}
+    lost = {row for row in lost if row[2] not in ("ok", *EXPECTED)}
     if lost:
-        lines = [f"- {model}: {peer} {status}" for model, peer, status in sorted(lost)]
-        parts += ["## Without a time", "\n".join(lines)]
+        lines = [
+            f"- {model}: {peer} {status}: {message.splitlines()[0] if message else 'without a message'}"[:119]
+            for model, peer, status, message in sorted(lost)
+        ]
+        parts += ["## Wrong or failed", "\n".join(lines)]
     path = docs / "network-times-int8.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path
