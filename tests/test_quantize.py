@@ -256,3 +256,47 @@ def test_the_command_reads_a_folder_and_writes_a_network(
     empty.mkdir()
     assert main([*words[:3], str(empty), "-o", str(out)]) == 2
     assert "no images" in capsys.readouterr().err
+
+
+PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
+
+
+def photos(folder: Path, each: int, seed: int) -> np.ndarray:
+    """Random squares of photographs, as MobileNetV2 takes them."""
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(seed)
+    found = []
+    for name in PHOTOS:
+        if not (folder / name).exists():
+            continue
+        photo = image.open(folder / name).convert("RGB")
+        for _ in range(each):
+            size = int(rng.uniform(0.4, 1) * min(photo.size))
+            left, top = (int(rng.integers(0, most - size + 1)) for most in photo.size)
+            square = photo.crop((left, top, left + size, top + size)).resize((224, 224))
+            found.append(np.asarray(square, np.float32).transpose(2, 0, 1) / 255)
+    if not found:
+        pytest.skip("scikit-image has no photographs here")
+    mean, std = (
+        np.array(n, np.float32)[:, None, None] for n in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    return (np.stack(found) - mean) / std
+
+
+def test_mobilenet_v2_finds_mostly_the_same_classes() -> None:
+    torch = pytest.importorskip("torch")
+    skimage = pytest.importorskip("skimage")
+    weights = MODELS / "mobilenet_v2-b0353104.pth"
+    if not weights.exists():
+        pytest.skip(f"there is no {weights.name}")
+    from models_torch import MobileNetV2
+
+    module = MobileNetV2().eval()
+    module.load_state_dict(torch.load(weights, map_location="cpu"))
+    net = dwconv.Network.from_torch(module, torch.zeros(1, 3, 224, 224))
+    folder = Path(skimage.__file__).parent / "data"
+    made, report = net.quantized(photos(folder, 4, 1), report=True)
+    assert all(row.reason is None for row in report if row.op in ("conv", "binary", "reduce"))
+    shown = photos(folder, 4, 2)
+    top = [[int(n(x[None]).argmax()) for x in shown] for n in (net, made)]
+    assert np.mean(np.equal(*top)) >= 0.5
