@@ -144,13 +144,123 @@ def test_functions_and_moves_between_conversions_are_tables_and_moves_of_bytes()
     content = model(nodes, {"s": np.float32(0.02), "z": np.int8(-3)})
     net = dwconv.Network.from_onnx(content)
     assert np.array_equal(net(floats(2)), ort(content, floats(2)))
-    source: Any = net._source
-    from dwconv.passes import run_passes
-
-    after = [node.op for node in run_passes(source.lower({"x": SHAPE})).nodes]
+    after = after_passes(net)
     assert after.count("dequantize") == 1
     assert "lookup" in after
     assert "unary" not in after
+
+
+class Chain:
+    """Nodes with conversions around each; constants are converted as quantisers do."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Any] = {}
+        self.count = 0
+
+    def convert(self, name: str, scale: float, zero: int) -> str:
+        self.count += 1
+        s, z, q, y = (f"{letter}{self.count}" for letter in "szqy")
+        self.constants |= {s: np.float32(scale), z: np.int8(zero)}
+        self.nodes.append(helper.make_node("QuantizeLinear", [name, s, z], [q]))
+        self.nodes.append(helper.make_node("DequantizeLinear", [q, s, z], [y]))
+        return y
+
+    def number(self, value: float) -> str:
+        self.count += 1
+        q, s = f"c{self.count}", f"cs{self.count}"
+        self.constants |= {q: np.array(127, np.int8), s: np.float32(value / 127)}
+        self.nodes.append(helper.make_node("DequantizeLinear", [q, s], [f"n{self.count}"]))
+        return f"n{self.count}"
+
+    def node(self, op: str, *inputs: str, **attributes: Any) -> str:
+        self.count += 1
+        self.nodes.append(
+            helper.make_node(op, inputs, [f"v{self.count}"], name=f"{op}{self.count}", **attributes)
+        )
+        return f"v{self.count}"
+
+    def content(self, result: str, shape: Any = SHAPE) -> bytes:
+        self.nodes.append(helper.make_node("Identity", [result], ["y"]))
+        return model(self.nodes, self.constants, shape=shape)
+
+
+def after_passes(net: dwconv.Network, shape: Any = SHAPE) -> list[str]:
+    from dwconv.passes import run_passes
+
+    source: Any = net._source
+    return [node.op for node in run_passes(source.lower({"x": shape})).nodes]
+
+
+def every_byte(scale: float, zero: int) -> np.ndarray:
+    numbers = (np.arange(-128, 128) - zero) * np.float32(scale)
+    return numbers.astype(np.float32).reshape(1, 1, 16, 16)
+
+
+@pytest.mark.parametrize("dividing", ["Div", "Mul"])
+def test_a_spelled_out_hard_swish_is_one_table_of_the_same_bits(dividing: str) -> None:
+    c, x = Chain(), every_byte(0.05, 11)
+    q = c.convert("x", 0.05, 11)
+    c.constants |= {"low": np.float32(0), "high": np.float32(6)}
+    a = c.node("Clip", c.node("Add", q, c.number(3.0)), "low", "high")
+    b = c.convert(c.node("Mul", c.convert(a, 6 / 255, -128), q), 0.11, -104)
+    y = c.convert(c.node(dividing, b, c.number(6.0 if dividing == "Div" else 1 / 6)), 0.021, -109)
+    content = c.content(y, x.shape)
+    net = dwconv.Network.from_onnx(content)
+    assert np.array_equal(net(x), ort(content, x))
+    assert len(np.unique(net(x))) > 60
+    assert after_passes(net, x.shape) == ["quantize", "lookup", "dequantize"]
+
+
+def test_functions_of_two_values_or_by_channel_are_no_tables() -> None:
+    c = Chain()
+    q = c.convert("x", 0.05, 3)
+    c.constants["w"] = np.array([0.5, 1, 2], np.float32)[:, None, None]
+    one = c.convert(c.node("Sigmoid", q), 1 / 256, -128)
+    two = c.convert(c.node("Transpose", q, perm=[0, 1, 3, 2]), 0.05, 3)
+    two = c.convert(c.node("Transpose", two, perm=[0, 1, 3, 2]), 0.05, 3)
+    mixed = c.convert(
+        c.node(
+            "Mul", c.convert(c.node("AveragePool", two, kernel_shape=[3, 3], pads=[1, 1, 1, 1]), 0.04, 0), one
+        ),
+        0.03,
+        0,
+    )
+    y = c.convert(c.node("Mul", mixed, "w"), 0.05, 9)
+    content = c.content(y)
+    net = dwconv.Network.from_onnx(content)
+    steps = np.abs(net(floats(5)) - ort(content, floats(5))) / np.float32(0.05)
+    assert np.rint(steps).max() <= 2
+    assert (steps > 0.5).mean() < 0.02
+    reasons = net.summary()
+    assert "binary runs in float32: its constant differs along an axis" in reasons
+
+
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "ReduceMean", "AveragePool", "padded"])
+def test_means_between_conversions_are_of_integers(op: str) -> None:
+    c = Chain()
+    q = c.convert("x", 0.05, 3)
+    told = {"ReduceMean": {"axes": [2, 3]}, "AveragePool": {"kernel_shape": [3, 2]}}.get(op, {})
+    if op == "padded":
+        told = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}
+    y = c.convert(c.node("AveragePool" if op == "padded" else op, q, **told), 0.0213, -5)
+    content = c.content(y)
+    net = dwconv.Network.from_onnx(content)
+    steps = np.rint(np.abs(net(floats(6)) - ort(content, floats(6))) / np.float32(0.0213))
+    assert steps.max() <= 1  # where sums in another order meet a tie
+    assert (steps > 0).mean() < 0.02
+    assert after_passes(net).count("dequantize") == (2 if op == "padded" else 1)
+    assert ("padding counts in its mean" in net.summary()) == (op == "padded")
+
+
+def test_the_largest_of_quantised_numbers_is_quantised_before() -> None:
+    c = Chain()
+    q = c.convert("x", 0.05, 3)
+    y = c.node("MaxPool", c.node("Div", q, c.number(-6.0)), kernel_shape=[2, 2], pads=[1, 1, 0, 0])
+    content = c.content(c.convert(y, 0.004, 20))
+    net = dwconv.Network.from_onnx(content)
+    assert np.array_equal(net(floats(7)), ort(content, floats(7)))
+    assert "unary" not in after_passes(net)
 
 
 def test_inputs_and_outputs_of_bytes() -> None:

@@ -14,8 +14,9 @@ from .blocks import Log, form_blocks
 from .dead import drop_dead
 from .fold import fold, unfolded
 from .identities import drop_identities
-from .integers import join_integers, reasons
+from .integers import join_integers
 from .lookups import fuse_lookups
+from .reasons import reasons
 from .spellings import normalise
 
 __all__ = [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import byte_tables
+from ..emit_problems import _integers as problems_of
 from ..graph import Graph, Node
+from ..nodes import pool_geometry
 from ..nodes_integers import BYTES, is_move, same
-from ..nodes_numpy import compute
 from ..nodes_numpy_integers import quantize
+from .byte_functions import drop_table, join_tables, quantize_before_move, to_table
 from .editor import Editor, Rule
 from .identities import IDENTITIES
 from .scalars import clip_of
@@ -85,82 +86,31 @@ def join_binary(edit: Editor, node: Node) -> bool:
     )  # fmt: skip
 
 
-def to_table(edit: Editor, node: Node) -> bool:
-    """Bytes to floats, a function, and back: a table. Without the function too, unless nothing changes."""
-    if node.op != "quantize":
+def join_mean(edit: Editor, node: Node) -> bool:
+    """A mean or sum of floats between conversions takes the bytes, whose sum is exact."""
+    maker = edit.maker(node.inputs[0]) if node.op == "quantize" and node["rounding"] == "even" else None
+    if maker is None or maker.op not in ("reduce", "average_pool") or is_move(maker):
         return False
-    chain: list[Node] = []
-    value = node.inputs[0]
-    while (maker := edit.maker(value, "unary")) is not None and edit.reader(value) is not None:
-        chain.insert(0, maker)
-        value = maker.inputs[0]
-    first = edit.maker(value, "dequantize")
-    if first is None or edit.dtype(first.inputs[0]) not in BYTES:
+    first = edit.maker(maker.inputs[0], "dequantize")
+    if first is None or edit.reader(maker.output) is not node:
         return False
-    source = edit.graph.values[first.inputs[0]]
-    target = edit.graph.values[node.output]
-    if not chain and source.dtype == target.dtype and same(source.quantization, target.quantization):
-        return edit.forward(node, source.name)
-    every = np.arange(256, dtype=np.uint8).view(source.dtype)
-    numbers = compute(first, [every], [source.quantization])
-    for unary in chain:
-        numbers = compute(unary, [numbers])
-    table = compute(node, [numbers])
-    q = target.quantization
-    return edit.rewrite(node, "lookup", source.name, table, inner=[first, *chain], quantization=q)
-
-
-def join_tables(edit: Editor, node: Node) -> bool:
-    """A table of a table is one."""
-    first = edit.maker(node.inputs[0], "lookup") if node.op == "lookup" else None
-    if first is None or edit.reader(first.output) is not node:
+    if maker.op == "reduce" and maker["kind"] not in ("mean", "sum"):
         return False
-    inner, outer = edit.constant(first.inputs[1]), edit.constant(node.inputs[1])
-    if inner is None or outer is None:
+    told = {"dtype": node["dtype"], "quantization": node["quantization"], "rounding": "even"}
+    attributes = maker.attributes | told
+    if maker.op == "average_pool" and maker["count_include_pad"]:
+        geometry = pool_geometry(maker, edit.shape(first.inputs[0])[1:3])  # type: ignore[arg-type]
+        if any(before or after for _, before, after in geometry):
+            return False
+        attributes["count_include_pad"] = False
+    source = first.inputs[0]
+    made = Node(maker.op, (source,), node.output, attributes)
+    if edit.dtype(source) != edit.dtype(node.output) or any(problems_of(edit.graph, made)):
         return False
-    joined = outer[inner.view(np.uint8)]
-    return edit.rewrite(
-        node, "lookup", first.inputs[0], joined, inner=[first], quantization=node["quantization"]
-    )
+    return edit.rewrite(node, maker.op, source, inner=[maker], **attributes)
 
 
-def drop_table(edit: Editor, node: Node) -> bool:
-    """One that changes nothing, not even what the bytes stand for."""
-    table = edit.constant(node.inputs[1]) if node.op == "lookup" else None
-    dtype = edit.dtype(node.inputs[0])
-    if table is None or table.dtype != dtype:
-        return False
-    return np.array_equal(table, byte_tables.relabelled(dtype)) and edit.forward(node, node.inputs[0])
-
-
-def reasons(graph: Graph, log: list[tuple[str, str]]) -> None:
-    """Tells what runs in float32 between bytes: its inputs are converted, and so is its result."""
-    if not any(value.dtype in BYTES for value in graph.values.values()):
-        return
-    makers, readers = graph.producers(), graph.consumers()
-    for node in graph.nodes:
-        if node.op in ("quantize", "dequantize") or graph.values[node.output].dtype.kind != "f":
-            continue
-        if graph.values[node.inputs[0]].dtype in BYTES:
-            continue
-        before = [makers[name].op for name in node.inputs if name in makers]
-        after = [reader.op for reader in readers[node.output]]
-        if "dequantize" in before or "quantize" in after:
-            both = "dequantize" in before and "quantize" in after
-            log.append((node.name or node.output, f"{node.op} runs in float32: {_why(node, both)}"))
-
-
-def _why(node: Node, both: bool) -> str:
-    if both:
-        return "the file has it in float32 between conversions, and no integer form of it gives the same bits"
-    if node.op in ("conv", "transpose_conv"):
-        return "the file has no scales for all of its input, filters and result"
-    if node.op in HAVE_INTEGERS:
-        return "the file has no scale for its result, or none for an input"
-    return "there is no form of it for bytes"
-
-
-HAVE_INTEGERS = ("binary", "average_pool", "reduce", "softmax", "prelu", "resize", "unary", *MOVES)
 RULES: tuple[Rule, ...] = (
-    *IDENTITIES, convert_later, convert_earlier, join_binary, to_table, join_tables, drop_table,
+    *IDENTITIES, convert_later, convert_earlier, quantize_before_move, to_table, join_binary, join_mean,
+    join_tables, drop_table,
 )  # fmt: skip
