@@ -17,10 +17,7 @@
 #define HALF_SUFFIX _y
 #define MM_UNIT 16
 #define MM_RELOADS 1
-#include "../s8/matmul.inc.h"
-#include "../s8/interleave.inc.h"
 #define DW_TILE 4
-#include "../s8/depthwise.inc.h"
 
 /* MR * NV accumulators, an input's two halves, their masks, a product; the panel is read from memory. Panels are of
  * whole vectors: those with half ones are not worth their size for the few CPUs without VNNI. */
@@ -28,31 +25,15 @@
 #define MM_NARROW(F, ...) F(12, __VA_ARGS__) F(4, __VA_ARGS__) F(1, __VA_ARGS__)
 #define MM_WIDE(F, ...) F(8, __VA_ARGS__) F(4, __VA_ARGS__) F(1, __VA_ARGS__)
 #define MM_WIDEST(F, ...) F(6, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_EACH_WIDTH(F) \
+    F(MM_NARROW, 1, 0) F(MM_NARROW, 2, 0) F(MM_WIDE, 3, 0) F(MM_WIDEST, 4, 0)
 /* clang-format on */
 
-MM_WIDTH(MM_NARROW, 1, 0)
-MM_WIDTH(MM_NARROW, 2, 0)
-MM_WIDTH(MM_WIDE, 3, 0)
-MM_WIDTH(MM_WIDEST, 4, 0)
+#define ISA "avx512"
+#define IS_SIGNED 0
+#include "../s8/algorithms.inc.h"
 
-static void mm_s8(const dwc_s8_mm_call *c) {
-    static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0,
-                                             &mm_width_4_0};
-    mm_run(c, widths);
-}
-
-const dwc_s8_kernels dwc_s8_avx512 = {
-    .is_signed = 0,
-    .lanes = lanes_z,
-    .quad_bytes = quad_bytes_z,
-    .panel_unit = MM_UNIT,
-    .panel_width = 64,
-    .matrix = mm_s8,
-    .interleave = interleave,
-    .depthwise = dw_s8,
-    .matrix_name = "avx512 int8 matrix, tiles 12x32, 8x48, 6x64",
-    .depthwise_name = "avx512 int8 depthwise, lines, tiles 2x4",
-};
+const dwc_s8_kernels dwc_s8_avx512 = S8_KERNELS("12x32, 8x48, 6x64", "tiles 2x4");
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -16,12 +16,9 @@
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
 #define MM_RELOADS 0
-#include "../s8/matmul.inc.h"
-#include "../s8/interleave.inc.h"
 #define DW_TILE 4
 #define DW_CONSTANT
 #define DW_ROLLS 1
-#include "../s8/depthwise.inc.h"
 
 /* MR * (NV + HALF) accumulators, NV + HALF vectors of the panel, an input, what flips it. */
 /* clang-format off */
@@ -31,36 +28,16 @@
     F(9, __VA_ARGS__) F(4, __VA_ARGS__) F(1, __VA_ARGS__)
 #define MM_WIDEST(F, ...) \
     F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_EACH_WIDTH(F) \
+    F(MM_NARROW, 0, 1) F(MM_NARROW, 1, 0) F(MM_NARROW, 1, 1) F(MM_NARROW, 2, 0) \
+    F(MM_WIDEST, 2, 1) F(MM_WIDE, 3, 0) F(MM_WIDEST, 4, 0)
 /* clang-format on */
 
-MM_WIDTH(MM_NARROW, 0, 1)
-MM_WIDTH(MM_NARROW, 1, 0)
-MM_WIDTH(MM_NARROW, 1, 1)
-MM_WIDTH(MM_NARROW, 2, 0)
-MM_WIDTH(MM_WIDEST, 2, 1)
-MM_WIDTH(MM_WIDE, 3, 0)
-MM_WIDTH(MM_WIDEST, 4, 0)
+#define ISA "avx512-vnni"
+#define IS_SIGNED 0
+#include "../s8/algorithms.inc.h"
 
-static void mm_s8(const dwc_s8_mm_call *c) {
-    static const mm_width *const widths[] = {NULL,          &mm_width_0_1, &mm_width_1_0,
-                                             &mm_width_1_1, &mm_width_2_0, &mm_width_2_1,
-                                             &mm_width_3_0, NULL, /* 56 columns are 32 and 24 */
-                                             &mm_width_4_0};
-    mm_run(c, widths);
-}
-
-const dwc_s8_kernels dwc_s8_avx512_vnni = {
-    .is_signed = 0,
-    .lanes = lanes_z,
-    .quad_bytes = quad_bytes_z,
-    .panel_unit = MM_UNIT,
-    .panel_width = 64,
-    .matrix = mm_s8,
-    .interleave = interleave,
-    .depthwise = dw_s8,
-    .matrix_name = "avx512-vnni int8 matrix, tiles 14x32, 9x48, 6x64",
-    .depthwise_name = "avx512-vnni int8 depthwise, lines, rolling 3x3, tiles 2x4",
-};
+const dwc_s8_kernels dwc_s8_avx512_vnni = S8_KERNELS("14x32, 9x48, 6x64", "rolling 3x3, tiles 2x4");
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -17,12 +17,9 @@
 #define HALF_SUFFIX _q
 #define MM_UNIT 4
 #define MM_RELOADS 0
-#include "../s8/matmul.inc.h"
-#include "../s8/interleave.inc.h"
 #define DW_TILE 4
 #define DW_CONSTANT
 #define DW_ROLLS 1
-#include "../s8/depthwise.inc.h"
 
 /* clang-format off */
 #define MM_HEIGHTS_1(F, ...) \
@@ -33,31 +30,15 @@
     F(8, __VA_ARGS__) F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(3, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
 #define MM_HEIGHTS_4(F, ...) \
     F(6, __VA_ARGS__) F(4, __VA_ARGS__) F(3, __VA_ARGS__) F(2, __VA_ARGS__) F(1, __VA_ARGS__)
+#define MM_EACH_WIDTH(F) \
+    F(MM_HEIGHTS_1, 1, 0) F(MM_HEIGHTS_2, 2, 0) F(MM_HEIGHTS_3, 3, 0) F(MM_HEIGHTS_4, 4, 0)
 /* clang-format on */
 
-MM_WIDTH(MM_HEIGHTS_1, 1, 0)
-MM_WIDTH(MM_HEIGHTS_2, 2, 0)
-MM_WIDTH(MM_HEIGHTS_3, 3, 0)
-MM_WIDTH(MM_HEIGHTS_4, 4, 0)
+#define ISA "neon-dotprod"
+#define IS_SIGNED 1
+#include "../s8/algorithms.inc.h"
 
-static void mm_s8(const dwc_s8_mm_call *c) {
-    static const mm_width *const widths[] = {NULL, &mm_width_1_0, &mm_width_2_0, &mm_width_3_0,
-                                             &mm_width_4_0};
-    mm_run(c, widths);
-}
-
-const dwc_s8_kernels dwc_s8_neon_dotprod = {
-    .is_signed = 1,
-    .lanes = lanes_q,
-    .quad_bytes = quad_bytes_q,
-    .panel_unit = MM_UNIT,
-    .panel_width = 16,
-    .matrix = mm_s8,
-    .interleave = interleave,
-    .depthwise = dw_s8,
-    .matrix_name = "neon-dotprod int8 matrix, tiles 12x8, 8x12, 6x16",
-    .depthwise_name = "neon-dotprod int8 depthwise, lines, rolling 3x3, tiles 2x4",
-};
+const dwc_s8_kernels dwc_s8_neon_dotprod = S8_KERNELS("12x8, 8x12, 6x16", "rolling 3x3, tiles 2x4");
 
 #ifdef __clang__
 #pragma clang attribute pop
