@@ -56,8 +56,9 @@ class Allowed(NamedTuple):
     reason: str
 
 
+EARLY = "inputs: Clang loads those of all rows before the first multiply-add, beside up to 25 sums"
+GRADIENT = "sums of ten taps, which with two rows of gradients and of inputs need all 16 registers"
 GELU = "constants: the loop of GELU's erf form has more of them than there are registers"
-EXP = "constants: the loop of ELU has more of them than there are registers"
 FLAT = "sums, of the vectors at an edge of few channels"
 EDGE = "a weight around the tests and the runs of outputs at an edge of an image"
 SPREAD = "inputs or weights beside the lanes of a multiplier"
@@ -78,6 +79,9 @@ WEIGHTS = "weights: beside these of two rows and 14 sums few registers are left,
 ALLOWED = [
     Allowed("gcc", "avx2", "activate_y", 5, GELU),
     Allowed("gcc", "avx2", "each_unary_f32", 8, EXP),
+    Allowed("gcc", "avx2", "each_slope", 7, EXP),
+    Allowed("gcc", "avx512", "each_slope", 1, GELU),
+    Allowed("gcc", "avx2", "dwg_inner_2_5_[12]_0", 4, GRADIENT),
     Allowed("gcc", "avx2", "softmax_*", 2, EXP),
     Allowed("gcc", "avx2", "softmax", 1, TURNED),
     Allowed("gcc", "avx512", "softmax", 1, TURNED),
@@ -105,10 +109,15 @@ ALLOWED = [
     Allowed("clang", "s8_avx2*", "dw_tiles_2_2_?_0_0", 13, UNREAD),
     Allowed("clang", "s8_avx2*", "mm_tiles_[46]_[23]_0", 4, PRODUCTS),
     Allowed("clang", "s8_avx512_vnni", "dw_tiles_4_2_0_7_1", 14, COLUMNS),
-    Allowed("clang", "s8_avx512_vnni", "dw_roll_clamped", 22, CLAMP),
+    Allowed("clang", "s8_avx512_vnni", "dw_roll_clamped", 24, CLAMP),
+    Allowed("clang", "s8_avx512_vnni", "dw_roll_*signed", 3, STORES),
     Allowed("clang", "s8_avx512_vnni", "mm_tiles_9_3_0", 2, PRODUCTS),
     Allowed("clang", "avx2", "activate_y", 11, GELU),
     Allowed("clang", "avx2", "each_unary_f32", 4, EXP),
+    Allowed("clang", "avx2", "each_slope", 24, EXP),
+    Allowed("clang", "avx512", "each_slope", 7, GELU),
+    Allowed("clang", "avx2", "dwg_inner_*", 7, GRADIENT),
+    Allowed("clang", "avx512", "dwg_*", 200, EARLY),
     Allowed("clang", "avx2", "softmax_*", 6, EXP),
     Allowed("clang", "avx2", "softmax", 1, TURNED),
     Allowed("clang", "avx2", "dw_flat_edge_3", 6, FLAT),
