@@ -36,7 +36,7 @@ class Peer:
                     [compiling.Source(shim.SHIMS / self.source)],
                     flags=(f"-I{header.parents[2]}",),
                     link=(str(library), f"-Wl,-rpath,{library.parent}"),
-                    depends=[shim.SHIMS / "chain.h"],
+                    depends=[shim.SHIMS / name for name in ("chain.h", "onednn.h")],
                 )
             )
         except compiling.CompileError as problem:
