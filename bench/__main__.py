@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
 from bench import (
     against,
+    arguments,
     calibrate,
     cliffs,
     compiling,
@@ -29,14 +29,14 @@ from bench import (
     whole_commands,
 )
 from bench.display import Display, summary
-from bench.peers import MODULES, WITH_VARIANTS, defaults
+from bench.peers import defaults
 from bench.schema import Results, Row
 from bench.stats import NOISY
 from bench.workloads import Workload
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = options.function
     return command(options)
 
@@ -287,11 +287,14 @@ def _parser() -> argparse.ArgumentParser:
     def select(command: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--network",
-            type=_names({**networks.NETWORKS, **networks.APART}),
+            type=arguments.names({**networks.NETWORKS, **networks.APART}),
             help="comma-separated; see `list`",
         )
         command.add_argument(
-            "--ops", type=_names(networks.OPS), default=list(networks.OPS), help=",".join(networks.OPS)
+            "--ops",
+            type=arguments.names(networks.OPS),
+            default=list(networks.OPS),
+            help=",".join(networks.OPS),
         )
         command.add_argument(
             "--match", action="append", default=[], metavar="TEXT", help="only shapes that contain TEXT"
@@ -303,10 +306,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     select(run)
     run.add_argument(
-        "--peers", type=_peers, help="comma-separated, with variants: dwconv@avx2 (default: all of the dtype)"
+        "--peers",
+        type=arguments.peers,
+        help="with variants: dwconv@avx2,onednn (default: all of the dtype)",
     )
     run.add_argument("--dtype", choices=("float32", "int8"), default="float32")
-    run.add_argument("--threads", type=_counts, default=[1], help="comma-separated: 1,2")
+    run.add_argument("--threads", type=arguments.counts, default=[1], help="comma-separated: 1,2")
     run.add_argument("--cold", action="store_true", help="evict the caches before every call")
     run.add_argument("--out", type=Path, default=Path("results") / "bench.json")
     report = add("report", _report, "tables, charts and a page from a file of results")
@@ -338,63 +343,31 @@ def _parser() -> argparse.ArgumentParser:
     builds.add_argument("--speed", action="store_true", help="time layers and blocks of all networks")
     builds.add_argument("--quick", action="store_true", help="every third of them")
     builds.add_argument("--isa", action="append", help="may be repeated; default: bits all, speed the best")
-    builds.add_argument("--threads", type=_count, default=1, help="of --speed")
+    builds.add_argument("--threads", type=arguments.count, default=1, help="of --speed")
     select(builds)
     roof = add("limits", _limits, "peak and bandwidths of this machine")
-    roof.add_argument("--threads", type=_counts, default=sorted({1, len(machine.usable_cpus())}))
+    roof.add_argument("--threads", type=arguments.counts, default=sorted({1, len(machine.usable_cpus())}))
     serial = add("calibrate", _calibrate, "when two threads win, and what the library decides")
     serial.add_argument("--seconds", type=float, default=30)
     gain = add("scaling", _scaling, "what more threads gain, pair by pair")
     select(gain)
-    gain.add_argument("--threads", type=_count, default=2)
+    gain.add_argument("--threads", type=arguments.count, default=2)
     gain.add_argument("--seconds", type=float, default=0.3, help="per workload and visit")
     gain.add_argument("--visits", type=int, default=3)
     steep = add("cliffs", _cliffs, "random shapes that take longer than larger ones, or than their layers")
     steep.add_argument("--seed", type=int, default=0)
     steep.add_argument("--count", type=int, default=1000)
-    steep.add_argument("--threads", type=_count, default=1)
+    steep.add_argument("--threads", type=arguments.count, default=1)
     steep.add_argument("--seconds", type=float, default=0.5, help="for a pair that looks like a cliff")
     back = add("gradients", _gradients, "layers forward and backward, beside PyTorch")
     select(back)
     back.set_defaults(network=["classic"])
     back.add_argument("--batch", type=int, default=8)
-    back.add_argument("--threads", type=_counts, default=[1])
+    back.add_argument("--threads", type=arguments.counts, default=[1])
     back.add_argument("--seconds", type=float, default=1, help="per layer")
-    whole_commands.add(add, _counts)
+    whole_commands.add(add, arguments.counts)
     add("list", _list, "networks and peers")
     return parser
-
-
-def _names(known: Any) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        for name in names:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(known)}")
-        return names
-
-    return parse
-
-
-def _peers(text: str) -> list[str]:
-    names = text.split(",")
-    for name, at, _ in (name.partition("@") for name in names):
-        if "." in name:
-            continue  # a module of the caller's
-        _names(MODULES)(name)
-        if at and name not in WITH_VARIANTS:
-            raise argparse.ArgumentTypeError(f"{name} has no variants; {', '.join(WITH_VARIANTS)} have")
-    return names
-
-
-def _count(text: str) -> int:
-    if not 1 <= int(text) <= len(machine.usable_cpus()):
-        raise argparse.ArgumentTypeError(f"1 to {len(machine.usable_cpus())} threads can be pinned here")
-    return int(text)
-
-
-def _counts(text: str) -> list[int]:
-    return [_count(count) for count in text.split(",")]
 
 
 if __name__ == "__main__":

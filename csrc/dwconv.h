@@ -48,8 +48,6 @@
  *
  *     cc -O3 -ffp-contract=off -fno-math-errno -I csrc example.c $(find csrc -name '*.c') -lm -pthread
  *
- * docs/embedding.md tells of CMake, of memory and threads of your own, and of what is promised.
- *
  * CONVENTIONS
  *
  * Units      Sizes and strides are counted in elements, memory in bytes. Tensors are NHWC, float32, or 8-bit integers

@@ -296,4 +296,5 @@ cdef class Plan:
 
 
 include "_gradient.pxi"
+include "_network_names.pxi"
 include "_network.pxi"

@@ -37,6 +37,7 @@ static const struct {
     {"quantized", test_quantized},
     {"s8", test_s8},
     {"bytes", test_bytes},
+    {"bytes_refused", test_bytes_refused},
 };
 
 /* A touched guard page: say in which case, then fail. A sanitizer's own report is better where there is one.

@@ -23,5 +23,6 @@ void test_quantized(void);
 void test_quantization_statuses(void); /* part of statuses */
 void test_s8(void);
 void test_bytes(void);
+void test_bytes_refused(void);
 
 #endif

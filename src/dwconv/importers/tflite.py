@@ -20,8 +20,9 @@ from ..graph import Graph, UnsupportedModel, Value
 from ..nodes_integers import check
 from ..quantized import ROUNDINGS
 from ..sources import GraphSource, TensorInfo, checked
+from .tflite_bytes import KINDS
 from .tflite_call import BoundedBuilder, Call, UnsupportedError
-from .tflite_integers import INTEGERS, KINDS, is_integer, lower
+from .tflite_integers import INTEGERS, is_integer, lower
 from .tflite_ops import OPS, SAME
 from .tflite_parse import DTYPES, Model, Operator, Tensor, parse
 from .tflite_shapes import SHAPE_OPS

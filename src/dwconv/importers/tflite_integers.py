@@ -18,13 +18,9 @@ from ..graph import Quantization
 from ..nodes_integers import check, same
 from ..quantized import limits
 from . import tflite_ops, wide_filters
+from .tflite_bytes import KINDS, as_declared, bounds_of, clamped, moved, operand, requantised, result_of
 from .tflite_call import Call, UnsupportedError
 from .tflite_shapes import SHAPE_OPS, pads_of
-
-KINDS = {"INT8": np.dtype(np.int8), "UINT8": np.dtype(np.uint8)}
-BOUNDS: dict[Any, tuple[float, float]] = {
-    "relu": (0.0, math.inf), "relu6": (0.0, 6.0), ("clip", -1.0, 1.0): (-1.0, 1.0),
-}  # fmt: skip
 
 
 def is_integer(call: Call) -> bool:
@@ -38,83 +34,12 @@ def is_integer(call: Call) -> bool:
 def lower(call: Call) -> str | list[str]:
     op = call.operator.op
     if op in MOVES:
-        return _moved(call, SHAPE_OPS[op])
+        return moved(call, SHAPE_OPS[op])
     if op in INTEGERS:
         return INTEGERS[op](call)
     if op in ("CAST", "SHAPE", "RANK", "ZEROS_LIKE"):
         return cast(call) if op == "CAST" else SHAPE_OPS[op](call)
     return _in_floats(call)
-
-
-# ---- parts --------------------------------------------------------------------------------------
-
-
-def _result(call: Call, index: int = 0) -> dict[str, Any]:
-    """Attributes of a node that gives what the operator does."""
-    tensor = call.output_tensor(index)
-    if tensor.kind not in KINDS:
-        raise UnsupportedError(f"a result of {tensor.kind} from 8-bit integers; INT8 and UINT8 are supported")
-    dtype = KINDS[tensor.kind]
-    y = check(tensor.quantization, dtype, f"{tensor.name!r}: ")
-    return {"dtype": dtype.name, "quantization": y, "rounding": call.rounding}
-
-
-def _clamped(call: Call) -> dict[str, Any]:
-    """The same, with the bounds of the fused activation."""
-    found = _result(call)
-    return found | _bounds(call, found)
-
-
-def _bounds(call: Call, result: dict[str, Any]) -> dict[str, Any]:
-    activation = call.activation()
-    if activation is None:
-        return {}
-    low, high = BOUNDS[activation]
-    q, dtype = result["quantization"], np.dtype(result["dtype"])
-    return {"low": _bound(low, q, dtype, call.rounding), "high": _bound(high, q, dtype, call.rounding)}
-
-
-def _bound(value: float, q: Quantization, dtype: np.dtype[Any], rounding: str) -> int:
-    from ..quantized import Quantization as Scalar
-    from ..quantized import _bound as bound
-
-    return bound(value, Scalar(q.scale, q.zero_point), dtype, rounding)  # type: ignore[arg-type]
-
-
-def _x(call: Call, i: int = 0) -> str:
-    """An input of bytes, with a scale."""
-    tensor, value = call.tensor(i), call.value(i)
-    if tensor.kind not in KINDS:
-        raise UnsupportedError(f"its input {tensor.name!r} of {tensor.kind} with others of 8 bits")
-    check(call.quantization(value), KINDS[tensor.kind], f"{tensor.name!r}: ")
-    return value
-
-
-def _as_declared(call: Call, value: str, index: int = 0) -> str:
-    """With the scale that the file gives the result, where moving elements kept another."""
-    tensor = call.output_tensor(index)
-    if tensor.kind not in KINDS or tensor.quantization is None or call.b.data(value) is not None:
-        return value
-    declared = check(tensor.quantization, KINDS[tensor.kind], f"{tensor.name!r}: ")
-    if same(call.quantization(value), declared):
-        return value
-    return call.node("lookup", value, byte_tables.relabelled(KINDS[tensor.kind]), quantization=declared)
-
-
-def _moved(call: Call, handler: Callable[[Call], Any]) -> str | list[str]:
-    made = handler(call)
-    if isinstance(made, str):
-        return _as_declared(call, made)
-    return [_as_declared(call, value, index) for index, value in enumerate(made)]
-
-
-def _requantised(call: Call, value: str, y: Quantization, dtype: np.dtype[Any]) -> str:
-    x, x_dtype = call.quantization(value), call.dtype(value)
-    if x_dtype == dtype and same(x, y):
-        return value
-    assert x is not None
-    table = byte_tables.requantization(x, x_dtype, y, dtype, call.rounding)
-    return call.node("lookup", value, table, quantization=y)
 
 
 # ---- convolutions -------------------------------------------------------------------------------
@@ -154,24 +79,24 @@ def _with_filters(
 
 
 def conv(call: Call) -> str:
-    x, (filters, q) = _x(call), _weights(call, 1)
+    x, (filters, q) = operand(call), _weights(call, 1)
     if filters.ndim != 4 or len(call.b.shape(x)) != 4 or not filters.size:
         raise ValueError(f"filters {filters.shape} do not fit {call.b.shape(x)}")
     channels, (outputs, _, _, inputs) = call.b.shape(x)[3], filters.shape
     if channels % inputs or outputs % (channels // inputs):
         raise ValueError(f"filters {filters.shape} do not fit {channels} channels")
     hwio, groups = filters.transpose(1, 2, 3, 0), channels // inputs
-    attributes = {**tflite_ops._window(call), **_clamped(call), "groups": groups, **_product(call, x)}
+    attributes = {**tflite_ops._window(call), **clamped(call), "groups": groups, **_product(call, x)}
     return _with_filters(call, x, hwio, q, 2, **attributes)
 
 
 def depthwise(call: Call) -> str:
-    x, (filters, q) = _x(call), _weights(call, 1)
+    x, (filters, q) = operand(call), _weights(call, 1)
     channels = call.b.shape(x)[-1]
     if filters.ndim != 4 or filters.shape[0] != 1 or filters.shape[3] % channels:
         raise ValueError(f"filters {filters.shape} do not fit {channels} channels")
     hwio = filters.transpose(1, 2, 0, 3)
-    attributes = {**tflite_ops._window(call), **_clamped(call), "groups": channels, **_product(call, x)}
+    attributes = {**tflite_ops._window(call), **clamped(call), "groups": channels, **_product(call, x)}
     return _with_filters(call, x, hwio, q, 2, **attributes)
 
 
@@ -182,7 +107,7 @@ def _product(call: Call, x: str) -> dict[str, Any]:
 
 
 def fully_connected(call: Call) -> str:
-    x, shape = _x(call), call.shape(0)
+    x, shape = operand(call), call.shape(0)
     if call.option("WeightsFormat"):
         raise UnsupportedError("shuffled weights; the default format is supported")
     if call.data(1) is None:
@@ -196,42 +121,42 @@ def fully_connected(call: Call) -> str:
         raise ValueError(f"weights {weights.shape} do not fit the last axis of {shape}")
     image = call.reshape(x, (-1, 1, 1, inputs))
     hwio = weights.T.reshape(1, 1, inputs, outputs)
-    y = _with_filters(call, image, hwio, q, 2, **_clamped(call), **_product(call, x))
+    y = _with_filters(call, image, hwio, q, 2, **clamped(call), **_product(call, x))
     return call.reshape(y, (*shape[:-1], outputs) if keep else (-1, outputs))
 
 
 def transpose_conv(call: Call) -> str:
-    x, (filters, q) = _x(call, 2), _weights(call, 1)
+    x, (filters, q) = operand(call, 2), _weights(call, 1)
     attributes = tflite_ops.transposed(call, filters.shape, call.b.shape(x))
     hwio = filters.transpose(1, 2, 3, 0)
-    return _with_filters(call, x, hwio, q, 3, "transpose_conv", **attributes, **_clamped(call))
+    return _with_filters(call, x, hwio, q, 3, "transpose_conv", **attributes, **clamped(call))
 
 
 # ---- pools and reductions -----------------------------------------------------------------------
 
 
 def average_pool(call: Call) -> str:
-    return tflite_ops._pool(call, "average_pool", _x(call), **_clamped(call))
+    return tflite_ops._pool(call, "average_pool", operand(call), **clamped(call))
 
 
 def max_pool(call: Call) -> str:
-    y = tflite_ops._pool(call, "max_pool", _x(call))
-    result = _result(call)
-    bounds = _bounds(call, result)
+    y = tflite_ops._pool(call, "max_pool", operand(call))
+    result = result_of(call)
+    bounds = bounds_of(call, result)
     if not bounds:
-        return _as_declared(call, y)
+        return as_declared(call, y)
     table = byte_tables.clamp(result["dtype"], bounds["low"], bounds["high"])
     return call.node("lookup", y, table, quantization=result["quantization"])
 
 
 def reduce(kind: str) -> Callable[[Call], str]:
     def made(call: Call) -> str:
-        axes, keep, x = call.integers(1, "axes"), bool(call.option("KeepDims")), _x(call)
-        result = _result(call) if kind in ("mean", "sum") else {}
+        axes, keep, x = call.integers(1, "axes"), bool(call.option("KeepDims")), operand(call)
+        result = result_of(call) if kind in ("mean", "sum") else {}
         if not axes:
-            return _requantised(call, x, result["quantization"], np.dtype(result["dtype"])) if result else x
+            return requantised(call, x, result["quantization"], np.dtype(result["dtype"])) if result else x
         y = call.node("reduce", x, kind=kind, axes=tuple(axes), keepdims=keep, **result)
-        return y if result else _as_declared(call, y)
+        return y if result else as_declared(call, y)
 
     return made
 
@@ -243,19 +168,19 @@ def binary(kind: str) -> Callable[[Call], str]:
     def made(call: Call) -> str:
         if call.tensor(0).kind != call.tensor(1).kind:
             raise UnsupportedError(f"operands of {call.tensor(0).kind} and {call.tensor(1).kind}")
-        return call.node("binary", _x(call, 0), _x(call, 1), kind=kind, **_clamped(call))
+        return call.node("binary", operand(call, 0), operand(call, 1), kind=kind, **clamped(call))
 
     return made
 
 
 def extreme(kind: str) -> Callable[[Call], str]:
     def made(call: Call) -> str:
-        result = _result(call)
+        result = result_of(call)
         y, dtype = result["quantization"], np.dtype(result["dtype"])
-        values = [_x(call, i) for i in (0, 1)]
+        values = [operand(call, i) for i in (0, 1)]
         if call.rounding == "tflite" and not all(same(call.quantization(v), y) for v in values):
             raise UnsupportedError('operands of other scales than the result, with rounding="tflite"')
-        return call.node("binary", *(_requantised(call, v, y, dtype) for v in values), kind=kind)
+        return call.node("binary", *(requantised(call, v, y, dtype) for v in values), kind=kind)
 
     return made
 
@@ -264,7 +189,7 @@ def lookup(kind: str, a: float = 0.0, b: float = 0.0) -> Callable[[Call], str]:
     """A unary function: its table."""
 
     def made(call: Call) -> str:
-        value, result = _x(call), _result(call)
+        value, result = operand(call), result_of(call)
         y, x = result["quantization"], call.quantization(value)
         assert x is not None
         slope = float(call.option("Alpha", 0.0)) if kind == "leaky_relu" else a
@@ -285,11 +210,11 @@ def _table(
 
 
 def prelu(call: Call) -> str:
-    return call.node("prelu", _x(call, 0), _x(call, 1), **_result(call))
+    return call.node("prelu", operand(call, 0), operand(call, 1), **result_of(call))
 
 
 def softmax(call: Call) -> str:
-    value, beta = _x(call), np.float64(np.float32(call.option("Beta", 0.0)))
+    value, beta = operand(call), np.float64(np.float32(call.option("Beta", 0.0)))
     if beta != 1.0:
         x = call.quantization(value)
         assert x is not None
@@ -298,7 +223,7 @@ def softmax(call: Call) -> str:
             raise UnsupportedError(f'beta {beta} with rounding="tflite"; powers of two are supported')
         q = check((scale, x.zero_point), call.dtype(value))
         value = call.node("lookup", value, byte_tables.relabelled(call.dtype(value)), quantization=q)
-    return call.node("softmax", value, **_result(call))
+    return call.node("softmax", value, **result_of(call))
 
 
 # ---- images -------------------------------------------------------------------------------------
@@ -306,36 +231,36 @@ def softmax(call: Call) -> str:
 
 def resize_bilinear(call: Call) -> str:
     sizes, _ = tflite_ops._sizes(call)
-    result = _result(call)
+    result = result_of(call)
     if call.rounding == "tflite" and result["dtype"] == "uint8":
         raise UnsupportedError('UINT8 with rounding="tflite"; INT8 is supported, and "even"')
     integers = result.pop("rounding")
     coordinates = tflite_ops._coordinates(call)
-    x = call.quantization(_x(call))
+    x = call.quantization(operand(call))
     assert x is not None
     y = call.node(
         "resize", call.value(0), kind="linear", sizes=sizes, coordinates=coordinates, integers=integers,
         dtype=call.dtype(call.value(0)).name, quantization=x,
     )  # fmt: skip
-    return _as_declared(call, y)
+    return as_declared(call, y)
 
 
 def concatenation(call: Call) -> str:
-    result = _result(call)
+    result = result_of(call)
     y, dtype = result["quantization"], np.dtype(result["dtype"])
     values = []
     for i in range(len(call)):
-        value = _x(call, i)
+        value = operand(call, i)
         x = call.quantization(value)
         assert x is not None
         if call.dtype(value) == np.uint8 == dtype and not same(x, y) and call.rounding == "tflite":
             values.append(call.node("lookup", value, byte_tables.joined(x, y), quantization=y))
         else:
-            values.append(_requantised(call, value, y, dtype))
+            values.append(requantised(call, value, y, dtype))
     if not values:
         raise ValueError("it has no inputs")
     joined = values[0] if len(values) == 1 else call.node("concat", *values, axis=call.option("Axis"))
-    bounds = _bounds(call, result)
+    bounds = bounds_of(call, result)
     if not bounds:
         return joined
     table = byte_tables.clamp(dtype, bounds["low"], bounds["high"])
@@ -344,7 +269,7 @@ def concatenation(call: Call) -> str:
 
 def pad(call: Call) -> str:
     """With zeros, which are the zero point, or with an integer of the same scale."""
-    x = _x(call)
+    x = operand(call)
     value = float(call.quantization(x).zero_point)  # type: ignore[union-attr]
     if call.has(2):
         data = call.known(2, "pad value")
@@ -358,7 +283,7 @@ def pad(call: Call) -> str:
 
 
 def quantize(call: Call) -> str:
-    value, result = call.value(0), _result(call)
+    value, result = call.value(0), result_of(call)
     dtype = call.dtype(value)
     if dtype == np.float32:
         return call.node("quantize", value, **result)
@@ -366,11 +291,11 @@ def quantize(call: Call) -> str:
         raise UnsupportedError(
             f"integers of {dtype} that are computed; FLOAT32, INT8 and UINT8 are supported"
         )
-    return _requantised(call, _x(call), result["quantization"], np.dtype(result["dtype"]))
+    return requantised(call, operand(call), result["quantization"], np.dtype(result["dtype"]))
 
 
 def dequantize(call: Call) -> str:
-    return call.node("dequantize", _x(call))
+    return call.node("dequantize", operand(call))
 
 
 def cast(call: Call) -> str:
@@ -396,7 +321,7 @@ def _in_floats(call: Call) -> str | list[str]:
     found = []
     for index, value in enumerate(values):
         integers = call.output_tensor(index).kind in KINDS
-        found.append(call.node("quantize", value, **_result(call, index)) if integers else value)
+        found.append(call.node("quantize", value, **result_of(call, index)) if integers else value)
     return found
 
 
@@ -441,7 +366,7 @@ INTEGERS: dict[str, Callable[[Call], str | list[str]]] = {
     "PRELU": prelu,
     "SOFTMAX": softmax,
     "RESIZE_BILINEAR": resize_bilinear,
-    "RESIZE_NEAREST_NEIGHBOR": lambda call: _moved(call, tflite_ops.resize_nearest),
+    "RESIZE_NEAREST_NEIGHBOR": lambda call: moved(call, tflite_ops.resize_nearest),
     "CONCATENATION": concatenation,
     "PAD": pad,
     "PADV2": pad,

@@ -1,0 +1,81 @@
+# What a program (`dwconv.program`) calls kinds, functions and options of nodes, in dwconv_network.h.
+
+STORAGES = {
+    "workspace": DWCONV_WORKSPACE,
+    "constant": DWCONV_CONSTANT,
+    "input": DWCONV_INPUT,
+    "output": DWCONV_OUTPUT,
+    "view": DWCONV_VIEW,
+    "state": DWCONV_STATE,
+}
+KINDS = {
+    "convolution": DWCONV_CONVOLUTION,
+    "copy": DWCONV_COPY,
+    "fill": DWCONV_FILL,
+    "unary": DWCONV_UNARY,
+    "binary": DWCONV_BINARY,
+    "reduce": DWCONV_REDUCE,
+    "pool": DWCONV_POOL,
+    "resize": DWCONV_RESIZE,
+    "softmax": DWCONV_SOFTMAX,
+    "layer_norm": DWCONV_LAYER_NORM,
+    "matmul": DWCONV_MATMUL,
+    "gather": DWCONV_GATHER,
+    "quantize": DWCONV_QUANTIZE,
+    "dequantize": DWCONV_DEQUANTIZE,
+    "lookup": DWCONV_LOOKUP,
+}
+FUNCTIONS = {
+    None: 0,
+    "same_value": DWCONV_SAME_VALUE,
+    "abs": DWCONV_ABS,
+    "negate": DWCONV_NEGATE,
+    "exp": DWCONV_EXP,
+    "log": DWCONV_LOG,
+    "sqrt": DWCONV_SQRT,
+    "reciprocal": DWCONV_RECIPROCAL,
+    "square": DWCONV_SQUARE,
+    "erf": DWCONV_ERF,
+    "floor": DWCONV_FLOOR,
+    "ceil": DWCONV_CEIL,
+    "round": DWCONV_ROUND,
+    "sign": DWCONV_SIGN,
+    "softplus": DWCONV_SOFTPLUS,
+    "elu": DWCONV_ELU,
+    "sin": DWCONV_SIN,
+    "cos": DWCONV_COS,
+    "linear": DWCONV_LINEAR,
+    "plus": DWCONV_PLUS,
+    "minus": DWCONV_MINUS,
+    "times": DWCONV_TIMES,
+    "divide": DWCONV_DIVIDE,
+    "maximum": DWCONV_MAXIMUM,
+    "minimum": DWCONV_MINIMUM,
+    "power": DWCONV_POWER,
+    "prelu": DWCONV_PRELU,
+    "mean": DWCONV_MEAN,
+    "sum": DWCONV_SUM,
+    "largest": DWCONV_LARGEST,
+    "smallest": DWCONV_SMALLEST,
+    "product": DWCONV_PRODUCT,
+    "nearest": DWCONV_NEAREST,
+    "bilinear": DWCONV_BILINEAR,
+    "logarithm": 1,  # of softmax
+}
+COORDINATES = {
+    None: 0,
+    "asymmetric": DWCONV_ASYMMETRIC,
+    "half_pixel": DWCONV_HALF_PIXEL,
+    "align_corners": DWCONV_ALIGN_CORNERS,
+    "pytorch_half_pixel": DWCONV_PYTORCH_HALF_PIXEL,
+    "half_pixel_symmetric": DWCONV_HALF_PIXEL_SYMMETRIC,
+}
+ROUNDINGS = {
+    None: 0,
+    "floor": DWCONV_ROUND_FLOOR,
+    "ceil": DWCONV_ROUND_CEIL,
+    "round_prefer_floor": DWCONV_ROUND_PREFER_FLOOR,
+    "round_prefer_ceil": DWCONV_ROUND_PREFER_CEIL,
+}
+FORMULAS = {None: 0, "integer": DWCONV_INTEGER_FORMULA, "float": DWCONV_FLOAT_FORMULA}
+VALUE_DTYPES = {"float32": DWCONV_F32, "int8": DWCONV_S8, "uint8": DWCONV_U8, "int32": DWCONV_S32}
