@@ -304,7 +304,8 @@ DWCONV_API dwconv_status dwconv_network_explain(const dwconv_network *network, i
 
 /* The same results computed by plain loops in double precision, what every node gives rounded to float: an oracle for
  * tests. Slow; it allocates every value. Inputs and outputs as for dwconv_network_run, of which none may be NULL, but
- * outputs may overlap anything: they are written at the end, and on failure not at all.
+ * outputs may overlap anything: they are written at the end, and on failure not at all. Every call begins with the state
+ * that dwconv_network_reset gives.
  *
  * The statuses of dwconv_network_size, DWCONV_NO_MEMORY, and
  * DWCONV_BAD_DTYPE   a value that is not float32 */

@@ -325,16 +325,22 @@ static dwconv_status run_nodes(const dwconv_network_desc *d, float *const memory
     return DWCONV_OK;
 }
 
-/* Memory of values: constants and inputs where they are, all others new and zero. */
+static int is_new(const dwconv_value *v) {
+    return v->storage == DWCONV_WORKSPACE || v->storage == DWCONV_OUTPUT || v->storage == DWCONV_STATE;
+}
+
+/* Memory of values: constants and inputs where they are, all others new and zero, but a state as it begins. */
 static dwconv_status allocate(const dwconv_network_desc *d, const void *const inputs[], float *memory[]) {
     for (int32_t i = 0; i < d->value_count; i++) {
         dwconv_value v;
         DWC_TRY(dwc_take_value(d, i, &v));
         if (v.storage == DWCONV_CONSTANT) memory[i] = (float *)(uintptr_t)v.data;
         if (v.storage == DWCONV_INPUT) memory[i] = (float *)(uintptr_t)*inputs++;
-        if (v.storage != DWCONV_WORKSPACE && v.storage != DWCONV_OUTPUT) continue;
+        if (!is_new(&v)) continue;
         memory[i] = calloc((size_t)dwc_elements(&v), sizeof(float));
         if (!memory[i]) return DWCONV_NO_MEMORY;
+        if (v.storage == DWCONV_STATE && v.data)
+            memcpy(memory[i], v.data, (size_t)dwc_elements(&v) * sizeof(float));
     }
     return DWCONV_OK;
 }
@@ -346,7 +352,7 @@ static void release(const dwconv_network_desc *d, void *const outputs[], float *
         (void)dwc_take_value(d, i, &v);
         if (v.storage == DWCONV_OUTPUT && outputs)
             memcpy(*outputs++, memory[i], (size_t)dwc_elements(&v) * sizeof(float));
-        if (v.storage == DWCONV_WORKSPACE || v.storage == DWCONV_OUTPUT) free(memory[i]);
+        if (is_new(&v)) free(memory[i]);
     }
     free(memory);
 }

@@ -293,7 +293,7 @@ static void test_random_nodes(rng *r) {
 static void test_state(void) {
     static const int64_t sizes[] = {4};
     static const int8_t begin[4] = {1, 2, 3, 4}, one[4] = {1, 1, 1, -1};
-    static _Alignas(DWCONV_ALIGNMENT) char states[2][2 * DWCONV_ALIGNMENT];
+    static _Alignas(DWCONV_ALIGNMENT) int8_t states[2][2 * DWCONV_ALIGNMENT];
     int8_t y[4];
     net n = {0};
     const int x = net_value(&n, DWCONV_INPUT, 1, sizes), s = net_value(&n, DWCONV_STATE, 1, sizes);

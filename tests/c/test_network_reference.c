@@ -252,6 +252,30 @@ static void test_numbers(rng *r) {
     }
 }
 
+/* y = x + state, and the state becomes y: every call begins with the state of the description. */
+static void test_state(void) {
+    static const int64_t sizes[] = {3};
+    static const float begin[3] = {1, 2, 3}, in[3] = {10, 20, 30};
+    net n = {0};
+    const int x = net_value(&n, DWCONV_INPUT, 1, sizes), state = net_value(&n, DWCONV_STATE, 1, sizes);
+    const int y = net_value(&n, DWCONV_OUTPUT, 1, sizes);
+    float out[3];
+    const void *const inputs[] = {in};
+    void *const outputs[] = {out};
+    n.values[state].data = begin;
+    net_node(&n, DWCONV_BINARY, y, x, state)->function = DWCONV_PLUS;
+    net_node(&n, DWCONV_COPY, state, y, -1);
+    const dwconv_network_desc desc = net_desc(&n, NULL, 1);
+    for (int call = 0; call < 2; call++) {
+        CONTEXT("a network with a state, call %d", call);
+        CHECK_STATUS(DWCONV_OK, dwconv_network_reference(&desc, inputs, outputs));
+        for (int i = 0; i < 3; i++) CHECK(out[i] == begin[i] + in[i]);
+    }
+    CHECK(begin[0] == 1 && begin[2] == 3);
+    n.values[state].data = NULL;
+    net_free(&n);
+}
+
 /* ---- what is refused ------------------------------------------------------------------------ */
 
 static void test_refused(void) {
@@ -274,5 +298,6 @@ void test_network_reference(void) {
     test_images(&r);
     test_convolutions(&r);
     test_numbers(&r);
+    test_state();
     test_refused();
 }

@@ -80,13 +80,17 @@ static void run(const dwconv_network *network, tensors *t, int threads, int byte
     const size_t bytes = dwconv_network_workspace(network);
     void *workspace = aligned_alloc(DWCONV_ALIGNMENT, (bytes + 63) / 64 * 64 + 64);
     const dwconv_threads own = {.count = threads, .run = backwards, .pool = &threads};
-    REQUIRE(workspace);
+    const size_t state_bytes = dwconv_network_state_bytes(network);
+    void *state = aligned_alloc(DWCONV_ALIGNMENT, (state_bytes + 63) / 64 * 64 + 64);
+    REQUIRE(workspace && state);
     memset(workspace, byte, bytes);
+    REQUIRE(dwconv_network_reset(network, state, state_bytes) == DWCONV_OK);
     for (int i = 0; i < t->output_count; i++) memset(t->outputs[i], byte, t->output_bytes[i]);
-    const dwconv_status status = dwconv_network_run(network, (const void *const *)t->inputs, t->outputs, NULL,
-                                                    0, workspace, bytes, &own, NULL, NULL);
+    const dwconv_status status = dwconv_network_run(network, (const void *const *)t->inputs, t->outputs,
+                                                    state, state_bytes, workspace, bytes, &own, NULL, NULL);
     REQUIRE(status == DWCONV_OK);
     runs++;
+    free(state);
     free(workspace);
 }
 
