@@ -41,6 +41,7 @@ class Writer:
         self.operators: list[tuple[Any, ...]] = []
         self.inputs: list[int] = []
         self.codes: list[tuple[int, str, int]] = []
+        self.subgraphs: list[tuple[Any, list[int], list[int]]] = []  # (operators, inputs, outputs)
 
     def tensor(
         self, name: str = "", shape: Any = (), kind: str = "FLOAT32", data: bytes = b"", **more: Any
@@ -84,6 +85,12 @@ class Writer:
             self.codes.append((code, custom, version))
         self.operators.append((self.codes.index((code, custom, version)), inputs, made, options, fields))
         return made[0] if len(made) == 1 else made
+
+    def subgraph(self, inputs: list[int], outputs: list[int]) -> int:
+        """Of the operators so far, with these tensors; its index."""
+        self.subgraphs.append((self.operators, inputs, outputs))
+        self.operators = []
+        return len(self.subgraphs)
 
     # ---- bytes --------------------------------------------------------------------------------
 
@@ -149,14 +156,21 @@ class Writer:
         return self.table("SparsityParameters", TraversalOrder=order, BlockMap=blocks, DimMetadata=levels)
 
     def _operator(self, code: int, inputs: Any, outputs: Any, options: str, fields: dict[str, Any]) -> int:
-        made = kind = None
+        union = {}
         if options:
             known = {n: self.numbers(v) if isinstance(v, list) else v for n, v in fields.items()}
-            made, kind = self.table(options, **known), getattr(tflite.BuiltinOptions, options)
+            name = "BuiltinOptions" if hasattr(tflite.BuiltinOptions, options) else "BuiltinOptions2"
+            kind = getattr(getattr(tflite, name), options)
+            union = {f"{name}Type": kind, name: self.table(options, **known)}
         a, b = self.numbers(inputs), self.numbers(outputs)
-        return self.table(
-            "Operator", OpcodeIndex=code, Inputs=a, Outputs=b, BuiltinOptionsType=kind, BuiltinOptions=made
-        )
+        return self.table("Operator", OpcodeIndex=code, Inputs=a, Outputs=b, **union)
+
+    def _graph(self, operators: Any, inputs: list[int], outputs: list[int]) -> int:
+        """With all tensors of the file."""
+        tensors = self.offsets([self._tensor(tensor) for tensor in self.tensors])
+        steps = self.offsets([self._operator(*operator) for operator in operators])
+        a, b = self.numbers(inputs), self.numbers(outputs)
+        return self.table("SubGraph", Tensors=tensors, Inputs=a, Outputs=b, Operators=steps)
 
     def content(self, outputs: list[int]) -> bytes:
         codes = []
@@ -175,12 +189,9 @@ class Writer:
         for data in self.buffers:
             vector = self.b.CreateByteVector(data) if data else None
             buffers.append(self.table("Buffer", Data=vector))
-        tensors = self.offsets([self._tensor(tensor) for tensor in self.tensors])
-        operators = self.offsets([self._operator(*operator) for operator in self.operators])
-        a, b = self.numbers(self.inputs), self.numbers(outputs)
-        graph = self.table("SubGraph", Tensors=tensors, Inputs=a, Outputs=b, Operators=operators)
+        graphs = [self._graph(*graph) for graph in ((self.operators, self.inputs, outputs), *self.subgraphs)]
         model = self.table(
-            "Model", Version=3, OperatorCodes=self.offsets(codes), Subgraphs=self.offsets([graph]),
+            "Model", Version=3, OperatorCodes=self.offsets(codes), Subgraphs=self.offsets(graphs),
             Buffers=self.offsets(buffers),
         )  # fmt: skip
         self.b.Finish(model, b"TFL3")

@@ -277,7 +277,8 @@ class Builder:
             if name in graph.values or value in graph.inputs or value in graph.outputs:
                 # The name is taken, or the value has to keep its own: a node that only renames.
                 value = self._identity(value)
-            self._rename(value, name)
+            if name != value:
+                self._rename(value, name)
         graph.outputs.append(name)
 
     def shape(self, value: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import difflib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..quantized import ROUNDINGS
 from ..sources import GraphSource, TensorInfo, checked
 from .tflite_bytes import KINDS
 from .tflite_call import BoundedBuilder, Call, UnsupportedError
+from .tflite_inline import inline
 from .tflite_integers import INTEGERS, is_integer, lower
 from .tflite_ops import OPS, SAME
 from .tflite_parse import DTYPES, Model, Operator, Tensor, parse
@@ -36,14 +38,22 @@ REMEDIES = {
     "TOPK_V2": "end the network at its scores and sort these",
     "NON_MAX_SUPPRESSION_V4": "end the network at boxes and scores",
     "NON_MAX_SUPPRESSION_V5": "end the network at boxes and scores",
-    "IF": "a network is one subgraph without branches",
-    "WHILE": "a network is one subgraph without loops",
-    "CALL": "a network is one subgraph",
+    "IF": "a network has no branches",
+    "WHILE": "a network has no loops",
+    "SVDF": "there are no recurrent layers",
+    "LSTM": "there are no recurrent layers",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "there are no recurrent layers",
+    "BIDIRECTIONAL_SEQUENCE_LSTM": "there are no recurrent layers",
+    "UNIDIRECTIONAL_SEQUENCE_RNN": "there are no recurrent layers",
+    "BIDIRECTIONAL_SEQUENCE_RNN": "there are no recurrent layers",
+    "RFFT2D": "compute the spectrum before the network",
+    "COMPLEX_ABS": "compute the spectrum before the network",
     "CONV_3D": "CONV_2D is supported",
     "CONV_3D_TRANSPOSE": "TRANSPOSE_CONV is supported",
     "GATHER_ND": "GATHER with constant indices, SLICE and STRIDED_SLICE are supported",
     "LOCAL_RESPONSE_NORMALIZATION": "L2_NORMALIZATION is supported",
 }  # fmt: skip
+LIKELY = (224, 16384)  # pixels; samples
 Lowered = tuple[Graph, list[TensorInfo], list[TensorInfo]]
 # What hostile options and shapes can raise beside ValueError.
 ODD = (TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
@@ -66,6 +76,10 @@ def read(
         raise ValueError(f"from_tflite: rounding must be 'even' or 'tflite', not {rounding!r}")
     content, where = _content(source)
     model = parse(content, where)
+    try:
+        inline(model)
+    except ValueError as error:
+        raise ValueError(f"{where}: the TFLite file is broken: {error}") from None
     _join_dilations(model)
     return TFLiteSource(model, len(content), where, input_shapes or {}, rounding)
 
@@ -86,7 +100,7 @@ class TFLiteSource(GraphSource):
         rounding: str = "even",
     ) -> None:
         self._file = model, size, where, rounding
-        super().__init__(*self._lowered(input_shapes))
+        super().__init__(*self._first(input_shapes))
 
     def lower(self, shapes: Mapping[str, tuple[int, ...]]) -> Graph:
         """Of another batch the graph with other shapes: what a file reshapes to [1, -1, ...] is one image's.
@@ -98,6 +112,33 @@ class TFLiteSource(GraphSource):
         with contextlib.suppress(ValueError):
             return checked(self._lowered(shapes)[0])
         return super().lower(shapes)
+
+    def _first(self, shapes: Mapping[str, Sequence[int | None]]) -> Lowered:
+        """Files propose 1 for open sizes, which may be less than a window: then likely ones."""
+        try:
+            return self._lowered(shapes)
+        except UnsupportedModel:
+            raise
+        except ValueError:
+            model = self._file[0]
+            opened = [model.tensors[i] for i in model.inputs if -1 in model.tensors[i].signature[1:]]
+            if shapes or not opened:
+                raise
+            for likely in LIKELY:
+                with contextlib.suppress(ValueError):
+                    return self._proposing(likely)
+            raise
+
+    def _proposing(self, likely: int) -> Lowered:
+        """With this size in place of what the file proposes for open ones, of a batch apart."""
+        model, size, where, rounding = self._file
+        tensors = list(model.tensors)
+        for i in model.inputs:
+            pairs = zip(tensors[i].shape, tensors[i].signature, strict=True)
+            shape = tuple(likely if s == -1 and axis else n for axis, (n, s) in enumerate(pairs))
+            tensors[i] = replace(tensors[i], shape=shape)
+        self._file = replace(model, tensors=tensors), size, where, rounding
+        return self._lowered({})
 
     def _lowered(self, shapes: Mapping[str, Sequence[int | None]]) -> Lowered:
         model, size, where, rounding = self._file

@@ -90,9 +90,10 @@ class Call:
         return data
 
     def integers(self, i: int, what: str) -> list[int]:
+        """Of any number of axes: TFLite's kernels read them one after another."""
         data = self.known(i, what)
-        if data.dtype.kind not in "iu" or data.ndim > 1:
-            raise ValueError(f"its {what} must be integers in one axis, not {data.dtype} {data.shape}")
+        if data.dtype.kind not in "iu":
+            raise ValueError(f"its {what} must be integers, not {data.dtype} {data.shape}")
         return [int(n) for n in data.reshape(-1).tolist()]
 
     def weights(self, i: int, what: str) -> Array:

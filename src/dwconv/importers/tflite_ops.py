@@ -227,11 +227,31 @@ def _integers(kind: str, a: Array, b: Array) -> Array:
             "mul": np.multiply,
             "max": np.maximum,
             "min": np.minimum,
+            "pow": np.power,
         }
         return np.asarray(functions[kind](a, b))
+    _refuse_zero(b)
+    return np.asarray((np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))).astype(a.dtype))
+
+
+def _refuse_zero(b: Array) -> None:
     if not b.all():
         raise ValueError("an integer is divided by zero")
-    return np.asarray((np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))).astype(a.dtype))
+
+
+def floor_div(call: Call) -> str:
+    left, right = call.data(0), call.data(1)
+    if left is not None and right is not None:
+        _refuse_zero(right)
+        return call.b.constant(np.floor_divide(left, right))
+    return call.unary("floor", call.node("binary", call.value(0), call.value(1), kind="div"))
+
+
+def floor_mod(call: Call) -> str:
+    """Of shapes; its sign is that of the divisor."""
+    left, right = call.known(0, "numbers"), call.known(1, "numbers")
+    _refuse_zero(right)
+    return call.b.constant(np.mod(left, right))
 
 
 def squared_difference(call: Call) -> str:
@@ -324,6 +344,8 @@ OPS: dict[str, Callable[[Call], str | list[str]]] = {
     "MAXIMUM": binary("max"),
     "MINIMUM": binary("min"),
     "POW": binary("pow"),
+    "FLOOR_DIV": floor_div,
+    "FLOOR_MOD": floor_mod,
     "SQUARED_DIFFERENCE": squared_difference,
     "ADD_N": add_n,
     "RELU": unary("relu"),

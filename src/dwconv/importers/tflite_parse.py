@@ -107,6 +107,10 @@ class _Reader:
         operators = [self._operator(table, codes, len(tensors)) for table in self._tables(graph, "Operators")]
         inputs = self._indices(graph, "Inputs", len(tensors))
         outputs = self._indices(graph, "Outputs", len(tensors))
+        made = set(inputs).union(*(operator.outputs for operator in operators))
+        for index, tensor in enumerate(tensors):
+            if 0 in tensor.shape and tensor.data is None and index not in made and tensor.kind in DTYPES:
+                tensor.data = np.zeros(tensor.shape, np.dtype(DTYPES[tensor.kind]))  # has no buffer
         return Model(tensors, operators, inputs, outputs)
 
     def _spend(self, amount: int) -> None:
@@ -186,6 +190,8 @@ class _Reader:
         axis = table.QuantizedDimension()
         if scale.size == 1 and zero.size == 1:
             return Quantization(scale[0], zero[0])
+        if len(tensor.shape) == 1:  # biases, where old converters write the axis of the filters
+            axis = 0
         fits = (
             0 <= axis < len(tensor.shape)
             and scale.size == tensor.shape[axis]

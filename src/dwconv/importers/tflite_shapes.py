@@ -69,9 +69,9 @@ def transpose(call: Call) -> str:
 
 
 def concatenation(call: Call) -> str:
-    values = [call.value(i) for i in range(len(call))]
+    values = [call.value(i) for i in range(len(call)) if 0 not in call.shape(i)]
     if not values:
-        raise ValueError("it has no inputs")
+        raise ValueError("it has no inputs, or empty ones alone")
     if len(values) == 1:
         return call.activated(values[0])
     return call.activated(call.node("concat", *values, axis=call.option("Axis")))
@@ -111,8 +111,12 @@ def split_v(call: Call) -> list[str]:
     axis = _axis(_only(call, 2, "axis"), len(shape))
     if sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = shape[axis] - sum(sizes) - 1
-    if sum(sizes) != shape[axis] or min(sizes, default=0) < 1 or len(sizes) != len(call.operator.outputs):
+    data = call.data(0)
+    least = 1 if data is None else 0  # shapes are split into none and the rest
+    if sum(sizes) != shape[axis] or min(sizes, default=0) < least or len(sizes) != len(call.operator.outputs):
         raise ValueError(f"axis {axis} of {shape} does not split into {sizes[:8]}")
+    if data is not None:
+        return [call.b.constant(part) for part in np.split(data, np.cumsum(sizes)[:-1], axis)]
     return _parts(call, call.value(0), axis, sizes)
 
 
