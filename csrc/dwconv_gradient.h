@@ -13,6 +13,7 @@
  *     ask for memory                     dwconv_input_gradient_scratch, dwconv_filter_gradient_scratch
  *     run                                dwconv_input_gradient, dwconv_filter_gradient
  *     an activation                      dwconv_activation_gradient, on its own
+ *     batch normalization and a clamp    dwconv_batch_norm, dwconv_batch_norm_gradient: as one, on their own
  *
  * The conventions of dwconv.h hold. Nothing is allocated.
  *
@@ -86,6 +87,49 @@ DWCONV_API dwconv_status dwconv_activation_gradient(const char *isa, const dwcon
                                                     const float *dy, float *dx, int64_t count,
                                                     const dwconv_threads *threads);
 
+/* ---- batch normalization -------------------------------------------------------------------- */
+
+/* y = activation((x - mean) / sqrt(variance + epsilon) * gamma + beta), for every channel of tensors of one shape. Mean and
+ * variance are those of x, the variance divided by the number of pixels; or where they are fixed, the caller's. */
+typedef struct dwconv_batch_norm_desc {
+    size_t size; /* sizeof(dwconv_batch_norm_desc) */
+    dwconv_dtype dtype;
+    uint32_t flags;  /* 0 or DWCONV_FIXED_MOMENTS */
+    const char *isa; /* NULL: dwconv_isa_best() */
+    int64_t channels;
+    float epsilon;                /* from 0 on */
+    dwconv_activation activation; /* IDENTITY, RELU, RELU6 or CLIP */
+} dwconv_batch_norm_desc;
+
+/* Mean and variance are read; gradients take them for constants. */
+#define DWCONV_FIXED_MOMENTS 1u
+
+/* Scratch of either function for a tensor {batch, height, width, channels} and so many threads. */
+DWCONV_API dwconv_status dwconv_batch_norm_scratch(const dwconv_batch_norm_desc *desc, const int64_t shape[4],
+                                                   int threads, size_t *bytes);
+
+/* Forward. gamma, beta, mean and variance are a float for each channel; gamma NULL: 1; beta NULL: 0.
+ *
+ * DWCONV_NULL_POINTER     a descriptor, tensor, mean, variance or scratch is NULL
+ * DWCONV_BAD_VALUE        a flag that does not exist, an epsilon below 0, or a negative thread count
+ * DWCONV_BAD_SHAPE        a size below 1, tensors of other shapes, or no pixels to take moments of
+ * DWCONV_BAD_ACTIVATION   none of the four
+ * DWCONV_BAD_SIZE, DWCONV_BAD_DTYPE, DWCONV_NO_ISA, DWCONV_BAD_LAYOUT, DWCONV_OVERLAP, DWCONV_MISALIGNED,
+ * DWCONV_TOO_SMALL, DWCONV_OVERFLOW: as above */
+DWCONV_API dwconv_status dwconv_batch_norm(const dwconv_batch_norm_desc *desc, const dwconv_tensor *x,
+                                           const float *gamma, const float *beta, float *mean,
+                                           float *variance, const dwconv_tensor *y, void *scratch,
+                                           size_t scratch_bytes, const dwconv_threads *threads);
+
+/* Backward, from what forward was given, the mean and the variance that it found, and dy. dx, dgamma and dbeta may be NULL:
+ * they are then not computed. On the corners of the clamp the gradient is 0. The statuses of dwconv_batch_norm. */
+DWCONV_API dwconv_status dwconv_batch_norm_gradient(
+    const dwconv_batch_norm_desc *desc, const dwconv_tensor *x, const float *gamma, const float *beta,
+    const float *mean, const float *variance, const dwconv_tensor *dy, const dwconv_tensor *dx, float *dgamma,
+    float *dbeta, void *scratch, size_t scratch_bytes, const dwconv_threads *threads);
+
+/* ---- references ----------------------------------------------------------------------------- */
+
 /* The same as plain loops that sum in double precision: the oracle. Scratch is not needed. */
 DWCONV_API dwconv_status dwconv_input_gradient_reference(const dwconv_gradient_desc *desc,
                                                          const float *filter, const dwconv_tensor *dy,
@@ -96,6 +140,16 @@ DWCONV_API dwconv_status dwconv_filter_gradient_reference(const dwconv_gradient_
 DWCONV_API dwconv_status dwconv_activation_gradient_reference(const dwconv_activation *activation,
                                                               dwconv_slope_source source, const float *values,
                                                               const float *dy, float *dx, int64_t count);
+DWCONV_API dwconv_status dwconv_batch_norm_reference(const dwconv_batch_norm_desc *desc,
+                                                     const dwconv_tensor *x, const float *gamma,
+                                                     const float *beta, float *mean, float *variance,
+                                                     const dwconv_tensor *y);
+DWCONV_API dwconv_status dwconv_batch_norm_gradient_reference(const dwconv_batch_norm_desc *desc,
+                                                              const dwconv_tensor *x, const float *gamma,
+                                                              const float *beta, const float *mean,
+                                                              const float *variance, const dwconv_tensor *dy,
+                                                              const dwconv_tensor *dx, float *dgamma,
+                                                              float *dbeta);
 
 #ifdef __cplusplus
 }

@@ -121,6 +121,7 @@ typedef struct dwc_kernel_table {
     void (*end_stream)(void);
     dwc_each_kernels each;
     dwc_row_kernels rows; /* of a network's nodes */
+    dwc_norm_kernels norm;
     dwc_byte_kernels bytes;
     const dwc_s8_kernels *s8;
 } dwc_kernel_table;

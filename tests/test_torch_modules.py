@@ -395,7 +395,7 @@ def test_accelerate_lists_what_stays_pytorchs() -> None:
         nn.ConvTranspose2d(4, 4, 2),
         nn.Conv2d(4, 4, 1).half(),
     )
-    with pytest.warns(dwconv.PerformanceWarning, match=r"still computes 3 convolution\(s\)") as caught:
+    with pytest.warns(dwconv.PerformanceWarning, match=r"still computes 3 module\(s\)") as caught:
         dwconv.torch.accelerate(model)
     message = str(caught[0].message)
     assert "1 (Conv2d): padding_mode is 'circular'" in message

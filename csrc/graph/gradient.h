@@ -53,6 +53,26 @@ DWC_HIDDEN void dwc_fill_phase(const dwc_gradient *g, const dwc_phase_axis *rows
                                const dwc_phase_axis *columns, const dwconv_plan *prepared,
                                const float *filter, float *flipped, dwconv_plan *plan);
 
+/* ---- batch normalization (batch_norm.c) ----------------------------------------------------- */
+
+/* One that is checked; the activation is a clip. */
+typedef struct dwc_batch_norm {
+    const dwc_kernel_table *table;
+    int64_t channels;
+    float epsilon, low, high;
+    int fixed;
+} dwc_batch_norm;
+
+DWC_HIDDEN dwconv_status dwc_describe_batch_norm(const dwconv_batch_norm_desc *desc, dwc_batch_norm *n);
+DWC_HIDDEN dwconv_status dwc_check_batch_norm_shape(const dwc_batch_norm *n, const int64_t shape[4]);
+/* Two tensors of one shape; `written`: x, y or NULL. */
+DWC_HIDDEN dwconv_status dwc_check_batch_norm_tensors(const dwc_batch_norm *n, const dwconv_tensor *a,
+                                                      const dwconv_tensor *b, const dwc_view *written,
+                                                      dwc_view *x, dwc_view *y);
+/* What a channel's (x - mean) is multiplied with: gamma / sqrt(variance + epsilon). */
+DWC_HIDDEN double dwc_norm_factor(const dwc_batch_norm *n, const float *gamma, const float *variance,
+                                  int64_t c);
+
 /* ---- activations ---------------------------------------------------------------------------- */
 
 /* Checks the arguments of an activation's gradient; `act` becomes the activation with defaults filled in. */

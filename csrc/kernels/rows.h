@@ -57,6 +57,30 @@ static inline __attribute__((always_inline)) float dwc_reduce_two(float a, float
     return (function == DWCONV_LARGEST) == (a > b) ? a : b;
 }
 
+/* Batch normalization of `pixels` pixels of so many channels. mean, factor, offset, slope, constant and what is added to,
+ * sums and squares, are a float for each channel. */
+typedef struct dwc_norm_run {
+    const float *x, *dy;
+    float *y; /* result, or dx */
+    int64_t x_pixel, dy_pixel, y_pixel, pixels, channels;
+    const float *mean, *factor, *offset, *slope, *constant;
+    float low, high;           /* the clamp */
+    float stop_low, stop_high; /* where it stops gradients; NaN: nowhere */
+    float *sums, *squares;
+} dwc_norm_run;
+
+typedef struct dwc_norm_kernels {
+    void (*sum)(const dwc_norm_run *run);     /* sums += x */
+    void (*squares)(const dwc_norm_run *run); /* squares += (x - mean)^2 */
+    /* y = clamp((x - mean) * factor + offset) */
+    void (*apply)(const dwc_norm_run *run);
+    /* Of dy that passes the clamp: sums += dy, squares += dy * (x - mean). */
+    void (*slopes)(const dwc_norm_run *run);
+    /* y = dy * factor + (x - mean) * slope + constant; of fixed moments y = dy * factor */
+    void (*back)(const dwc_norm_run *run);
+    void (*back_fixed)(const dwc_norm_run *run);
+} dwc_norm_kernels;
+
 typedef struct dwc_row_kernels {
     void (*pool)(const dwc_pool_row *row, int most); /* most: the maximum, NaN if a tap is; else the mean */
     /* to[p][c]: the `rows` values below each other, joined; `to` is dense. */

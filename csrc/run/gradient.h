@@ -20,6 +20,16 @@ static inline float *dwc_chunk_sums(const dwc_gradient_job *j, int64_t chunk) {
     return j->chunks + chunk * (j->how.chunk_floats + 2 * j->how.bias_floats);
 }
 
+/* Evenly spaced pixels of a view from a flat pixel on: how many, at most `most`, and where. */
+static inline int64_t dwc_stretch(const dwc_view *v, int64_t pixel, int64_t most, const float **at) {
+    const int64_t column = pixel % v->width, row = pixel / v->width % v->height,
+                  image = pixel / v->width / v->height;
+    const int whole_rows = v->height == 1 || v->row == v->width * v->pixel;
+    const int whole = whole_rows && (v->batch == 1 || v->image == v->height * v->width * v->pixel);
+    *at = v->data + image * v->image + row * v->row + column * v->pixel;
+    return whole ? most : smaller(most, v->width - column);
+}
+
 /* run_filter_gradient.c: adds pixels, `step` floats apart, to the bias' sums of a chunk. */
 DWC_HIDDEN void dwc_add_bias(const dwc_gradient_job *j, int64_t chunk, const float *dy, int64_t step,
                              int64_t pixels, int64_t channel, int64_t channels);

@@ -150,6 +150,20 @@ enum {
     DWC_MOST_PRODUCT_CHUNKS = 8
 };
 
+/* ---- batch normalization ------------------------------------------------------------------------ */
+
+/* A block of pixels is read twice: it stays in the second-level cache ... */
+#define DWC_NORM_BLOCK_FLOATS DWC_FLOATS(128 * 1024)
+/* ... and chunks are worth their sums, and a worker's time. */
+#define DWC_NORM_CHUNK_FLOATS DWC_FLOATS(512 * 1024)
+
+enum {
+    DWC_NORM_LEAST_PIXELS = 16, /* of a block: fewer are not worth joining its moments to the others */
+    DWC_NORM_MOST_PIXELS = 512, /* sums of more lose digits */
+    DWC_NORM_ROWS = 4,          /* floats of a channel in the scratch of a chunk ... */
+    DWC_NORM_SHARED_ROWS = 4    /* ... and in what all share */
+};
+
 /* ---- the grid ----------------------------------------------------------------------------------- */
 
 /* What differs between instruction sets. */

@@ -47,4 +47,19 @@ DWC_HIDDEN dwconv_status dwc_schedule_filter_gradient(const dwc_gradient *g, con
                                                       const dwc_view *y, const dwconv_threads *threads,
                                                       int with_bias, dwc_filter_gradient_schedule *s);
 
+/* ---- batch normalization -------------------------------------------------------------------- */
+
+/* Pixels, counted through rows and images, go in blocks that stay in the second-level cache while they are read twice.
+ * Chunks of consecutive blocks have sums of their own, [4][padded] floats; items are chunks, in parts of channels. */
+typedef struct dwc_batch_norm_schedule {
+    int workers;
+    int64_t pixels, block, chunk, chunks; /* pixels of a block, of a chunk; chunks */
+    int64_t parts, part_channels, padded; /* of channels; channels rounded up */
+    size_t scratch_bytes;
+} dwc_batch_norm_schedule;
+
+/* `tensors`: how many are read and written, each time. */
+DWC_HIDDEN dwconv_status dwc_schedule_batch_norm(const dwc_view *x, int tensors,
+                                                 const dwconv_threads *threads, dwc_batch_norm_schedule *s);
+
 #endif

@@ -42,6 +42,28 @@ class Gradient:
 def activation_gradient(
     activation: Activation, values: Any, from_output: bool, dy: Any, out: Any, threads: int, isa: str
 ) -> Any: ...
+def advise_huge_pages(address: int, bytes: int) -> None: ...
+
+class BatchNorm:
+    def __init__(
+        self, channels: int, epsilon: float, activation: Activation, fixed: bool, isa: str
+    ) -> None: ...
+    def forward(
+        self, x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, y: Any, threads: int
+    ) -> Any: ...
+    def backward(
+        self,
+        x: Any,
+        gamma: Any,
+        beta: Any,
+        mean: Any,
+        variance: Any,
+        dy: Any,
+        dx: Any,
+        dgamma: Any,
+        dbeta: Any,
+        threads: int,
+    ) -> Any: ...
 
 class Workspaces:
     def __init__(self) -> None: ...

@@ -297,4 +297,5 @@ cdef class Plan:
 
 include "_gradient.pxi"
 include "_network_names.pxi"
+include "_batch_norm.pxi"
 include "_network.pxi"

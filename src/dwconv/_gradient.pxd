@@ -40,6 +40,30 @@ cdef extern from "dwconv_gradient.h" nogil:
                                              dwconv_slope_source source, const float *values,
                                              const float *dy, float *dx, int64_t count,
                                              const dwconv_threads *threads)
+    ctypedef struct dwconv_batch_norm_desc:
+        size_t size
+        dwconv_dtype dtype
+        uint32_t flags
+        const char *isa
+        int64_t channels
+        float epsilon
+        dwconv_activation activation
+
+    const uint32_t DWCONV_FIXED_MOMENTS
+
+    dwconv_status dwconv_batch_norm_scratch(const dwconv_batch_norm_desc *desc, const int64_t *shape,
+                                            int threads, size_t *bytes)
+    dwconv_status dwconv_batch_norm(const dwconv_batch_norm_desc *desc, const dwconv_tensor *x,
+                                    const float *gamma, const float *beta, float *mean, float *variance,
+                                    const dwconv_tensor *y, void *scratch, size_t scratch_bytes,
+                                    const dwconv_threads *threads)
+    dwconv_status dwconv_batch_norm_gradient(const dwconv_batch_norm_desc *desc, const dwconv_tensor *x,
+                                             const float *gamma, const float *beta, const float *mean,
+                                             const float *variance, const dwconv_tensor *dy,
+                                             const dwconv_tensor *dx, float *dgamma, float *dbeta,
+                                             void *scratch, size_t scratch_bytes,
+                                             const dwconv_threads *threads)
+
     dwconv_status dwconv_input_gradient_reference(const dwconv_gradient_desc *desc, const float *filter,
                                                   const dwconv_tensor *dy, const dwconv_tensor *dx)
     dwconv_status dwconv_filter_gradient_reference(const dwconv_gradient_desc *desc, const dwconv_tensor *x,
@@ -48,3 +72,11 @@ cdef extern from "dwconv_gradient.h" nogil:
     dwconv_status dwconv_activation_gradient_reference(const dwconv_activation *activation,
                                                        dwconv_slope_source source, const float *values,
                                                        const float *dy, float *dx, int64_t count)
+    dwconv_status dwconv_batch_norm_reference(const dwconv_batch_norm_desc *desc, const dwconv_tensor *x,
+                                              const float *gamma, const float *beta, float *mean,
+                                              float *variance, const dwconv_tensor *y)
+    dwconv_status dwconv_batch_norm_gradient_reference(const dwconv_batch_norm_desc *desc,
+                                                       const dwconv_tensor *x, const float *gamma,
+                                                       const float *beta, const float *mean,
+                                                       const float *variance, const dwconv_tensor *dy,
+                                                       const dwconv_tensor *dx, float *dgamma, float *dbeta)

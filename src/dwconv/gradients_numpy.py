@@ -46,13 +46,13 @@ class Convolution:
         return (slice(first, first + count) for first in range(0, self.x[0], count))
 
 
-def _work_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
+def work_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
     return np.float64 if dtype == np.float64 else np.float32
 
 
 def backprop_input(conv: Convolution, filters: Array, dy: Array, out: Array) -> Array:
     """Writes the gradient of x into `out`, of the dtype of both."""
-    work = _work_dtype(dy.dtype)
+    work = work_dtype(dy.dtype)
     weights = filters.astype(work, copy=False)
     with np.errstate(all="ignore"):
         for chunk in conv.images():
@@ -78,7 +78,7 @@ def _add_dense_input(conv: Convolution, dx: Array, weights: Array, dy: Array) ->
 
 def backprop_filter(conv: Convolution, x: Array, dy: Array) -> Array:
     """The gradient of the filter, of the dtype of both."""
-    work = _work_dtype(x.dtype)
+    work = work_dtype(x.dtype)
     dw = np.zeros(conv.filters, work)
     with np.errstate(all="ignore"):
         for chunk in conv.images():
@@ -111,7 +111,7 @@ def _matrices(weights: Array, groups: int) -> Array:
 
 def backprop_bias(dy: Array) -> Array:
     """The sum over batch, height and width."""
-    total = dy.sum((0, 1, 2), dtype=_work_dtype(dy.dtype))
+    total = dy.sum((0, 1, 2), dtype=work_dtype(dy.dtype))
     return np.asarray(total.astype(dy.dtype, copy=False))
 
 
@@ -127,7 +127,7 @@ def has_slope_of_output(activation: Activation) -> bool:
 
 def backprop_activation(dy: Array, values: Array, activation: Activation, from_output: bool) -> Array:
     """dy times the derivative at `values`, inputs or outputs of the activation; 0 where that is 0."""
-    work = _work_dtype(dy.dtype)
+    work = work_dtype(dy.dtype)
     with np.errstate(all="ignore"):
         slope = (slope_of_output if from_output else slope_of_input)(
             values.astype(work, copy=False), activation

@@ -1,7 +1,7 @@
 /* What an instruction set includes once, when the tiles of its widths are there, and that part of its table. Before: DW_SHARES
  * (whether weights of several taps fit the registers beside the sums), TAIL_SUFFIX and HALF_SUFFIX (the vectors that finish
- * a row of channels), MM_UNIT (columns of the narrowest panel), MM_CHAINS, MM_DOT_SUMS (accumulators of a tile of
- * dots.inc.h), ISA (its name). */
+ * a row of channels), BN_VECTORS (side by side, of batch normalization), MM_UNIT (columns of the narrowest panel), MM_CHAINS,
+ * MM_DOT_SUMS (accumulators of a tile of dots.inc.h), ISA (its name). */
 #include "depthwise_tiles.inc.h"
 #include "depthwise_any.inc.h"
 #include "depthwise_anys.inc.h"
@@ -10,6 +10,7 @@
 #include "dots.inc.h"
 #include "rows.inc.h"
 #include "activation_slope.inc.h"
+#include "batch_norm.inc.h"
 #include "elementwise.inc.h"
 #include "image_rows.inc.h"
 #include "number_rows.inc.h"
@@ -23,5 +24,5 @@
     .factor_name = ISA " depthwise 1x1, a multiplication",                                         \
     .few_name = ISA " depthwise few channels s1, rows as vectors", .sum_pixels = sum_pixels,       \
     .scale_pixels = scale_pixels, .copy_pixels = copy_pixels STREAM_KERNELS, .each = EACH_KERNELS, \
-    .rows = ROW_KERNELS, .bytes = BYTE_KERNELS, .gradients = gradients,                            \
+    .rows = ROW_KERNELS, .norm = NORM_KERNELS, .bytes = BYTE_KERNELS, .gradients = gradients,      \
     .gradient_count = sizeof gradients / sizeof *gradients

@@ -25,6 +25,7 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #include "../f32/depthwise_gradient.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
+#define BN_VECTORS 2
 #define MM_CHAINS 8
 #define MM_DOT_SUMS 8
 #define ISA "avx2"

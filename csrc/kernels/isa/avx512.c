@@ -39,6 +39,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #define TAIL_SUFFIX _y
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
+#define BN_VECTORS 4
 #define MM_CHAINS 4
 #define MM_DOT_SUMS 16
 #define ISA "avx512"

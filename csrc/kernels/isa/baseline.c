@@ -15,6 +15,7 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 0 };
 #include "../f32/depthwise_gradient.inc.h"
 #define HALF_SUFFIX _x
 #define MM_UNIT 4
+#define BN_VECTORS 2
 #define MM_CHAINS 4
 #define MM_DOT_SUMS 8
 #define ISA "baseline"

@@ -23,6 +23,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/depthwise_gradient.inc.h"
 #define HALF_SUFFIX _q
 #define MM_UNIT 4
+#define BN_VECTORS 4
 #define MM_CHAINS 8
 #define MM_DOT_SUMS 16
 #define ISA "neon"

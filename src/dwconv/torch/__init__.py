@@ -1,6 +1,6 @@
 """PyTorch on dwconv: modules that train and predict, and a backend of `torch.compile`.
 
-    model = dwconv.torch.accelerate(model)                  # its convolutions, in place, for training too
+    model = dwconv.torch.accelerate(model)                  # in place, for training too
     block = dwconv.torch.DepthwiseSeparableConv(32, 64)     # or modules of dwconv from the start
     fast = torch.compile(model, backend="dwconv")           # prediction: whole parts of a model as networks
 
@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .modules import Conv2d, DepthwiseSeparableConv, accelerate
+from .accelerating import accelerate
+from .modules import Conv2d, DepthwiseSeparableConv
+from .normalization import BatchNorm2d
 
 if TYPE_CHECKING:
     from .backend import dwconv_backend
 
-__all__ = ["Conv2d", "DepthwiseSeparableConv", "accelerate", "dwconv_backend"]
+__all__ = ["BatchNorm2d", "Conv2d", "DepthwiseSeparableConv", "accelerate", "dwconv_backend"]
 
 
 def __getattr__(name: str) -> Any:

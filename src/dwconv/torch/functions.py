@@ -13,9 +13,12 @@ import torch
 
 from .. import gradients, layers, ops
 from ..activation import Array
+from ..config import core
 
 Pair = tuple[int, int]
 NUMPY_ORDER = (0, 2, 3, 1)
+# As for NumPy's arrays: the first touch of pages of 4 KB takes longer than computing what they hold.
+HUGE_BYTES = 4 << 20
 
 
 class Geometry(NamedTuple):
@@ -80,6 +83,8 @@ def _nested(tensor: torch.Tensor) -> bool:
 def new_image(shape: tuple[int, ...], like: torch.Tensor) -> tuple[torch.Tensor, Array]:
     """An empty tensor in channels_last, and its memory as an array."""
     tensor = torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
+    if core is not None and tensor.nbytes >= HUGE_BYTES:
+        core.advise_huge_pages(tensor.data_ptr(), tensor.nbytes)
     return tensor, tensor.permute(NUMPY_ORDER).numpy()
 
 

@@ -7,20 +7,16 @@ transformations see PyTorch's own convolution.
 
 from __future__ import annotations
 
-import warnings
 import weakref
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from ..config import PerformanceWarning
 from ..layers import SeparableConv2D
 from . import functions
 from .functions import Convolution, Geometry
-
-M = TypeVar("M", bound=nn.Module)
-DTYPES = (torch.float32, torch.float64)
+from .plain import DTYPES, Telling, is_bare, is_plain, needs_gradients
 
 
 class _Packed(NamedTuple):
@@ -40,7 +36,7 @@ def _state(weights: list[torch.Tensor]) -> list[Any]:
     return [(w.data_ptr(), None if w.is_inference() else w._version) for w in weights]
 
 
-class _Cached(nn.Module):  # type: ignore[misc]
+class _Cached(Telling, nn.Module):  # type: ignore[misc]
     """Keeps the packed layer of the last prediction: until PyTorch counted a change of a weight, and until
     `train` or `eval` is called, since PyTorch does not count changes through `.data`."""
 
@@ -54,19 +50,6 @@ class _Cached(nn.Module):  # type: ignore[misc]
     def train(self, mode: bool = True) -> Any:
         self.__dict__.pop("_packed", None)
         return super().train(mode)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_packed", "_told")}
-
-    def _tell(self, reason: str) -> None:
-        told = self.__dict__.setdefault("_told", set())
-        if reason not in told:
-            told.add(reason)
-            warnings.warn(
-                f"dwconv.torch.{type(self).__name__}: PyTorch computes this: {reason}",
-                PerformanceWarning,
-                stacklevel=4,
-            )
 
 
 class Conv2d(_Cached, nn.Conv2d):  # type: ignore[misc]
@@ -88,10 +71,10 @@ class Conv2d(_Cached, nn.Conv2d):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        _lay_out(self)
+        lay_out(self)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if not _is_plain(input) or not _is_plain(self.weight):
+        if not is_plain(input) or not is_plain(self.weight):
             return super().forward(input)
         reason = _reason(self, input)
         if reason is not None:
@@ -100,7 +83,7 @@ class Conv2d(_Cached, nn.Conv2d):  # type: ignore[misc]
             return super().forward(input)
         x = input if input.ndim == 4 else input[None]
         geometry, last = geometry_of(self), self._gives_channels_last(x)
-        if _needs_gradients(x, self.weight, self.bias):
+        if needs_gradients(x, self.weight, self.bias):
             y = Convolution.apply(x, self.weight, self.bias, geometry, last)
         elif self.training:
             y = functions.convolve(x, self.weight, self.bias, geometry, last)
@@ -155,11 +138,11 @@ class DepthwiseSeparableConv(_Cached):
 
     def _runs_as_one(self, x: torch.Tensor) -> bool:
         both = [self.depthwise, self.pointwise]
-        if self.training or not all(type(part) is Conv2d and _is_bare(part) for part in both):
+        if self.training or not all(type(part) is Conv2d and is_bare(part) for part in both):
             return False
-        if not _is_plain(x) or not all(_is_plain(part.weight) for part in both) or x.ndim != 4:
+        if not is_plain(x) or not all(is_plain(part.weight) for part in both) or x.ndim != 4:
             return False
-        if _needs_gradients(x, *(p for part in both for p in part.parameters())):
+        if needs_gradients(x, *(p for part in both for p in part.parameters())):
             return False
         depthwise, pointwise = both
         if geometry_of(depthwise).kind(depthwise.weight) != "depthwise":
@@ -179,46 +162,7 @@ for _public in (Conv2d, DepthwiseSeparableConv):
     _public.__module__ = "dwconv.torch"  # where pickles look for it
 
 
-def accelerate(model: M, *, channels_last: bool = True) -> M:
-    """Makes the convolutions of a model run on dwconv, in place, and gives the model itself.
-
-    Every `nn.Conv2d` becomes a `dwconv.torch.Conv2d`: the same module with the same parameters, hooks and
-    state dict keys; optimizers that know its parameters go on. `channels_last`: moves the model to
-    `torch.channels_last`, and all its convolutions give such tensors. Convolutions that dwconv does not have
-    stay as they are, which a `dwconv.PerformanceWarning` lists with reasons.
-
-    >>> import torch, dwconv.torch
-    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
-    >>> type(dwconv.torch.accelerate(model)[0])
-    <class 'dwconv.torch.Conv2d'>
-    """
-    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
-        raise TypeError(f"accelerate: model must be an nn.Module, not {type(model).__name__}")
-    left = []
-    if channels_last:
-        model.to(memory_format=torch.channels_last)
-    for name, module in model.named_modules():
-        if not isinstance(module, nn.modules.conv._ConvNd):
-            continue
-        reason = _about(module) if type(module) in (nn.Conv2d, Conv2d) else "only nn.Conv2d is exchanged"
-        if reason is not None:
-            left.append(f"{name or 'the model'} ({type(module).__name__}): {reason}")
-            continue
-        module.__class__ = Conv2d
-        _lay_out(module)
-        if channels_last:
-            module.always_channels_last = True
-    if left:
-        lines = "".join(f"\n  - {line}" for line in left)
-        warnings.warn(
-            f"accelerate: PyTorch still computes {len(left)} convolution(s):{lines}",
-            PerformanceWarning,
-            stacklevel=2,
-        )
-    return model
-
-
-def _lay_out(module: nn.Conv2d) -> None:
+def lay_out(module: nn.Conv2d) -> None:
     """Moves the weights to where dwconv reads them, and their gradients go, without a copy."""
     if module.weight.device.type == "cpu":
         with torch.no_grad():
@@ -235,7 +179,7 @@ def geometry_of(module: nn.Conv2d) -> Geometry:
     )
 
 
-def _about(module: nn.Conv2d) -> str | None:
+def about_convolution(module: nn.Conv2d) -> str | None:
     """Why a convolution is PyTorch's, whatever it is given."""
     if module.padding_mode != "zeros":
         return f"padding_mode is {module.padding_mode!r}; dwconv pads with zeros"
@@ -248,7 +192,7 @@ def _about(module: nn.Conv2d) -> str | None:
 
 def _reason(module: nn.Conv2d, x: torch.Tensor) -> str | None:
     """Why PyTorch has to do: "" where that is PyTorch's own error to tell."""
-    found = _about(module)
+    found = about_convolution(module)
     if found is not None:
         return found
     if x.device.type != "cpu" or x.layout != torch.strided:
@@ -264,25 +208,6 @@ def _reason(module: nn.Conv2d, x: torch.Tensor) -> str | None:
     right, bottom = module._reversed_padding_repeated_twice[:2], module._reversed_padding_repeated_twice[2:]
     fits = window[0] <= x.shape[-2] + sum(bottom) and window[1] <= x.shape[-1] + sum(right)
     return None if fits else ""
-
-
-def _is_plain(x: Any) -> bool:
-    """Not of a subclass, a compiler, a tracer or a functional transformation."""
-    return (
-        type(x) in (torch.Tensor, nn.Parameter)
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and not torch._C._are_functorch_transforms_active()
-    )
-
-
-def _is_bare(module: nn.Module) -> bool:
-    """Without hooks, which would not run."""
-    return not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
-
-
-def _needs_gradients(*tensors: torch.Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def _fused(depthwise: Conv2d, pointwise: Conv2d) -> SeparableConv2D:

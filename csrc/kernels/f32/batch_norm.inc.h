@@ -1,0 +1,134 @@
+/* Batch normalization of rows of pixels, forward and backward. Included once, for whole vectors. Sums of a channel go from
+ * pixel to pixel, on from what is there: a run may be cut anywhere. Four vectors of channels at a time, so that sums need
+ * not wait for each other, and what belongs to channels stays in registers. */
+
+INLINE V(vec) bn_load(const float *p, int lanes, const int FULL) {
+    return FULL ? V(load)(p) : V(load_n)(p, lanes);
+}
+
+INLINE void bn_store(float *p, V(vec) v, int lanes, const int FULL) {
+    if (FULL)
+        V(store)(p, v);
+    else
+        V(store_n)(p, v, lanes);
+}
+
+/* dy, but 0 where the clamp stopped what became of x. */
+INLINE V(vec) bn_passed(V(vec) dy, V(vec) normal, V(vec) low, V(vec) high) {
+    return (V(vec))((V(ivec))dy & ~((normal <= low) | (normal >= high)));
+}
+
+/* NV vectors from channel c on, the last one of `lanes` channels. */
+INLINE void bn_sum(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL) {
+    V(vec) sum[4];
+    const float *x = r->x + c;
+    UNROLL for (int v = 0; v < NV; v++) sum[v] = bn_load(r->sums + c + v * V(lanes), lanes, FULL);
+    for (int64_t i = 0; i < r->pixels; i++, x += r->x_pixel)
+        UNROLL for (int v = 0; v < NV; v++) sum[v] = sum[v] + bn_load(x + v * V(lanes), lanes, FULL);
+    UNROLL for (int v = 0; v < NV; v++) bn_store(r->sums + c + v * V(lanes), sum[v], lanes, FULL);
+}
+
+INLINE void bn_squares(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL) {
+    V(vec) sum[4], mean[4];
+    const float *x = r->x + c;
+    UNROLL for (int v = 0; v < NV; v++) {
+        sum[v] = bn_load(r->squares + c + v * V(lanes), lanes, FULL);
+        mean[v] = bn_load(r->mean + c + v * V(lanes), lanes, FULL);
+    }
+    for (int64_t i = 0; i < r->pixels; i++, x += r->x_pixel)
+        UNROLL for (int v = 0; v < NV; v++) {
+            const V(vec) centred = bn_load(x + v * V(lanes), lanes, FULL) - mean[v];
+            sum[v] = V(fma)(centred, centred, sum[v]);
+        }
+    UNROLL for (int v = 0; v < NV; v++) bn_store(r->squares + c + v * V(lanes), sum[v], lanes, FULL);
+}
+
+INLINE void bn_apply(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL) {
+    V(vec) mean[4], factor[4], offset[4];
+    const float *x = r->x + c;
+    float *y = r->y + c;
+    UNROLL for (int v = 0; v < NV; v++) {
+        mean[v] = bn_load(r->mean + c + v * V(lanes), lanes, FULL);
+        factor[v] = bn_load(r->factor + c + v * V(lanes), lanes, FULL);
+        offset[v] = bn_load(r->offset + c + v * V(lanes), lanes, FULL);
+    }
+    for (int64_t i = 0; i < r->pixels; i++, x += r->x_pixel, y += r->y_pixel)
+        UNROLL for (int v = 0; v < NV; v++) {
+            const V(vec) centred = bn_load(x + v * V(lanes), lanes, FULL) - mean[v];
+            const V(vec) normal = V(fma)(centred, factor[v], offset[v]);
+            bn_store(y + v * V(lanes), V(clamp)(normal, r->low, r->high), lanes, FULL);
+        }
+}
+
+/* sums += dy, squares += dy * (x - mean), of what passes the clamp. */
+INLINE void bn_slopes(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL) {
+    V(vec) sum[4], along[4], mean[4], factor[4], offset[4];
+    const V(vec) low = V(set1)(r->stop_low), high = V(set1)(r->stop_high);
+    const float *x = r->x + c, *dy = r->dy + c;
+    UNROLL for (int v = 0; v < NV; v++) {
+        const int64_t at = c + v * V(lanes);
+        sum[v] = bn_load(r->sums + at, lanes, FULL);
+        along[v] = bn_load(r->squares + at, lanes, FULL);
+        mean[v] = bn_load(r->mean + at, lanes, FULL);
+        factor[v] = bn_load(r->factor + at, lanes, FULL);
+        offset[v] = bn_load(r->offset + at, lanes, FULL);
+    }
+    for (int64_t i = 0; i < r->pixels; i++, x += r->x_pixel, dy += r->dy_pixel)
+        UNROLL for (int v = 0; v < NV; v++) {
+            const V(vec) centred = bn_load(x + v * V(lanes), lanes, FULL) - mean[v];
+            const V(vec) normal = V(fma)(centred, factor[v], offset[v]);
+            const V(vec) passed = bn_passed(bn_load(dy + v * V(lanes), lanes, FULL), normal, low, high);
+            sum[v] = sum[v] + passed;
+            along[v] = V(fma)(passed, centred, along[v]);
+        }
+    UNROLL for (int v = 0; v < NV; v++) {
+        bn_store(r->sums + c + v * V(lanes), sum[v], lanes, FULL);
+        bn_store(r->squares + c + v * V(lanes), along[v], lanes, FULL);
+    }
+}
+
+/* y = dy * factor + (x - mean) * slope + constant, of what passes the clamp; FIXED: without the last two. */
+INLINE void bn_back(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL, const int FIXED) {
+    V(vec) mean[4], factor[4], offset[4], slope[4], constant[4];
+    const V(vec) low = V(set1)(r->stop_low), high = V(set1)(r->stop_high);
+    const float *x = r->x + c, *dy = r->dy + c;
+    float *y = r->y + c;
+    UNROLL for (int v = 0; v < NV; v++) {
+        const int64_t at = c + v * V(lanes);
+        mean[v] = bn_load(r->mean + at, lanes, FULL);
+        factor[v] = bn_load(r->factor + at, lanes, FULL);
+        offset[v] = bn_load(r->offset + at, lanes, FULL);
+        if (FIXED) continue;
+        slope[v] = bn_load(r->slope + at, lanes, FULL);
+        constant[v] = bn_load(r->constant + at, lanes, FULL);
+    }
+    for (int64_t i = 0; i < r->pixels; i++, x += r->x_pixel, dy += r->dy_pixel, y += r->y_pixel)
+        UNROLL for (int v = 0; v < NV; v++) {
+            const V(vec) centred = bn_load(x + v * V(lanes), lanes, FULL) - mean[v];
+            const V(vec) normal = V(fma)(centred, factor[v], offset[v]);
+            const V(vec) passed = bn_passed(bn_load(dy + v * V(lanes), lanes, FULL), normal, low, high);
+            V(vec) dx = passed * factor[v];
+            if (!FIXED) dx = V(fma)(passed, factor[v], V(fma)(centred, slope[v], constant[v]));
+            bn_store(y + v * V(lanes), dx, lanes, FULL);
+        }
+}
+
+#define BN_DEFINE(NAME, TILE, MOST, ...)                                                          \
+    static void NAME(const dwc_norm_run *r) {                                                     \
+        int64_t c = 0;                                                                            \
+        for (; c + MOST * V(lanes) <= r->channels; c += MOST * V(lanes))                          \
+            TILE(r, c, V(lanes), MOST, 1 __VA_ARGS__);                                            \
+        for (; c + V(lanes) <= r->channels; c += V(lanes)) TILE(r, c, V(lanes), 1, 1 __VA_ARGS__); \
+        if (c < r->channels) TILE(r, c, (int)(r->channels - c), 1, 0 __VA_ARGS__);                \
+    }
+#define BN_FIXED(FIXED) , FIXED
+/* clang-format off */
+BN_DEFINE(norm_sum, bn_sum, 4, )
+BN_DEFINE(norm_squares, bn_squares, 4, )
+BN_DEFINE(norm_apply, bn_apply, BN_VECTORS, )
+BN_DEFINE(norm_slopes, bn_slopes, BN_VECTORS, )
+BN_DEFINE(norm_back, bn_back, BN_VECTORS, BN_FIXED(0))
+BN_DEFINE(norm_back_fixed, bn_back, BN_VECTORS, BN_FIXED(1))
+/* clang-format on */
+
+#define NORM_KERNELS {norm_sum, norm_squares, norm_apply, norm_slopes, norm_back, norm_back_fixed}

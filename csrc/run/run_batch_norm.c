@@ -1,0 +1,331 @@
+/* Batch normalization, forward and backward: sums over chunks of pixels, these joined in order, then every pixel again. */
+#include <math.h>
+#include <string.h>
+
+#include "gradient.h"
+
+typedef struct job {
+    const dwc_batch_norm *n;
+    const dwc_view *x, *dy, *y; /* dy NULL: forward; y: the result or dx, NULL: none */
+    dwc_batch_norm_schedule how;
+    const float *gamma, *beta;
+    float *mean, *variance; /* written where they are to be found */
+    float *dgamma, *dbeta;
+    float *factor, *offset, *slope, *constant; /* of every channel, in scratch */
+    float *chunks;                             /* of each DWC_NORM_ROWS rows of sums */
+} job;
+
+/* Pixels [first, last) and some channels of them. */
+typedef struct item {
+    int64_t chunk, first, last, begin, channels;
+} item;
+
+static item item_of(const job *j, int64_t number) {
+    const dwc_batch_norm_schedule *s = &j->how;
+    const int64_t chunk = number / s->parts, begin = number % s->parts * s->part_channels;
+    return (item){chunk, chunk * s->chunk, smaller((chunk + 1) * s->chunk, s->pixels), begin,
+                  smaller(s->part_channels, j->n->channels - begin)};
+}
+
+static float *sums_of(const job *j, const item *t, int row) {
+    return j->chunks + (t->chunk * DWC_NORM_ROWS + row) * j->how.padded + t->begin;
+}
+
+static void clear(float *sums, const item *t) { memset(sums, 0, (size_t)t->channels * sizeof *sums); }
+
+/* ---- walks ---------------------------------------------------------------------------------- */
+
+static dwc_norm_run run_of(const job *j, const item *t) {
+    const dwc_batch_norm *n = j->n;
+    const int64_t c = t->begin;
+    return (dwc_norm_run){.channels = t->channels,
+                          .x_pixel = j->x->pixel,
+                          .dy_pixel = j->dy ? j->dy->pixel : 0,
+                          .y_pixel = j->y ? j->y->pixel : 0,
+                          .mean = j->mean + c,
+                          .factor = j->factor + c,
+                          .offset = j->offset + c,
+                          .slope = j->slope + c,
+                          .constant = j->constant + c,
+                          .low = n->low,
+                          .high = n->high,
+                          .stop_low = isinf(n->low) ? NAN : n->low,
+                          .stop_high = isinf(n->high) ? NAN : n->high};
+}
+
+/* A kernel on pixels from `first` on, in as few runs as strides allow. */
+static void run_pixels(const job *j, const item *t, int64_t first, int64_t pixels,
+                       void (*kernel)(const dwc_norm_run *), dwc_norm_run *run) {
+    for (const int64_t end = first + pixels; first < end; first += run->pixels) {
+        const float *at;
+        run->pixels = dwc_stretch(j->x, first, end - first, &at);
+        run->x = at + t->begin;
+        if (j->dy) {
+            run->pixels = dwc_stretch(j->dy, first, run->pixels, &at);
+            run->dy = at + t->begin;
+        }
+        if (j->y) {
+            run->pixels = dwc_stretch(j->y, first, run->pixels, &at);
+            run->y = j->y->data + (at - j->y->data) + t->begin;
+        }
+        kernel(run);
+    }
+}
+
+/* Every pixel, block by block: the last chunks first, which the caches may still hold. */
+static void apply_task(void *context, int64_t number, int worker) {
+    const job *j = context;
+    const item t = item_of(j, j->how.chunks * j->how.parts - 1 - number);
+    const dwc_norm_kernels *k = &j->n->table->norm;
+    dwc_norm_run run = run_of(j, &t);
+    (void)worker;
+    for (int64_t first = t.first; first < t.last; first += j->how.block)
+        run_pixels(j, &t, first, smaller(j->how.block, t.last - first),
+                   !j->dy        ? k->apply
+                   : j->n->fixed ? k->back_fixed
+                                 : k->back,
+                   &run);
+}
+
+/* ---- forward -------------------------------------------------------------------------------- */
+
+/* Joins the moments of a block, its squares being around its own mean, to those of `count` other pixels. Source: Chan,
+ * Golub and LeVeque, The American Statistician 37 (1983). */
+static void join_block(float *mean, float *squares, const float *block_mean, const float *block_squares,
+                       int64_t channels, int64_t count, int64_t more) {
+    const float share = (float)((double)more / (double)(count + more)), weight = share * (float)count;
+    for (int64_t c = 0; c < channels; c++) {
+        const float distance = block_mean[c] - mean[c];
+        mean[c] += distance * share;
+        squares[c] += block_squares[c] + distance * distance * weight;
+    }
+}
+
+static void moments_task(void *context, int64_t number, int worker) {
+    const job *j = context;
+    const item t = item_of(j, number);
+    float *mean = sums_of(j, &t, 0), *squares = sums_of(j, &t, 1), *block_mean = sums_of(j, &t, 2);
+    dwc_norm_run run = run_of(j, &t);
+    (void)worker;
+    run.mean = run.sums = block_mean;
+    run.squares = sums_of(j, &t, 3);
+    clear(mean, &t);
+    clear(squares, &t);
+    for (int64_t first = t.first; first < t.last; first += j->how.block) {
+        const int64_t pixels = smaller(j->how.block, t.last - first);
+        clear(run.sums, &t);
+        clear(run.squares, &t);
+        run_pixels(j, &t, first, pixels, j->n->table->norm.sum, &run);
+        for (int64_t c = 0; c < t.channels; c++) block_mean[c] /= (float)pixels;
+        run_pixels(j, &t, first, pixels, j->n->table->norm.squares, &run);
+        join_block(mean, squares, block_mean, run.squares, t.channels, first - t.first, pixels);
+    }
+}
+
+/* ---- channels ------------------------------------------------------------------------------- */
+
+/* What (x - mean) is multiplied with, and what is added, of channels [begin, end). */
+static void find_factors(const job *j, int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; c++) {
+        j->factor[c] = (float)dwc_norm_factor(j->n, j->gamma, j->variance, c);
+        j->offset[c] = j->beta ? j->beta[c] : 0.0f;
+    }
+}
+
+static void find_moments(const job *j, int64_t begin, int64_t end) {
+    const dwc_batch_norm_schedule *s = &j->how;
+    double mean[DWC_LINE_FLOATS] = {0.0}, squares[DWC_LINE_FLOATS] = {0.0};
+    for (int64_t chunk = 0; chunk < s->chunks; chunk++) {
+        const double count = (double)(chunk * s->chunk),
+                     all = (double)smaller((chunk + 1) * s->chunk, s->pixels);
+        const double share = (all - count) / all, weight = share * count;
+        const float *sums = j->chunks + chunk * DWC_NORM_ROWS * s->padded;
+        for (int64_t c = begin; c < end; c++) {
+            const double distance = (double)sums[c] - mean[c - begin];
+            mean[c - begin] += distance * share;
+            squares[c - begin] += (double)sums[s->padded + c] + distance * distance * weight;
+        }
+    }
+    for (int64_t c = begin; c < end; c++) {
+        j->mean[c] = (float)mean[c - begin];
+        j->variance[c] = (float)(squares[c - begin] / (double)s->pixels);
+    }
+}
+
+/* Gradients of gamma and beta, and what dx is made with. */
+static void find_slopes(const job *j, int64_t begin, int64_t end) {
+    const dwc_batch_norm_schedule *s = &j->how;
+    double sum[DWC_LINE_FLOATS] = {0.0}, along[DWC_LINE_FLOATS] = {0.0};
+    for (int64_t chunk = 0; chunk < s->chunks; chunk++) {
+        const float *sums = j->chunks + chunk * DWC_NORM_ROWS * s->padded;
+        for (int64_t c = begin; c < end; c++) {
+            sum[c - begin] += (double)sums[c];
+            along[c - begin] += (double)sums[s->padded + c];
+        }
+    }
+    for (int64_t c = begin; c < end; c++) {
+        const double inverse = dwc_norm_factor(j->n, NULL, j->variance, c), count = (double)s->pixels;
+        const double factor = dwc_norm_factor(j->n, j->gamma, j->variance, c);
+        if (j->dbeta) j->dbeta[c] = (float)sum[c - begin];
+        if (j->dgamma) j->dgamma[c] = (float)(along[c - begin] * inverse);
+        j->slope[c] = (float)(-factor * inverse * inverse * along[c - begin] / count);
+        j->constant[c] = (float)(-factor * sum[c - begin] / count);
+    }
+}
+
+static void channels_task(void *context, int64_t number, int worker) {
+    const job *j = context;
+    const int64_t begin = number * DWC_LINE_FLOATS, end = smaller(begin + DWC_LINE_FLOATS, j->n->channels);
+    (void)worker;
+    if (j->dy) {
+        find_slopes(j, begin, end);
+        return;
+    }
+    find_moments(j, begin, end);
+    find_factors(j, begin, end);
+}
+
+/* ---- backward ------------------------------------------------------------------------------- */
+
+static void slopes_task(void *context, int64_t number, int worker) {
+    const job *j = context;
+    const item t = item_of(j, number);
+    float *sum = sums_of(j, &t, 0), *along = sums_of(j, &t, 1);
+    dwc_norm_run run = run_of(j, &t);
+    (void)worker;
+    run.sums = sums_of(j, &t, 2);
+    run.squares = sums_of(j, &t, 3);
+    clear(sum, &t);
+    clear(along, &t);
+    for (int64_t first = t.first; first < t.last; first += j->how.block) {
+        clear(run.sums, &t);
+        clear(run.squares, &t);
+        run_pixels(j, &t, first, smaller(j->how.block, t.last - first), j->n->table->norm.slopes, &run);
+        for (int64_t c = 0; c < t.channels; c++) {
+            sum[c] += run.sums[c];
+            along[c] += run.squares[c];
+        }
+    }
+}
+
+/* ---- calls ---------------------------------------------------------------------------------- */
+
+dwconv_status dwconv_batch_norm_scratch(const dwconv_batch_norm_desc *desc, const int64_t shape[4],
+                                        int threads, size_t *bytes) {
+    dwc_batch_norm n;
+    dwc_view x;
+    dwc_batch_norm_schedule s;
+    const dwconv_threads workers = {.count = threads};
+    if (!shape || !bytes) return DWCONV_NULL_POINTER;
+    if (threads < 0) return DWCONV_BAD_VALUE;
+    DWC_TRY(dwc_describe_batch_norm(desc, &n));
+    DWC_TRY(dwc_check_batch_norm_shape(&n, shape));
+    *bytes = 0;
+    if (shape[0] == 0) return DWCONV_OK;
+    DWC_TRY(dwc_dense_view(shape, DWCONV_F32, &x));
+    DWC_TRY(dwc_schedule_batch_norm(&x, 5, &workers, &s));
+    *bytes = s.scratch_bytes;
+    return DWCONV_OK;
+}
+
+/* Whether memory that is written, `channels` floats of it, is apart from what is read and from each other. */
+static dwconv_status check_memory(const job *j, const void *scratch, const float *const written[2]) {
+    const size_t bytes = (size_t)in_bytes(j->n->channels);
+    const dwc_view *views[3] = {j->x, j->dy, j->y};
+    const float *read[4] = {j->gamma, j->beta, j->mean, j->variance};
+    for (int i = 0; i < 4; i++) {
+        if ((uintptr_t)read[i] % sizeof(float)) return DWCONV_MISALIGNED;
+        if (read[i] && j->y && dwc_view_meets(j->y, read[i], bytes)) return DWCONV_OVERLAP;
+    }
+    for (int i = 0; i < 3; i++) {
+        const void *memory = i < 2 ? written[i] : scratch;
+        const size_t size = i < 2 ? bytes : j->how.scratch_bytes;
+        if (!memory) continue;
+        if ((uintptr_t)memory % sizeof(float)) return DWCONV_MISALIGNED;
+        for (int k = 0; k < 3; k++)
+            if (views[k] && dwc_view_meets(views[k], memory, size)) return DWCONV_OVERLAP;
+        for (int k = 0; k < i; k++) {
+            const uintptr_t a = (uintptr_t)memory, b = (uintptr_t)written[k];
+            if (written[k] && a < b + bytes && b < a + size) return DWCONV_OVERLAP;
+        }
+    }
+    return DWCONV_OK;
+}
+
+static dwconv_status prepare(job *j, void *scratch, size_t scratch_bytes, const dwconv_threads *threads,
+                             const float *first, const float *second) {
+    const float *written[2] = {first, second};
+    DWC_TRY(dwc_schedule_batch_norm(j->x, j->dy ? 5 : 3, threads, &j->how));
+    if (!scratch) return DWCONV_NULL_POINTER;
+    if ((uintptr_t)scratch % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
+    if (scratch_bytes < j->how.scratch_bytes) return DWCONV_TOO_SMALL;
+    DWC_TRY(check_memory(j, scratch, written));
+    j->factor = scratch;
+    j->offset = j->factor + j->how.padded;
+    j->slope = j->offset + j->how.padded;
+    j->constant = j->slope + j->how.padded;
+    j->chunks = j->constant + j->how.padded;
+    return DWCONV_OK;
+}
+
+/* Phases [first, 3) of sums, channels, pixels; the last one where there are results. */
+static void run(job *j, int first, dwconv_task sums, const dwconv_threads *threads) {
+    const int64_t items = j->how.chunks * j->how.parts;
+    const dwc_phase phases[3] = {
+        {items, sums}, {j->how.padded / DWC_LINE_FLOATS, channels_task}, {items, apply_task}};
+    dwc_parallel_phases(threads, j->how.workers, phases + first, (j->y ? 3 : 2) - first, j);
+}
+
+dwconv_status dwconv_batch_norm(const dwconv_batch_norm_desc *desc, const dwconv_tensor *x_tensor,
+                                const float *gamma, const float *beta, float *mean, float *variance,
+                                const dwconv_tensor *y_tensor, void *scratch, size_t scratch_bytes,
+                                const dwconv_threads *threads) {
+    dwc_batch_norm n;
+    dwc_view x, y;
+    if (threads && threads->count < 0) return DWCONV_BAD_VALUE;
+    DWC_TRY(dwc_describe_batch_norm(desc, &n));
+    DWC_TRY(dwc_check_batch_norm_tensors(&n, x_tensor, y_tensor, &y, &x, &y));
+    if (!mean || !variance) return DWCONV_NULL_POINTER;
+    if (x.batch == 0) return n.fixed ? DWCONV_OK : DWCONV_BAD_SHAPE;
+    job j = {.n = &n, .x = &x, .y = &y, .gamma = gamma, .beta = beta, .mean = mean, .variance = variance};
+    DWC_TRY(prepare(&j, scratch, scratch_bytes, threads, n.fixed ? NULL : mean, n.fixed ? NULL : variance));
+    if (n.fixed) find_factors(&j, 0, n.channels);
+    run(&j, n.fixed ? 2 : 0, moments_task, threads);
+    return DWCONV_OK;
+}
+
+dwconv_status dwconv_batch_norm_gradient(const dwconv_batch_norm_desc *desc, const dwconv_tensor *x_tensor,
+                                         const float *gamma, const float *beta, const float *mean,
+                                         const float *variance, const dwconv_tensor *dy_tensor,
+                                         const dwconv_tensor *dx_tensor, float *dgamma, float *dbeta,
+                                         void *scratch, size_t scratch_bytes, const dwconv_threads *threads) {
+    dwc_batch_norm n;
+    dwc_view x, dy, dx;
+    if (threads && threads->count < 0) return DWCONV_BAD_VALUE;
+    DWC_TRY(dwc_describe_batch_norm(desc, &n));
+    DWC_TRY(dwc_check_batch_norm_tensors(&n, x_tensor, dy_tensor, NULL, &x, &dy));
+    if (dx_tensor) {
+        DWC_TRY(dwc_check_batch_norm_tensors(&n, x_tensor, dx_tensor, &dx, &x, &dx));
+        DWC_TRY(dwc_check_batch_norm_tensors(&n, dy_tensor, dx_tensor, &dx, &dy, &dx));
+    }
+    if (!mean || !variance) return DWCONV_NULL_POINTER;
+    if (x.batch == 0) {
+        if (dgamma) memset(dgamma, 0, (size_t)in_bytes(n.channels));
+        if (dbeta) memset(dbeta, 0, (size_t)in_bytes(n.channels));
+        return DWCONV_OK;
+    }
+    job j = {.n = &n,
+             .x = &x,
+             .dy = &dy,
+             .y = dx_tensor ? &dx : NULL,
+             .gamma = gamma,
+             .beta = beta,
+             .mean = (float *)(uintptr_t)mean,
+             .variance = (float *)(uintptr_t)variance, /* only read */
+             .dgamma = dgamma,
+             .dbeta = dbeta};
+    DWC_TRY(prepare(&j, scratch, scratch_bytes, threads, dgamma, dbeta));
+    find_factors(&j, 0, n.channels);
+    run(&j, n.fixed && !dgamma && !dbeta ? 2 : 0, slopes_task, threads);
+    return DWCONV_OK;
+}

@@ -1,0 +1,237 @@
+"""Batch normalization of PyTorch's tensors on dwconv, with the ReLU or ReLU6 behind it in a `Sequential`.
+
+Source: Ioffe and Szegedy (ICML 2015); semantics: `torch.nn.BatchNorm2d`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..activation import ActivationLike, Array
+from ..normalization import batch_norm, batch_norm_backprop
+from .functions import in_layout, looks_channels_last, new_image, nhwc
+from .plain import DTYPES, Telling, is_bare, is_plain, needs_gradients
+
+# What may follow, and is computed in the same pass.
+CLAMPS: dict[type[nn.Module], Any] = {nn.ReLU: "relu", nn.ReLU6: "relu6"}
+
+
+class Normalization(torch.autograd.Function):  # type: ignore[misc]
+    """Of x, weight and bias, all float32 or float64 on the CPU; `state` is a `State`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, state: State
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, weight, bias)
+        ctx.state = state
+        return state.forward(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
+        wanted, tensors = ctx.needs_input_grad[:3], ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True: gradients of gradients are PyTorch's
+            return (*_pytorch_backward(dy, tensors, ctx.state, wanted), None)
+        return (*ctx.state.backward(dy, *tensors, wanted), None)
+
+
+class State:
+    """One normalization: its options, and the moments that it is given or finds."""
+
+    def __init__(
+        self, epsilon: float, activation: ActivationLike, moments: tuple[Array, Array] | None, last: bool
+    ) -> None:
+        self.epsilon, self.activation, self.last = epsilon, activation, last
+        self.moments, self.fixed = moments, moments is not None
+
+    def forward(self, x: torch.Tensor, weight: Any, bias: Any) -> torch.Tensor:
+        y, out = new_image(tuple(x.shape), x)
+        _, *moments = batch_norm(
+            nhwc(x), _array(weight), _array(bias), epsilon=self.epsilon, moments=self.moments,
+            activation=self.activation, out=out, num_threads=torch.get_num_threads(),
+        )  # fmt: skip
+        self.moments = moments[0], moments[1]
+        return in_layout(y, self.last)
+
+    def backward(
+        self, dy: torch.Tensor, x: torch.Tensor, weight: Any, bias: Any, wanted: Any
+    ) -> tuple[torch.Tensor | None, ...]:
+        assert self.moments is not None
+        dx, out = new_image(tuple(x.shape), x) if wanted[0] else (None, None)
+        _, *found = batch_norm_backprop(
+            nhwc(dy), nhwc(x), _array(weight), _array(bias), self.moments, epsilon=self.epsilon,
+            activation=self.activation, fixed=self.fixed, wanted=tuple(wanted), out=out,
+            num_threads=torch.get_num_threads(),
+        )  # fmt: skip
+        of_channels = [None if array is None else torch.from_numpy(array) for array in found]
+        return None if dx is None else in_layout(dx, self.last), *of_channels
+
+
+def _array(tensor: torch.Tensor | None) -> Array | None:
+    return None if tensor is None else tensor.detach().numpy()
+
+
+def _pytorch_backward(
+    dy: torch.Tensor, tensors: Any, state: State, wanted: Any
+) -> tuple[torch.Tensor | None, ...]:
+    """The same by operations that PyTorch differentiates."""
+    assert state.moments is not None
+    x, weight, bias = tensors
+    mean, variance = (torch.from_numpy(array) for array in state.moments)
+    y = nn.functional.batch_norm(x, mean, variance, weight, bias, not state.fixed, 0.0, state.epsilon)
+    if state.activation is not None:
+        y = nn.functional.relu(y) if state.activation == "relu" else nn.functional.relu6(y)
+    inputs = [tensor for tensor, flag in zip(tensors, wanted, strict=True) if flag]
+    found = iter(torch.autograd.grad(y, inputs, dy, create_graph=True))
+    return tuple(next(found) if flag else None for flag in wanted)
+
+
+class BatchNorm2d(Telling, nn.BatchNorm2d):  # type: ignore[misc]
+    """`torch.nn.BatchNorm2d`, with the same arguments, state and results, computed by dwconv.
+
+    Tensors in `torch.channels_last` are read and written in place, forward and backward; others are
+    PyTorch's. Results differ from PyTorch's by rounding.
+
+    >>> import torch, dwconv.torch
+    >>> norm = dwconv.torch.BatchNorm2d(8)
+    >>> norm(torch.rand(2, 8, 6, 6).to(memory_format=torch.channels_last)).mean().abs().item() < 1e-5
+    True
+    """
+
+    always_channels_last = False  # else only what is in that layout is dwconv's
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.normalize(input, None)
+
+    def normalize(self, x: torch.Tensor, clamp: nn.Module | None) -> torch.Tensor:
+        """And the clamp, an `nn.ReLU` or `nn.ReLU6` without hooks, or None."""
+        reason = self._reason(x) if is_plain(x) else ""
+        if reason is not None:
+            if reason:
+                self._tell(reason)
+            y = super().forward(x)
+            return y if clamp is None else clamp(y)
+        share = self._count()
+        learns = self.training or self.running_mean is None
+        moments = None if learns else (self.running_mean.numpy(), self.running_var.numpy())
+        state = State(self.eps, None if clamp is None else CLAMPS[type(clamp)], moments, True)
+        if needs_gradients(x, self.weight, self.bias):
+            y = Normalization.apply(x, self.weight, self.bias, state)
+        else:
+            y = state.forward(x, self.weight, self.bias)
+        if learns and self.running_mean is not None and self.track_running_stats:
+            self._follow(state, share, x.numel() // x.shape[1])
+        return y
+
+    def _count(self) -> float:
+        """The share of this batch in the running moments."""
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                return 1.0 / float(self.num_batches_tracked)
+        return 0.0 if self.momentum is None else float(self.momentum)
+
+    def _follow(self, state: State, share: float, pixels: int) -> None:
+        """As PyTorch: the variance divided by one pixel less."""
+        assert state.moments is not None
+        mean, variance = (array.astype(np.float64) for array in state.moments)
+        variance *= pixels / (pixels - 1)
+        for running, found in ((self.running_mean, mean), (self.running_var, variance)):
+            array = running.numpy()
+            array[...] = share * found + (1 - share) * array
+
+    def _reason(self, x: torch.Tensor) -> str | None:
+        """Why PyTorch has to do: "" where that is its own error to tell, or another layout."""
+        found = about_norm(self)
+        if found is not None:
+            return found
+        if x.device.type != "cpu" or x.layout != torch.strided:
+            return f"the input is {x.layout} on {x.device}; dwconv takes strided tensors on CPUs"
+        if x.ndim != 4 or x.shape[1] != self.num_features or x.numel() <= x.shape[1]:
+            return ""
+        tensors = self.weight, self.bias, self.running_mean, self.running_var
+        if any(t is not None and (t.dtype != x.dtype or not t.is_contiguous()) for t in tensors):
+            return f"the input is {x.dtype}, not all parameters and buffers are"
+        if x.dtype not in DTYPES:
+            return f"the input is {x.dtype}; dwconv has float32, and float64 through NumPy"
+        if (self.running_mean is None) != (self.running_var is None):
+            return ""
+        return None if self.always_channels_last or looks_channels_last(x) else ""
+
+
+BatchNorm2d.__module__ = "dwconv.torch"  # where pickles look for it
+
+
+def about_norm(module: nn.BatchNorm2d) -> str | None:
+    """Why a normalization is PyTorch's, whatever it is given."""
+    for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+        if tensor is None:
+            continue
+        if tensor.device.type != "cpu":
+            return f"its state is on {tensor.device}; dwconv runs on CPUs"
+        if tensor.dtype not in DTYPES:
+            return f"its state is {tensor.dtype}; dwconv has float32, and float64 through NumPy"
+        if type(tensor) not in (torch.Tensor, nn.Parameter):
+            return f"its state is a {type(tensor).__name__}"
+    return None
+
+
+# ---- sequences --------------------------------------------------------------------------------
+
+
+class Fusing:
+    """An `nn.Sequential` that runs each `BatchNorm2d` of dwconv and the clamp behind it as one operation."""
+
+    def forward(self: Any, input: Any) -> Any:
+        plain = self._plain_class.forward
+        if not is_plain(input):
+            return plain(self, input)
+        modules = list(self._modules.values())
+        skips = False
+        for module, following in zip(modules, [*modules[1:], None], strict=True):
+            if skips:
+                skips = False
+            elif type(module) is BatchNorm2d and type(following) in CLAMPS and is_bare(module, following):
+                input, skips = module.normalize(input, following), True
+            else:
+                input = module(input)
+        return input
+
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        return _blank, (self._plain_class,), self.__getstate__()
+
+    def __getstate__(self: Any) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+@cache
+def fusing(plain: Any) -> Any:
+    """The subclass of this one, whose `forward` is that of `nn.Sequential`, that fuses."""
+    members = {"_plain_class": plain, "__module__": plain.__module__, "__doc__": plain.__doc__}
+    return type(plain.__name__, (Fusing, plain), members)
+
+
+def _blank(plain: Any) -> Any:
+    cls = fusing(plain)
+    return cls.__new__(cls)
+
+
+def fuse(module: nn.Module) -> None:
+    """Makes a sequence that has a normalization and its clamp one that fuses, in place."""
+    cls: Any = type(module)
+    if (
+        issubclass(cls, Fusing)
+        or not isinstance(module, nn.Sequential)
+        or cls.forward is not nn.Sequential.forward
+    ):
+        return
+    modules = list(module)
+    pairs = pairwise(modules)
+    if any(type(first) is BatchNorm2d and type(second) in CLAMPS for first, second in pairs):
+        module.__class__ = fusing(cls)
