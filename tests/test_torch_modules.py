@@ -109,15 +109,13 @@ def test_few_channels_and_pixels_whose_layout_is_ambiguous(inputs: int, size: tu
 
 def test_channels_last_is_read_and_written_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
+    run = functions.engine.run
 
-    def noted(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(x: np.ndarray, *arguments: Any, out: np.ndarray, **options: Any) -> Any:
-            seen.append((x.ctypes.data, out.ctypes.data))
-            return function(x, *arguments, out=out, **options)
+    def noted(operation: Any, plan: Any, x: np.ndarray, out: np.ndarray, threads: int) -> Any:
+        seen.append((x.ctypes.data, out.ctypes.data))
+        return run(operation, plan, x, out, threads)
 
-        return call
-
-    monkeypatch.setattr(functions.ops, "depthwise_conv2d", noted(functions.ops.depthwise_conv2d))
+    monkeypatch.setattr(functions.engine, "run", noted)
     ours = dwconv.torch.Conv2d(8, 8, 3, padding=1, groups=8)
     x = image(2, 8, 6, 6, layout=LAST)
     y = ours(x)
@@ -133,13 +131,13 @@ def test_channels_last_is_read_and_written_in_place(monkeypatch: pytest.MonkeyPa
 
 def test_gradients_are_read_and_written_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    backprop = functions.gradients.depthwise_conv2d_backprop_input
+    backprop = functions.gradient_engine.input_gradient
 
-    def noted(sizes: Any, filters: Any, dy: np.ndarray, *, out: np.ndarray, **options: Any) -> Any:
+    def noted(conv: Any, filters: Any, dy: np.ndarray, out: np.ndarray, threads: int) -> Any:
         seen.extend((dy.ctypes.data, out.ctypes.data))
-        return backprop(sizes, filters, dy, out=out, **options)
+        return backprop(conv, filters, dy, out, threads)
 
-    monkeypatch.setattr(functions.gradients, "depthwise_conv2d_backprop_input", noted)
+    monkeypatch.setattr(functions.gradient_engine, "input_gradient", noted)
     ours = dwconv.torch.Conv2d(8, 8, 3, padding=1, groups=8)
     x = image(2, 8, 6, 6, layout=LAST).requires_grad_()
     dy = image(2, 8, 6, 6, layout=LAST, seed=2)
@@ -502,20 +500,20 @@ def test_gradients_that_nobody_asks_for_are_not_computed(monkeypatch: pytest.Mon
             asked.append(name)
             return function(*arguments, **more)
 
-        monkeypatch.setattr(functions.gradients, name, noted)
+        monkeypatch.setattr(functions.gradient_engine, name, noted)
 
-    for name in ("depthwise_conv2d_backprop_input", "depthwise_conv2d_backprop_filter", "bias_backprop"):
-        note(name, getattr(functions.gradients, name))
+    for name in ("input_gradient", "filter_gradient", "bias_gradient"):
+        note(name, getattr(functions.gradient_engine, name))
     module = dwconv.torch.Conv2d(8, 8, 3, groups=8)
     module(image(1, 8, 6, 6)).sum().backward()
-    assert asked == ["depthwise_conv2d_backprop_filter"]  # with the gradient of the bias
+    assert asked == ["filter_gradient"]  # with the gradient of the bias
     module.weight.requires_grad_(False)
     module(image(1, 8, 6, 6)).sum().backward()
-    assert asked[1:] == ["bias_backprop"]
+    assert asked[1:] == ["bias_gradient"]
     module.requires_grad_(False)
     x = image(1, 8, 6, 6).requires_grad_()
     module(x).sum().backward()
-    assert asked[2:] == ["depthwise_conv2d_backprop_input"]
+    assert asked[2:] == ["input_gradient"]
 
 
 @pytest.mark.usefixtures("thread_setting")

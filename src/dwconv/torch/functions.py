@@ -6,14 +6,18 @@ copied, and results have the layout that PyTorch's own convolution would give th
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from .. import gradients, layers, ops
-from ..activation import Array
+from .. import engine, gradient_engine, layers
+from ..activation import Activation, Array
 from ..config import core
+from ..geometry import Window
+from ..gradients_numpy import Convolution as ForwardConvolution
+from ..operation import Operation, Stage
 
 Pair = tuple[int, int]
 NUMPY_ORDER = (0, 2, 3, 1)
@@ -29,7 +33,7 @@ class Geometry(NamedTuple):
     dilation: Pair
     groups: int
 
-    def kind(self, weight: torch.Tensor) -> str:
+    def kind(self, weight: torch.Tensor) -> Literal["depthwise", "pointwise", "conv"]:
         """The operation of dwconv that it is; grouped products of single channels are depthwise."""
         if self.groups > 1 and weight.shape[1] == 1:
             return "depthwise"
@@ -62,13 +66,18 @@ def looks_channels_last(tensor: torch.Tensor) -> bool:
 
 def nhwc(tensor: torch.Tensor) -> Array:
     """The memory of an image tensor as [batch, height, width, channels]; a copy where dwconv needs it."""
-    sizes, strides = tensor.shape, tensor.stride()
-    spread = any(size > 1 and stride == 0 for size, stride in zip(sizes, strides, strict=True))
-    if spread or (sizes[1] > 1 and strides[1] != 1) or not _nested(tensor):
-        tensor = tensor.contiguous(memory_format=torch.channels_last)
-        if tensor.stride(1) != 1 and sizes[1] > 1:  # it could be both layouts, and is called contiguous
-            return np.ascontiguousarray(tensor.permute(NUMPY_ORDER).detach().numpy())
-    return tensor.permute(NUMPY_ORDER).detach().numpy()  # type: ignore[no-any-return]
+    if not tensor.is_contiguous(memory_format=torch.channels_last) or tensor.stride(1) != 1:
+        sizes, strides = tensor.shape, tensor.stride()
+        spread = any(size > 1 and stride == 0 for size, stride in zip(sizes, strides, strict=True))
+        if spread or (sizes[1] > 1 and strides[1] != 1) or not _nested(tensor):
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+            if tensor.stride(1) != 1 and sizes[1] > 1:  # it could be both layouts, and is called contiguous
+                return np.ascontiguousarray(_array(tensor).transpose(NUMPY_ORDER))
+    return _array(tensor).transpose(NUMPY_ORDER)  # type: ignore[no-any-return]
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    return tensor.detach().numpy()
 
 
 def _nested(tensor: torch.Tensor) -> bool:
@@ -85,7 +94,7 @@ def new_image(shape: tuple[int, ...], like: torch.Tensor) -> tuple[torch.Tensor,
     tensor = torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
     if core is not None and tensor.nbytes >= HUGE_BYTES:
         core.advise_huge_pages(tensor.data_ptr(), tensor.nbytes)
-    return tensor, tensor.permute(NUMPY_ORDER).numpy()
+    return tensor, tensor.numpy().transpose(NUMPY_ORDER)
 
 
 def in_layout(tensor: torch.Tensor, last: bool) -> torch.Tensor:
@@ -102,10 +111,8 @@ def lay_out(weight: torch.Tensor) -> torch.Tensor:
 
 def filters(weight: torch.Tensor, kind: str, groups: int) -> Array:
     """[outputs, inputs / groups, height, width] as dwconv's filters of this kind."""
-    array = weight.detach().permute(2, 3, 1, 0).contiguous().numpy()
-    if kind == "depthwise":
-        array = array.reshape(*array.shape[:2], groups, -1)
-    return array  # type: ignore[no-any-return]
+    array = np.ascontiguousarray(_array(weight).transpose(2, 3, 1, 0))
+    return array.reshape(*array.shape[:2], groups, -1) if kind == "depthwise" else array
 
 
 def as_weight(found: Array, weight: torch.Tensor) -> torch.Tensor:
@@ -163,52 +170,55 @@ def convolve(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry, last: bool
 ) -> torch.Tensor:
     """Forward alone, with weights that are packed for this call."""
+    conv = _convolution(geometry, tuple(x.shape), tuple(weight.shape))
+    n, height, width, channels = conv.y
+    y, out = new_image((n, channels, height, width), x)
     kind = geometry.kind(weight)
-    function: Any = {
-        "depthwise": ops.depthwise_conv2d, "pointwise": ops.pointwise_conv2d, "conv": ops.conv2d
-    }[kind]  # fmt: skip
-    size = [
-        (x.shape[2 + a] + sum(geometry.padding[a]) - (weight.shape[2 + a] - 1) * geometry.dilation[a] - 1)
-        // geometry.stride[a]
-        + 1
-        for a in range(2)
-    ]
-    if min(size) < 1:
-        raise RuntimeError(
-            f"Calculated padded input size per channel is smaller than the kernel: x {tuple(x.shape)}, "
-            f"weight {tuple(weight.shape)}, padding {geometry.padding}, dilation {geometry.dilation}"
-        )
-    y, out = new_image((x.shape[0], weight.shape[0], *size), x)
-    offset = None if bias is None else bias.detach().numpy()
-    function(
-        nhwc(x), filters(weight, kind, geometry.groups), bias=offset, out=out,
-        num_threads=torch.get_num_threads(), **geometry.options(kind),
-    )  # fmt: skip
+    values, offset = filters(weight, kind, geometry.groups), None if bias is None else _array(bias)
+    stage = Stage(kind, "weight", values, offset, Activation(), conv.window, conv.groups)
+    operation = Operation(conv.name, kind, (stage,))
+    engine.run(operation, engine.create_plan(operation), nhwc(x), out, torch.get_num_threads())
     return in_layout(y, last)
+
+
+@lru_cache(1024)
+def _convolution(geometry: Geometry, x: tuple[int, ...], weight: tuple[int, ...]) -> ForwardConvolution:
+    """Of images and weights of these shapes, as dwconv knows them."""
+    n, channels, height, width = x
+    outputs, inputs, kernel_h, kernel_w = weight
+    depthwise = geometry.groups > 1 and inputs == 1
+    window = Window((kernel_h, kernel_w), geometry.stride, geometry.padding, geometry.dilation)
+    name = "torch.nn.Conv2d"
+    size = window.output_size(name, height, width)
+    shape = (
+        (kernel_h, kernel_w, channels, outputs // channels)
+        if depthwise
+        else (kernel_h, kernel_w, inputs, outputs)
+    )
+    groups = 1 if depthwise else geometry.groups
+    return ForwardConvolution(
+        name, depthwise, (n, height, width, channels), shape, (n, *size, outputs), window, groups
+    )
 
 
 def _backward(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, geometry: Geometry, wanted: Any, last: bool
 ) -> tuple[torch.Tensor | None, ...]:
     kind, threads = geometry.kind(weight), torch.get_num_threads()
-    name = "conv2d" if kind == "conv" else f"{kind}_conv2d"
-    options = {"num_threads": threads, **geometry.options(kind)}
-    array, values = nhwc(dy), filters(weight, kind, geometry.groups)
+    conv = _convolution(geometry, tuple(x.shape), tuple(weight.shape))
+    array = nhwc(dy)
     dx = dw = db = None
     if wanted[0]:
         dx, out = new_image(tuple(x.shape), x)
-        backprop = getattr(gradients, f"{name}_backprop_input")
-        backprop(out.shape, values, array, out=out, **options)
+        values = filters(weight, kind, geometry.groups)
+        gradient_engine.input_gradient(conv, values.reshape(conv.filters), array, out, threads)
         dx = in_layout(dx, last)
     if wanted[1]:
-        backprop = getattr(gradients, f"{name}_backprop_filter")
-        found = backprop(nhwc(x), values.shape, array, with_bias=wanted[2], **options)
-        if wanted[2]:
-            found, offset = found
-            db = torch.from_numpy(offset)
+        found, offset = gradient_engine.filter_gradient(conv, nhwc(x), array, wanted[2], threads)
         dw = as_weight(found, weight)
+        db = None if offset is None else torch.from_numpy(offset)
     elif wanted[2]:
-        db = torch.from_numpy(gradients.bias_backprop(array, num_threads=threads))
+        db = torch.from_numpy(gradient_engine.bias_gradient(conv.name, array, threads))
     return dx, dw, db
 
 

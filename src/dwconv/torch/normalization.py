@@ -5,7 +5,7 @@ Source: Ioffe and Szegedy (ICML 2015); semantics: `torch.nn.BatchNorm2d`.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..activation import ActivationLike, Array
+from ..activation import ActivationLike, Array, parse
+from ..config import core, native_isa
 from ..normalization import batch_norm, batch_norm_backprop
 from .functions import in_layout, looks_channels_last, new_image, nhwc
-from .plain import DTYPES, Telling, is_bare, is_plain, needs_gradients
+from .plain import DTYPES, PLAIN, Telling, is_bare, is_plain, needs_gradients
 
 # What may follow, and is computed in the same pass.
 CLAMPS: dict[type[nn.Module], Any] = {nn.ReLU: "relu", nn.ReLU6: "relu6"}
@@ -52,25 +53,45 @@ class State:
 
     def forward(self, x: torch.Tensor, weight: Any, bias: Any) -> torch.Tensor:
         y, out = new_image(tuple(x.shape), x)
-        _, *moments = batch_norm(
-            nhwc(x), _array(weight), _array(bias), epsilon=self.epsilon, moments=self.moments,
-            activation=self.activation, out=out, num_threads=torch.get_num_threads(),
-        )  # fmt: skip
-        self.moments = moments[0], moments[1]
+        threads, of_channels = torch.get_num_threads(), (_array(weight), _array(bias))
+        kernel = self._kernel(x)
+        if kernel is None:
+            options: Any = {"epsilon": self.epsilon, "moments": self.moments, "activation": self.activation}
+            _, *moments = batch_norm(nhwc(x), *of_channels, **options, out=out, num_threads=threads)
+            self.moments = moments[0], moments[1]
+        else:
+            if self.moments is None:
+                self.moments = np.empty(x.shape[1], np.float32), np.empty(x.shape[1], np.float32)
+            kernel.forward(nhwc(x), *of_channels, *self.moments, out, threads)
         return in_layout(y, self.last)
+
+    def _kernel(self, x: torch.Tensor) -> Any:
+        """Of the C core, whose arguments are known to be right; None where NumPy must do."""
+        isa = native_isa() if x.dtype == torch.float32 and x.numel() else None
+        return isa and _kernel_of(x.shape[1], self.epsilon, self.activation, self.fixed, isa)
 
     def backward(
         self, dy: torch.Tensor, x: torch.Tensor, weight: Any, bias: Any, wanted: Any
     ) -> tuple[torch.Tensor | None, ...]:
         assert self.moments is not None
         dx, out = new_image(tuple(x.shape), x) if wanted[0] else (None, None)
-        _, *found = batch_norm_backprop(
-            nhwc(dy), nhwc(x), _array(weight), _array(bias), self.moments, epsilon=self.epsilon,
-            activation=self.activation, fixed=self.fixed, wanted=tuple(wanted), out=out,
-            num_threads=torch.get_num_threads(),
-        )  # fmt: skip
+        threads, given, kernel = torch.get_num_threads(), (_array(weight), _array(bias)), self._kernel(x)
+        if kernel is None:
+            options: Any = {"epsilon": self.epsilon, "activation": self.activation, "fixed": self.fixed}
+            _, *found = batch_norm_backprop(
+                nhwc(dy), nhwc(x), *given, self.moments, **options, wanted=tuple(wanted), out=out,
+                num_threads=threads,
+            )  # fmt: skip
+        else:
+            found = [np.empty(x.shape[1], np.float32) if flag else None for flag in wanted[1:]]
+            kernel.backward(nhwc(x), *given, *self.moments, nhwc(dy), out, *found, threads)
         of_channels = [None if array is None else torch.from_numpy(array) for array in found]
         return None if dx is None else in_layout(dx, self.last), *of_channels
+
+
+@lru_cache(256)
+def _kernel_of(channels: int, epsilon: float, activation: Any, fixed: bool, isa: str) -> Any:
+    return core.BatchNorm(channels, epsilon, parse("BatchNorm2d", "activation", activation), fixed, isa)
 
 
 def _array(tensor: torch.Tensor | None) -> Array | None:
@@ -140,27 +161,27 @@ class BatchNorm2d(Telling, nn.BatchNorm2d):  # type: ignore[misc]
     def _follow(self, state: State, share: float, pixels: int) -> None:
         """As PyTorch: the variance divided by one pixel less."""
         assert state.moments is not None
-        mean, variance = (array.astype(np.float64) for array in state.moments)
-        variance *= pixels / (pixels - 1)
-        for running, found in ((self.running_mean, mean), (self.running_var, variance)):
-            array = running.numpy()
-            array[...] = share * found + (1 - share) * array
+        mean, variance = state.moments
+        unbiased = pixels / (pixels - 1)
+        for name, found, factor in (("running_mean", mean, 1.0), ("running_var", variance, unbiased)):
+            running = self._buffers[name].numpy()
+            running *= 1 - share
+            running += found * (share * factor)
 
     def _reason(self, x: torch.Tensor) -> str | None:
         """Why PyTorch has to do: "" where that is its own error to tell, or another layout."""
-        found = about_norm(self)
-        if found is not None:
-            return found
-        if x.device.type != "cpu" or x.layout != torch.strided:
+        tensors = _state_of(self)
+        if not all(t is None or (t.dtype == x.dtype and t.is_cpu and t.is_contiguous()) for t in tensors):
+            return about_norm(self) or f"the input is {x.dtype}, not all parameters and buffers are"
+        if not all(t is None or type(t) in PLAIN for t in tensors):
+            return about_norm(self)
+        if x.dtype not in DTYPES:
+            return f"the input is {x.dtype}; dwconv has float32, and float64 through NumPy"
+        if not x.is_cpu or x.layout != torch.strided:
             return f"the input is {x.layout} on {x.device}; dwconv takes strided tensors on CPUs"
         if x.ndim != 4 or x.shape[1] != self.num_features or x.numel() <= x.shape[1]:
             return ""
-        tensors = self.weight, self.bias, self.running_mean, self.running_var
-        if any(t is not None and (t.dtype != x.dtype or not t.is_contiguous()) for t in tensors):
-            return f"the input is {x.dtype}, not all parameters and buffers are"
-        if x.dtype not in DTYPES:
-            return f"the input is {x.dtype}; dwconv has float32, and float64 through NumPy"
-        if (self.running_mean is None) != (self.running_var is None):
+        if (tensors[2] is None) != (tensors[3] is None):
             return ""
         return None if self.always_channels_last or looks_channels_last(x) else ""
 
@@ -170,16 +191,20 @@ BatchNorm2d.__module__ = "dwconv.torch"  # where pickles look for it
 
 def about_norm(module: nn.BatchNorm2d) -> str | None:
     """Why a normalization is PyTorch's, whatever it is given."""
-    for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+    for tensor in _state_of(module):
         if tensor is None:
             continue
         if tensor.device.type != "cpu":
             return f"its state is on {tensor.device}; dwconv runs on CPUs"
         if tensor.dtype not in DTYPES:
             return f"its state is {tensor.dtype}; dwconv has float32, and float64 through NumPy"
-        if type(tensor) not in (torch.Tensor, nn.Parameter):
+        if type(tensor) not in PLAIN:
             return f"its state is a {type(tensor).__name__}"
     return None
+
+
+def _state_of(module: nn.BatchNorm2d) -> tuple[torch.Tensor | None, ...]:
+    return module.weight, module.bias, module.running_mean, module.running_var
 
 
 # ---- sequences --------------------------------------------------------------------------------

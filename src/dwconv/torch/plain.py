@@ -11,12 +11,13 @@ from torch import nn
 from ..config import PerformanceWarning
 
 DTYPES = (torch.float32, torch.float64)
+PLAIN = (torch.Tensor, nn.Parameter)
 
 
 def is_plain(x: Any) -> bool:
     """Not of a subclass, a compiler, a tracer or a functional transformation."""
     return (
-        type(x) in (torch.Tensor, nn.Parameter)
+        type(x) in PLAIN
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
