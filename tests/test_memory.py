@@ -8,10 +8,13 @@ import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import dwconv
+from dwconv.graph import Builder
 from oracles import OPERATIONS, Case, backends, using
 from shapes import cases
 
@@ -78,3 +81,39 @@ def test_repeated_calls_keep_no_memory(operation: str, backend: str) -> None:
             tracemalloc.stop()
     assert after - before < 50 * 100  # under 100 bytes a call: bookkeeping of the interpreter
     assert peak - before < out.nbytes // 4  # no temporary of the size of a tensor
+
+
+HUGE = "/sys/kernel/mm/transparent_hugepage/enabled"
+
+
+def advised_bytes() -> int:
+    """Of this process, in mappings that ask for huge pages."""
+    total = size = 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if line.startswith("Size:"):
+            size = int(line.split()[1]) * 1024
+        if line.startswith("VmFlags:") and "hg" in line.split():
+            total += size
+    return total
+
+
+@pytest.mark.skipif(not Path(HUGE).is_file(), reason="a kernel without huge pages")
+@pytest.mark.skipif(backends() == ["numpy"], reason="no extension")
+def test_large_weights_and_workspaces_ask_for_huge_pages() -> None:
+    filters = np.zeros((880, 880), np.float32)  # 3 MB: NumPy asks from 4 MB on
+    before = advised_bytes()
+    layer = dwconv.PointwiseConv2D(filters)
+    weights = advised_bytes() - before
+    assert weights >= 2 << 20
+    small = dwconv.PointwiseConv2D(filters[:64, :64])
+    assert advised_bytes() - before == weights
+    assert small.nbytes < layer.nbytes
+
+    b = Builder()
+    inner = b.node("max_pool", b.input("x", (1, 512, 512, 3)), kernel=(3, 3), padding="same")
+    b.output("y", b.node("reduce", inner, kind="mean", axes=(1, 2)))
+    network, x = dwconv.Network(b), np.zeros((1, 512, 512, 3), np.float32)
+    before = advised_bytes()
+    network(x)
+    assert network.workspace_bytes >= 3 << 20
+    assert advised_bytes() - before >= 2 << 20

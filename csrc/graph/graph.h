@@ -5,6 +5,7 @@
 
 #include "../internal.h"
 #include "integers.h"
+#include "memory.h"
 #include "pack_s8.h"
 
 #define DWC_TRY(call)                                   \

@@ -259,7 +259,7 @@ dwconv_status dwconv_plan_create(const dwconv_desc *desc, dwconv_plan **plan) {
     *plan = NULL;
     DWC_TRY(dwc_prepare_plan(desc, NULL, &built, &prepared));
     DWC_TRY(dwc_check_sums(&prepared.graph));
-    void *memory = aligned_alloc(DWCONV_ALIGNMENT, prepared.bytes);
+    void *memory = dwc_allocate(prepared.bytes);
     if (!memory) return DWCONV_NO_MEMORY;
     prepared.owns_memory = 1;
     dwc_fill_plan(&prepared, memory);

@@ -352,7 +352,7 @@ dwconv_status dwconv_network_create(const dwconv_network_desc *desc, dwconv_netw
     *network = NULL;
     dwconv_status status = survey(desc, &m);
     if (status != DWCONV_OK) return report(status, &m, bad_node);
-    void *memory = aligned_alloc(DWCONV_ALIGNMENT, (size_t)aligned(network_bytes(&m)));
+    void *memory = dwc_allocate((size_t)network_bytes(&m));
     if (!memory) return report(DWCONV_NO_MEMORY, &m, bad_node);
     status = make(&m, memory, network);
     if (status == DWCONV_OK)

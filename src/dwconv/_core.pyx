@@ -22,8 +22,9 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
+from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -114,29 +115,31 @@ def reference(operation, x, out):
         raise error_of(status, operation.name)
 
 
+cdef extern from "graph/memory.h" nogil:
+    void *dwc_allocate(size_t bytes)
+
+
 # ---- plans ------------------------------------------------------------------------------------
 
 cdef class Scratch:
     """Memory of one thread, for whatever plan runs on it; it grows to the most that any of them asks for."""
 
-    cdef void *memory
     cdef void *aligned
     cdef size_t bytes
 
     cdef int reserve(self, size_t bytes) except -1:
         if bytes <= self.bytes:
             return 0
-        PyMem_RawFree(self.memory)
+        free(self.aligned)
         self.bytes = 0
-        self.memory = PyMem_RawMalloc(bytes + DWCONV_ALIGNMENT)
-        if self.memory == NULL:
+        self.aligned = dwc_allocate(bytes)
+        if self.aligned == NULL:
             raise MemoryError(f"{bytes} bytes of scratch memory")
-        self.aligned = <void *>((<uintptr_t>self.memory // DWCONV_ALIGNMENT + 1) * DWCONV_ALIGNMENT)
         self.bytes = bytes
         return 0
 
     def __dealloc__(self):
-        PyMem_RawFree(self.memory)
+        free(self.aligned)
 
 
 thread_state = threading.local()
