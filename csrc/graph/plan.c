@@ -104,13 +104,15 @@ static dwc_matmul_stage matmul_stage(const dwc_node *n, int64_t inputs, int64_t 
 
 /* Groups of few outputs, of which a panel is mostly padding, where a vector of outputs has whole groups, whose inputs fit a
  * vector too. Larger windows gain with wider groups as well: tiles share what they read. Without masks vectors are whole.
- * Not a window of one column: in a sequence it goes along a row, where taps would come in another order. */
+ * Not a window of one column: in a sequence it goes along a row, where taps would come in another order. Nor groups of a
+ * whole vector with stride 2, where tiles share fewer inputs and a panel has no padding (RegNet: 1.2 to 1.45 times as fast). */
 static int has_thin_groups(const dwc_node *n, int64_t inputs, int64_t outputs,
                            const dwc_kernel_table *table) {
     const dwconv_window *w = &n->window;
     const int64_t group_inputs = inputs / n->groups, group_outputs = outputs / n->groups;
     const int64_t lanes = table->lanes, least = table->overlaps ? lanes : 1;
     const int64_t most = w->kernel_w > 1 ? table->thin_outputs : w->kernel_h > 1 ? 0 : table->panel_unit - 1;
+    if (group_outputs == DWC_LINE_FLOATS && w->stride_w > 1) return 0;
     return n->groups > 1 && group_outputs <= smaller(most, table->thin_outputs) &&
            group_inputs <= group_outputs && lanes % group_outputs == 0 && inputs >= least && outputs >= least;
 }
