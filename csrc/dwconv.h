@@ -202,8 +202,8 @@ typedef struct dwconv_conv_desc {
     int64_t in_channels, out_channels;
     int64_t groups; /* 0 means 1 */
     dwconv_window window;
-    const void
-        *filter;      /* float [kernel_h, kernel_w, in_channels / groups, out_channels]; quantized: int8_t */
+    /* float [kernel_h, kernel_w, in_channels / groups, out_channels]; quantized: bytes of filter_dtype */
+    const void *filter;
     const void *bias; /* float [out_channels], or NULL; quantized: int32_t */
     dwconv_activation activation;
     /* Of quantized operations alone: */
@@ -216,6 +216,10 @@ typedef struct dwconv_conv_desc {
     dwconv_quant activation_input;
     const uint8_t *table;
     int32_t low, high; /* the clamp, as integers; both 0: that of the activation, or all of the dtype */
+    /* Filters with a zero point: see dwconv_quantized.h. */
+    const int32_t *filter_zero_point; /* [out_channels], or one for all if filter_zero_points is 1; NULL: 0 */
+    int64_t filter_zero_points;       /* 0: one per output channel */
+    dwconv_dtype filter_dtype;        /* DWCONV_S8, as 0 is, or DWCONV_U8: of `filter` and its zero points */
 } dwconv_conv_desc;
 
 /* Whether a block adds its input to its result, after the activation of project. */

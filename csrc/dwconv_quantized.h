@@ -6,16 +6,20 @@
  * of the dtype.
  *
  * With desc.dtype DWCONV_S8 or DWCONV_U8 input, output and what lies between stages are of this dtype, filters are
- * int8_t with zero point 0, biases int32_t in units of input.scale * filter_scale[c]. A convolution is the exact
- * integer
+ * int8_t or uint8_t, biases int32_t in units of input.scale * filter_scale[c]. A convolution is the exact integer
  *
  *     sum[c] = bias[c] + sum over taps and channels of w * (x - input.zero_point)        padding adds 0
+ *     w      = filter - filter_zero_point[c]                                             0 where there is none
  *
  * divided by the ratio of the scales, rounded, clamped, and replaced by a table where there is one:
  *
  *     q = table[clamp(round(sum[c] * input.scale * filter_scale[c] / output.scale) + output.zero_point)]
  *
  * Where a table follows, `activation_input` is what it is indexed by and stands for `output` in this formula.
+ *
+ * Zero points are values of the dtype that they belong to, of filters too; 255 * sum of |w| + |bias[c]| must be below
+ * 2^31. Most kernels multiply by int8: weights beyond it, which are rare where a filter uses the range of its bytes,
+ * are multiplied in two steps. docs/int8.md says what that takes.
  *
  * DWCONV_ROUND_EVEN     m[c] = (input.scale * filter_scale[c]) / output.scale; (float)sum * m[c], all in float32, then
  *                       to the nearest integer, halves to even: the bits of ONNX Runtime and of XNNPACK

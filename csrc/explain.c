@@ -119,6 +119,20 @@ static void put_block(dwc_text *t, const dwconv_plan *plan, const dwc_block_sche
     if (passes == 2) put_second_pass(t, s);
 }
 
+/* What is read twice for weights of 9 bits. */
+static void put_wide(dwc_text *t, const dwc_s8_stage *stage) {
+    if (!stage->wide) return;
+    if (t->is_json) {
+        dwc_text_int(t, "wide", stage->wide);
+        dwc_text_int(t, "of", stage->vectors);
+        return;
+    }
+    char line[100];
+    snprintf(line, sizeof line, "%lld of %lld %s, of weights beyond int8", (long long)stage->wide,
+             (long long)stage->vectors, stage->is_depthwise ? "groups of channels" : "fours of inputs");
+    dwc_text_string(t, "twice", line);
+}
+
 /* What kernels of integers are given at a time; in text a line each. */
 static void put_stage(dwc_text *t, const dwc_s8_stage *stage, const dwc_s8_stage_schedule *s) {
     const char *op = stage->is_depthwise ? "depthwise" : "matrix";
@@ -129,6 +143,7 @@ static void put_stage(dwc_text *t, const dwc_s8_stage *stage, const dwc_s8_stage
                  (long long)s->columns, (long long)s->channels, stage->is_depthwise ? "lines" : "copied rows",
                  (long long)s->row_bytes, (long long)s->staged_bytes);
         dwc_text_string(t, "stage", line);
+        put_wide(t, stage);
         return;
     }
     dwc_text_open(t, NULL, '{');
@@ -138,6 +153,7 @@ static void put_stage(dwc_text *t, const dwc_s8_stage *stage, const dwc_s8_stage
     dwc_text_int(t, "channels", s->channels);
     dwc_text_int(t, "row_bytes", s->row_bytes);
     dwc_text_int(t, "staged_bytes", s->staged_bytes);
+    put_wide(t, stage);
     dwc_text_close(t, '}');
 }
 

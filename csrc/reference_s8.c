@@ -17,7 +17,6 @@ typedef struct layer {
 
 static int64_t window_sum(const layer *l, int64_t image, int64_t oy, int64_t ox, int64_t out_channel) {
     const dwconv_window *w = &l->node->window;
-    const int8_t *filter = l->node->filter;
     const int32_t *bias = l->node->bias;
     const int32_t zero = l->graph->values[l->node->inputs[0]].zero_point;
     const int64_t first_channel = out_channel / l->group_outputs * l->group_inputs;
@@ -29,10 +28,10 @@ static int64_t window_sum(const layer *l, int64_t image, int64_t oy, int64_t ox,
             const int64_t column = ox * w->stride_w - l->extent.pad_left + kx * w->dilation_w;
             if (column < 0 || column >= l->x->width) continue;
             const uint8_t *pixel = at(l->x, image, row, column) + first_channel;
-            const int8_t *weights =
-                filter + (ky * w->kernel_w + kx) * l->group_inputs * l->y->channels + out_channel;
+            const int64_t first = (ky * w->kernel_w + kx) * l->group_inputs;
             for (int64_t c = 0; c < l->group_inputs; c++)
-                sum += (int64_t)weights[c * l->y->channels] *
+                sum += (int64_t)dwc_s8_weight(&l->node->quant.filter,
+                                              (first + c) * l->y->channels + out_channel, out_channel) *
                        (dwc_number(pixel[c], dwc_flip(l->graph->dtype)) - zero);
         }
     }

@@ -105,7 +105,8 @@ def expected(
 
 
 def random_case(rng: Any, depthwise: bool | None = None, kind: str = "mixed") -> Case:
-    """kind: "mixed", "extremes" (bytes at both ends alone) or "ties" (scales that are powers of two)."""
+    """kind: "mixed", "extremes" (bytes at both ends alone), "ties" (scales that are powers of two) or "wide"
+    (filters of int16: bytes less a zero point, of all outputs or of each)."""
     dtype = rng.choice([np.int8, np.uint8])
     limits = np.iinfo(dtype)
     depthwise = bool(rng.integers(2)) if depthwise is None else depthwise
@@ -128,6 +129,10 @@ def random_case(rng: Any, depthwise: bool | None = None, kind: str = "mixed") ->
     x = rng.choice(ends, shape) if kind == "extremes" else rng.integers(limits.min, limits.max + 1, shape)
     wide = (int(kernel[0]), int(kernel[1]), channels // groups, outputs)
     w = rng.choice([-128, 127], wide) if kind == "extremes" else rng.integers(-128, 128, wide)
+    if kind == "wide":  # few weights beyond int8, or many; in their thousands 255 is among them
+        low, high = ((120, 130), (0, 1), (0, 256))[rng.integers(3)]
+        w = w + 128 - rng.integers(low, high, outputs if rng.integers(2) else 1)
+    w = w.astype(np.int16 if kind == "wide" else np.int8)
     bias = rng.integers(-(2**18), 2**18, outputs).astype(np.int32) if rng.integers(3) else None
     zeros = rng.choice([limits.min, limits.max, *rng.integers(limits.min, limits.max + 1, 3)], 2)
     depth = math.prod(wide[:3])
@@ -141,7 +146,7 @@ def random_case(rng: Any, depthwise: bool | None = None, kind: str = "mixed") ->
     if rng.integers(4) == 0:
         scale = scale[:1]
     return Case(
-        x.astype(dtype), w.astype(np.int8), bias, scale, (x_scale, int(zeros[0])), (y_scale, int(zeros[1])),
+        x.astype(dtype), w, bias, scale, (x_scale, int(zeros[0])), (y_scale, int(zeros[1])),
         (int(strides[0]), int(strides[1])), (int(dilations[0]), int(dilations[1])),
         ((int(padding[0, 0]), int(padding[0, 1])), (int(padding[1, 0]), int(padding[1, 1]))), groups,
     )  # fmt: skip

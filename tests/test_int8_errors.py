@@ -28,6 +28,12 @@ def test_integers_and_numbers_never_mix_silently() -> None:
     with pytest.raises(TypeError, match="dtype of filters is float32 but int8 is expected"):
         dwconv.PointwiseConv2D(np.ones((3, 3), np.float32), dtype="int8")
     with pytest.raises(
+        TypeError, match=r"uint8 but int8 is expected: the weights themselves.*signed_filters"
+    ):
+        dwconv.PointwiseConv2D(np.ones((3, 3), np.uint8), dtype="int8")
+    with pytest.raises(ValueError, match="of an output channel and 0 are at most 255 apart, not 256"):
+        dwconv.PointwiseConv2D(np.array([[-128], [128]], np.int16), dtype="int8")
+    with pytest.raises(
         TypeError, match="dtype of bias is float32 but int32 is expected: integers in units of"
     ):
         depthwise(bias=np.zeros(3, np.float32))

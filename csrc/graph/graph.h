@@ -77,15 +77,18 @@ typedef struct dwc_s8_stage {
     int is_depthwise;
     int32_t x_zero; /* zero point of the input, as an unsigned number */
     dwc_requant requant;
-    const dwc_s8_kernels *kernels; /* NULL: plain loops, which read `filter` in the order of the caller */
-    const int8_t *filter;
+    const dwc_s8_kernels *kernels; /* NULL: plain loops, which read weights in the order of the caller */
+    const int16_t *filter;
     /* Of kernels: */
     uint8_t flip, fill; /* the zero point as it is in memory */
     dwc_s8_end end;
     const void *packed;
-    dwc_s8_depthwise lines; /* of depthwise, else: */
-    dwc_s8_matrix matrix;   /* of each group, of so many bytes */
-    int64_t group_bytes;
+    int64_t vectors, wide;  /* groups of channels, or quads of panels, and those of them with wide weights */
+    dwc_s8_depthwise lines; /* of depthwise, and where its groups of channels begin, else: */
+    const int64_t *blocks;
+    dwc_s8_matrix matrix; /* of each group */
+    const dwc_s8_panel *panels;
+    const dwc_s8_run *runs;
     int joins_taps; /* taps of a row are one piece of memory: pixels must be dense */
     const int32_t *starts;
     const float *multipliers;
@@ -120,9 +123,10 @@ typedef enum dwc_op {
 
 /* What a convolution of integers has beyond one of floats. */
 typedef struct dwc_node_quant {
-    const float *filter_scale; /* the caller's, as is `table`; NULL in a plan */
-    int shared_scale;          /* one for all channels */
-    int has_table;             /* given, or made of the activation */
+    dwc_s8_filter filter; /* the caller's, as are filter_scale and table; zeros in a plan */
+    const float *filter_scale;
+    int shared_scale; /* one for all channels */
+    int has_table;    /* given, or made of the activation */
     const uint8_t *table;
     dwconv_quant before; /* what the table takes, or what is given */
     int32_t low, high;   /* the clamp, before the table */

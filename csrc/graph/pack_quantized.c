@@ -24,9 +24,7 @@ static int choose_lines(dwc_s8_stage *s) {
                                   .stride_w = w->stride_w,
                                   .channels = s->groups * s->group_outputs,
                                   .multiplier = s->group_outputs};
-    int64_t bytes;
-    return dwc_s8_choose_depthwise(&s->lines, s->kernels) && 2 * s->lines.quads <= MOST_LINES &&
-           dwc_s8_depthwise_bytes(&s->lines, &bytes);
+    return dwc_s8_choose_depthwise(&s->lines, s->kernels) && 2 * s->lines.quads <= MOST_LINES;
 }
 
 /* Taps side by side are one piece where walks have their pixels side by side. */
@@ -39,7 +37,7 @@ static int choose_matrix(dwc_s8_stage *s) {
                                 .outputs = s->group_outputs,
                                 .row = s->groups * s->group_outputs};
     dwc_s8_choose_matrix(&s->matrix, s->kernels);
-    return w->kernel_h <= MOST_LINES && dwc_s8_matrix_bytes(&s->matrix, s->kernels, &s->group_bytes);
+    return w->kernel_h <= MOST_LINES;
 }
 
 static dwc_s8_stage stage_of(const dwc_graph *g, const dwc_node *n, const dwc_s8_kernels *kernels) {
@@ -60,9 +58,9 @@ static dwc_s8_stage stage_of(const dwc_graph *g, const dwc_node *n, const dwc_s8
 /* ---- memory ----------------------------------------------------------------------------------- */
 
 /* The stage, starts of sums and factors for each output, the table, then the weights of the plain path, or those of
- * kernels with, of a matrix, starts and multipliers of each group. */
+ * kernels with what finds them, `index`, and runs, starts and multipliers of the groups of a matrix. */
 typedef struct parts {
-    int64_t start, factors, table, weights, starts, multipliers, end;
+    int64_t start, factors, table, weights, index, runs, starts, multipliers, end;
 } parts;
 
 /* Adds some bytes, to the next cache line. */
@@ -72,19 +70,45 @@ static int add(int64_t *at, int64_t bytes) {
     return 1;
 }
 
-static int weights_bytes(const dwc_s8_stage *s, int64_t *bytes) {
-    if (!s->kernels) return dwc_multiply(depth_of(s), s->groups * s->group_outputs, bytes);
-    if (s->is_depthwise) return dwc_s8_depthwise_bytes(&s->lines, bytes);
-    return dwc_multiply(s->group_bytes, s->groups, bytes);
+/* Bytes of what depends on whether there are kernels, and which. */
+typedef struct varying {
+    int64_t weights, index, runs, columns;
+} varying;
+
+static int lines_bytes(const dwc_node *n, dwc_s8_stage *s, varying *v) {
+    s->vectors = s->lines.groups;
+    return dwc_s8_depthwise_bytes(&s->lines, s->kernels, &n->quant.filter, &v->weights, &s->wide) &&
+           dwc_multiply(s->lines.groups + 1, (int64_t)sizeof(int64_t), &v->index);
 }
 
-static int parts_of(const dwc_graph *g, const dwc_node *n, const dwc_s8_stage *s, parts *p) {
+static int matrix_bytes(const dwc_node *n, dwc_s8_stage *s, varying *v) {
+    dwc_s8_matrix_size size = {0};
+    for (int64_t group = 0; group < s->groups; group++) {
+        const dwc_s8_filter filter = dwc_s8_filter_from(&n->quant.filter, group * s->matrix.outputs);
+        if (!dwc_s8_matrix_add(&s->matrix, s->kernels, &filter, &size)) return 0;
+    }
+    v->weights = size.bytes;
+    s->vectors = size.quads;
+    s->wide = size.repeated;
+    return dwc_multiply(size.runs, (int64_t)sizeof(dwc_s8_run), &v->runs) &&
+           dwc_multiply(s->groups * s->matrix.panels, (int64_t)sizeof(dwc_s8_panel), &v->index) &&
+           dwc_multiply(s->groups, s->matrix.padded * 4, &v->columns);
+}
+
+static int varying_bytes(const dwc_node *n, dwc_s8_stage *s, varying *v) {
+    *v = (varying){0};
+    if (!s->kernels) return dwc_multiply(depth_of(s), 2 * s->groups * s->group_outputs, &v->weights);
+    return s->is_depthwise ? lines_bytes(n, s, v) : matrix_bytes(n, s, v);
+}
+
+/* And tells the stage how many weights are wide. */
+static int parts_of(const dwc_graph *g, const dwc_node *n, dwc_s8_stage *s, parts *p) {
     const int64_t outputs = s->groups * s->group_outputs; /* below 2^31 */
     const size_t factor =
         g->rounding == DWCONV_ROUND_TFLITE ? sizeof(dwc_fixed) + sizeof(float) : sizeof(float);
-    int64_t at = round_up((int64_t)sizeof *s, DWCONV_ALIGNMENT), weights, columns = 0;
-    if (!weights_bytes(s, &weights)) return 0;
-    if (s->kernels && !s->is_depthwise && !dwc_multiply(s->groups, s->matrix.padded * 4, &columns)) return 0;
+    int64_t at = round_up((int64_t)sizeof *s, DWCONV_ALIGNMENT);
+    varying v;
+    if (!varying_bytes(n, s, &v)) return 0;
     *p = (parts){.start = at};
     if (!add(&at, outputs * (int64_t)sizeof(int32_t))) return 0;
     p->factors = at;
@@ -92,11 +116,15 @@ static int parts_of(const dwc_graph *g, const dwc_node *n, const dwc_s8_stage *s
     p->table = at;
     if (!add(&at, n->quant.has_table ? 256 : 0)) return 0;
     p->weights = at;
-    if (!add(&at, weights)) return 0;
+    if (!add(&at, v.weights)) return 0;
+    p->index = at;
+    if (!add(&at, v.index)) return 0;
+    p->runs = at;
+    if (!add(&at, v.runs)) return 0;
     p->starts = at;
-    if (!add(&at, columns)) return 0;
+    if (!add(&at, v.columns)) return 0;
     p->multipliers = at;
-    if (!add(&at, columns)) return 0;
+    if (!add(&at, v.columns)) return 0;
     p->end = at;
     return 1;
 }
@@ -110,7 +138,7 @@ void dwc_make_s8_stages(const dwc_graph *g, const dwc_s8_kernels *kernels, dwc_s
 }
 
 int dwc_s8_bytes(const dwc_graph *g, const dwc_node *n, const dwc_s8_kernels *kernels, int64_t *bytes) {
-    const dwc_s8_stage s = stage_of(g, n, kernels);
+    dwc_s8_stage s = stage_of(g, n, kernels);
     parts p;
     if (!parts_of(g, n, &s, &p)) return 0;
     *bytes = p.end;
@@ -121,21 +149,24 @@ int dwc_s8_bytes(const dwc_graph *g, const dwc_node *n, const dwc_s8_kernels *ke
 
 /* The true sum fits 32 bits, as dwc_check_sums has seen; a start alone need not. */
 static int32_t start_of(const dwc_node *n, const dwc_s8_stage *s, int64_t outputs, int64_t c) {
-    const int8_t *filter = n->filter;
     const uint32_t bias = n->bias ? (uint32_t)((const int32_t *)n->bias)[c] : 0;
     int32_t sum = 0;
-    for (int64_t k = 0; k < depth_of(s); k++) sum += filter[k * outputs + c];
+    for (int64_t k = 0; k < depth_of(s); k++) sum += dwc_s8_weight(&n->quant.filter, k * outputs + c, c);
     return (int32_t)(bias - (uint32_t)s->x_zero * (uint32_t)sum);
+}
+
+/* No sum of an output channel is greater, whatever the inputs and their zero point. */
+static int64_t largest_sum(const dwc_node *n, const dwc_s8_stage *s, int64_t outputs, int64_t c) {
+    int64_t most = n->bias ? llabs(((const int32_t *)n->bias)[c]) : 0;
+    for (int64_t k = 0; k < depth_of(s); k++)
+        most += 255 * abs(dwc_s8_weight(&n->quant.filter, k * outputs + c, c));
+    return most;
 }
 
 /* No sum times its multiplier reaches what converts to int32. */
 static int products_fit(const dwc_graph *g, const dwc_node *n, const dwc_s8_stage *s, int64_t outputs) {
-    const int8_t *filter = n->filter;
     for (int64_t c = 0; c < outputs; c++) {
-        int64_t sum = 0;
-        for (int64_t k = 0; k < depth_of(s); k++) sum += abs(filter[k * outputs + c]);
-        const double most =
-            255.0 * (double)sum + (n->bias ? (double)llabs(((const int32_t *)n->bias)[c]) : 0.0);
+        const double most = (double)largest_sum(n, s, outputs, c);
         if (most * (double)dwc_multiplier(g, n, c) >= 2147480000.0) return 0;
     }
     return 1;
@@ -143,30 +174,41 @@ static int products_fit(const dwc_graph *g, const dwc_node *n, const dwc_s8_stag
 
 /* See dwc_requant. */
 static int fixed_fit(const dwc_node *n, const dwc_s8_stage *s, const dwc_fixed *fixed, int64_t outputs) {
-    const int8_t *filter = n->filter;
     for (int64_t c = 0; c < outputs; c++) {
-        int64_t most = n->bias ? llabs(((const int32_t *)n->bias)[c]) : 0;
-        for (int64_t k = 0; k < depth_of(s); k++) most += 255 * abs(filter[k * outputs + c]);
+        const int64_t most = largest_sum(n, s, outputs, c);
         const int left = fixed[c].shift > 0 ? fixed[c].shift : 0; /* factors are below 2^8 */
         if (most >= INT64_C(1) << (30 - left)) return 0;
     }
     return 1;
 }
 
-static void pack_matrix(const dwc_graph *g, const dwc_node *n, dwc_s8_stage *s, int32_t seen, int32_t *starts,
-                        float *multipliers, char *weights) {
+static void pack_matrix(const dwc_graph *g, const dwc_node *n, dwc_s8_stage *s, int32_t seen, const parts *p,
+                        char *at) {
     const dwc_s8_matrix *m = &s->matrix;
+    dwc_s8_panel *panels = (dwc_s8_panel *)(void *)(at + p->index);
+    dwc_s8_run *runs = (dwc_s8_run *)(void *)(at + p->runs);
+    int32_t *starts = (int32_t *)(void *)(at + p->starts);
+    float *multipliers = (float *)(void *)(at + p->multipliers);
+    dwc_s8_matrix_size size = {0};
     for (int64_t group = 0; group < s->groups; group++) {
         const int64_t first = group * m->outputs;
-        const int8_t *filter = (const int8_t *)n->filter + first;
+        const dwc_s8_filter filter = dwc_s8_filter_from(&n->quant.filter, first);
         const int32_t *bias = n->bias ? (const int32_t *)n->bias + first : NULL;
-        dwc_s8_pack_matrix(m, s->kernels, filter, weights + group * s->group_bytes);
-        dwc_s8_matrix_start(m, filter, bias, seen, starts + group * m->padded);
+        dwc_s8_pack_matrix(m, s->kernels, &filter, &size, panels + group * m->panels, runs, at + p->weights);
+        dwc_s8_matrix_start(m, &filter, bias, seen, starts + group * m->padded);
         for (int64_t c = 0; c < m->padded; c++)
             multipliers[group * m->padded + c] = c < m->outputs ? dwc_multiplier(g, n, first + c) : 0.0f;
     }
+    s->panels = panels;
+    s->runs = runs;
     s->starts = starts;
     s->multipliers = multipliers;
+}
+
+static void pack_plain(const dwc_node *n, dwc_s8_stage *s, int64_t outputs, int16_t *weights) {
+    for (int64_t i = 0; i < depth_of(s) * outputs; i++)
+        weights[i] = (int16_t)dwc_s8_weight(&n->quant.filter, i, i % outputs);
+    s->filter = weights;
 }
 
 static void pack_kernels(const dwc_graph *g, const dwc_node *n, dwc_s8_stage *s, const parts *p,
@@ -182,11 +224,13 @@ static void pack_kernels(const dwc_graph *g, const dwc_node *n, dwc_s8_stage *s,
                           .sums = g->rounding == DWCONV_ROUND_TFLITE};
     s->packed = at + p->weights;
     if (!s->is_depthwise) {
-        pack_matrix(g, n, s, seen, (int32_t *)(void *)(at + p->starts),
-                    (float *)(void *)(at + p->multipliers), at + p->weights);
+        pack_matrix(g, n, s, seen, p, at);
         return;
     }
-    dwc_s8_pack_depthwise(&s->lines, s->kernels, n->filter, n->bias, seen, multipliers, at + p->weights);
+    int64_t *blocks = (int64_t *)(void *)(at + p->index);
+    dwc_s8_pack_depthwise(&s->lines, s->kernels, &n->quant.filter, n->bias, seen, multipliers, blocks,
+                          at + p->weights);
+    s->blocks = blocks;
 }
 
 void dwc_pack_s8(const dwc_graph *g, dwc_node *n, const dwc_s8_kernels *kernels, void *memory) {
@@ -215,12 +259,10 @@ void dwc_pack_s8(const dwc_graph *g, dwc_node *n, const dwc_s8_kernels *kernels,
                               .low = n->quant.low,
                               .high = n->quant.high,
                               .flip = dwc_flip(g->dtype)};
-    if (s.kernels) {
+    if (s.kernels)
         pack_kernels(g, n, &s, &p, multiplier, at);
-    } else {
-        memcpy(at + p.weights, n->filter, (size_t)(depth_of(&s) * outputs));
-        s.filter = (int8_t *)at + p.weights;
-    }
+    else
+        pack_plain(n, &s, outputs, (int16_t *)(void *)(at + p.weights));
     memcpy(memory, &s, sizeof s);
     n->s8 = memory;
     n->quant = (dwc_node_quant){0};

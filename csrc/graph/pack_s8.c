@@ -12,16 +12,36 @@ int32_t dwc_s8_seen(const dwc_s8_kernels *kernels, int is_signed, int32_t zero_p
     return kernels->is_signed ? zero_point - 128 : zero_point + 128;
 }
 
-/* Four weights of a lane as kernels of so many bytes read them: 8-bit numbers, or 16-bit ones, for which the
- * lanes of a vector have their even weights first, and then their odd ones. */
-static void put_quad(int8_t *to, int lane, int lanes, int quad_bytes, const int8_t quad[4]) {
-    if (quad_bytes == 4) {
-        memcpy(to + 4 * lane, quad, 4);
-        return;
-    }
+/* ---- weights ------------------------------------------------------------------------------------ */
+
+static int takes_wide(const dwc_s8_kernels *kernels) { return kernels->quad_bytes == 8; }
+
+static int may_be_wide(const dwc_s8_kernels *kernels, const dwc_s8_filter *f) {
+    return !takes_wide(kernels) && (f->is_unsigned || f->zeros);
+}
+
+/* Numbers of int8 whose sum a weight is. */
+static int numbers_in(int32_t weight) {
+    if (weight > 2 * INT8_MAX) return 3;
+    return 1 + (weight < INT8_MIN || weight > INT8_MAX);
+}
+
+/* What kernels multiply by for a weight: the number that comes after `again` others. */
+static int32_t number_of(const dwc_s8_kernels *kernels, int32_t weight, int again) {
+    if (takes_wide(kernels)) return weight;
+    for (; again > 0; again--) weight -= dwc_clamp(weight, INT8_MIN, INT8_MAX);
+    return dwc_clamp(weight, INT8_MIN, INT8_MAX);
+}
+
+/* Four numbers of a lane as kernels of so many bytes read them: of 8 bits, or of 16, for which the lanes of a vector
+ * have their even numbers first, and then their odd ones. */
+static void put_quad(int8_t *to, int lane, int lanes, int quad_bytes, const int32_t quad[4]) {
     for (int i = 0; i < 4; i++) {
-        const int16_t number = quad[i];
-        memcpy(to + (i % 2 * lanes + lane) * 4 + i / 2 * 2, &number, sizeof number);
+        const int16_t number = (int16_t)quad[i];
+        if (quad_bytes == 4)
+            to[4 * lane + i] = (int8_t)number;
+        else
+            memcpy(to + (i % 2 * lanes + lane) * 4 + i / 2 * 2, &number, sizeof number);
     }
 }
 
@@ -41,14 +61,102 @@ static int64_t panel_width(const dwc_s8_kernels *kernels, int64_t padded) {
 }
 
 void dwc_s8_choose_matrix(dwc_s8_matrix *m, const dwc_s8_kernels *kernels) {
-    m->quads = m->taps_y * m->taps_x * divide_up(m->k, 4);
     m->padded = round_up(m->outputs, kernels->panel_unit);
     m->panel = panel_width(kernels, m->padded);
+    m->panels = divide_up(m->padded, m->panel);
 }
 
-int dwc_s8_matrix_bytes(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, int64_t *bytes) {
-    int64_t columns;
-    return dwc_multiply(m->quads, m->padded, &columns) && dwc_multiply(columns, kernels->quad_bytes, bytes);
+/* Columns [begin, begin + width) of a group. */
+typedef struct panel {
+    const dwc_s8_matrix *m;
+    const dwc_s8_kernels *kernels;
+    const dwc_s8_filter *filter;
+    int64_t begin, width;
+} panel;
+
+static panel panel_of(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, const dwc_s8_filter *filter,
+                      int64_t i) {
+    const int64_t begin = i * m->panel;
+    return (panel){m, kernels, filter, begin, smaller(m->panel, m->padded - begin)};
+}
+
+/* The weights of a column for the inputs from k on of a tap; 0 beyond either's end. */
+static void quad_of(const panel *p, int64_t tap, int64_t k, int64_t column, int again, int32_t quad[4]) {
+    const int64_t c = p->begin + column;
+    for (int i = 0; i < 4; i++) {
+        quad[i] = 0;
+        if (c >= p->m->outputs || k + i >= p->m->k) continue;
+        quad[i] = number_of(p->kernels, dwc_s8_weight(p->filter, (tap * p->m->k + k + i) * p->m->row + c, c),
+                            again);
+    }
+}
+
+/* The most numbers of a weight for the inputs from k on of a tap. */
+static int numbers_at(const panel *p, int64_t tap, int64_t k) {
+    const int64_t columns = smaller(p->width, p->m->outputs - p->begin);
+    int most = 1;
+    for (int64_t i = k; i < smaller(k + 4, p->m->k); i++)
+        for (int64_t c = p->begin; c < p->begin + columns; c++) {
+            const int numbers = numbers_in(dwc_s8_weight(p->filter, (tap * p->m->k + i) * p->m->row + c, c));
+            most = numbers > most ? numbers : most;
+        }
+    return most;
+}
+
+/* Runs of a panel: all pieces, then those of quads whose weights have a second number, and a third one. */
+typedef struct found {
+    int64_t runs, repeated;
+    int64_t ends[DWC_S8_NUMBERS]; /* of the runs of each number */
+} found;
+
+/* Adds those of number `again` of a tap to `to`, or only counts them where that is NULL. */
+static void add_repeated(const panel *p, int64_t tap, int again, dwc_s8_run *to, found *f) {
+    const dwc_s8_matrix *m = p->m;
+    int64_t after = -1; /* where the last run ends */
+    for (int64_t k = 0; k < m->k; k += 4) {
+        if (numbers_at(p, tap, k) <= again) continue;
+        const int64_t end = smaller(k + 4, m->k);
+        if (after != k) {
+            if (to) to[f->runs] = (dwc_s8_run){tap / m->taps_x, tap % m->taps_x, k, 0};
+            f->runs++;
+        }
+        if (to) to[f->runs - 1].bytes = end - to[f->runs - 1].offset;
+        after = end;
+        f->repeated++;
+    }
+}
+
+static found find_runs(const panel *p, dwc_s8_run *to) {
+    const dwc_s8_matrix *m = p->m;
+    const int64_t taps = m->taps_y * m->taps_x;
+    found f = {.runs = taps};
+    for (int64_t tap = 0; to && tap < taps; tap++)
+        to[tap] = (dwc_s8_run){tap / m->taps_x, tap % m->taps_x, 0, m->k};
+    for (int again = 0; again < DWC_S8_NUMBERS; again++) {
+        for (int64_t tap = 0; again > 0 && may_be_wide(p->kernels, p->filter) && tap < taps; tap++)
+            add_repeated(p, tap, again, to, &f);
+        f.ends[again] = f.runs;
+    }
+    return f;
+}
+
+int dwc_s8_matrix_add(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, const dwc_s8_filter *filter,
+                      dwc_s8_matrix_size *size) {
+    const int64_t quads = m->taps_y * m->taps_x * divide_up(m->k, 4);
+    int64_t bytes;
+    if (!dwc_multiply(DWC_S8_NUMBERS * quads, m->padded, &bytes) ||
+        !dwc_multiply(bytes, kernels->quad_bytes, &bytes))
+        return 0;
+    for (int64_t i = 0; i < m->panels; i++) {
+        const panel p = panel_of(m, kernels, filter, i);
+        const found f = find_runs(&p, NULL);
+        size->repeated += f.repeated;
+        size->quads += quads;
+        if (__builtin_add_overflow(size->runs, f.runs, &size->runs)) return 0;
+        bytes = (quads + f.repeated) * p.width * kernels->quad_bytes;
+        if (__builtin_add_overflow(size->bytes, bytes, &size->bytes)) return 0;
+    }
+    return 1;
 }
 
 /* Lanes of the vectors that a panel's columns are read in: those of whole vectors, then those of a half one. */
@@ -59,34 +167,47 @@ static int lanes_at(const dwc_s8_kernels *kernels, int64_t width, int64_t column
     return lanes;
 }
 
-void dwc_s8_pack_matrix(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, const int8_t *filter,
-                        void *memory) {
-    int8_t *to = memory;
-    const int bytes = kernels->quad_bytes;
-    for (int64_t begin = 0; begin < m->padded; begin += m->panel) {
-        const int64_t width = smaller(m->panel, m->padded - begin);
-        for (int64_t tap = 0; tap < m->taps_y * m->taps_x; tap++)
-            for (int64_t k = 0; k < m->k; k += 4, to += width * bytes)
-                for (int64_t column = 0; column < width; column++) {
-                    int8_t quad[4] = {0};
-                    for (int64_t i = 0; i < 4 && begin + column < m->outputs && k + i < m->k; i++)
-                        quad[i] = filter[(tap * m->k + k + i) * m->row + begin + column];
-                    int64_t first;
-                    const int lanes = lanes_at(kernels, width, column, &first);
-                    put_quad(to + first * bytes, (int)(column - first), lanes, bytes, quad);
-                }
+static int8_t *pack_run(const panel *p, const dwc_s8_run *run, int again, int8_t *to) {
+    const int bytes = p->kernels->quad_bytes;
+    const int64_t tap = run->row * p->m->taps_x + run->tap;
+    for (int64_t k = run->offset; k < run->offset + run->bytes; k += 4, to += p->width * bytes)
+        for (int64_t column = 0; column < p->width; column++) {
+            int32_t quad[4];
+            int64_t first;
+            const int lanes = lanes_at(p->kernels, p->width, column, &first);
+            quad_of(p, tap, k, column, again, quad);
+            put_quad(to + first * bytes, (int)(column - first), lanes, bytes, quad);
+        }
+    return to;
+}
+
+void dwc_s8_pack_matrix(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, const dwc_s8_filter *filter,
+                        dwc_s8_matrix_size *size, dwc_s8_panel *panels, dwc_s8_run *runs, void *weights) {
+    for (int64_t i = 0; i < m->panels; i++) {
+        const panel p = panel_of(m, kernels, filter, i);
+        dwc_s8_run *first = runs + size->runs;
+        const found f = find_runs(&p, first);
+        panels[i] = (dwc_s8_panel){size->bytes, size->runs, f.runs};
+        int8_t *begin = (int8_t *)weights + size->bytes, *to = begin;
+        int again = 0;
+        for (int64_t r = 0; r < f.runs; r++) {
+            while (r >= f.ends[again]) again++;
+            to = pack_run(&p, first + r, again, to);
+        }
+        size->runs += f.runs;
+        size->bytes += to - begin;
     }
 }
 
 /* A weight as it is added to a start, which wraps. */
 static uint32_t weight_bits(int32_t weight) { return (uint32_t)weight; }
 
-void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter, const int32_t *bias, int32_t seen,
-                         int32_t *start) {
+void dwc_s8_matrix_start(const dwc_s8_matrix *m, const dwc_s8_filter *filter, const int32_t *bias,
+                         int32_t seen, int32_t *start) {
     for (int64_t c = 0; c < m->padded; c++) {
         uint32_t sum = 0;
         for (int64_t i = 0; c < m->outputs && i < m->taps_y * m->taps_x * m->k; i++)
-            sum += weight_bits(filter[i * m->row + c]);
+            sum += weight_bits(dwc_s8_weight(filter, i * m->row + c, c));
         start[c] = (int32_t)((c < m->outputs && bias ? (uint32_t)bias[c] : 0) - sum * (uint32_t)seen);
     }
 }
@@ -123,32 +244,64 @@ int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels) 
     d->pixels = pixels_together(d, 2 * kernels->lanes);
     d->groups = divide_up(d->pixels * d->channels, 2 * kernels->lanes);
     const int64_t sets = d->first_end + d->quads - d->second_begin; /* of weights for a tap of a kernel row */
-    int64_t factors;
+    int64_t factors, before = (2 + (d->multiplier > 1)) * 8 * kernels->lanes;
     if (!dwc_multiply(sets, d->kernel_w, &factors) ||
-        !dwc_multiply(factors, 2 * kernels->lanes * kernels->quad_bytes, &d->block))
+        !dwc_multiply(factors, 2 * kernels->lanes * kernels->quad_bytes, &factors) || factors > INT64_MAX / 4)
         return 0;
-    return !__builtin_add_overflow(d->block, (2 + (d->multiplier > 1)) * 8 * kernels->lanes, &d->block);
+    d->block = before + factors;
+    d->again = factors;
+    return 1;
 }
 
-int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, int64_t *bytes) {
-    return dwc_multiply(d->block, d->groups, bytes);
+/* The most numbers of a weight of a group. */
+static int numbers_of_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
+                            const dwc_s8_filter *filter, int64_t group) {
+    const int64_t first = dwc_s8_group_begin(d, kernels, group);
+    const int64_t end = smaller(first + 2 * kernels->lanes, d->pixels * d->channels);
+    int most = 1;
+    for (int64_t channel = first; may_be_wide(kernels, filter) && channel < end; channel++)
+        for (int64_t i = 0, c = channel % d->channels; i < d->kernel_h * d->kernel_w; i++) {
+            const int numbers = numbers_in(dwc_s8_weight(filter, i * d->channels + c, c));
+            most = numbers > most ? numbers : most;
+        }
+    return most;
 }
 
-/* The weights of a channel for a quad of rows, at a tap of a row, of output row `r`. */
-static void row_quad(const dwc_s8_depthwise *d, const int8_t *filter, int64_t channel, int quad, int64_t tap,
-                     int r, int8_t weights[4]) {
+static int64_t group_bytes(const dwc_s8_depthwise *d, int numbers) {
+    return d->block + (numbers - 1) * d->again;
+}
+
+int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
+                           const dwc_s8_filter *filter, int64_t *bytes, int64_t *wide) {
+    *wide = 0;
+    if (!dwc_multiply(group_bytes(d, DWC_S8_NUMBERS), d->groups, bytes)) return 0;
+    *bytes = 0;
+    for (int64_t group = 0; group < d->groups; group++) {
+        const int numbers = numbers_of_group(d, kernels, filter, group);
+        *wide += numbers > 1;
+        *bytes += group_bytes(d, numbers);
+    }
+    return 1;
+}
+
+/* What kernels multiply by in a channel for a quad of rows, at a tap of a row, of output row `r`. */
+static void row_quad(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const dwc_s8_filter *filter,
+                     int64_t channel, int quad, int64_t tap, int r, int again, int32_t numbers[4]) {
+    const int64_t c = channel % d->channels;
     for (int i = 0; i < 4; i++) {
         const int64_t ky = 4 * (int64_t)quad + i - r * d->stride_h;
         const int is_tap = ky >= 0 && ky < d->kernel_h && channel < d->pixels * d->channels;
-        weights[i] = is_tap ? filter[(ky * d->kernel_w + tap) * d->channels + channel % d->channels] : 0;
+        const int32_t weight =
+            is_tap ? dwc_s8_weight(filter, (ky * d->kernel_w + tap) * d->channels + c, c) : 0;
+        numbers[i] = number_of(kernels, weight, again);
     }
 }
 
 /* The channel of lane l of both vectors of a group: see s8_channel in csrc/kernels/vec/s8.h. */
 static int group_channel(int l, int lanes) { return l % lanes / 4 * 8 + l / lanes * 4 + l % 4; }
 
-static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
-                       const int32_t *bias, int32_t seen, const float *multipliers, int64_t first,
+static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const dwc_s8_filter *filter,
+                       const int32_t *bias, int32_t seen, const float *multipliers, int64_t first, int parts,
                        uint8_t *to) {
     const int lanes = kernels->lanes, all = 2 * lanes;
     for (int l = 0; l < all; l++) {
@@ -156,7 +309,7 @@ static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
         const int valid = channel < d->pixels * d->channels;
         uint32_t sum = 0;
         for (int64_t i = 0; valid && i < d->kernel_h * d->kernel_w; i++)
-            sum += weight_bits(filter[i * d->channels + c]);
+            sum += weight_bits(dwc_s8_weight(filter, i * d->channels + c, c));
         const uint32_t start = (valid && bias ? (uint32_t)bias[c] : 0) - sum * (uint32_t)seen;
         const float multiplier = valid ? multipliers[c] : 0.0f;
         const int32_t source = valid ? (int32_t)(channel / d->multiplier - first / d->multiplier) : 0;
@@ -166,23 +319,29 @@ static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
     }
     to += (2 + (d->multiplier > 1)) * 4 * all;
     for (int quad = 0; quad < d->quads; quad++)
-        for (int64_t tap = 0; tap < d->kernel_w; tap++)
-            for (int r = 0; r < 2; r++) {
-                if (r == 0 ? quad >= d->first_end : quad < d->second_begin) continue;
-                for (int l = 0; l < all; l++) {
-                    int8_t weights[4];
-                    row_quad(d, filter, first + group_channel(l, lanes), quad, tap, r, weights);
-                    put_quad((int8_t *)to + l / lanes * lanes * kernels->quad_bytes, l % lanes, lanes,
-                             kernels->quad_bytes, weights);
+        for (int again = 0; again < parts; again++)
+            for (int64_t tap = 0; tap < d->kernel_w; tap++)
+                for (int r = 0; r < 2; r++) {
+                    if (r == 0 ? quad >= d->first_end : quad < d->second_begin) continue;
+                    for (int l = 0; l < all; l++) {
+                        int32_t numbers[4];
+                        row_quad(d, kernels, filter, first + group_channel(l, lanes), quad, tap, r, again,
+                                 numbers);
+                        put_quad((int8_t *)to + l / lanes * lanes * kernels->quad_bytes, l % lanes, lanes,
+                                 kernels->quad_bytes, numbers);
+                    }
+                    to += all * kernels->quad_bytes;
                 }
-                to += all * kernels->quad_bytes;
-            }
 }
 
-void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const int8_t *filter,
-                           const int32_t *bias, int32_t seen, const float *multipliers, void *memory) {
-    const int64_t group = 2 * kernels->lanes, last = larger(d->pixels * d->channels - group, 0);
-    for (int64_t g = 0; g < d->groups; g++)
-        pack_group(d, kernels, filter, bias, seen, multipliers, smaller(g * group, last),
-                   (uint8_t *)memory + g * d->block);
+void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
+                           const dwc_s8_filter *filter, const int32_t *bias, int32_t seen,
+                           const float *multipliers, int64_t *blocks, void *memory) {
+    blocks[0] = 0;
+    for (int64_t g = 0; g < d->groups; g++) {
+        const int numbers = numbers_of_group(d, kernels, filter, g);
+        blocks[g + 1] = blocks[g] + group_bytes(d, numbers);
+        pack_group(d, kernels, filter, bias, seen, multipliers, dwc_s8_group_begin(d, kernels, g), numbers,
+                   (uint8_t *)memory + blocks[g]);
+    }
 }

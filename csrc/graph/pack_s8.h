@@ -12,25 +12,64 @@ DWC_HIDDEN uint8_t dwc_s8_flip(const dwc_s8_kernels *kernels, int is_signed);
 /* A zero point as the kernels see it. */
 DWC_HIDDEN int32_t dwc_s8_seen(const dwc_s8_kernels *kernels, int is_signed, int32_t zero_point);
 
+/* ---- weights ---------------------------------------------------------------------------------- */
+
+/* A caller's filter: bytes less a zero point, for all output channels or for each. So a weight has up to nine bits,
+ * and is wide if it does not fit int8. Kernels that multiply 16-bit numbers take it as it is. For others it is a sum
+ * of numbers of int8, each the nearest to what is left; 255 is the only one of three. The numbers after the first see
+ * the same inputs again. */
+enum { DWC_S8_NUMBERS = 3 };
+
+typedef struct dwc_s8_filter {
+    const void *bytes;
+    int is_unsigned;
+    const int32_t *zeros; /* or NULL: 0 */
+    int shared_zero;
+} dwc_s8_filter;
+
+/* Element `at`, of output channel `c`. */
+static inline int32_t dwc_s8_weight(const dwc_s8_filter *f, int64_t at, int64_t c) {
+    const int32_t byte = f->is_unsigned ? ((const uint8_t *)f->bytes)[at] : ((const int8_t *)f->bytes)[at];
+    return f->zeros ? byte - f->zeros[f->shared_zero ? 0 : c] : byte;
+}
+
+/* The filter from output channel `c` on. */
+static inline dwc_s8_filter dwc_s8_filter_from(const dwc_s8_filter *f, int64_t c) {
+    dwc_s8_filter rest = *f;
+    rest.bytes = (const uint8_t *)f->bytes + c;
+    if (f->zeros && !f->shared_zero) rest.zeros += c;
+    return rest;
+}
+
 /* ---- matrices --------------------------------------------------------------------------------- */
 
 /* Filters of a group: [taps_y][taps_x][k] rows of `row` numbers, of which the first `outputs` are the group's. A
  * piece of k inputs may be several taps: those of a kernel row that follow each other in memory. */
 typedef struct dwc_s8_matrix {
     int64_t taps_y, taps_x, k, outputs, row;
-    int64_t quads;  /* of an output */
     int64_t padded; /* outputs rounded up to the panel unit */
     int64_t panel;  /* columns of a full panel */
+    int64_t panels;
 } dwc_s8_matrix;
 
-/* Fills in quads, padded and panel. */
+/* What the weights of some groups take. */
+typedef struct dwc_s8_matrix_size {
+    int64_t bytes, runs;
+    int64_t quads, repeated; /* of all panels: four inputs each; those that are seen again */
+} dwc_s8_matrix_size;
+
+/* Fills in padded, panel and panels. */
 DWC_HIDDEN void dwc_s8_choose_matrix(dwc_s8_matrix *m, const dwc_s8_kernels *kernels);
-/* 0: it does not fit int64. */
-DWC_HIDDEN int dwc_s8_matrix_bytes(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels, int64_t *bytes);
+/* Adds a group to a size that begins with zeros; 0: it does not fit int64. */
+DWC_HIDDEN int dwc_s8_matrix_add(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels,
+                                 const dwc_s8_filter *filter, dwc_s8_matrix_size *size);
+/* The same, and packs the group where the size ends: its panels, [panels]; runs and weights are of all groups. Runs
+ * are all pieces, then those of quads with wide weights, again; weights of a panel are in that order. */
 DWC_HIDDEN void dwc_s8_pack_matrix(const dwc_s8_matrix *m, const dwc_s8_kernels *kernels,
-                                   const int8_t *filter, void *to);
+                                   const dwc_s8_filter *filter, dwc_s8_matrix_size *size,
+                                   dwc_s8_panel *panels, dwc_s8_run *runs, void *weights);
 /* start[0..padded): bias (or NULL), less the sum of the weights times the zero point that the kernels see. */
-DWC_HIDDEN void dwc_s8_matrix_start(const dwc_s8_matrix *m, const int8_t *filter, const int32_t *bias,
+DWC_HIDDEN void dwc_s8_matrix_start(const dwc_s8_matrix *m, const dwc_s8_filter *filter, const int32_t *bias,
                                     int32_t seen, int32_t *start);
 
 /* ---- depthwise -------------------------------------------------------------------------------- */
@@ -45,18 +84,33 @@ typedef struct dwc_s8_depthwise {
     int64_t kernel_h, kernel_w, stride_h, stride_w, channels, multiplier;
     int64_t pixels;                     /* that go as one, or 1 */
     int first_end, second_begin, quads; /* of a run of two output rows */
-    int64_t groups, block;              /* of channels; bytes of each */
+    int64_t groups, block, again; /* of channels; bytes of each, and of a further number of its weights */
 } dwc_s8_depthwise;
 
 /* Fills in what follows from the others; 0: sizes do not fit. */
 DWC_HIDDEN int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels);
-DWC_HIDDEN int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, int64_t *bytes);
-/* Per group of channels, of all pixels that go as one, the last of which ends with the last channel and may overlap the one before: starts,
- * multipliers, input channels of a multiplier (if there is one); then of each quad of rows, tap of a kernel row
- * and output row four weights per channel. Channels are in the order of the group's two vectors
+/* And how many groups have wide weights. */
+DWC_HIDDEN int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
+                                      const dwc_s8_filter *filter, int64_t *bytes, int64_t *wide);
+/* Where the weights of a group begin, blocks[groups + 1], then per group of channels, of all pixels that go as one, the
+ * last of which ends with the last channel and may overlap the one before: starts, multipliers, input channels of a
+ * multiplier (if there is one); then of each quad of rows, each number of the weights of the group, each tap of a
+ * kernel row and each output row four per channel. Channels are in the order of the group's two vectors
  * (csrc/kernels/vec/s8.h). */
 DWC_HIDDEN void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
-                                      const int8_t *filter, const int32_t *bias, int32_t seen,
-                                      const float *multipliers, void *to);
+                                      const dwc_s8_filter *filter, const int32_t *bias, int32_t seen,
+                                      const float *multipliers, int64_t *blocks, void *to);
+
+/* The first channel of a group, all pixels counted. */
+static inline int64_t dwc_s8_group_begin(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
+                                         int64_t group) {
+    const int64_t unit = 2 * kernels->lanes;
+    return smaller(group * unit, larger(d->pixels * d->channels - unit, 0));
+}
+
+/* How many numbers of its weights kernels multiply by. */
+static inline int dwc_s8_numbers(const dwc_s8_depthwise *d, const int64_t *blocks, int64_t group) {
+    return 1 + (int)((blocks[group + 1] - blocks[group] - d->block) / d->again);
+}
 
 #endif

@@ -102,6 +102,19 @@ void dwc_fill_table(const dwc_graph *g, const dwc_node *n, uint8_t table[256]) {
     }
 }
 
+/* Zero points are values of the dtype of filters. */
+static dwconv_status set_filter(const dwconv_conv_desc *d, dwc_s8_filter *f) {
+    const dwconv_dtype dtype = d->filter_dtype == DWCONV_F32 ? DWCONV_S8 : d->filter_dtype;
+    const int64_t count = d->filter_zero_points == 1 ? 1 : d->out_channels;
+    if (dtype != DWCONV_S8 && dtype != DWCONV_U8) return DWCONV_BAD_DTYPE;
+    if (d->filter_zero_points != 0 && d->filter_zero_points != count) return DWCONV_BAD_QUANTIZATION;
+    *f = (dwc_s8_filter){d->filter, dtype == DWCONV_U8, d->filter_zero_point, count == 1};
+    for (int64_t c = 0; f->zeros && c < count; c++)
+        if (f->zeros[c] < dwc_lowest(dtype) || f->zeros[c] > dwc_highest(dtype))
+            return DWCONV_BAD_QUANTIZATION;
+    return DWCONV_OK;
+}
+
 dwconv_status dwc_quantize_node(const dwc_graph *g, dwc_node *n, const dwconv_conv_desc *d) {
     dwc_node_quant *q = &n->quant;
     dwc_value *y = &g->values[n->output];
@@ -115,6 +128,7 @@ dwconv_status dwc_quantize_node(const dwc_graph *g, dwc_node *n, const dwconv_co
                           .has_table = d->table || n->activation.kind != DWCONV_CLIP,
                           .table = d->table};
     q->before = q->has_table ? d->activation_input : d->output;
+    DWC_TRY(set_filter(d, &q->filter));
     DWC_TRY(dwc_check_quant(q->before, g->dtype));
     DWC_TRY(set_clamp(g, n, d->low, d->high));
     return check_factors(g, n);
@@ -124,10 +138,9 @@ dwconv_status dwc_quantize_node(const dwc_graph *g, dwc_node *n, const dwconv_co
 
 /* Of unsigned inputs up to 255: then kernels may sum in any order, whatever the zero point. */
 static int fits(const dwc_node *n, int64_t depth, int64_t outputs, int64_t c) {
-    const int8_t *filter = n->filter;
     const int64_t bias = n->bias ? ((const int32_t *)n->bias)[c] : 0;
     int64_t sum = 0;
-    for (int64_t k = 0; k < depth; k++) sum += abs(filter[k * outputs + c]);
+    for (int64_t k = 0; k < depth; k++) sum += abs(dwc_s8_weight(&n->quant.filter, k * outputs + c, c));
     return sum <= (INT32_MAX - llabs(bias)) / 255; /* llabs(INT32_MIN) leaves nothing */
 }
 

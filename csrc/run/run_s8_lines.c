@@ -55,6 +55,39 @@ static void find_lines(tile *t, int64_t row, int rows, int64_t pair, const uint8
     }
 }
 
+/* Tells a run that every quad comes `times` times. */
+static void repeat(dwc_s8_dw_run *run, int times, const uint8_t *lines[]) {
+    for (int line = 0; line < 2 * run->quads; line++)
+        for (int i = 0; i < times; i++) lines[(line / 2 * times + i) * 2 + line % 2] = run->lines[line];
+    run->lines = lines;
+    run->repeats = times;
+    run->first_end *= times;
+    run->second_begin *= times;
+    run->quads *= times;
+}
+
+/* Runs groups of channels, together as long as their weights are of as many numbers. `run` is of all channels of the
+ * tile, and `unit` the bytes of one. */
+static void run_groups(const tile *t, const dwc_s8_dw_run *run, int64_t unit) {
+    const dwc_s8_stage *s = t->job->stage;
+    const dwc_s8_depthwise *d = &s->lines;
+    const int64_t first = t->first * d->pixels, end = first + run->channels, size = 2 * s->kernels->lanes;
+    const uint8_t *lines[DWC_S8_NUMBERS * MOST_LINES];
+    for (int64_t group = first / size, next; group * size < end; group = next) {
+        const int numbers = dwc_s8_numbers(d, s->blocks, group);
+        for (next = group + 1; next * size < end && dwc_s8_numbers(d, s->blocks, next) == numbers;) next++;
+        const int64_t begin = dwc_s8_group_begin(d, s->kernels, group) - first;
+        dwc_s8_dw_run some = *run;
+        some.weights += s->blocks[group];
+        some.block = s->blocks[group + 1] - s->blocks[group];
+        some.channel += begin;
+        some.channels = smaller(next * size, end) - first - begin;
+        some.y += begin * unit;
+        if (numbers > 1) repeat(&some, numbers, lines);
+        s->kernels->depthwise(&some);
+    }
+}
+
 /* Output row `row`, and the one `step` further if `rows` is 2. */
 static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair) {
     const dwc_s8_job *j = t->job;
@@ -69,30 +102,29 @@ static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair)
     const int64_t y_pixel = staged ? dense : j->y.pixel, back = columns * d->pixels - together;
     const dwc_s8_part part = {t->image, row, t->column, t->pixels, t->first, t->count};
     uint8_t *y = staged ? (uint8_t *)t->staged : j->y.bytes + dwc_s8_at(&j->y, &part);
-    const dwc_s8_dw_run run = {
-        .lines = lines,
-        .first_end = d->first_end,
-        .second_begin = d->second_begin,
-        .quads = d->quads,
-        .rows = rows,
-        .stride_h = d->stride_h,
-        .kernel_h = d->kernel_h,
-        .kernel_w = s->window.kernel_w,
-        .x_tap = s->window.dilation_w * pitch,
-        .x_out = s->window.stride_w * pitch * d->pixels,
-        .columns = columns,
-        .x_back = s->window.stride_w * pitch * back,
-        .y_back = y_pixel * back,
-        .channel = t->first - t->in_first * d->multiplier,
-        .channels = t->count * d->pixels,
-        .multiplier = d->multiplier,
-        .weights = (const uint8_t *)s->packed + t->first / (2 * s->kernels->lanes) * d->block,
-        .block = d->block,
-        .y = y,
-        .y_row = staged ? together * dense : step * j->y.row,
-        .y_out = y_pixel * d->pixels,
-        .end = s->end};
-    s->kernels->depthwise(&run);
+    const dwc_s8_dw_run run = {.lines = lines,
+                               .first_end = d->first_end,
+                               .second_begin = d->second_begin,
+                               .quads = d->quads,
+                               .repeats = 1,
+                               .rows = rows,
+                               .stride_h = d->stride_h,
+                               .kernel_h = d->kernel_h,
+                               .kernel_w = s->window.kernel_w,
+                               .x_tap = s->window.dilation_w * pitch,
+                               .x_out = s->window.stride_w * pitch * d->pixels,
+                               .columns = columns,
+                               .x_back = s->window.stride_w * pitch * back,
+                               .y_back = y_pixel * back,
+                               .channel = t->first - t->in_first * d->multiplier,
+                               .channels = t->count * d->pixels,
+                               .multiplier = d->multiplier,
+                               .weights = s->packed,
+                               .y = y,
+                               .y_row = staged ? together * dense : step * j->y.row,
+                               .y_out = y_pixel * d->pixels,
+                               .end = s->end};
+    run_groups(t, &run, unit);
     for (int r = 0; r < rows; r++) {
         dwc_s8_part done = part;
         done.row += r * step;

@@ -22,17 +22,17 @@ static const uint8_t *input_at(const dwc_s8_job *j, int64_t image, int64_t row, 
 
 /* ---- sums ------------------------------------------------------------------------------------- */
 
-/* sums += weights * input. A product fits 16 bits, a sum of them 32: only what it starts with may not. */
-static void add_products(int32_t *sums, const int8_t *weights, const uint8_t *inputs, int64_t count) {
-    for (int64_t i = 0; i < count; i++) sums[i] += (int16_t)(weights[i] * inputs[i]);
+/* sums += weights * input. Sums of products fit 32 bits: only what they start with may not. */
+static void add_products(int32_t *sums, const int16_t *weights, const uint8_t *inputs, int64_t count) {
+    for (int64_t i = 0; i < count; i++) sums[i] += weights[i] * inputs[i];
 }
 
-static void add_scaled(int32_t *sums, const int8_t *weights, int16_t input, int64_t count) {
-    for (int64_t i = 0; i < count; i++) sums[i] += (int16_t)(weights[i] * input);
+static void add_scaled(int32_t *sums, const int16_t *weights, int16_t input, int64_t count) {
+    for (int64_t i = 0; i < count; i++) sums[i] += weights[i] * input;
 }
 
 /* A tap of a depthwise convolution; weights of the block's first output. */
-static void add_depthwise(block *b, const uint8_t *x, const int8_t *weights) {
+static void add_depthwise(block *b, const uint8_t *x, const int16_t *weights) {
     const dwc_s8_stage *s = b->job->stage;
     const uint8_t flip = s->requant.flip;
     uint8_t inputs[BLOCK];
@@ -48,7 +48,7 @@ static void add_depthwise(block *b, const uint8_t *x, const int8_t *weights) {
 }
 
 /* A tap of any other, whose outputs are all of one group. */
-static void add_matrix(block *b, const uint8_t *x, const int8_t *weights, int64_t outputs) {
+static void add_matrix(block *b, const uint8_t *x, const int16_t *weights, int64_t outputs) {
     const dwc_s8_stage *s = b->job->stage;
     const uint8_t flip = s->requant.flip;
     if (x) x += b->first / s->group_outputs * s->group_inputs;
@@ -61,7 +61,7 @@ static void sum_taps(block *b, int64_t image, int64_t row, int64_t column) {
     const dwc_s8_stage *s = j->stage;
     const dwconv_window *w = &s->window;
     const int64_t outputs = s->groups * s->group_outputs;
-    const int8_t *weights = s->filter + b->first;
+    const int16_t *weights = s->filter + b->first;
     const int64_t top = row * w->stride_h - j->how->extent.pad_top;
     const int64_t left = column * w->stride_w - j->how->extent.pad_left;
     memset(b->sums, 0, sizeof b->sums);

@@ -97,6 +97,9 @@ cdef extern from "dwconv.h" nogil:
         dwconv_quant activation_input
         const uint8_t *table
         int32_t low, high
+        const int32_t *filter_zero_point
+        int64_t filter_zero_points
+        dwconv_dtype filter_dtype
 
     ctypedef struct dwconv_desc:
         size_t size

@@ -116,13 +116,19 @@ cdef class Description:
         desc.size = sizeof(desc[0])
         desc.in_channels, desc.out_channels = stage.in_channels, stage.out_channels
         desc.groups = stage.in_channels if stage.kind == "depthwise" else stage.groups
-        desc.filter = self.numbers(stage.filters, stage)
         desc.bias = self.numbers(stage.bias, stage)
         describe_window(&desc.window, stage.window)
         desc.activation.kind = <dwconv_activation_kind><int>ACTIVATIONS[stage.activation.kind]
         desc.activation.a, desc.activation.b = stage.activation.a, stage.activation.b
         quantization = stage.quantization
-        if quantization is not None:
+        if quantization is None:
+            desc.filter = self.numbers(stage.filters, stage)
+        else:
+            filters, zeros = stage.byte_filters()
+            desc.filter = self.held(filters)
+            desc.filter_dtype = <dwconv_dtype><int>DTYPES[filters.dtype.name]
+            desc.filter_zero_point = <const int32_t *>self.held(zeros)
+            desc.filter_zero_points = 0 if zeros is None else zeros.size
             desc.filter_scale = <const float *>self.held(quantization.filter_scale)
             desc.filter_scales = quantization.filter_scale.size
             describe_quant(&desc.output, quantization.output)

@@ -1,7 +1,7 @@
 """From the arguments of functions and layers to a checked `Operation`.
 
 `dtype` None: the filters decide. The filters of a function must have the dtype of its `x`. int8: filters of a
-quantized layer, whose biases are int32.
+quantized layer, which may be int16 as well, and whose biases are int32.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from .activation import Activation, Array, parse
 from .arrays import as_array
 from .geometry import Window, integer, padding, steps
 from .operation import Operation, Stage
-from .quantized import as_integers
+from .quantized import as_integers, spread
 
 DType = np.dtype[Any] | None
-INT8, INT32 = np.dtype(np.int8), np.dtype(np.int32)
+INT8, INT16, INT32 = np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32)
 
 
 class Sliding(NamedTuple):
@@ -86,7 +86,7 @@ def separable(
         parse(name, "depthwise_activation", depthwise_activation), dtype,
         "depthwise_filter", "depthwise_bias",
     )  # fmt: skip
-    dtype = first.filters.dtype
+    dtype = dtype or first.filters.dtype
     parsed = parse(name, "activation", activation)
     last = _pointwise(name, pointwise_filter, bias, parsed, dtype, "pointwise_filter")
     _check_chain(name, first, last)
@@ -105,7 +105,7 @@ def inverted_residual(
         stages.append(
             _pointwise(name, expand_filter, expand_bias, parsed, dtype, "expand_filter", "expand_bias")
         )
-        dtype = stages[0].filters.dtype
+        dtype = dtype or stages[0].filters.dtype
     elif expand_bias is not None:
         raise ValueError(f"{name}: expand_bias needs an expand_filter")
     stages.append(
@@ -120,7 +120,7 @@ def inverted_residual(
             "depthwise_bias",
         )
     )
-    dtype = stages[-1].filters.dtype
+    dtype = dtype or stages[-1].filters.dtype
     stages.append(_pointwise(name, project_filter, bias, Activation(), dtype, "project_filter"))
     for first, second in pairwise(stages):
         _check_chain(name, first, second)
@@ -192,15 +192,22 @@ def _filters(
     name: str, kind: str, argument: str, value: Any, dtype: DType, layout: str
 ) -> tuple[Array, tuple[tuple[str, Array], ...]]:
     """Contiguous filters of four axes, and what they were made from, by argument."""
-    given = (
-        as_integers(name, argument, value, INT8) if dtype == INT8 else as_array(name, argument, value, dtype)
-    )
+    if dtype == INT8:
+        wide = getattr(value, "dtype", None) == INT16
+        given = as_integers(name, argument, value, INT16 if wide else INT8)
+    else:
+        given = as_array(name, argument, value, dtype)
     array = given[np.newaxis, np.newaxis] if kind == "pointwise" and given.ndim == 2 else given
     if array.ndim != 4 or (kind == "pointwise" and array.shape[:2] != (1, 1)):
         remedy = layouts.for_filter_axes(kind, argument, array.shape)
         raise ValueError(f"{name}: {argument} must be {layout}, not {array.shape}{remedy}")
     if 0 in array.shape:
         raise ValueError(f"{name}: {argument} must be {layout} without an empty axis, not {array.shape}")
+    if array.dtype == INT16 and (most := int(spread(kind, array).max())) > 255:
+        raise ValueError(
+            f"{name}: {argument} of int16 must be bytes less a zero point: the weights of an output channel "
+            f"and 0 are at most 255 apart, not {most}"
+        )
     return np.ascontiguousarray(array), ((argument, given),)
 
 
@@ -208,9 +215,8 @@ def _with_bias(name: str, stage: Stage, bias: Any, argument: str) -> Stage:
     if bias is None:
         return stage
     dtype = stage.filters.dtype
-    given = (
-        as_integers(name, argument, bias, INT32) if dtype == INT8 else as_array(name, argument, bias, dtype)
-    )
+    quantized = dtype in (INT8, INT16)
+    given = as_integers(name, argument, bias, INT32) if quantized else as_array(name, argument, bias, dtype)
     if given.shape != (stage.out_channels,):
         raise ValueError(
             f"{name}: {argument} must have the shape ({stage.out_channels},), one value for each output "

@@ -133,7 +133,6 @@ class Descriptors:
             "out_channels": stage.out_channels,
             "groups": stage.in_channels if stage.kind == "depthwise" else stage.groups,
             "window": _window(stage.window),
-            "filter": self._constant(stage.filters),
         }
         if stage.bias is not None:
             fields["bias"] = self._constant(stage.bias)
@@ -141,7 +140,14 @@ class Descriptors:
             fields["activation"] = _activation(stage.activation)
         quantization = stage.quantization
         if quantization is None:
+            fields["filter"] = self._constant(stage.filters)
             return fields
+        filters, zeros = stage.byte_filters()
+        fields["filter"] = self._constant(filters)
+        if zeros is not None:
+            fields["filter_zero_point"] = self._constant(zeros)
+            fields["filter_zero_points"] = zeros.size
+            fields["filter_dtype"] = "DWCONV_U8"
         fields["filter_scale"] = self._constant(quantization.filter_scale)
         fields["filter_scales"] = quantization.filter_scale.size
         fields["output"] = _quant(quantization.output)

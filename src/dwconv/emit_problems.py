@@ -59,7 +59,9 @@ def _dtypes(graph: Graph, node: Node) -> Iterator[str]:
         is_index = node.op == "gather" and position == 1
         is_bias = node.op in ("conv", "transpose_conv") and position == 2
         words = node.op == "dequantize" or is_bias
-        if dtype != np.float32 and dtype not in BYTES and not is_index and not (words and dtype == np.int32):
+        is_filter = node.op in ("conv", "transpose_conv") and position == 1
+        known = (words and dtype == np.int32) or (is_filter and dtype == np.int16)
+        if dtype != np.float32 and dtype not in BYTES and not is_index and not known:
             yield f"{name!r} is {dtype}: {ONLY}"
 
 

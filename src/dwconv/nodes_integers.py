@@ -18,6 +18,7 @@ from .quantized import (
     StageQuantization,
     factors,
     limits,
+    spread,
 )
 from .quantized import Quantization as Scalar
 
@@ -173,8 +174,10 @@ def _check_softmax(node: Node, x: Value, y: Quantization, dtype: np.dtype[Any]) 
 
 def _check_filters(node: Node, y: Quantization, x: Value, filters: Value, bias: Value | None = None) -> None:
     """Of constants: dtypes, scales, and sums that fit int32."""
-    if filters.dtype != np.int8 or filters.data is None:
-        raise ValueError(f"its filters must be constants of int8, not {filters.dtype}")
+    if filters.dtype not in (np.int8, np.int16) or filters.data is None:
+        raise ValueError(f"its filters must be constants of int8 or int16, not {filters.dtype}")
+    if filters.dtype == np.int16 and spread("conv", filters.data).max() > 255:
+        raise ValueError("its filters of int16 must be bytes less a zero point")
     outputs = filters.shape[3]
     weights = filters.quantization
     scales = None if weights is None else np.asarray(weights.scale, np.float32).reshape(-1)

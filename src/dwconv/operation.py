@@ -9,7 +9,7 @@ import numpy as np
 
 from .activation import Activation, Array
 from .geometry import Shape, Window, shape
-from .quantized import OperationQuantization, StageQuantization
+from .quantized import OperationQuantization, StageQuantization, as_bytes
 
 Kind: TypeAlias = Literal["depthwise", "pointwise", "conv", "separable", "inverted_residual"]
 
@@ -41,6 +41,10 @@ class Stage:
     def out_channels(self) -> int:
         inputs, outputs = self.filters.shape[2:]
         return int(inputs * outputs if self.kind == "depthwise" else outputs)
+
+    def byte_filters(self) -> tuple[Array, Array | None]:
+        """Of a quantized stage, as C takes them: bytes and, of int16, their zero points by output channel."""
+        return as_bytes(self.kind, self.filters)
 
     def output_shape(self, name: str, x: Shape) -> Shape:
         return (x[0], *self.window.output_size(name, x[1], x[2]), self.out_channels)

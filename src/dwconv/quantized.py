@@ -163,7 +163,7 @@ def _hint(argument: str, dtype: np.dtype[Any]) -> str:
     if dtype == np.int32:
         return ": integers in units of input scale * filter scale"
     if "filter" in argument:
-        return ": weights are signed, with a zero point of 0 (see dwconv.quantized.signed_filters)"
+        return ": the weights themselves, without a zero point (dwconv.quantized.signed_filters makes them)"
     return " (dwconv.quantize makes it of numbers)"
 
 
@@ -303,19 +303,63 @@ def dequantize(q: Any, scale: float, zero_point: int) -> Array:
     return np.asarray(np.float32(parameters.scale) * difference.astype(np.float32))
 
 
-def signed_filters(filters: Array, zero_point: int) -> Array:
-    """uint8 filters with a zero point, as TensorFlow Lite once had them, as int8 with none.
+def signed_filters(filters: Array, zero_point: Any) -> Array:
+    """uint8 filters with a zero point as the weights that they stand for: filters - zero_point.
 
-    Raises ValueError where a difference does not fit int8: a zero point of 128 always does.
+    `filters`: uint8, of any shape. `zero_point`: an integer from 0 to 255, or one for each position of the
+    last axis. Gives int8 where all weights fit, as they always do with 128, else int16, which layers take as
+    well: a weight beyond int8 may cost them a second product. Raises TypeError for filters of another dtype,
+    ValueError for other zero points.
+
+    >>> import numpy as np, dwconv
+    >>> dwconv.quantized.signed_filters(np.array([[0, 250]], np.uint8), 113)
+    array([[-113,  137]], dtype=int16)
     """
-    if np.asarray(filters).dtype != np.uint8:
-        raise TypeError(f"signed_filters: filters must be uint8, not {np.asarray(filters).dtype}")
-    difference = np.asarray(filters).astype(np.int32) - _zero_point(
-        "signed_filters", zero_point, DTYPES["uint8"]
-    )
-    if difference.size and (difference.min() < -128 or difference.max() > 127):
-        raise ValueError(
-            f"signed_filters: filter - {zero_point} must be between -128 and 127, not {difference.min()} to "
-            f"{difference.max()}"
-        )
-    return difference.astype(np.int8)
+    name, numbers = "signed_filters", np.asarray(filters)
+    if numbers.dtype != np.uint8:
+        raise TypeError(f"{name}: filters must be uint8, not {numbers.dtype}")
+    if np.ndim(zero_point) == 0:
+        zeros = np.asarray(_zero_point(f"{name}: zero_point", zero_point, DTYPES["uint8"]))
+    else:
+        zeros = np.asarray(zero_point)
+        if zeros.dtype.kind not in "iu" or zeros.shape != numbers.shape[-1:]:
+            raise ValueError(
+                f"{name}: zero_point must be an integer, or one for each position of the last axis of "
+                f"filters {numbers.shape}, not {zeros.dtype} {zeros.shape}"
+            )
+        if zeros.min() < 0 or zeros.max() > 255:
+            raise ValueError(f"{name}: zero points of uint8 are between 0 and 255")
+    return narrow(numbers.astype(np.int16) - zeros.astype(np.int16))
+
+
+# ---- weights of nine bits ---------------------------------------------------------------------
+
+
+def narrow(weights: Array) -> Array:
+    """In int8, where all of them fit, or in int16."""
+    fits = not weights.size or (weights.min() >= -128 and weights.max() <= 127)
+    return weights.astype(np.int8 if fits else np.int16)
+
+
+def _outputs_last(kind: str, weights: Array) -> Array:
+    """[..., outputs], where the outputs of "depthwise" are two axes."""
+    outputs = weights.shape[-2] * weights.shape[-1] if kind == "depthwise" else weights.shape[-1]
+    return weights.reshape(-1, outputs)
+
+
+def spread(kind: str, weights: Array) -> Array:
+    """How far the weights of an output channel and 0 are apart: of bytes less a zero point, at most 255."""
+    columns = _outputs_last(kind, weights)
+    apart: Array = np.maximum(columns.max(0), 0).astype(np.int32) - np.minimum(columns.min(0), 0)
+    return apart
+
+
+def as_bytes(kind: str, weights: Array) -> tuple[Array, Array | None]:
+    """(filters, zero points): int8 as they are, without; others as uint8, with one, or one per output."""
+    if weights.dtype == np.int8:
+        return weights, None
+    columns = _outputs_last(kind, weights).astype(np.int32)
+    shared = max(columns.max(), 0) - min(columns.min(), 0) <= 255
+    least = columns.min(None if shared else 0)
+    zeros = np.ascontiguousarray(np.atleast_1d(-np.minimum(least, 0)).astype(np.int32))
+    return (columns + zeros).astype(np.uint8).reshape(weights.shape), zeros

@@ -29,6 +29,7 @@ typedef struct stage {
     int8_t filter[MOST_WEIGHTS];
     int32_t bias[MOST_CHANNELS];
     float scale[MOST_CHANNELS];
+    int32_t zeros[MOST_CHANNELS];
     uint8_t table[256];
 } stage;
 
@@ -173,6 +174,19 @@ static void random_problem(rng *r) {
     p.desc.conv = &p.stages[1].desc;
 }
 
+/* Filters of bytes less a zero point, in two of three stages: few weights beyond int8, or many. */
+static void move_filters(rng *r) {
+    for (stage *s = p.stages; s < p.stages + STAGES; s++) {
+        const int kind = (int)rng_range(r, 0, 2), is_unsigned = (int)rng_range(r, 0, 1);
+        const int64_t low = is_unsigned ? 0 : -128, near = rng_range(r, 0, 1);
+        s->desc.filter_dtype = kind == 0 ? DWCONV_F32 : is_unsigned ? DWCONV_U8 : DWCONV_S8;
+        s->desc.filter_zero_point = kind == 0 ? NULL : s->zeros;
+        s->desc.filter_zero_points = kind == 1;
+        for (int c = 0; c < MOST_CHANNELS; c++)
+            s->zeros[c] = (int32_t)(low + (near ? rng_range(r, 125, 131) : rng_range(r, 0, 255)));
+    }
+}
+
 /* ---- runs ----------------------------------------------------------------------------------- */
 
 static size_t size_of(dwconv_dtype dtype) { return dtype == DWCONV_F32 ? sizeof(float) : 1; }
@@ -257,6 +271,7 @@ static const dwc_machine tiny = {.l1_sets = 64, .l1_ways = 8, .l2_bytes = 2048, 
 static void check_problem(rng *r, int number) {
     dwconv_plan *plan = NULL;
     random_problem(r);
+    if (number >= HASHED) move_filters(r);
     CONTEXT("quantized case %d", number);
     if (dwconv_plan_create(&p.desc, &plan) != DWCONV_OK ||
         dwconv_output_shape(plan, p.input, p.output) != DWCONV_OK) { /* a kernel larger than its input */
@@ -322,6 +337,7 @@ static dwconv_conv_desc *plain(void) {
 
 void test_quantization_statuses(void) {
     static const uint8_t table[256];
+    static const int32_t zeros[6] = {113, 0, 255, 128, 1, 254};
     static int32_t bias[6] = {0, INT32_MIN};
     const float bad[] = {0.0f, -0.1f, NAN, INFINITY};
     for (int i = 0; i < 4; i++) {
@@ -338,6 +354,12 @@ void test_quantization_statuses(void) {
     REFUSED(DWCONV_BAD_QUANTIZATION, (p.stages[1].scale[3] = 1e-30f, p.desc.input.scale = 1e-30f));
     REFUSED(DWCONV_BAD_QUANTIZATION, d->filter_scales = 2);
     REFUSED(DWCONV_NULL_POINTER, d->filter_scale = NULL);
+    REFUSED(DWCONV_OK,
+            (d->filter_dtype = DWCONV_U8, d->filter_zero_point = zeros, d->filter_zero_points = 1));
+    REFUSED(DWCONV_OK, (d->filter_dtype = DWCONV_U8, d->filter_zero_point = zeros));
+    REFUSED(DWCONV_BAD_QUANTIZATION, d->filter_zero_point = zeros); /* of int8 they end at 127 */
+    REFUSED(DWCONV_BAD_QUANTIZATION, (d->filter_zero_point = zeros, d->filter_zero_points = 5));
+    REFUSED(DWCONV_BAD_DTYPE, d->filter_dtype = DWCONV_S32);
     REFUSED(DWCONV_BAD_QUANTIZATION, d->bias = bias);
     REFUSED(DWCONV_BAD_QUANTIZATION, (d->low = 3, d->high = 2));
     REFUSED(DWCONV_BAD_QUANTIZATION, d->high = 128);

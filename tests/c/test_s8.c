@@ -32,6 +32,18 @@ static void fill_weights(int8_t *p, int64_t n, int extremes) {
         p[i] = (int8_t)(extremes ? random_bits() & 1 ? -128 : 127 : (int)(random_bits() & 255) - 128);
 }
 
+/* Zero points of `channels`, or NULL. With a filter of int8 that has few weights at its ends, few are wide; with one of
+ * extremes many are. */
+static int32_t *random_zeros(dwc_s8_filter *f, int64_t channels) {
+    const int kind = (int)between(0, 3), least = f->is_unsigned ? 0 : -128;
+    int32_t *zeros = malloc((size_t)channels * sizeof *zeros);
+    for (int64_t c = 0; c < channels; c++)
+        zeros[c] = (int32_t)(kind == 1 ? least + between(120, 136) : least + between(0, 255));
+    f->zeros = kind ? zeros : NULL;
+    f->shared_zero = kind < 3;
+    return zeros;
+}
+
 static int32_t number(uint8_t byte, int is_signed) { return is_signed ? (int8_t)byte : byte; }
 
 typedef struct output {
@@ -107,11 +119,15 @@ static void check_matrix(const dwc_s8_kernels *kernels, int64_t pixels, int64_t 
     }
     dwc_s8_matrix m = {.taps_y = taps_y, .taps_x = taps_x, .k = k, .outputs = outputs, .row = outputs + 3};
     dwc_s8_choose_matrix(&m, kernels);
-    int64_t bytes;
-    CHECK(dwc_s8_matrix_bytes(&m, kernels, &bytes));
-    int8_t *filter = malloc((size_t)(depth * m.row));
-    fill_weights(filter, depth * m.row, extremes);
-    void *weights = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
+    int8_t *numbers = malloc((size_t)(depth * m.row));
+    fill_weights(numbers, depth * m.row, extremes);
+    dwc_s8_filter filter = {.bytes = numbers, .is_unsigned = (int)between(0, 1)};
+    int32_t *zeros = random_zeros(&filter, outputs);
+    dwc_s8_matrix_size size = {0}, packed = {0};
+    CHECK(dwc_s8_matrix_add(&m, kernels, &filter, &size));
+    void *weights = aligned_alloc(64, ((size_t)size.bytes + 63) / 64 * 64);
+    dwc_s8_panel *panels = malloc((size_t)m.panels * sizeof *panels);
+    dwc_s8_run *runs = malloc((size_t)size.runs * sizeof *runs);
     int32_t *start = malloc((size_t)m.padded * sizeof *start), *bias = malloc((size_t)outputs * sizeof *bias);
     float *multipliers = calloc((size_t)m.padded, sizeof *multipliers);
     for (int64_t c = 0; c < outputs; c++) {
@@ -119,21 +135,20 @@ static void check_matrix(const dwc_s8_kernels *kernels, int64_t pixels, int64_t 
         multipliers[c] = random_multiplier();
         if (o.end.fits) multipliers[c] = fminf(multipliers[c], 1.0f);
     }
-    dwc_s8_pack_matrix(&m, kernels, filter, weights);
-    dwc_s8_matrix_start(&m, filter, bias, dwc_s8_seen(kernels, is_signed, zero), start);
+    dwc_s8_pack_matrix(&m, kernels, &filter, &packed, panels, runs, weights);
+    CHECK(packed.bytes == size.bytes && packed.runs == size.runs);
+    dwc_s8_matrix_start(&m, &filter, bias, dwc_s8_seen(kernels, is_signed, zero), start);
     memset(y.data, 0xa5, (size_t)y_bytes);
     kernels->matrix(&(dwc_s8_mm_call){.rows = rows,
-                                      .taps_y = taps_y,
-                                      .taps_x = taps_x,
                                       .a_pixel = pixel,
                                       .a_tap = pixel,
-                                      .k = k,
                                       .pixels = pixels,
                                       .flip = dwc_s8_flip(kernels, is_signed),
+                                      .panels = panels,
+                                      .runs = runs,
                                       .weights = weights,
                                       .start = start,
                                       .multipliers = multipliers,
-                                      .quads = m.quads,
                                       .panel = m.panel,
                                       .padded = m.padded,
                                       .columns = outputs,
@@ -148,7 +163,7 @@ static void check_matrix(const dwc_s8_kernels *kernels, int64_t pixels, int64_t 
                 for (int64_t tx = 0; tx < taps_x; tx++)
                     for (int64_t j = 0; j < k; j++, i++)
                         sum += (number(rows[ty][(p + tx) * pixel + j], is_signed) - zero) *
-                               filter[i * m.row + c];
+                               dwc_s8_weight(&filter, i * m.row + c, c);
             wrong += !matches((uint8_t *)y.data + p * y_pixel, c, sum, multipliers[c], &o.end);
         }
         for (int64_t i = outputs * unit; p + 1 < pixels && i < y_pixel; i++)
@@ -158,7 +173,10 @@ static void check_matrix(const dwc_s8_kernels *kernels, int64_t pixels, int64_t 
     CHECK(guarded_slack_intact(&y));
     for (int i = 0; i < taps_y; i++) guarded_free(&x[i]);
     guarded_free(&y);
-    free(filter);
+    free(numbers);
+    free(zeros);
+    free(panels);
+    free(runs);
     free(weights);
     free(start);
     free(bias);
@@ -213,8 +231,10 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
     memset(y.data, 0xa5, y.bytes);
 
     const int64_t taps = d.kernel_h * d.kernel_w;
-    int8_t *filter = malloc((size_t)(taps * d.channels));
-    fill_weights(filter, taps * d.channels, extremes);
+    int8_t *numbers = malloc((size_t)(taps * d.channels));
+    fill_weights(numbers, taps * d.channels, extremes);
+    dwc_s8_filter filter = {.bytes = numbers, .is_unsigned = (int)between(0, 1)};
+    int32_t *zeros = random_zeros(&filter, d.channels);
     int32_t *bias = malloc((size_t)d.channels * sizeof *bias);
     float *multipliers = malloc((size_t)d.channels * sizeof *multipliers);
     for (int64_t c = 0; c < d.channels; c++) {
@@ -228,18 +248,21 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
                                .stride_w = together ? d.stride_w : 0,
                                .channels = d.channels,
                                .multiplier = d.multiplier};
-    int64_t bytes = 0;
-    CHECK(dwc_s8_choose_depthwise(&packed, kernels) && dwc_s8_depthwise_bytes(&packed, &bytes));
+    int64_t bytes = 0, wide;
+    CHECK(dwc_s8_choose_depthwise(&packed, kernels) &&
+          dwc_s8_depthwise_bytes(&packed, kernels, &filter, &bytes, &wide));
     void *weights = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
-    dwc_s8_pack_depthwise(&packed, kernels, filter, bias, dwc_s8_seen(kernels, is_signed, zero), multipliers,
-                          weights);
+    int64_t *blocks = malloc((size_t)(packed.groups + 1) * sizeof *blocks);
+    dwc_s8_pack_depthwise(&packed, kernels, &filter, bias, dwc_s8_seen(kernels, is_signed, zero), multipliers,
+                          blocks, weights);
+    CHECK(blocks[packed.groups] == bytes);
 
     const int64_t pixels = packed.pixels, fits = out_w >= pixels;
     const int64_t columns = (out_w + pixels - 1) / pixels, back = columns * pixels - out_w;
     const int64_t pitch = 2 * inputs + (pixels > 1 ? 0 : between(0, 1) * 2 * between(0, 9));
     const int64_t line_bytes = (d.w + 2 * d.pad) * pitch + DWC_S8_SLACK;
     uint8_t *memory = malloc((size_t)(2 * packed.quads * line_bytes));
-    const uint8_t *lines[16];
+    const uint8_t *lines[16], *again[48];
     for (int64_t oy = 0; oy < out_h; oy += 2) {
         for (int g = 0; g < 2 * packed.quads; g++) {
             dwc_s8_interleave line = {.pixel = pixel,
@@ -259,27 +282,37 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
             lines[g] = line.line;
         }
         if (!fits) continue; /* walks put these elsewhere: tests/test_int8.py */
-        kernels->depthwise(&(dwc_s8_dw_run){.lines = lines,
-                                            .first_end = packed.first_end,
-                                            .second_begin = packed.second_begin,
-                                            .quads = packed.quads,
-                                            .rows = oy + 1 < out_h ? 2 : 1,
-                                            .stride_h = d.stride_h,
-                                            .kernel_h = d.kernel_h,
-                                            .kernel_w = d.kernel_w,
-                                            .x_tap = d.dilation * pitch,
-                                            .x_out = d.stride_w * pitch * pixels,
-                                            .columns = columns,
-                                            .x_back = d.stride_w * pitch * back,
-                                            .y_back = y_pixel * back,
-                                            .channels = d.channels * pixels,
-                                            .multiplier = d.multiplier,
-                                            .weights = weights,
-                                            .block = packed.block,
-                                            .y = (uint8_t *)y.data + oy * y_row,
-                                            .y_row = y_row,
-                                            .y_out = y_pixel * pixels,
-                                            .end = o.end});
+        /* All groups at once, or each one for itself where some have wide weights. */
+        for (int64_t group = 0; group < (wide ? packed.groups : 1); group++) {
+            const int64_t begin = dwc_s8_group_begin(&packed, kernels, group), all = d.channels * pixels;
+            const int times = dwc_s8_numbers(&packed, blocks, group);
+            for (int g = 0; g < 2 * packed.quads; g++)
+                for (int i = 0; i < times; i++) again[(g / 2 * times + i) * 2 + g % 2] = lines[g];
+            kernels->depthwise(
+                &(dwc_s8_dw_run){.lines = again,
+                                 .first_end = times * packed.first_end,
+                                 .second_begin = times * packed.second_begin,
+                                 .quads = times * packed.quads,
+                                 .repeats = times,
+                                 .channel = begin,
+                                 .rows = oy + 1 < out_h ? 2 : 1,
+                                 .stride_h = d.stride_h,
+                                 .kernel_h = d.kernel_h,
+                                 .kernel_w = d.kernel_w,
+                                 .x_tap = d.dilation * pitch,
+                                 .x_out = d.stride_w * pitch * pixels,
+                                 .columns = columns,
+                                 .x_back = d.stride_w * pitch * back,
+                                 .y_back = y_pixel * back,
+                                 .channels = wide ? smaller(all - begin, 2 * kernels->lanes) : all,
+                                 .multiplier = d.multiplier,
+                                 .weights = (uint8_t *)weights + blocks[group],
+                                 .block = packed.block,
+                                 .y = (uint8_t *)y.data + oy * y_row + begin * unit,
+                                 .y_row = y_row,
+                                 .y_out = y_pixel * pixels,
+                                 .end = o.end});
+        }
     }
     int wrong = 0;
     for (int64_t oy = 0; oy < out_h && fits; oy++)
@@ -292,7 +325,7 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
                     const int64_t ix = ox * d.stride_w - d.pad + t % d.kernel_w * d.dilation;
                     if (iy < 0 || iy >= d.h || ix < 0 || ix >= d.w) continue;
                     const uint8_t byte = ((uint8_t *)x.data)[iy * x_row + ix * pixel + c / d.multiplier];
-                    sum += (number(byte, is_signed) - zero) * filter[t * d.channels + c];
+                    sum += (number(byte, is_signed) - zero) * dwc_s8_weight(&filter, t * d.channels + c, c);
                 }
                 wrong += !matches(out, c, sum, multipliers[c], &o.end);
             }
@@ -303,7 +336,9 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
     CHECK(guarded_slack_intact(&y));
     guarded_free(&x);
     guarded_free(&y);
-    free(filter);
+    free(numbers);
+    free(zeros);
+    free(blocks);
     free(bias);
     free(multipliers);
     free(weights);

@@ -24,21 +24,30 @@ typedef struct dwc_s8_end {
 
 /* ---- matrices -------------------------------------------------------------------------------------- */
 
-/* `pixels` outputs a constant step apart, times `columns` output channels. A pixel sees taps_y runs at rows[ty],
- * each of taps_x pieces of k bytes; a piece is `k` rounded up to four of the weights. */
+/* A piece of what a pixel sees: so many bytes from `offset` on of a tap of a kernel row. Rounded up to four they are
+ * multiplied by as many weights. */
+typedef struct dwc_s8_run {
+    int64_t row, tap, offset, bytes;
+} dwc_s8_run;
+
+/* Output channels that are computed together: where their weights begin, in bytes, and their runs, in that order. */
+typedef struct dwc_s8_panel {
+    int64_t weights, first_run, runs;
+} dwc_s8_panel;
+
+/* `pixels` outputs a constant step apart, times `columns` output channels. */
 typedef struct dwc_s8_mm_call {
     const uint8_t *const *rows; /* of the first pixel: the first tap of each kernel row */
-    int64_t taps_y, taps_x;     /* at least one */
     int64_t a_pixel, a_tap;     /* from pixel to pixel, from tap to tap of a row */
-    int64_t k, pixels;
+    int64_t pixels;
     uint8_t flip; /* 0 or 0x80, on inputs */
-    /* Of a stage or group: panels one after another, see dwc_s8_pack_matrix; starts and multipliers are `padded`. */
+    /* Of a stage or group: see dwc_s8_pack_matrix; starts and multipliers are `padded`. */
+    const dwc_s8_panel *panels;
+    const dwc_s8_run *runs;
     const void *weights;
     const int32_t *start;
     const float *multipliers;
-    int64_t quads; /* of all taps: four weights each */
-    int64_t panel, padded, first,
-        columns; /* output channels; y begins with the first, the begin of a panel */
+    int64_t panel, padded, columns; /* output channels: of a full panel, of all of them, that are stored */
     void *y;
     int64_t y_pixel;
     dwc_s8_end end;
@@ -67,6 +76,7 @@ typedef struct dwc_s8_interleave {
 typedef struct dwc_s8_dw_run {
     const uint8_t *const *lines; /* at tap 0 of output 0 */
     int first_end, second_begin, quads;
+    int repeats;      /* from 1 on: every quad comes so many times, with other weights */
     int rows;         /* of output: 1 or 2 */
     int64_t stride_h; /* between them, in rows of the lines */
     int64_t kernel_h, kernel_w;

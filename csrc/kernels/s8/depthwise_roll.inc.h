@@ -186,7 +186,7 @@ NOINLINE void dw_roll_unsigned(const dw_group *g) { dw_roll_rows(g, S8_ALL_UNSIG
 
 static int dw_rolls(const dw_group *g) {
     const dwc_s8_dw_run *c = g->call;
-    if (!g->is_plain || c->multiplier > 1 || c->kernel_w != 3) return 0;
+    if (!g->is_plain || c->multiplier > 1 || c->kernel_w != 3 || c->repeats > 1) return 0;
     if (c->quads == 1) return 1;
     return c->x_back == 0 && c->stride_h == 2 && c->kernel_h <= 4 && c->x_out == 2 * c->x_tap;
 }

@@ -14,6 +14,7 @@ enum { MM_ROWS = 14, MM_VECTORS = 4 }; /* of the largest tiles */
 typedef struct mm_part {
     const dwc_s8_mm_call *call;
     const uint8_t *w;
+    const dwc_s8_run *runs, *runs_end;
     const int32_t *start;
     const float *multipliers;
     int64_t a;  /* bytes from rows[ty] to the first pixel */
@@ -70,49 +71,45 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
         const int64_t w_quad = p->w_quad;
         const uint8_t *b = p->w;
         int32_t last[MM_ROWS];
-        const uint8_t *const *rows = p->call->rows;
-        for (int64_t ty = p->call->taps_y; ty > 0; ty--) {
-            const uint8_t *tap = *rows++ + a;
-            for (int64_t tx = p->call->taps_x; tx > 0; tx--) {
-                const uint8_t *run = tap, *end = b + p->call->k / 4 * w_quad;
-                int64_t step = p->call->a_pixel;
-                for (int64_t rest = p->call->k % 4;; rest = 0) {
-                    const uint8_t *at[5]; /* every third pixel: the two after it are reached by index */
-                    UNROLL for (int g = 0; 3 * g < MR; g++) at[g] = run + 3 * g * step;
-                    NO_UNROLL while (b != end) {
-                        V(factors) panel[MM_VECTORS];
-                        H(factors) panel_half;
-                        UNROLL for (int v = 0; v < NV; v++) panel[v] = V(load_factors)(b + v * V(factor_bytes));
-                        if (HALF) panel_half = H(load_factors)(b + NV * V(factor_bytes));
-                        UNROLL for (int i = 0; i < MR; i++) {
-                            if (MM_RELOADS && i > 0) {
-                                OPAQUE(b);
-                                UNROLL for (int v = 0; v < NV; v++)
-                                    panel[v] = V(load_factors)(b + v * V(factor_bytes));
-                            }
-                            const int32_t word = s8_word(at[i / 3] + i % 3 * step);
-                            if (NV > 0) {
-                                const V(quads) q = V(one_quad)(word, flip);
-                                UNROLL for (int v = 0; v < NV; v++) acc[i][v] = V(dot4)(acc[i][v], q, panel[v]);
-                            }
-                            if (HALF) half[i] = H(dot4)(half[i], H(one_quad)(word, flip_half), panel_half);
+        for (const dwc_s8_run *r = p->runs; r != p->runs_end; r++) {
+            const uint8_t *tap = p->call->rows[r->row] + r->tap * p->call->a_tap + r->offset + a;
+            const uint8_t *run = tap, *end = b + r->bytes / 4 * w_quad;
+            int64_t step = p->call->a_pixel;
+            for (int64_t rest = r->bytes % 4;; rest = 0) {
+                const uint8_t *at[5]; /* every third pixel: the two after it are reached by index */
+                UNROLL for (int g = 0; 3 * g < MR; g++) at[g] = run + 3 * g * step;
+                NO_UNROLL while (b != end) {
+                    V(factors) panel[MM_VECTORS];
+                    H(factors) panel_half;
+                    UNROLL for (int v = 0; v < NV; v++) panel[v] = V(load_factors)(b + v * V(factor_bytes));
+                    if (HALF) panel_half = H(load_factors)(b + NV * V(factor_bytes));
+                    UNROLL for (int i = 0; i < MR; i++) {
+                        if (MM_RELOADS && i > 0) {
+                            OPAQUE(b);
+                            UNROLL for (int v = 0; v < NV; v++)
+                                panel[v] = V(load_factors)(b + v * V(factor_bytes));
                         }
-                        b += w_quad;
-                        UNROLL for (int g = 0; 3 * g < MR; g++) {
-                            at[g] += 4;
-                            OPAQUE(at[g]);
+                        const int32_t word = s8_word(at[i / 3] + i % 3 * step);
+                        if (NV > 0) {
+                            const V(quads) q = V(one_quad)(word, flip);
+                            UNROLL for (int v = 0; v < NV; v++) acc[i][v] = V(dot4)(acc[i][v], q, panel[v]);
                         }
+                        if (HALF) half[i] = H(dot4)(half[i], H(one_quad)(word, flip_half), panel_half);
                     }
-                    if (!rest) break;
-                    OPAQUE(p);
-                    mm_last_words(tap, p->call->a_pixel, p->call->k, MR, last);
-                    run = (const uint8_t *)last;
-                    step = sizeof *last;
-                    end = b + w_quad;
+                    b += w_quad;
+                    UNROLL for (int g = 0; 3 * g < MR; g++) {
+                        at[g] += 4;
+                        OPAQUE(at[g]);
+                    }
                 }
+                if (!rest) break;
                 OPAQUE(p);
-                tap += p->call->a_tap;
+                mm_last_words(tap, p->call->a_pixel, r->bytes, MR, last);
+                run = (const uint8_t *)last;
+                step = sizeof *last;
+                end = b + w_quad;
             }
+            OPAQUE(p);
         }
         a += MR * pixel;
         OPAQUE(p);
@@ -213,13 +210,15 @@ INLINE void mm_run_panel(mm_part *part, const mm_width *width) {
 INLINE void mm_run(const dwc_s8_mm_call *c, const mm_width *const *widths) {
     const int size = c->end.sums ? 4 : 1;
     for (int64_t n = 0, columns; n < c->columns; n += columns) {
-        const int64_t begin = c->first + n;
-        const int64_t width = c->padded - begin < c->panel ? c->padded - begin : c->panel;
+        const dwc_s8_panel *panel = &c->panels[n / c->panel];
+        const int64_t width = c->padded - n < c->panel ? c->padded - n : c->panel;
         columns = c->columns - n < width ? c->columns - n : width;
         mm_part part = {.call = c,
-                        .w = (const uint8_t *)c->weights + begin * c->quads * V(quad_bytes),
-                        .start = c->start + begin,
-                        .multipliers = c->multipliers + begin,
+                        .w = (const uint8_t *)c->weights + panel->weights,
+                        .runs = c->runs + panel->first_run,
+                        .runs_end = c->runs + panel->first_run + panel->runs,
+                        .start = c->start + n,
+                        .multipliers = c->multipliers + n,
                         .y = (uint8_t *)c->y + n * size,
                         .w_quad = width * V(quad_bytes),
                         .columns = (int)columns};

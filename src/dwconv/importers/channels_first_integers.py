@@ -12,7 +12,7 @@ from .. import byte_tables
 from ..activation import Array
 from ..graph import Quantization
 from ..nodes_integers import BYTES, same
-from . import wide_filters
+from ..quantized import narrow
 from .channels_first import ChannelsFirst, T, _two, stored
 from .logical import Pairs
 
@@ -106,10 +106,8 @@ class Integers:
     ) -> str:
         if not hwio.size:
             raise ValueError(f"filters {hwio.shape} are empty")
-        if not wide_filters.fits(hwio):
-            x, hwio = wide_filters.split(self.net._node, x, hwio, window.get("groups", 1))
         q = Quantization(scale if scale.size > 1 else scale.reshape(-1)[0], 0, 3 if scale.size > 1 else None)
-        weights = self.net.builder.constant(np.ascontiguousarray(hwio.astype(np.int8)), q)
+        weights = self.net.builder.constant(np.ascontiguousarray(narrow(hwio)), q)
         dtype = self.net.graph.values[x].dtype
         return self.net._node("conv", x, weights, bias, **window, **rounding.of(dtype))
 

@@ -16,8 +16,8 @@ from .. import byte_tables
 from ..activation import Array
 from ..graph import Quantization
 from ..nodes_integers import check, same
-from ..quantized import limits
-from . import tflite_ops, wide_filters
+from ..quantized import limits, narrow
+from . import tflite_ops
 from .tflite_bytes import KINDS, as_declared, bounds_of, clamped, moved, operand, requantised, result_of
 from .tflite_call import Call, UnsupportedError
 from .tflite_shapes import SHAPE_OPS, pads_of
@@ -72,9 +72,7 @@ def _with_filters(
     scale = Quantization(q.scale if np.size(q.scale) > 1 else np.float32(np.ravel(q.scale)[0]), 0, None)
     if np.size(q.scale) > 1:
         scale = scale._replace(axis=3)
-    if not wide_filters.fits(hwio):
-        x, hwio = wide_filters.split(call.node, x, hwio, attributes.get("groups", 1))
-    filters = call.b.constant(np.ascontiguousarray(hwio.astype(np.int8)), scale)
+    filters = call.b.constant(np.ascontiguousarray(narrow(hwio)), scale)
     return call.node(op, x, filters, numbers, **attributes)
 
 
