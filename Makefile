@@ -43,7 +43,7 @@ run: $(VENV)/installed
 	$(BIN)/dwconv demo
 
 test: $(VENV)/installed-$(EXTRAS)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m bench run --quick --out results/quick.json

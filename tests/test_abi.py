@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import abi
+import compiled_core
 import dwconv
 
 pytestmark = pytest.mark.skipif(not abi.HEADER.exists(), reason="this is not the source tree")
@@ -45,9 +46,10 @@ def test_cython_declares_what_the_header_does(kind: str) -> None:
 @pytest.mark.skipif(shutil.which("nm") is None, reason="there is no nm")
 def test_the_library_exports_the_functions_of_the_headers_alone(tmp_path: Path) -> None:
     library = tmp_path / "libdwconv.so"
-    sources = abi.HEADER.parent.rglob("*.c")
-    command = ["cc", "-std=c11", "-O0", "-w", "-shared", "-fPIC", "-fvisibility=hidden", "-DDWCONV_SHARED"]
-    subprocess.run([*command, *map(str, sources), "-lm", "-pthread", "-o", str(library)], check=True)
+    options = ("-O1", "-fPIC", "-fvisibility=hidden", "-DDWCONV_SHARED", *compiled_core.BASELINE)
+    objects = compiled_core.objects("cc", tmp_path, *options)
+    command = ["cc", "-shared", *map(str, objects), "-lm", "-pthread", "-o", str(library)]
+    subprocess.run(command, check=True)
     listed = subprocess.run(
         ["nm", "-D", "--defined-only", str(library)], capture_output=True, text=True, check=True
     ).stdout

@@ -149,6 +149,7 @@ print(dwconv.config()["isa"], digest.hexdigest(), 2.2250738585072014e-308 / 2)
 """
 
 
+@pytest.mark.slow
 @in_source_tree
 @can_build
 @pytest.mark.skipif(importlib.util.find_spec("dwconv._core") is None, reason="the extension is not built")

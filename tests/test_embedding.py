@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import compiled_core
 import dwconv
 from dwconv import demo
 from oracles import backends, using
@@ -88,7 +89,10 @@ def test_an_extension_of_somebody_else_cimports_the_package(tmp_path: Path) -> N
 
 @in_source_tree
 @needs_cc
-@pytest.mark.parametrize("compiler", ["gcc", "clang", "aarch64-linux-gnu-gcc"])
+@pytest.mark.parametrize(
+    "compiler",
+    ["gcc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("clang", "aarch64-linux-gnu-gcc"))],
+)
 def test_every_file_is_clean_under_strict_warnings(compiler: str) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"there is no {compiler}")
@@ -104,12 +108,7 @@ def test_every_file_is_clean_under_strict_warnings(compiler: str) -> None:
 
 @pytest.fixture(scope="module")
 def baseline_objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The core compiled by one command, with the baseline alone, for the time."""
-    directory = tmp_path_factory.mktemp("objects")
-    run(CC, *WARNINGS, "-O2", "-ffp-contract=off", "-fno-math-errno", "-c",
-        "-DDWCONV_NO_AVX2", "-DDWCONV_NO_AVX512", "-DDWCONV_NO_NEON",
-        *CSRC.rglob("*.c"), cwd=directory)  # fmt: skip
-    return sorted(directory.glob("*.o"))
+    return compiled_core.objects(str(CC), tmp_path_factory.mktemp("objects"), "-O2", *compiled_core.BASELINE)
 
 
 def build_example(name: str, objects: list[Path], directory: Path, *more: object) -> Path:
@@ -308,6 +307,7 @@ def test_the_shared_library_keeps_the_mode_of_arithmetic_and_is_never_unloaded(t
     assert answer.split() == ["True", "True"]  # else its threads would run code that is gone
 
 
+@pytest.mark.slow
 @in_source_tree
 @needs_cmake
 @pytest.mark.skipif(
@@ -327,6 +327,7 @@ def test_cmake_builds_for_another_architecture_without_a_toolchain_file(tmp_path
     assert has_core <= ("example_classify" in text)
 
 
+@pytest.mark.slow
 @in_source_tree
 @needs_cc
 @needs_cmake

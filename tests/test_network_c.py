@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+import compiled_core
 import dwconv
 from byte_graphs import Bytes
 from dwconv import ccode, cli
@@ -70,19 +69,10 @@ class Target(NamedTuple):
     emulator: tuple[str, ...] = ()
 
 
-def built(compiler: str, folder: Path, *options: str) -> list[Path]:
-    """Compiled on all CPUs."""
-    command = [compiler, "-std=c11", "-ffp-contract=off", "-fno-math-errno", *options, "-c"]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda path: run(*command, path, cwd=folder), CSRC.rglob("*.c")))
-    return sorted(folder.glob("*.o"))
-
-
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Target:
-    """The baseline alone, for the time."""
-    nothing = [f"-DDWCONV_NO_{isa}" for isa in ("AVX2", "AVX512", "NEON")]
-    return Target(str(CC), built(str(CC), tmp_path_factory.mktemp("here"), "-O2", *nothing))
+    options = ("-O2", *compiled_core.BASELINE)
+    return Target(str(CC), compiled_core.objects(str(CC), tmp_path_factory.mktemp("here"), *options))
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +81,11 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Target:
     compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
     if compiler is None or emulator is None:
         pytest.skip("there is no compiler for Arm64, or no emulator")
-    objects = built(compiler, tmp_path_factory.mktemp("arm"), "-O1")
+    objects = compiled_core.objects(compiler, tmp_path_factory.mktemp("arm"), "-O1")
     return Target(compiler, objects, (emulator, "-L", "/usr/aarch64-linux-gnu"))
+
+
+on_each_machine = pytest.mark.parametrize("machine", ["here", pytest.param("arm", marks=pytest.mark.slow)])
 
 
 def compiled(net: dwconv.Network, target: Target, folder: Path, xs: list[Any]) -> list[Any]:
@@ -205,6 +198,7 @@ def test_a_model_file_becomes_c_with_the_same_bits(here: Target, tmp_path: Path)
         np.testing.assert_array_equal(y, same)
 
 
+@pytest.mark.slow
 def test_c_runs_on_arm_in_memory_of_the_sizes_of_the_header(arm: Target, tmp_path: Path) -> None:
     for net in (dwconv.Network(variety()), palm_detection()):
         for y, near in results(net, arm, tmp_path / net.name):
@@ -237,13 +231,13 @@ def integers() -> Builder:
     return d.b
 
 
-def test_integers_have_the_same_bits_in_c_and_on_arm(here: Target, arm: Target, tmp_path: Path) -> None:
-    for target in (here, arm):
-        for y, same in results(
-            dwconv.Network(integers()), target, tmp_path / target.compiler.replace("/", "")
-        ):
-            assert y.dtype == same.dtype
-            np.testing.assert_array_equal(y, same)
+@on_each_machine
+def test_integers_have_the_same_bits_in_c(
+    machine: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    for y, same in results(dwconv.Network(integers()), request.getfixturevalue(machine), tmp_path):
+        assert y.dtype == same.dtype
+        np.testing.assert_array_equal(y, same)
 
 
 def test_a_stream_goes_on_from_run_to_run_in_c(here: Target, tmp_path: Path) -> None:
@@ -264,9 +258,10 @@ def test_a_stream_goes_on_from_run_to_run_in_c(here: Target, tmp_path: Path) -> 
     np.testing.assert_array_equal(found, second)
 
 
+@on_each_machine
 @pytest.mark.parametrize("rounding", ["even", "tflite"])
-def test_the_person_detector_has_the_bits_of_python_on_every_machine(
-    rounding: str, here: Target, arm: Target, tmp_path: Path
+def test_the_person_detector_has_the_bits_of_python(
+    rounding: str, machine: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     net = person_detection(rounding)
     frames = np.random.default_rng(7).integers(0, 256, (3, 96, 96, 3)).astype(np.uint8)
@@ -275,14 +270,14 @@ def test_the_person_detector_has_the_bits_of_python_on_every_machine(
     _, *network = net.to_c(tmp_path, "person")
     scores = [int(net((frame[None].astype(np.int16) - 128).astype(np.int8))[0, 1]) for frame in frames]
     expected = [f"{(score + 128) / 256:.3f}" for score in scores]
-    for target in (here, arm):
-        program = tmp_path / "person"
-        run(
-            target.compiler, *STRICT, "-O1", f"-I{CSRC}", f"-I{tmp_path}", EXAMPLES / "person.c", *network,
-            *target.objects, "-lm", "-pthread", "-o", program,
-        )  # fmt: skip
-        lines = run(*target.emulator, program, tmp_path / "frames.rgb").decode().splitlines()
-        assert [line.split()[2] for line in lines] == expected
+    target: Target = request.getfixturevalue(machine)
+    program = tmp_path / "person"
+    run(
+        target.compiler, *STRICT, "-O1", f"-I{CSRC}", f"-I{tmp_path}", EXAMPLES / "person.c", *network,
+        *target.objects, "-lm", "-pthread", "-o", program,
+    )  # fmt: skip
+    lines = run(*target.emulator, program, tmp_path / "frames.rgb").decode().splitlines()
+    assert [line.split()[2] for line in lines] == expected
 
 
 @pytest.mark.usefixtures("thread_setting")

@@ -32,8 +32,11 @@ def command(isa: str, programs: dict[str, Path], factory: pytest.TempPathFactory
 @pytest.mark.parametrize("caches", scheduled.CACHES)
 @pytest.mark.parametrize(
     ("isa", "int8"),
-    [*((isa, False) for isa in scheduled.ISAS)]
-    + [(isa, True) for isa in (*scheduled.INT8_ISAS, *scheduled.SAME_INT8)],
+    [
+        pytest.param(isa, int8, marks=[pytest.mark.slow] if isa.startswith("neon") else [])
+        for int8, isas in ((False, scheduled.ISAS), (True, (*scheduled.INT8_ISAS, *scheduled.SAME_INT8)))
+        for isa in isas
+    ],
 )
 def test_schedules_are_those_of_the_golden_files(
     isa: str, int8: bool, caches: str, programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory

@@ -37,23 +37,23 @@ static void draw(norm *n, rng *r, int at_end) {
     static const int channels[] = {1, 2, 3, 5, 8, 15, 16, 17, 24, 33, 40, 64, 100, 300};
     static const dwconv_activation activations[] = {
         {DWCONV_IDENTITY, 0, 0}, {DWCONV_RELU, 0, 0}, {DWCONV_RELU6, 0, 0}, {DWCONV_CLIP, -0.3f, 0.8f}};
-    const int64_t shape[4] = {rng_range(r, 1, 3), rng_range(r, 1, 40), rng_range(r, 1, 40),
+    const int64_t sizes[4] = {rng_range(r, 1, 3), rng_range(r, 1, 40), rng_range(r, 1, 40),
                               channels[rng_range(r, 0, 13)]};
     *n = (norm){.desc = {.size = sizeof n->desc,
-                         .channels = shape[3],
+                         .channels = sizes[3],
                          .epsilon = 0.01f,
                          .flags = rng_range(r, 0, 1) ? DWCONV_FIXED_MOMENTS : 0,
                          .activation = activations[rng_range(r, 0, 3)]}};
-    memcpy(n->shape, shape, sizeof shape);
-    n->count = (size_t)(shape[0] * shape[1] * shape[2] * shape[3]);
+    memcpy(n->shape, sizes, sizeof sizes);
+    n->count = (size_t)(sizes[0] * sizes[1] * sizes[2] * sizes[3]);
     guarded *const of_pixels[4] = {&n->x, &n->dy, &n->y, &n->dx};
     for (int i = 0; i < 4; i++) *of_pixels[i] = floats(n->count, r, at_end);
     guarded_make_read_only(&n->x);
     guarded_make_read_only(&n->dy);
-    for (int i = 0; i < 6; i++) n->of_channels[i] = floats((size_t)shape[3], r, at_end);
+    for (int i = 0; i < 6; i++) n->of_channels[i] = floats((size_t)sizes[3], r, at_end);
     float *variance = n->of_channels[3].data;
-    for (int64_t c = 0; c < shape[3]; c++) variance[c] = fabsf(variance[c]) + 0.1f;
-    n->expected = malloc((2 * n->count + 4 * (size_t)shape[3]) * sizeof(float));
+    for (int64_t c = 0; c < sizes[3]; c++) variance[c] = fabsf(variance[c]) + 0.1f;
+    n->expected = malloc((2 * n->count + 4 * (size_t)sizes[3]) * sizeof(float));
 }
 
 static void destroy(norm *n) {
@@ -128,7 +128,7 @@ static void check(norm *n, const char *isa, int at_end) {
 
 static void check_statuses(void) {
     static float x[2 * 2 * 3], y[2 * 2 * 3], mean[3], variance[3];
-    const int64_t shape[4] = {1, 2, 2, 3};
+    const int64_t sizes[4] = {1, 2, 2, 3};
     const norm n = {.shape = {1, 2, 2, 3}};
     const dwconv_tensor from = tensor_of(&n, x), to = tensor_of(&n, y);
     const dwconv_batch_norm_desc good = {.size = sizeof good, .channels = 3};
@@ -136,27 +136,27 @@ static void check_statuses(void) {
     CONTEXT("statuses");
     dwconv_batch_norm_desc d = good;
     d.size = 8;
-    CHECK_STATUS(DWCONV_BAD_SIZE, dwconv_batch_norm_scratch(&d, shape, 1, &bytes));
+    CHECK_STATUS(DWCONV_BAD_SIZE, dwconv_batch_norm_scratch(&d, sizes, 1, &bytes));
     d = good;
     d.flags = 2;
-    CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_batch_norm_scratch(&d, shape, 1, &bytes));
+    CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_batch_norm_scratch(&d, sizes, 1, &bytes));
     d = good;
     d.epsilon = -1.0f;
-    CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_batch_norm_scratch(&d, shape, 1, &bytes));
+    CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_batch_norm_scratch(&d, sizes, 1, &bytes));
     d = good;
     d.channels = 4;
-    CHECK_STATUS(DWCONV_BAD_SHAPE, dwconv_batch_norm_scratch(&d, shape, 1, &bytes));
+    CHECK_STATUS(DWCONV_BAD_SHAPE, dwconv_batch_norm_scratch(&d, sizes, 1, &bytes));
     d = good;
     d.activation.kind = DWCONV_TANH;
-    CHECK_STATUS(DWCONV_BAD_ACTIVATION, dwconv_batch_norm_scratch(&d, shape, 1, &bytes));
+    CHECK_STATUS(DWCONV_BAD_ACTIVATION, dwconv_batch_norm_scratch(&d, sizes, 1, &bytes));
     d = good;
     d.dtype = DWCONV_S8;
-    CHECK_STATUS(DWCONV_BAD_DTYPE, dwconv_batch_norm_scratch(&d, shape, 1, &bytes));
+    CHECK_STATUS(DWCONV_BAD_DTYPE, dwconv_batch_norm_scratch(&d, sizes, 1, &bytes));
     d = good;
     d.isa = "none";
-    CHECK_STATUS(DWCONV_NO_ISA, dwconv_batch_norm_scratch(&d, shape, 1, &bytes));
-    CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_batch_norm_scratch(&good, shape, -1, &bytes));
-    CHECK_STATUS(DWCONV_OK, dwconv_batch_norm_scratch(&good, shape, 1, &bytes));
+    CHECK_STATUS(DWCONV_NO_ISA, dwconv_batch_norm_scratch(&d, sizes, 1, &bytes));
+    CHECK_STATUS(DWCONV_BAD_VALUE, dwconv_batch_norm_scratch(&good, sizes, -1, &bytes));
+    CHECK_STATUS(DWCONV_OK, dwconv_batch_norm_scratch(&good, sizes, 1, &bytes));
     char *scratch = aligned_memory(bytes);
     CHECK_STATUS(DWCONV_NULL_POINTER,
                  dwconv_batch_norm(&good, &from, NULL, NULL, mean, NULL, &to, scratch, bytes, NULL));
