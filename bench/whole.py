@@ -31,6 +31,7 @@ class Row:
     first_ms: float | None = None  # loading, packing and the first run
     peak_bytes: int | None = None
     workspace: int | None = None
+    others: dict[str, float] | None = None  # shares of the time of all but convolutions, by operation
     exchange_ns: float | None = None  # of two threads: see bench.machine
     error: float | None = None  # against the first of ORACLES that runs it, as a share of its largest output
     outputs: int | None = None  # of networks of integers: how many values, and how many are not dwconv's
@@ -204,6 +205,14 @@ def write_docs(source: Path, docs: Path) -> Path:
             f"requests per second, and milliseconds that a caller waits. Commit {_commits(serving)}.",
             markdown(_serving(serving)),
         ]
+    listed = _others(rows)
+    if len(listed):
+        parts += [
+            "## Other operations",
+            "The share of dwconv's time, on one thread, that nodes take which are neither convolutions nor\n"
+            "products, nor fused into one; and the three that take most of it.",
+            markdown(listed),
+        ]
     parts += ["## First call", "Reading the model, packing weights and the first run, in milliseconds.",
               markdown(first.round(1))]  # fmt: skip
     memory = ours.xs(1, level="threads")[["workspace", "error"]]
@@ -226,6 +235,19 @@ def _serving(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows).drop(columns="commit").set_index(["model", "callers", "peer"])
     frame = frame.rename(columns={"per_second": "requests / s", "median_ms": "median", "p99_ms": "99 %"})
     return frame.sort_index(level=["model", "callers"], sort_remaining=False).round(2)
+
+
+def _others(rows: Sequence[Row]) -> pd.DataFrame:
+    found = [
+        {
+            "model": row.model,
+            "share": f"{sum(row.others.values()):.1%}",
+            "most of it": ", ".join(f"{name} {share:.1%}" for name, share in list(row.others.items())[:3]),
+        }
+        for row in rows
+        if row.peer == "dwconv" and row.threads == 1 and row.others is not None
+    ]
+    return pd.DataFrame(found).set_index("model") if found else pd.DataFrame()
 
 
 def mean(ratios: pd.Series[float]) -> float:

@@ -65,7 +65,7 @@ def _whole(options: argparse.Namespace) -> int:
         return 0
     console, rows = Console(width=200), list[whole.Row]()
     models = (whole_integers if options.int8 else whole_models).names(options.models)
-    peers = options.peers or (whole_integers.PEERS if options.int8 else list(whole_peers.PEERS))
+    peers = options.peers or (whole_integers.PEERS if options.int8 else whole_peers.USUAL)
     for row in whole.measure(
         models, peers, options.threads, options.seconds, options.rounds,
         whole_integers.compare if options.int8 else None,

@@ -28,6 +28,7 @@ class Runner:
     output: Callable[[], Outputs]
     scratch_bytes: int | None = None  # its workspace, where that is known
     keep: object = None  # what the library reads without owning it
+    others: Callable[[], dict[str, float]] | None = None  # shares of the time of all but convolutions
 
 
 def network(model: Model) -> Any:
@@ -62,7 +63,27 @@ def dwconv(model: Model, threads: int, variant: str) -> Runner:
         for _ in range(loops):
             net(feeds, out=out, num_threads=threads)
 
-    return Runner(run, lambda: list(out.values()) if many else [out], scratch_bytes=net.workspace_bytes)
+    def others() -> dict[str, float]:
+        return shares_of_others(net, [feeds[name] for name in net.input_names], threads)
+
+    return Runner(
+        run, lambda: list(out.values()) if many else [out], scratch_bytes=net.workspace_bytes, others=others
+    )
+
+
+def shares_of_others(net: Any, arrays: list[Array], threads: int) -> dict[str, float]:
+    """Of the nodes' time, what those without multiply-adds take, by operation, the largest first."""
+    from dwconv.table import operation
+    from dwconv.work import of_node
+
+    bound = net.bind([x.shape for x in arrays])._latest()
+    times = bound.profile(arrays, threads, 0.3).nodes
+    found: dict[str, float] = {}
+    for node, seconds in zip(bound.graph.nodes, times, strict=True):
+        if not of_node(bound.graph, node):
+            name = operation(bound.graph, node)
+            found[name] = found.get(name, 0.0) + seconds / sum(times)
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def onnxruntime(model: Model, threads: int, variant: str) -> Runner:
@@ -169,6 +190,7 @@ def torch(model: Model, threads: int, variant: str) -> Runner:
 
 
 PEERS = {"dwconv": dwconv, "onnxruntime": onnxruntime, "openvino": openvino, "litert": litert, "torch": torch}
+USUAL = (*PEERS, "torch@inductor")
 
 
 def known(shape: Any) -> tuple[int, ...]:

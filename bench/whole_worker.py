@@ -36,7 +36,12 @@ class Worker:
         peak = memory_peak() - before
         np.savez(outputs, *(np.asarray(y) for y in self.runner.output()))
         self.loops = max(1, calibrate(self.runner, 0.05))
-        return {"first_ms": seconds * 1e3, "peak_bytes": peak, "workspace": self.runner.scratch_bytes}
+        return {
+            "first_ms": seconds * 1e3,
+            "peak_bytes": peak,
+            "workspace": self.runner.scratch_bytes,
+            "others": self.runner.others() if self.runner.others else None,
+        }
 
     def sample(self, seconds: float) -> dict[str, Any]:
         """Milliseconds per run, samples of at least 50 ms for so many seconds; after one to warm up."""

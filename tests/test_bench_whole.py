@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+import dwconv
+from dwconv.graph import Builder
 
 pytest.importorskip("pandas")
 pytest.importorskip("tabulate")
 
-from bench import whole
+from bench import whole, whole_peers
 
 
 def results(path: Path) -> Path:
@@ -50,6 +54,7 @@ def test_without_callers_and_second_threads_the_page_says_nothing_of_them(tmp_pa
     whole.save(rows, {"cpu": "some CPU", "cores": 1, "commit": "abc"}, path)
     page = whole.write_docs(path, tmp_path).read_text()
     assert "Many callers" not in page
+    assert "Other operations" not in page
     assert "second thread" not in page
 
 
@@ -61,3 +66,29 @@ def test_later_callers_take_the_place_of_earlier_ones(tmp_path: Path) -> None:
     assert found == [10.0, 30.0]
     assert "Commit abd, abe." in whole.write_docs(path, tmp_path).read_text()
     assert len(whole.load(path)[1]) == 4
+
+
+def test_the_page_lists_what_else_than_convolutions_takes_time(tmp_path: Path) -> None:
+    path = tmp_path / "whole.json"
+    shares = {"resize nearest": 0.06, "add": 0.03, "softmax": 0.01, "mean": 0.005}
+    rows = [
+        whole.Row("a", 1, "dwconv", ms=1.0, first_ms=2.0, workspace=1, error=0.0, others=shares),
+        whole.Row("a", 1, "torch", ms=1.0, first_ms=2.0),
+    ]
+    whole.save(rows, {"cpu": "some CPU", "cores": 1, "commit": "abc"}, path)
+    page = whole.write_docs(path, tmp_path).read_text()
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
+    assert ["a", "10.5%", "resize nearest 6.0%, add 3.0%, softmax 1.0%"] in lines
+
+
+def test_shares_are_of_operations_that_multiply_nothing() -> None:
+    b = Builder()
+    x = b.input("x", (1, 8, 8, 4))
+    y = b.node("conv", x, np.ones((3, 3, 4, 4), np.float32), padding="same")
+    pooled = b.node("max_pool", y, kernel=(2, 2))
+    b.output("y", b.node("softmax", pooled))
+    network = dwconv.Network(b)
+    shares = whole_peers.shares_of_others(network, [np.ones((1, 8, 8, 4), np.float32)], 1)
+    assert set(shares) == {"max pool 2x2", "softmax"}
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    assert 0 < sum(shares.values()) < 1
