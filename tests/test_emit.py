@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import dwconv
 from dwconv.emit import emit
 from dwconv.graph import Builder, Graph, UnsupportedModel
 from dwconv.program import Program
 from graphs import CASES, Drawn, built, transposed_cases
 from interpreted import evaluate, interpret
+from oracles import backends, using
 from random_graphs import random_graph
 
 # Sums of NumPy differ in their order with strides. Inputs are of unit size, and graphs keep to that.
@@ -249,3 +251,54 @@ def test_all_that_is_not_supported_is_named_at_once() -> None:
     assert text.startswith("model.onnx: ")
     assert "conv 'head': 'weights' is computed" in text
     assert "'ids' is int64" in text
+
+
+# ---- repeated pixels --------------------------------------------------------------------------
+
+UPWARDS = {"kind": "nearest", "coordinates": "asymmetric", "rounding": "floor"}
+
+
+@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize("channels", [1, 3, 17, 64])
+@pytest.mark.parametrize("ratios", [(2, 2), (3, 1), (1, 4), (2, 9)], ids=str)
+def test_what_is_added_to_repeated_pixels_reads_each_several_times(
+    ratios: tuple[int, int], channels: int, backend: str
+) -> None:
+    b = Builder()
+    small = b.node("unary", b.input("x", (2, 3, 5, channels)), kind="abs")
+    sizes = (3 * ratios[0], 5 * ratios[1])
+    large = b.node("unary", b.input("z", (2, *sizes, channels)), kind="neg")
+    wide = b.node("resize", small, sizes=sizes, **UPWARDS)
+    added = b.node("binary", large, wide, kind="add", activation="silu")
+    again = b.node("resize", small, sizes=sizes, kind="nearest", coordinates="half_pixel")
+    b.output("y", b.node("binary", again, added, kind="sub"))
+    assert kinds(emit(b.graph)).count("resize") == 0
+    inputs = {"x": Drawn(1).array(2, 3, 5, channels), "z": Drawn(2).array(2, *sizes, channels)}
+    check_interpreted(b.graph, inputs)
+    with using(backend):
+        network = dwconv.Network(b)
+        found = network(inputs, num_threads=1)
+        np.testing.assert_array_equal(network(inputs, num_threads=3), found)
+    np.testing.assert_allclose(found, evaluate(b.graph, inputs)[0], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("why", ["size", "twice", "output", "both", "linear", "smaller", "itself"])
+def test_other_resized_images_are_made(why: str) -> None:
+    b = Builder()
+    x, attributes = image(b), UPWARDS
+    sizes = (9, 9) if why == "size" else (12, 12)
+    if why == "linear":
+        attributes = {"kind": "linear", "coordinates": "half_pixel"}
+    wide = b.node("resize", x, sizes=sizes, **attributes)
+    other = b.input("z", (1, 1, 1, 4) if why == "smaller" else (1, *sizes, 4))
+    if why == "both":
+        other = b.node("resize", b.input("w", (1, 3, 3, 4)), sizes=sizes, **UPWARDS)
+    added = b.node("binary", wide, wide if why == "itself" else other, kind="add")
+    b.output("y", b.node("unary", added, kind="relu"))
+    if why == "output":
+        b.output("wide", wide)
+    if why == "twice":
+        b.output("more", b.node("unary", wide, kind="abs"))
+    assert kinds(emit(b.graph)).count("resize") == (2 if why == "both" else 1)
+    shapes = {name: b.shape(name) for name in b.graph.inputs}
+    check_interpreted(b.graph, {name: Drawn(1).array(*shape) for name, shape in shapes.items()})

@@ -4,6 +4,7 @@
 enum {
     PIECE =
         2048, /* elements at a time: an output that is activated afterwards is still in the first-level cache */
+    FEW_ROWS = 8, /* fewer are not worth a call of a kernel */
     SHORT = 64,   /* shorter rows that share an operand are computed several at a time */
     PATTERN = 256 /* elements of such an operand, repeated */
 };
@@ -123,10 +124,22 @@ static int workers(const dwc_node_call *call) {
                             dwc_each_nanoseconds(n->function, n->activation.kind, elements, reads(call)));
 }
 
+/* A kernel gets rows of one axis together. Where they are few, as many as a pixel is repeated, those of the axis before. */
+static void lengthen_rows(dwc_walk *walk) {
+    dwc_axes *axes = &walk->axes;
+    if (axes->count < 3) return;
+    dwc_axis *rows = &axes->axis[axes->count - 2], *before = rows - 1;
+    if (rows->size >= before->size || rows->size >= FEW_ROWS) return;
+    const dwc_axis shorter = *rows;
+    *rows = *before;
+    *before = shorter;
+}
+
 static void run(const dwc_node_call *call) {
     const dwc_each_kernels *kernels = &call->table->each;
     const each e = {call, reads(call) == 1 ? kernels->unary : kernels->binary};
     dwc_rows_job job = {.walk = dwc_walk_of(&call->out, call->in, reads(call)), .context = &e};
+    lengthen_rows(&job.walk);
     const dwc_axis *elements = dwc_row_of(&job.walk) + 1;
     const int strided = is_strided(elements, reads(call));
     job.each = strided ? each_strided : each_rows;

@@ -15,6 +15,7 @@ from .geometry import Window
 from .graph import Node
 from .nodes import axes_of, pool_geometry, slices_of, stage_of
 from .nodes_integers import integer_operation, is_move
+from .nodes_numpy import nearest_index
 from .nodes_numpy_integers import softmax_table
 from .operation import Operation, Stage
 from .placing import interior, parts_of_concat
@@ -68,6 +69,12 @@ def _pool(e: Emitter, node: Node) -> None:
 
 
 def _resize(e: Emitter, node: Node) -> None:
+    if _is_repeated(e, node):
+        x = e.place(node.inputs[0])
+        (n, h, w, c), (_, out_h, out_w, _) = x.view.shape, e.value(node.output).shape
+        once = _split(x, (n, h, 1, w, 1, c)).view
+        e.alias(node.output, Place(x.memory, once.expand((n, h, out_h // h, w, out_w // w, c))))
+        return
     x = e.dense(node.inputs[0])
     scales = tuple(float(scale) for scale in node["scales"] or ())
     if e.is_bytes(node.inputs[0]) and node["kind"] == "linear":
@@ -76,6 +83,26 @@ def _resize(e: Emitter, node: Node) -> None:
         "resize", [x], e.target(node.output), (node.inputs[0], node.output), function=RESIZE[node["kind"]],
         coordinates=node["coordinates"], rounding=node["rounding"], parameters=scales,
     )  # fmt: skip
+
+
+def _is_repeated(e: Emitter, node: Node) -> bool:
+    """Whether pixels only become several, and one binary node reads them: it reads each as often."""
+    name, (_, *sizes, _) = node.output, e.value(node.inputs[0]).shape
+    readers, full = e.graph.consumers()[name], e.value(name).shape
+    if node["kind"] != "nearest" or e.is_bytes(name) or e.is_placed(name):
+        return False
+    if len(readers) != 1 or readers[0].op != "binary":
+        return False
+    others = [other for other in readers[0].inputs if other != name]
+    producers = e.graph.producers()
+    if len(others) != 1 or e.value(others[0]).shape != full:
+        return False
+    if others[0] in producers and producers[others[0]].op == "resize":
+        return False
+    return all(
+        np.array_equal(nearest_index(node, axis, size, out), np.arange(size).repeat(out // size))
+        for axis, (size, out) in enumerate(zip(sizes, full[1:3], strict=True))
+    )
 
 
 def _depth_to_space(e: Emitter, node: Node) -> None:
@@ -120,6 +147,9 @@ def _binary(e: Emitter, node: Node) -> None:
     inputs = [e.place(name) for name in node.inputs]
     activation = parse("network", "activation", node["activation"])
     y = e.in_place(node.output, *node.inputs)
+    form = max((x.view.shape for x in inputs), key=len)
+    if len(form) > len(y.view.shape):  # pixels of one input are read several times
+        inputs, y = [x if x.view.shape == form else _split(x, form) for x in inputs], _split(y, form)
     formula = node["formula"] if e.is_bytes(node.inputs[0]) and not is_move(node) else None
     e.step(
         "binary", inputs, y, (*node.inputs, node.output), function=BINARY[node["kind"]],
