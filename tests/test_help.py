@@ -127,7 +127,7 @@ def says_nothing(annotation: Any) -> bool:
     return any(map(says_nothing, parts))
 
 
-@pytest.mark.parametrize(("name", "what"), list(annotated()), ids=str)
+@pytest.mark.parametrize(("name", "what"), [pytest.param(name, what, id=name) for name, what in annotated()])
 def test_public_signatures_say_what_they_take(name: str, what: Any) -> None:
     hints = typing.get_type_hints(what, localns={"Plan": Any})
     if inspect.isclass(what):
