@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -15,7 +16,7 @@ from .config import config, core, native_isa
 from .graph import Graph, UnsupportedModel
 from .passes import run_passes
 from .runners import NativeRunner, NumpyRunner, Runner
-from .sources import Sizes, Source
+from .sources import Sizes, Source, as_info
 from .streams import StreamState
 from .work import multiply_adds
 
@@ -37,13 +38,23 @@ class Bound:
     The core runs the graph after all passes. NumPy runs it as it is: that is what the core is compared with.
     """
 
-    def __init__(self, graph: Graph, name: str, threads: int, workspaces: Any = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        name: str,
+        threads: int,
+        workspaces: Any = None,
+        dtypes: Sequence[np.dtype[Any]] | None = None,
+    ) -> None:
+        """`dtypes`: of the outputs, where those of whole numbers are not the graph's."""
         _spell_native_order(graph)
         self.macs = multiply_adds(graph)
         self.input_shapes = _shapes(graph, graph.public_inputs)
         self.output_shapes = _shapes(graph, graph.public_outputs)
         values = [graph.values[name] for name in graph.public_outputs]
-        self._outputs = [(value.shape, value.dtype) for value in values]
+        given = [value.dtype for value in values] if dtypes is None else dtypes
+        self._outputs = [(value.shape, dtype) for value, dtype in zip(values, given, strict=True)]
+        self._whole = [i for i, value in enumerate(values) if value.dtype != given[i]]
         self.has_state = bool(graph.states)
         self.notes: list[tuple[str, str]] = []  # nodes, and why passes left them alone
         self.runner = _runner(graph, name, threads, workspaces, self.notes)
@@ -60,16 +71,35 @@ class Bound:
         self, inputs: Sequence[Array], outputs: Sequence[Array], threads: int, state: StreamState | None
     ) -> None:
         """`state`: needed where there are variables."""
-        if state is None:
+        if self._whole:
+            self._run_whole(inputs, outputs, threads, state)
+        elif state is None:
             self.runner.run(inputs, outputs, threads)
-            return
-        with state as (now, following):
-            self.runner.run([*inputs, *now], [*outputs, *following], threads)
+        else:
+            with state as (now, following):
+                self.runner.run([*inputs, *now], [*outputs, *following], threads)
+
+    def _run_whole(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], threads: int, state: StreamState | None
+    ) -> None:
+        targets = self._targets(outputs)
+        with contextlib.nullcontext(([], [])) if state is None else state as (now, following):
+            self.runner.run([*inputs, *now], [*targets, *following], threads)
+        with np.errstate(invalid="ignore"):  # of NaN
+            for index in self._whole:
+                np.copyto(outputs[index], targets[index], casting="unsafe")
+
+    def _targets(self, outputs: Sequence[Array]) -> list[Array]:
+        """What the graph writes: float32 in place of outputs of whole numbers."""
+        targets = list(outputs)
+        for index in self._whole:
+            targets[index] = np.empty(outputs[index].shape, np.float32)
+        return targets
 
     def profile(self, inputs: Sequence[Array], threads: int, seconds: float) -> Measured:
         """The median of each node, and of the whole, of runs within about so many seconds; at least three."""
         with self.new_state() as (now, following):
-            inputs, outputs = [*inputs, *now], [*self.new_outputs(), *following]
+            inputs, outputs = [*inputs, *now], [*self._targets(self.new_outputs()), *following]
         self.runner.run(inputs, outputs, threads)
         begin, whole, parts = time.perf_counter(), list[float](), list[list[float]]()
         while len(whole) < 3 or time.perf_counter() - begin < seconds:
@@ -140,10 +170,9 @@ class Cache:
         return len(self._bound)
 
     def _made(self, key: Key, threads: int) -> Bound:
-        names = [info.name for info in self._source.inputs]
-        return Bound(
-            self._source.lower(dict(zip(names, key, strict=True))), self._name, threads, self._workspaces
-        )
+        graph = self._source.lower(dict(zip((info.name for info in self._source.inputs), key, strict=True)))
+        dtypes = [as_info(info).dtype for info in self._source.outputs]
+        return Bound(graph, self._name, threads, self._workspaces, dtypes)
 
     def _keep(self, full: tuple[Key, str | None], bound: Bound) -> None:
         kept = dict(self._bound)

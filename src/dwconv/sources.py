@@ -86,12 +86,12 @@ class GraphSource:
         self.graph = checked(graph)
         names, results = self.graph.public_inputs, self.graph.public_outputs
         self.inputs = _infos(self.graph, names) if inputs is None else tuple(inputs)
-        _check_infos(self.graph, names, self.inputs)
+        _check_infos(self.graph, names, self.inputs, False)
         if outputs is None:
             self.outputs = _open(self, _infos(self.graph, results))
         else:
             self.outputs = tuple(outputs)
-        _check_infos(self.graph, results, self.outputs)
+        _check_infos(self.graph, results, self.outputs, True)
 
     def lower(self, shapes: Mapping[str, Sizes]) -> Graph:
         own = all(shapes[name] == self.graph.values[name].shape for name in self.graph.public_inputs)
@@ -268,14 +268,20 @@ def _infos(graph: Graph, names: Sequence[str]) -> tuple[TensorInfo, ...]:
     return tuple(TensorInfo(v.name, v.shape, v.dtype, v.quantization) for v in values)
 
 
-def _check_infos(graph: Graph, names: Sequence[str], infos: Sequence[TensorInfo]) -> None:
+def whole(dtype: np.dtype[Any], inside: np.dtype[Any]) -> bool:
+    """Whether an output of this dtype can be of whole numbers that are float32 inside."""
+    return inside == np.float32 and dtype.name in ("int32", "int64")
+
+
+def _check_infos(graph: Graph, names: Sequence[str], infos: Sequence[TensorInfo], outputs: bool) -> None:
     if [info.name for info in infos] != list(names):
         raise ValueError(
             f"network: {[info.name for info in infos]} are not the tensors of the graph, {names}"
         )
     for info in infos:
         value = graph.values[info.name]
-        fits = len(info.shape) == len(value.shape) and info.dtype == value.dtype
+        same = info.dtype == value.dtype or (outputs and whole(info.dtype, value.dtype))
+        fits = len(info.shape) == len(value.shape) and same
         if not fits or any(a not in (None, b) for a, b in zip(info.shape, value.shape, strict=True)):
             raise ValueError(
                 f"network: {info.name!r} is {info.dtype} {info.shape}, but {value.shape} in the graph"

@@ -15,6 +15,7 @@ import numpy as np
 from ..activation import Array
 from ..graph import Budget, Builder, Graph, Node, Value
 from ..nodes import reshape_shape
+from .whole_numbers import arg_max
 
 Pairs: TypeAlias = Sequence[tuple[int, int]]  # (before, after) of every axis
 Slice: TypeAlias = tuple[int | None, int | None, int | None]
@@ -52,6 +53,7 @@ class Logical:
     def __init__(self, budget: Budget | None = None) -> None:
         self.builder = Builder(budget)
         self.label = ""
+        self.whole: set[str] = set()  # values of integers, which are float32 here
         self._made: dict[tuple[Any, ...], str] = {}
         self._reshaped: dict[str, str] = {}  # by the result of a reshape: what it was made of
 
@@ -337,6 +339,15 @@ class Logical:
             return T(value, x.perm)
         kept = [axis for axis in range(len(x.perm)) if axis not in gone]
         return stored(value, [kept.index(axis) for axis in x.order if axis not in gone])
+
+    def arg(self, x: T, axis: int, keepdims: bool, *, least: bool = False, last: bool = False) -> T:
+        """Where the largest along an axis is; see `whole_numbers`."""
+        axis = self.axis(x, axis)
+        sizes = self.builder.shape(x.value)
+        found = T(arg_max(self._node, x.value, sizes, x.perm[axis], least=least, last=last), x.perm)
+        found = found if keepdims else self.squeeze(found, [axis])
+        self.whole.add(found.value)
+        return found
 
     def softmax(self, x: T, axis: int = -1, log: bool = False) -> T:
         return T(self._node("softmax", x.value, axis=x.perm[self.axis(x, axis)], log=log), x.perm)

@@ -97,15 +97,28 @@ def _clip(call: Call) -> T:
 
 
 def _cast(call: Call) -> T:
-    name = DTYPES.get(call.integer("to", 1), "an unknown type")
-    if name != "float32":
-        raise UnsupportedError(f"to {name} at run time; float32 is supported")
-    return call.tensor(0)
+    name, x = DTYPES.get(call.integer("to", 1), "an unknown type"), call.tensor(0)
+    whole = x.value in call.net.whole
+    if name == "float32":
+        return call.net.unary("linear", x, 1.0) if whole else x
+    if whole and name in ("int32", "int64"):
+        return x
+    raise UnsupportedError(f"to {name} at run time; float32 is supported")
 
 
 def _cast_like(call: Call) -> T:
     call.tensor(1)  # float32, or refused
     return call.tensor(0)
+
+
+def _arg(least: bool) -> Callable[[Call], T]:
+    def lower(call: Call) -> T:
+        axis, keep, last = (
+            call.integer(n, d) for n, d in (("axis", 0), ("keepdims", 1), ("select_last_index", 0))
+        )
+        return call.net.arg(call.tensor(0), axis, bool(keep), least=least, last=bool(last))
+
+    return lower
 
 
 def _dropout(call: Call) -> T:
@@ -306,6 +319,8 @@ def _gather(call: Call) -> T:
 OPS: dict[str, Callable[[Call], Any]] = {
     "Abs": _unary("abs"),
     "Add": _binary("add"),
+    "ArgMax": _arg(least=False),
+    "ArgMin": _arg(least=True),
     "Cast": _cast,
     "CastLike": _cast_like,
     "Ceil": _unary("ceil"),

@@ -24,6 +24,8 @@ from .onnx_windows import WINDOWS
 HANDLERS = OPS | WINDOWS | INTEGER_OPS | DYNAMIC_OPS
 FOLD = ONNX_FOLD | INTEGER_FOLD
 FLOATS = ("float32", "int8", "uint8")  # dtypes of inputs and outputs
+WHOLE = ("int32", "int64")  # of outputs
+ON_WHOLE = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 OPSETS = (6, 28)  # whose operations are known; of 6 and 7 what the later ones have too
 # What a handler meets in a file whose attributes or inputs are not those of the operation.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
@@ -33,7 +35,7 @@ FAR = {
     "If": "no control flow", "Loop": "no control flow", "Scan": "no control flow",
     "LRN": "LayerNormalization",
     "Einsum": "MatMul", "ReverseSequence": "Slice", "GatherElements": "Gather", "GatherND": "Gather",
-    "TopK": "no sorting", "NonMaxSuppression": "no sorting", "ArgMax": "ReduceMax", "ArgMin": "ReduceMin",
+    "TopK": "ArgMax", "NonMaxSuppression": "no sorting",
     "GridSample": "Resize", "RoiAlign": "Resize", "LpPool": "AveragePool",
     "GlobalLpPool": "GlobalAveragePool", "MaxUnpool": "ConvTranspose", "DeformConv": "Conv",
 }  # fmt: skip
@@ -107,9 +109,9 @@ class OnnxSource:
     def _problems(self) -> list[str]:
         problems = [
             f"{what} {info.name!r} is {info.dtype}; float32, int8 and uint8 are supported"
-            for what, infos in (("input", self.model.inputs), ("output", self.model.outputs))
+            for what, infos, more in (("input", self.model.inputs, ()), ("output", self.model.outputs, WHOLE))
             for info in infos
-            if info.dtype not in FLOATS
+            if info.dtype not in (*FLOATS, *more)
         ]
         version = self.model.opsets.get("", OPSETS[0])
         if not OPSETS[0] <= version <= OPSETS[1]:
@@ -158,6 +160,8 @@ class OnnxSource:
             result = values.get(info.name)
             if isinstance(result, T) and info.dtype in ("int8", "uint8") and net.dtype(result) == np.float32:
                 problems.append(f"output {info.name!r} is {info.dtype} whose scale is computed")
+            elif isinstance(result, T) and (result.value in net.whole) != (info.dtype in WHOLE):
+                problems.append(f"output {info.name!r} is {info.dtype} and computed as another type")
             elif isinstance(result, T) or (isinstance(result, np.ndarray) and result.dtype.name in FLOATS):
                 net.label = info.name
                 net.output(info.name, result if isinstance(result, T) else net.constant(result))
@@ -182,6 +186,7 @@ class OnnxSource:
     ) -> dict[str, T | Array | Opaque]:
         """What the node's outputs are, by name."""
         net.label = node.label
+        whole = False
         call = Call(
             net,
             budget,
@@ -197,10 +202,12 @@ class OnnxSource:
                 elif not known(node):
                     raise UnsupportedError(missing(node))
                 else:
-                    _refuse_bytes(net, node, call)
+                    whole = _refuse_bytes(net, node, call)
                     handlers = MICROSOFT_OPS if node.domain == MICROSOFT else HANDLERS
                     results = handlers[node.op](call)
             call.refuse_unread()
+            if whole and node.op in ON_WHOLE[1:]:
+                net.whole.add(results.value)
         except UnsupportedError:
             raise
         except ValueError as error:
@@ -221,18 +228,23 @@ class OnnxSource:
 
 def _told(info: Info) -> TensorInfo:
     """Of what is supported."""
-    dtype = np.dtype(info.dtype if info.dtype in FLOATS else np.float32)
+    dtype = np.dtype(info.dtype if info.dtype in (*FLOATS, *WHOLE) else np.float32)
     return TensorInfo(info.name, info.shape or (), dtype)
 
 
-def _refuse_bytes(net: ChannelsFirst, node: OnnxNode, call: Call) -> None:
+def _refuse_bytes(net: ChannelsFirst, node: OnnxNode, call: Call) -> bool:
+    """Integers where the operation is of floats. Gives whether the result is of whole numbers."""
+    whole = [value.value in net.whole for value in call.values if isinstance(value, T)]
+    if any(whole) and node.op not in ("Shape", "Size", *ON_WHOLE):
+        raise UnsupportedError("integers computed at run time; outputs of the network can be, and Cast")
     if node.domain or node.op in ON_BYTES:
-        return
+        return any(whole)
     for index, value in enumerate(call.values):
         if isinstance(value, T) and net.dtype(value) != np.float32:
             raise UnsupportedError(
                 f"input {index} of {net.dtype(value)}; DequantizeLinear before it is supported"
             )
+    return any(whole)
 
 
 def known(node: OnnxNode) -> bool:

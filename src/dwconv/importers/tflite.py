@@ -33,8 +33,6 @@ from .tflite_variables import VARIABLE_OPS, Variables
 ALL = {**INTEGERS, **OPS, **SHAPE_OPS}
 # Where the nearest name would mislead, or there is more to say.
 REMEDIES = {
-    "ARG_MAX": "end the network at its scores and take np.argmax of these",
-    "ARG_MIN": "end the network at its scores and take np.argmin of these",
     "TOPK_V2": "end the network at its scores and sort these",
     "NON_MAX_SUPPRESSION_V4": "end the network at boxes and scores",
     "NON_MAX_SUPPRESSION_V5": "end the network at boxes and scores",
@@ -54,6 +52,8 @@ REMEDIES = {
     "LOCAL_RESPONSE_NORMALIZATION": "L2_NORMALIZATION is supported",
 }  # fmt: skip
 LIKELY = (224, 16384)  # pixels; samples
+# What takes whole numbers that are computed, as those of ARG_MAX.
+ON_WHOLE = ("CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE")
 Lowered = tuple[Graph, list[TensorInfo], list[TensorInfo]]
 # What hostile options and shapes can raise beside ValueError.
 ODD = (TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
@@ -227,7 +227,10 @@ class _Lowering:
         signature = tensor.signature if len(tensor.signature) == len(value.shape) else value.shape
         shape = tuple(None if s == -1 else n for s, n in zip(signature, value.shape, strict=True))
         quantization = value.quantization if value.dtype in KINDS.values() else tensor.quantization
-        return TensorInfo(name, shape, value.dtype, quantization)
+        counted = tensor.kind in ("INT32", "INT64") and value.data is None
+        return TensorInfo(
+            name, shape, np.dtype(DTYPES[tensor.kind]) if counted else value.dtype, quantization
+        )
 
     def _free(self, name: str, taken: Sequence[str]) -> str:
         found, count = name, 0
@@ -277,7 +280,7 @@ class _Lowering:
             if not constant and tensor.kind not in ("FLOAT32", "INT32", "INT64", "BOOL", *KINDS):
                 return f"{_described(tensor)} is not supported; FLOAT32, INT8 and UINT8 are"
             fits = tensor.kind == "FLOAT32" or tensor.kind in KINDS or operator.op == "SHAPE"
-            if not constant and not fits and index in self.names:
+            if not constant and not fits and index in self.names and not self._counted(operator, index):
                 return f"{_described(tensor)} is computed when it runs; FLOAT32, INT8 and UINT8 are supported"
         for index in operator.outputs:
             tensor = self.model.tensors[index]
@@ -287,6 +290,11 @@ class _Lowering:
 
     def _folded(self, index: int) -> bool:
         return index in self.names and self.b.data(self.names[index]) is not None
+
+    def _counted(self, operator: Operator, index: int) -> bool:
+        """Whether it is a whole number, as ARG_MAX gives them, that the operator takes."""
+        takes = operator.op in ON_WHOLE and operator.inputs[0] == index
+        return takes and self.b.graph.values[self.b._name(self.names[index])].dtype == np.float32
 
     def _node_name(self, operator: Operator, label: str) -> str:
         """The name of its result, which an output of the network keeps for itself."""

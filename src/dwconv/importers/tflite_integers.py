@@ -361,6 +361,8 @@ INTEGERS: dict[str, Callable[[Call], str | list[str]]] = {
     "LOG": lookup("log"),
     "SQRT": lookup("sqrt"),
     "SQUARE": lookup("square"),
+    "ARG_MAX": lambda call: tflite_ops.OPS["ARG_MAX"](call.in_floats()),
+    "ARG_MIN": lambda call: tflite_ops.OPS["ARG_MIN"](call.in_floats()),
     "PRELU": prelu,
     "SOFTMAX": softmax,
     "RESIZE_BILINEAR": resize_bilinear,

@@ -17,6 +17,7 @@ from ..nodes import complete
 from ..nodes_numpy import nearest_index
 from .tflite_call import Call, UnsupportedError
 from .tflite_parse import Tensor
+from .whole_numbers import arg_max
 
 SAME = 0  # of the schema's Padding
 L2_EPSILON = 1e-6  # of TFLite's kernel
@@ -152,6 +153,18 @@ def reduce(kind: str) -> Callable[[Call], str]:
         if not axes:
             return call.value(0)
         return call.node("reduce", call.value(0), kind=kind, axes=tuple(axes), keepdims=keep)
+
+    return lower
+
+
+def arg(least: bool) -> Callable[[Call], str]:
+    def lower(call: Call) -> str:
+        (axis,), shape = call.integers(1, "axis"), call.shape(0)
+        if not -len(shape) <= axis < len(shape):
+            raise ValueError(f"there is no axis {axis} in {len(shape)}")
+        axis %= len(shape)
+        found = arg_max(call.node, call.value(0), shape, axis, least=least)
+        return call.reshape(found, (*shape[:axis], *shape[axis + 1 :]))
 
     return lower
 
@@ -314,7 +327,8 @@ def dequantize(call: Call) -> str:
 def cast(call: Call) -> str:
     data, kind = call.data(0), call.output_dtype()
     if data is None:
-        if kind == np.float32:  # of float32: values of other types are constants
+        whole = call.tensor(0).kind in ("INT32", "INT64") and kind in (np.int32, np.int64)
+        if kind == np.float32 or whole:  # values of other types are constants
             return call.value(0)
         raise UnsupportedError(f"a cast of activations to {kind}; FLOAT32 is supported")
     with np.errstate(all="ignore"):
@@ -335,6 +349,8 @@ OPS: dict[str, Callable[[Call], str | list[str]]] = {
     "REDUCE_MAX": reduce("max"),
     "REDUCE_MIN": reduce("min"),
     "REDUCE_PROD": reduce("prod"),
+    "ARG_MAX": arg(least=False),
+    "ARG_MIN": arg(least=True),
     "RESIZE_BILINEAR": resize_bilinear,
     "RESIZE_NEAREST_NEIGHBOR": resize_nearest,
     "ADD": binary("add"),

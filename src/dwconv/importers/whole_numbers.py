@@ -1,0 +1,40 @@
+"""Integers that a network computes: exact in float32 inside, of the file's dtype at its edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+MOST = 1 << 24  # every integer up to this is a float32
+FINITE = float(np.finfo(np.float32).max)
+
+
+def arg_max(
+    node: Callable[..., str],
+    x: str,
+    shape: Sequence[int],
+    axis: int,
+    *,
+    least: bool = False,
+    last: bool = False,
+) -> str:
+    """Where the largest of each row along `axis` is, or the least; the first or the `last`. The axis stays.
+
+    `shape`: of x. `node` makes nodes. Raises ValueError for an axis beyond what float32 counts.
+    """
+    count = shape[axis]
+    if count > MOST:
+        raise ValueError(f"an axis of {count}; {MOST} at most are counted")
+    if least:
+        x = node("unary", x, kind="neg")
+    x = node("unary", x, kind="clip", a=-FINITE, b=FINITE)  # infinities have no difference
+    most = node("reduce", x, kind="max", axes=(axis,), keepdims=True)
+    below = node(
+        "unary", node("binary", x, most, kind="sub"), kind="sign"
+    )  # 0 where it is the largest, or -1
+    places = np.arange(count, dtype=np.float32)
+    weights = (places if last else places[::-1]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    ranked = node("binary", node("unary", below, kind="linear", a=float(count)), weights, kind="add")
+    found = node("reduce", ranked, kind="max", axes=(axis,), keepdims=True)
+    return found if last else node("unary", found, kind="linear", a=-1.0, b=float(count - 1))
