@@ -11,6 +11,12 @@ import dwconv
 from oracles import backends, using
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Here, since the tests also run where pyproject.toml is not: beside an installed wheel."""
+    text = "slow: compiles for minutes, or for another machine; `make check-all` runs it"
+    config.addinivalue_line("markers", text)
+
+
 @pytest.fixture(params=backends())
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs the test once on every instruction set and once on the NumPy fallback."""
