@@ -249,7 +249,9 @@ typedef enum dwconv_residual {
  * In a quantized block the output of a stage is the input of the next. What project gives, rounded to 8 bits, and the
  * input are added to `sum` in integers: to 20 bits and rounded once, as XNNPACK does, or with DWCONV_ROUND_TFLITE as
  * TensorFlow Lite does. DWCONV_RESIDUAL_AUTO then looks at strides and channels alone: an input whose shape the output
- * has not is an error. There is no quantized squeeze-and-excite. */
+ * has not is an error. Of squeeze-and-excite the mean and the product are what REDUCE and BINARY of dwconv_network.h give
+ * for these integers, by `rounding`: the mean is rounded to `mean`, which squeeze takes, the product to `scaled`, which
+ * project takes. */
 typedef struct dwconv_desc {
     size_t size; /* sizeof(dwconv_desc) */
     dwconv_dtype dtype;
@@ -263,6 +265,9 @@ typedef struct dwconv_desc {
     dwconv_quant input;
     dwconv_quant sum; /* after a residual */
     dwconv_quant_rounding rounding;
+    /* Of quantized squeeze-and-excite alone; a scale of 0: what conv gives. */
+    dwconv_quant mean, scaled;
+    dwconv_formula product;
 } dwconv_desc;
 
 /* ---- plans -------------------------------------------------------------------------------- */
@@ -276,11 +281,11 @@ typedef struct dwconv_plan dwconv_plan;
  *
  * DWCONV_NULL_POINTER   desc, plan, conv or a filter is NULL; or a block's project, or one of squeeze and excite
  * DWCONV_BAD_SIZE       a descriptor's size is not that of a version of it, or fields that this library lacks are not 0
- * DWCONV_BAD_VALUE      a flag, residual or rounding that does not exist, or DWCONV_FLOAT_OUTPUT of float32
+ * DWCONV_BAD_VALUE      a flag, residual, rounding or formula that does not exist, or DWCONV_FLOAT_OUTPUT of float32
  * DWCONV_BAD_SHAPE      a size below 1, channels that groups do not divide, parts of a block that do not fit together
  * DWCONV_BAD_STRIDE     a negative stride or dilation; in a block, another stride than 1 outside conv
  * DWCONV_BAD_RESIDUAL   DWCONV_RESIDUAL_ON where a stride is not 1, or input and output differ in channels
- * DWCONV_BAD_DTYPE      a dtype that does not exist; quantized squeeze-and-excite
+ * DWCONV_BAD_DTYPE      a dtype that does not exist
  * DWCONV_BAD_PADDING, DWCONV_BAD_ACTIVATION
  * DWCONV_BAD_QUANTIZATION   a scale that is not finite or not above 0, a zero point or clamp outside the dtype, a
  *                       ratio of scales of 256 or more, or of 0; 255 * sum |w| + |bias| of 2^31 or more
@@ -310,7 +315,7 @@ DWCONV_API const char *dwconv_plan_isa(const dwconv_plan *plan);
  * DWCONV_BAD_SHAPE          a size below 1, or channels other than the filter's
  * DWCONV_KERNEL_TOO_LARGE   the dilated kernel is larger than the padded input
  * DWCONV_BAD_RESIDUAL       DWCONV_RESIDUAL_ON, or quantized, and input and output differ in shape
- * DWCONV_OVERFLOW           a size above 2^31 - 1 */
+ * DWCONV_OVERFLOW           a size above 2^31 - 1, or with quantized squeeze-and-excite a mean of more than 2^23 pixels */
 DWCONV_API dwconv_status dwconv_output_shape(const dwconv_plan *plan, const int64_t input[4],
                                              int64_t output[4]);
 

@@ -186,13 +186,6 @@ typedef enum dwconv_rounding {
     DWCONV_ROUNDING_COUNT
 } dwconv_rounding;
 
-/* Of BINARY on 8-bit integers: see there. */
-typedef enum dwconv_formula {
-    DWCONV_INTEGER_FORMULA = 0,
-    DWCONV_FLOAT_FORMULA,
-    DWCONV_FORMULA_COUNT
-} dwconv_formula;
-
 typedef struct dwconv_node {
     dwconv_node_kind kind;
     dwconv_function function;           /* of UNARY, BINARY, REDUCE, POOL, RESIZE; SOFTMAX: 0 or 1 */

@@ -44,4 +44,11 @@ typedef enum dwconv_quant_rounding {
     DWCONV_QUANT_ROUNDING_COUNT
 } dwconv_quant_rounding;
 
+/* How two 8-bit integers are multiplied, say: BINARY in dwconv_network.h. */
+typedef enum dwconv_formula {
+    DWCONV_INTEGER_FORMULA = 0,
+    DWCONV_FLOAT_FORMULA,
+    DWCONV_FORMULA_COUNT
+} dwconv_formula;
+
 #endif

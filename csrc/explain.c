@@ -3,6 +3,8 @@
 
 #include "schedule/schedule.h"
 
+#define FOR_SUMS "squeeze-and-excite needs the whole output of depthwise"
+
 /* In text a line each. */
 static void put_node(dwc_text *t, const char *op, int64_t channels, const char *kernel, int64_t panel) {
     if (!t->is_json) {
@@ -22,7 +24,7 @@ static void put_node(dwc_text *t, const char *op, int64_t channels, const char *
 }
 
 static const char *quantized_name(const dwc_node *n) {
-    if (n->op == DWC_ADD) return NULL;
+    if (n->op != DWC_DEPTHWISE && n->op != DWC_MATRIX) return NULL;
     const dwc_s8_stage *s = n->s8;
     if (!s->kernels) return "plain loops of bytes";
     return s->is_depthwise ? s->kernels->depthwise_name : s->kernels->matrix_name;
@@ -91,7 +93,7 @@ static void put_second_pass(dwc_text *t, const dwc_block_schedule *s) {
 static void put_block(dwc_text *t, const dwconv_plan *plan, const dwc_block_schedule *s,
                       const dwc_machine *machine) {
     static const char *const why[] = {
-        [DWC_TWO_FOR_SUMS] = "squeeze-and-excite needs the whole output of depthwise",
+        [DWC_TWO_FOR_SUMS] = FOR_SUMS,
         [DWC_TWO_FOR_SHARES] = "workers share the channels of so low an image",
         [DWC_TWO_FOR_ROOM] = "one pass would read its weights, or expanded rows, again for few pixels"};
     const dwc_frame *f = &s->frame;
@@ -157,6 +159,17 @@ static void put_stage(dwc_text *t, const dwc_s8_stage *stage, const dwc_s8_stage
     dwc_text_close(t, '}');
 }
 
+/* With squeeze-and-excite the projection is one more, and its rows are scaled. */
+static void put_passes(dwc_text *t, const dwc_s8_schedule *s) {
+    const dwc_s8_stage_schedule *wide = &s->stage[s->depthwise];
+    const int first = s->walk.chunk_rows ? 1 : s->gate.mean ? s->depthwise + 1 : s->stages;
+    dwc_text_int(t, "passes", first + (s->gate.mean != 0));
+    if (!s->gate.mean) return;
+    dwc_text_string(t, "two_passes_since", FOR_SUMS);
+    dwc_text_int(t, "kept_bytes", wide->out[1] * wide->out[2] * wide->out[3]);
+    dwc_text_int(t, "step_pixels", s->gate.rows * wide->out[2]);
+}
+
 static dwconv_status put_quantized(dwc_text *t, const dwconv_plan *plan, const int64_t input[4],
                                    const dwconv_threads *threads, const dwc_machine *machine) {
     dwc_s8_schedule s;
@@ -170,7 +183,7 @@ static dwconv_status put_quantized(dwc_text *t, const dwconv_plan *plan, const i
     const int64_t strips = w->chunk_rows ? w->bands : last->strips;
     dwc_text_int(t, "nanoseconds", (int64_t)s.nanoseconds);
     dwc_text_int(t, "workers", s.workers);
-    dwc_text_int(t, "passes", w->chunk_rows ? 1 : s.stages);
+    put_passes(t, &s);
     dwc_text_int(t, "items", input[0] * strips);
     dwc_text_int(t, "images", input[0]);
     dwc_text_int(t, "strips", strips);
@@ -184,7 +197,8 @@ static dwconv_status put_quantized(dwc_text *t, const dwconv_plan *plan, const i
     dwc_text_int(t, "worker_bytes", s.worker_bytes);
     dwc_text_open(t, "stages", '[');
     for (int i = 0; i < s.stages; i++)
-        if (plan->graph.nodes[i].s8->kernels) put_stage(t, plan->graph.nodes[i].s8, &s.stage[i]);
+        if (plan->graph.nodes[s.stage[i].node].s8->kernels)
+            put_stage(t, plan->graph.nodes[s.stage[i].node].s8, &s.stage[i]);
     dwc_text_close(t, ']');
     return DWCONV_OK;
 }

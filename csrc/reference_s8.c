@@ -53,11 +53,42 @@ static uint8_t convolved(const layer *l, int64_t image, int64_t row, int64_t col
     return dwc_requant_byte(&requant, 0, (int32_t)window_sum(l, image, row, column, c));
 }
 
+/* The mean of a channel, of all its pixels. */
+static uint8_t mean(const layer *l, int64_t image, int64_t c) {
+    const dwc_byte_parameters *p = &l->node->bytes;
+    const dwc_byte_end end = dwc_mean_end(p, l->x->height * l->x->width);
+    int64_t sum = 0;
+    for (int64_t row = 0; row < l->x->height; row++)
+        for (int64_t column = 0; column < l->x->width; column++)
+            sum += dwc_number(at(l->x, image, row, column)[c], p->flip) - p->zero[0];
+    return (uint8_t)(end.twice ? dwc_end_twice((int32_t)sum, &end) : dwc_end_once((int32_t)sum, &end));
+}
+
+static uint8_t product(const dwc_byte_parameters *p, uint8_t x, uint8_t factor) {
+    const int32_t a = dwc_number(x, p->flip) - p->zero[0], b = dwc_number(factor, p->flip) - p->zero[1];
+    if (p->form == DWC_BYTES_FLOATS)
+        return (uint8_t)dwc_quantize_one((p->scale[0] * (float)a) * (p->scale[1] * (float)b), p->y_scale,
+                                         &p->end);
+    return (uint8_t)(p->end.twice ? dwc_end_twice(a * b, &p->end) : dwc_end_once(a * b, &p->end));
+}
+
+/* Byte [image, row, column, c] of what a node gives; `second`: its second input. */
+static uint8_t byte_of(const layer *l, const dwc_view *second, int64_t image, int64_t row, int64_t column,
+                       int64_t c) {
+    const dwc_node *n = l->node;
+    if (n->op == DWC_MEAN) return mean(l, image, c);
+    if (n->op == DWC_SCALE)
+        return product(&n->bytes, at(l->x, image, row, column)[c], at(second, image, 0, 0)[c]);
+    if (n->op == DWC_ADD)
+        return dwc_add_bytes(&n->add, at(l->x, image, row, column)[c], at(second, image, row, column)[c]);
+    return convolved(l, image, row, column, c);
+}
+
 void dwc_reference_s8(const dwc_graph *g, const dwc_node *n, const dwc_view *views) {
     const dwc_view *x = &views[n->inputs[0]], *y = &views[n->output];
     const dwc_value *value = &g->values[n->output];
     layer l = {.graph = g, .node = n, .x = x, .y = y};
-    if (n->op != DWC_ADD) {
+    if (n->op == DWC_DEPTHWISE || n->op == DWC_MATRIX) {
         l.group_inputs = x->channels / n->groups;
         l.group_outputs = y->channels / n->groups;
         (void)dwc_window_extent(&n->window, x->height, x->width, &l.extent); /* shapes are known */
@@ -68,10 +99,7 @@ void dwc_reference_s8(const dwc_graph *g, const dwc_node *n, const dwc_view *vie
             for (int64_t column = 0; column < y->width; column++)
                 for (int64_t c = 0; c < y->channels; c++) {
                     const int64_t to = image * y->image + row * y->row + column * y->pixel + c;
-                    const uint8_t byte = n->op == DWC_ADD
-                                             ? dwc_add_bytes(&n->add, at(x, image, row, column)[c],
-                                                             at(&views[n->inputs[1]], image, row, column)[c])
-                                             : convolved(&l, image, row, column, c);
+                    const uint8_t byte = byte_of(&l, &views[n->inputs[1]], image, row, column, c);
                     if (y->dtype == DWCONV_F32)
                         y->data[to] =
                             value->scale * (float)(dwc_number(byte, dwc_flip(g->dtype)) - value->zero_point);

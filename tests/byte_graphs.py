@@ -327,13 +327,23 @@ def _table(d: Bytes, x: str) -> str:
     return d.b.node("lookup", x, d.integers(256), quantization=d.quantization())
 
 
+def _gated(d: Bytes, x: str) -> str:
+    channels = _shape(d, x)[3]
+    mean = d.b.node("reduce", x, kind="mean", axes=(1, 2), **d.result())
+    factors = _pointwise(d, _pointwise(d, mean, 5), channels)
+    product = {"formula": "float" if d.rng.random() < 0.5 else "integer"}
+    clamp = d.clamp() if d.rng.random() < 0.2 else {}
+    return d.b.node("binary", x, factors, kind="mul", **d.result(0.2) | product | clamp)
+
+
 def _block(d: Bytes, x: str) -> str:
-    """An inverted residual, perhaps with tables for activations, perhaps with its input added."""
+    """An inverted residual, perhaps with tables for activations, squeeze-and-excite, or its input added."""
     channels, tables = _shape(d, x)[3], d.rng.random() < 0.4
     y = _pointwise(d, x, 2 * channels) if d.rng.random() < 0.8 else x
     y = _table(d, y) if tables else y
     y = _depthwise(d, y)
     y = _table(d, y) if tables else y
+    y = _gated(d, y) if d.rng.random() < 0.4 else y
     y = _pointwise(d, y, channels)
     if _shape(d, y) == _shape(d, x):
         y = d.b.node("binary", *((x, y) if d.rng.random() < 0.5 else (y, x)), kind="add", **d.result())

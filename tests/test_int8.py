@@ -172,112 +172,6 @@ def test_float_output_is_dequantized() -> None:
     assert np.array_equal(y, expected)
 
 
-# ---- blocks -----------------------------------------------------------------------------------
-
-SEPARABLE = {
-    "dtype": "int8", "depthwise_filter_scale": [0.01, 0.02, 0.005, 0.01, 0.03], "filter_scale": 0.02,
-    "input_quantization": (0.05, 3), "depthwise_output_quantization": (0.04, -100),
-    "output_quantization": (0.1, 20), "depthwise_activation": "relu6", "padding": "same",
-}  # fmt: skip
-
-
-@pytest.mark.usefixtures("backend")
-@pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_a_separable_convolution_is_its_two_layers(threads: int, rounding: Any) -> None:
-    first, second = image(shape=(5, 3, 5, 1)), image(shape=(5, 40))
-    x = image(shape=(3, 21, 17, 5))
-    y = dwconv.SeparableConv2D(first, second, strides=2, rounding=rounding, **SEPARABLE)(
-        x, num_threads=threads
-    )
-    middle = dwconv.DepthwiseConv2D(
-        first, strides=2, padding="same", dtype="int8", filter_scale=SEPARABLE["depthwise_filter_scale"],
-        input_quantization=(0.05, 3), output_quantization=(0.04, -100), activation="relu6", rounding=rounding,
-    )(x)  # fmt: skip
-    last = dwconv.PointwiseConv2D(
-        second, dtype="int8", filter_scale=0.02, input_quantization=(0.04, -100),
-        output_quantization=(0.1, 20), rounding=rounding,
-    )  # fmt: skip
-    assert_same(y, last(middle))
-
-
-def added(a: np.ndarray, b: np.ndarray, qa: Any, qb: Any, qy: Any, rounding: str) -> np.ndarray:
-    """a + b: XNNPACK's qs8-vadd, or TensorFlow Lite's ADD, a number at a time."""
-    limits = np.iinfo(a.dtype)
-    if rounding == "even":
-        ratios = [np.float32(q[0]) / np.float32(qy[0]) for q in (qa, qb)]
-        shift = 20 - (int(np.array(max(ratios)).view(np.uint32) >> 23) - 127)
-        ma, mb = (round(float(r) * 2**shift) for r in ratios)
-        start = 2 ** (shift - 1) - ma * qa[1] - mb * qb[1]
-        total = (start + a.astype(np.int64) * ma + b.astype(np.int64) * mb) >> shift
-    else:
-        scales = [float(np.float32(q[0])) for q in (qa, qb, qy)]
-        twice = 2 * max(scales[:2])
-        x, y, z = (
-            oracle._multiplier(m) for m in (scales[0] / twice, scales[1] / twice, twice / (2**20 * scales[2]))
-        )
-        pairs = zip(a.reshape(-1).tolist(), b.reshape(-1).tolist(), strict=True)
-        sums = [
-            oracle._times(oracle._times((i - qa[1]) << 20, *x) + oracle._times((j - qb[1]) << 20, *y), *z)
-            for i, j in pairs
-        ]
-        total = np.array(sums).reshape(a.shape)
-    return np.clip(total + qy[1], limits.min, limits.max).astype(a.dtype)
-
-
-@pytest.mark.usefixtures("backend")
-@pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("dtype", ["int8", "uint8"])
-def test_an_inverted_residual_is_its_layers_and_an_integer_sum(dtype: str, rounding: str) -> None:
-    shift = 128 if dtype == "uint8" else 0
-    x = image(dtype, (2, 9, 10, 4))
-    plain = block(dtype, residual=False, sum_quantization=None, rounding=rounding)(x)
-    stages = block(dtype, rounding=rounding)
-    y = x
-    q = (
-        stages.input_quantization, stages.expand_output_quantization, stages.depthwise_output_quantization,
-        stages.output_quantization,
-    )  # fmt: skip
-    for filters, kind, scale, source, to in (
-        (stages.expand_filter, dwconv.PointwiseConv2D, 0.01, q[0], q[1]),
-        (stages.depthwise_filter, dwconv.DepthwiseConv2D, 0.008, q[1], q[2]),
-        (stages.project_filter, dwconv.PointwiseConv2D, 0.01, q[2], q[3]),
-    ):
-        more = {"padding": "same"} if kind is dwconv.DepthwiseConv2D else {}
-        activation = None if filters is stages.project_filter else "relu6"
-        layer = kind(
-            filters, dtype=dtype, filter_scale=scale, input_quantization=source, output_quantization=to,
-            activation=activation, rounding=rounding, **more,
-        )  # fmt: skip
-        y = layer(y)
-    assert_same(plain, y)
-    quantizations = ((0.08, 7 + shift), (0.05, 3 + shift), (0.1, -5 + shift))
-    assert_same(stages(x, num_threads=2), added(y, x, *quantizations, rounding))
-
-
-@pytest.mark.usefixtures("backend")
-def test_whether_x_is_added_does_not_depend_on_its_size() -> None:
-    layer = block(padding="valid")
-    with pytest.raises(
-        ValueError, match=r"sum_quantization the output must have the shape of x .* residual=False"
-    ):
-        layer(image(shape=(1, 9, 9, 4)))
-
-
-@pytest.mark.usefixtures("backend")
-def test_blocks_without_expansion() -> None:
-    with pytest.raises(TypeError, match="expand_filter_scale needs an expand_filter"):
-        dwconv.InvertedResidual(
-            None, image(shape=(3, 3, 4, 1)), image(shape=(4, 4)), dtype="int8", expand_filter_scale=1
-        )
-    layer = dwconv.InvertedResidual(
-        None, image(shape=(3, 3, 4, 1)), image(shape=(4, 4)), dtype="int8", depthwise_filter_scale=0.01,
-        filter_scale=0.01, input_quantization=(0.05, 3), depthwise_output_quantization=(0.03, 0),
-        output_quantization=(0.1, 0), residual=False, output_dtype="float32",
-    )  # fmt: skip
-    assert layer(image(shape=(1, 5, 5, 4))).dtype == np.float32
-
-
 # ---- layers -----------------------------------------------------------------------------------
 
 
@@ -369,12 +263,14 @@ def noise(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_quantized_layers_are_about_their_float_layers(dtype: Any) -> None:
     x = noise(1, 12, 12, 8)
+    gate = (noise(24, 6), None, noise(6, 24), None)
     layers = [
         dwconv.DepthwiseConv2D(noise(3, 3, 8, 2), padding="same", bias=noise(16), activation="silu"),
         dwconv.Conv2D(noise(3, 3, 8, 5), strides=2, activation="relu"),
         dwconv.PointwiseConv2D(noise(8, 16), bias=noise(16)),
         dwconv.SeparableConv2D(noise(3, 3, 8, 1), noise(8, 6), depthwise_activation="relu6"),
         dwconv.InvertedResidual(noise(8, 24), noise(3, 3, 24, 1), noise(24, 8)),
+        dwconv.InvertedResidual(noise(8, 24), noise(3, 3, 24, 1), noise(24, 6), squeeze_excite=gate),
     ]
     for layer in layers:
         y = layer(x)
@@ -382,8 +278,10 @@ def test_quantized_layers_are_about_their_float_layers(dtype: Any) -> None:
         if isinstance(layer, dwconv.DepthwiseConv2D):
             ranges["activation_range"] = (-12, 12)
         if isinstance(layer, dwconv.InvertedResidual):
-            projected = y - x
+            projected = y if layer.squeeze_excite else y - x
             ranges["project_range"] = (projected.min(), projected.max())
+            if layer.squeeze_excite is not None:
+                ranges |= {"squeeze_range": (0, 12), "gate_activation_range": (-8, 8)}
         small = layer.quantized((x.min(), x.max()), dtype=dtype, output_dtype="float32", **ranges)
         assert type(small) is type(layer)
         q = dwconv.quantize(x, *small.input_quantization, dtype=dtype)

@@ -11,6 +11,10 @@ import dwconv
 from int8_layers import block, depthwise, image
 
 GATE = (np.zeros((18, 2), np.int8), None, np.zeros((2, 18), np.int8), None)
+OF_GATE = dwconv.SqueezeExciteQuantization(
+    mean=(0.025, 0), squeeze_filter_scale=0.01, squeeze_output=(0.02, 0), gate_filter_scale=0.01,
+    gate_output=(0.004, -128), scaled=(0.02, 0), gate_activation_quantization=(0.05, 0),
+)  # fmt: skip
 
 
 def test_integers_and_numbers_never_mix_silently() -> None:
@@ -75,7 +79,24 @@ def test_errors_name_scale_zero_point_and_rule(given: dict[str, Any], message: s
         ({"sum_quantization": None}, "sum_quantization is needed where x is added"),
         ({"strides": 2}, "sum_quantization is for blocks that add x"),
         ({"sum_quantization": (1e-9, 0)}, r"sum_quantization: the larger of the scales .* at least 2\^-10"),
-        ({"squeeze_excite": GATE}, "squeeze_excite is for float"),
+        ({"squeeze_excite": GATE}, "squeeze_excite_quantization is needed .* dwconv.Squeeze"),
+        ({"squeeze_excite_quantization": OF_GATE}, "squeeze_excite_quantization needs squeeze_excite"),
+        (
+            {"squeeze_excite": GATE, "squeeze_excite_quantization": OF_GATE._replace(mean=(0.1, 200))},
+            "mean of squeeze_excite_quantization: the zero point of int8 must be between -128 and 127",
+        ),
+        (
+            {"squeeze_excite": GATE, "squeeze_excite_quantization": OF_GATE._replace(gate_filter_scale=0)},
+            "gate_filter_scale: every scale must be finite and above 0",
+        ),
+        (
+            {"squeeze_excite": GATE, "squeeze_excite_quantization": OF_GATE._replace(scaled=(1e-11, 0))},
+            r"scaled of squeeze_excite_quantization: .* must be less than 2\^20 times 1e-11",
+        ),
+        (
+            {"squeeze_excite": GATE, "squeeze_excite_quantization": OF_GATE._replace(product="exact")},
+            "product of squeeze_excite_quantization must be 'integer' or 'float', not 'exact'",
+        ),
     ],
 )  # fmt: skip
 def test_errors_of_blocks(given: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,25 @@ def test_blocks_and_tables_are_one_node() -> None:
     passed = run_passes(d.b.graph)
     assert [node.op for node in passed.nodes] == ["block"]
     assert passed.values["y"].quantization == d.of("y")
+
+
+def test_squeeze_and_excite_of_bytes_is_part_of_its_block() -> None:
+    for dtype, rounding in itertools.product(DTYPES, ROUNDINGS):
+        d = Bytes(4, dtype, rounding)
+        x = d.input(2, 13, 12, 8)
+        y = d.b.node("conv", x, d.filters(1, 1, 8, 24), d.bias(24), **d.result(0.3))
+        y = d.b.node("conv", y, d.filters(5, 5, 1, 24), groups=24, padding="same", **d.result(0.3))
+        mean = d.b.node("reduce", y, kind="mean", axes=(1, 2), **d.result(0.1))
+        gate = d.b.node("conv", mean, d.filters(1, 1, 24, 6), **d.result(0.3) | d.clamp())
+        gate = d.b.node("conv", gate, d.filters(1, 1, 6, 24), d.bias(24), **d.result(0.3))
+        gate = d.b.node("lookup", gate, d.integers(256), quantization=d.quantization())
+        y = d.b.node("binary", gate, y, kind="mul", **d.result(2.0))
+        d.b.output("y", d.b.node("conv", y, d.filters(1, 1, 24, 5), d.bias(5), **d.result(1.0)))
+        net, inputs = dwconv.Network(d.b), d.inputs()
+        assert "1x1 > dw 5x5 > se > 1x1" in net.summary()
+        assert [node.op for node in run_passes(d.b.graph).nodes] == ["block"]
+        for threads in (1, 2):
+            np.testing.assert_array_equal(net(inputs, num_threads=threads), interpret(d.b.graph, inputs)["y"])
 
 
 # ---- files, copies, tables --------------------------------------------------------------------

@@ -150,15 +150,26 @@ static dwconv_status append_pointwise(dwc_graph *g, const dwconv_conv_desc *desc
 
 /* ---- blocks ------------------------------------------------------------------------------- */
 
+/* What a mean or a product gives; a scale of 0: that of what depthwise gives. */
+static dwconv_status quantize_gate(dwc_graph *g, int depthwise, dwconv_quant quant, dwconv_formula formula) {
+    const dwc_value *like = &g->values[depthwise];
+    dwc_value *y = &g->values[last_value(g)];
+    if (!dwc_is_quantized(g)) return DWCONV_OK;
+    if (quant.scale == 0.0f) quant = (dwconv_quant){like->scale, like->zero_point};
+    *y = value_of(g->dtype, y->channels, quant);
+    return dwc_quantize_gate(g, last_node(g), quant, formula);
+}
+
 static dwconv_status append_squeeze_excite(dwc_graph *g, const dwconv_desc *d) {
     const int value = last_value(g);
     const int64_t channels = g->values[value].channels;
     append(g, (dwc_node){.op = DWC_MEAN, .inputs = {value}}, channels);
+    DWC_TRY(quantize_gate(g, value, d->mean, DWCONV_INTEGER_FORMULA));
     DWC_TRY(append_pointwise(g, d->squeeze));
     DWC_TRY(append_pointwise(g, d->excite));
     if (g->values[last_value(g)].channels != channels) return DWCONV_BAD_SHAPE;
     append(g, (dwc_node){.op = DWC_SCALE, .inputs = {value, last_value(g)}}, channels);
-    return DWCONV_OK;
+    return quantize_gate(g, value, d->scaled, d->product);
 }
 
 static dwconv_status append_residual(dwc_graph *g, const dwconv_desc *d, const dwconv_window *w) {
@@ -193,7 +204,7 @@ static dwconv_status check_operation(const dwconv_desc *d, dwc_graph *g) {
         return DWCONV_BAD_VALUE;
     if (d->dtype == DWCONV_F32) return d->flags & DWCONV_FLOAT_OUTPUT ? DWCONV_BAD_VALUE : DWCONV_OK;
     if ((unsigned)d->rounding >= DWCONV_QUANT_ROUNDING_COUNT) return DWCONV_BAD_VALUE;
-    if (d->squeeze || d->excite) return DWCONV_BAD_DTYPE;
+    if ((unsigned)d->product >= DWCONV_FORMULA_COUNT) return DWCONV_BAD_VALUE;
     g->dtype = d->dtype;
     g->rounding = d->rounding;
     g->values[0] = value_of(d->dtype, 0, d->input);

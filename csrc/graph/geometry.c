@@ -31,14 +31,21 @@ dwconv_status dwc_window_extent(const dwconv_window *w, int64_t in_h, int64_t in
 
 int dwc_adds(const int64_t a[4], const int64_t b[4]) { return memcmp(a, b, sizeof(dwc_shape)) == 0; }
 
+/* Of 8-bit integers the sum must fit 32 bits. */
+static dwconv_status extent_of_mean(const dwc_graph *g, const int64_t in[4], dwc_extent *e) {
+    e->out_h = e->out_w = 1;
+    return dwc_is_quantized(g) && in[1] > DWC_MOST_BYTES_SUMMED / in[2] ? DWCONV_OVERFLOW : DWCONV_OK;
+}
+
 /* The height and width of what a node gives. */
-static dwconv_status shape_of(const dwc_node *n, const dwc_shape *shapes, int64_t *height, int64_t *width) {
+static dwconv_status shape_of(const dwc_graph *g, const dwc_node *n, const dwc_shape *shapes, int64_t *height,
+                              int64_t *width) {
     const int64_t *in = shapes[n->inputs[0]];
     dwc_extent e = {.out_h = in[1], .out_w = in[2]};
     if (n->op == DWC_DEPTHWISE || n->op == DWC_MATRIX)
         DWC_TRY(dwc_window_extent(&n->window, in[1], in[2], &e));
     else if (n->op == DWC_MEAN)
-        e.out_h = e.out_w = 1;
+        DWC_TRY(extent_of_mean(g, in, &e));
     else if (n->op == DWC_ADD && !n->optional && !dwc_adds(in, shapes[n->inputs[1]]))
         return DWCONV_BAD_RESIDUAL;
     *height = e.out_h;
@@ -54,7 +61,7 @@ dwconv_status dwc_shapes(const dwc_graph *g, dwc_shape *shapes) {
     if (input[3] != g->values[0].channels) return DWCONV_BAD_SHAPE;
     for (const dwc_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
         int64_t *shape = shapes[n->output];
-        DWC_TRY(shape_of(n, (const dwc_shape *)shapes, &shape[1], &shape[2]));
+        DWC_TRY(shape_of(g, n, (const dwc_shape *)shapes, &shape[1], &shape[2]));
         shape[0] = input[0];
         shape[3] = g->values[n->output].channels;
     }

@@ -148,6 +148,7 @@ typedef struct dwc_node {
         dwc_matmul_stage matrix;
         const dwc_s8_stage *s8; /* of a quantized graph, with its weights, as is the next */
         dwc_s8_add add;
+        dwc_byte_parameters bytes; /* of a quantized MEAN or SCALE */
     };
 } dwc_node;
 
@@ -161,7 +162,7 @@ typedef struct dwc_graph {
 } dwc_graph;
 
 /* The largest graph that a descriptor makes: expand, depthwise, mean, squeeze, excite, scale, project, add. */
-enum { DWC_MOST_NODES = 8, DWC_MOST_VALUES = DWC_MOST_NODES + 1, DWC_MOST_S8_STAGES = 3 };
+enum { DWC_MOST_NODES = 8, DWC_MOST_VALUES = DWC_MOST_NODES + 1, DWC_MOST_S8_STAGES = 5 };
 
 /* A graph and its memory. */
 typedef struct dwc_built {
@@ -251,6 +252,10 @@ static inline uint8_t dwc_flip(dwconv_dtype dtype) { return dtype == DWCONV_S8 ?
 static inline int32_t dwc_lowest(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? INT8_MIN : 0; }
 static inline int32_t dwc_highest(dwconv_dtype dtype) { return dtype == DWCONV_S8 ? INT8_MAX : UINT8_MAX; }
 
+/* quantize_node.c: tells the last node, MEAN or SCALE, whose inputs are known, what it is to give. */
+DWC_HIDDEN dwconv_status dwc_quantize_gate(const dwc_graph *graph, dwc_node *node, dwconv_quant quant,
+                                           dwconv_formula formula);
+
 /* pack_quantized.c, for the kernels of an instruction set or NULL: stages without weights, all that a schedule looks at;
  * bytes, then the packing itself. */
 DWC_HIDDEN void dwc_make_s8_stages(const dwc_graph *graph, const dwc_s8_kernels *kernels,
@@ -272,6 +277,9 @@ DWC_HIDDEN void dwc_pack_matmul(dwc_matmul_stage *stage, const float *filter, co
 
 /* No size, stride of a window, dilation or padding exceeds this, so that a product of two fits int64. */
 #define DWC_MAX_SIZE ((int64_t)INT32_MAX)
+
+/* 8-bit integers whose sum fits 32 bits. */
+enum { DWC_MOST_BYTES_SUMMED = 1 << 23 };
 
 /* A size from 1 to DWC_MAX_SIZE. */
 DWC_HIDDEN dwconv_status dwc_check_size(int64_t size);

@@ -206,7 +206,8 @@ dwconv_status dwc_prepare_plan(const dwconv_desc *desc, const dwc_kernel_table *
 static void pack(dwconv_plan *plan, dwc_node *n) {
     void *weights = (char *)plan + n->weights;
     if (dwc_is_quantized(&plan->graph)) {
-        if (n->op != DWC_ADD) dwc_pack_s8(&plan->graph, n, plan->table->s8, weights);
+        if (n->op == DWC_DEPTHWISE || n->op == DWC_MATRIX)
+            dwc_pack_s8(&plan->graph, n, plan->table->s8, weights);
     } else if (n->op == DWC_DEPTHWISE)
         dwc_pack_depthwise(&n->depthwise, n->filter, n->bias, plan->table->lanes, plan->flush, weights);
     else if (n->op == DWC_MATRIX)

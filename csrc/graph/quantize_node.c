@@ -1,4 +1,4 @@
-/* Nodes of networks on 8-bit integers: scales and zero points -> factors. The formulas stand in dwconv_network.h. */
+/* Nodes of networks and gates of blocks on 8-bit integers: scales and zero points -> factors. The formulas stand in dwconv_network.h. */
 #include <math.h>
 
 #include "network.h"
@@ -140,4 +140,21 @@ dwconv_status dwc_quantize_network_node(const dwconv_node *n, dwconv_quant_round
         return twice && !fits ? DWCONV_BAD_QUANTIZATION : DWCONV_OK;
     }
     return set_factor(&p->end, p->ratio, (double)p->scale[0] / (double)p->y_scale);
+}
+
+/* ---- squeeze-and-excite --------------------------------------------------------------------- */
+
+static dwc_typed typed_value(const dwc_graph *g, int value) {
+    const dwc_value *v = &g->values[value];
+    return (dwc_typed){g->dtype, {v->scale, v->zero_point}};
+}
+
+dwconv_status dwc_quantize_gate(const dwc_graph *g, dwc_node *n, dwconv_quant quant, dwconv_formula formula) {
+    const int is_mean = n->op == DWC_MEAN;
+    const dwconv_node node = {.kind = is_mean ? DWCONV_REDUCE : DWCONV_BINARY,
+                              .function = is_mean ? DWCONV_MEAN : DWCONV_TIMES,
+                              .activation = {DWCONV_CLIP, -INFINITY, INFINITY},
+                              .formula = formula};
+    const dwc_typed in[2] = {typed_value(g, n->inputs[0]), typed_value(g, n->inputs[1])};
+    return dwc_quantize_network_node(&node, g->rounding, in, (dwc_typed){g->dtype, quant}, &n->bytes);
 }

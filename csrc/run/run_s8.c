@@ -109,7 +109,7 @@ dwc_s8_job dwc_s8_job_of(const dwconv_plan *plan, const dwc_s8_schedule *s, int 
     const dwc_node *end = &g->nodes[g->node_count - 1];
     const dwc_value *output = &g->values[g->value_count - 1];
     const int is_last = stage == s->stages - 1;
-    return (dwc_s8_job){.stage = g->nodes[stage].s8,
+    return (dwc_s8_job){.stage = g->nodes[s->stage[stage].node].s8,
                         .bytes = &plan->table->bytes,
                         .how = &s->stage[stage],
                         .add = is_last && end->op == DWC_ADD ? &end->add : NULL,
@@ -126,8 +126,7 @@ static dwc_view image_of(const dwc_view *v, int64_t image) {
     return one;
 }
 
-/* What a stage gives for one image, between stages. */
-static dwc_view between(const dwc_s8_stage_schedule *how, dwconv_dtype dtype, void *scratch) {
+dwc_view dwc_s8_between(const dwc_s8_stage_schedule *how, dwconv_dtype dtype, void *scratch) {
     const int64_t row = how->out[2] * how->out[3];
     return (dwc_view){.bytes = (uint8_t *)scratch + how->scratch,
                       .batch = 1,
@@ -151,7 +150,7 @@ static void run_stages(const dwconv_plan *plan, const dwc_s8_schedule *s, const 
         dwc_s8_job *j = &jobs[i];
         *j = dwc_s8_job_of(plan, s, i);
         j->x = i ? jobs[i - 1].y : *x;
-        j->y = i == s->stages - 1 ? *y : between(how, plan->graph.dtype, scratch);
+        j->y = i == s->stages - 1 ? *y : dwc_s8_between(how, plan->graph.dtype, scratch);
         j->residual = *x;
         j->workers = scratch + (scratch ? s->workers_at : 0);
         j->worker_bytes = s->worker_bytes;
@@ -178,6 +177,13 @@ dwconv_status dwc_run_s8(const dwconv_plan *plan, const dwc_view *x, const dwc_v
     dwc_s8_schedule s;
     DWC_TRY(dwc_schedule_s8(plan, input, threads, &machine, &s));
     DWC_TRY(check_scratch(&s, x, y, scratch, scratch_bytes));
+    if (s.gate.mean) {
+        for (int64_t image = 0; image < x->batch; image++) {
+            const dwc_view from = image_of(x, image), to = image_of(y, image);
+            dwc_s8_run_gate(plan, &s, &from, &to, scratch, threads);
+        }
+        return DWCONV_OK;
+    }
     if (s.walk.chunk_rows) {
         dwc_s8_run_walk(plan, &s, x, y, scratch, threads);
         return DWCONV_OK;

@@ -4,12 +4,7 @@
 
 #include "s8.h"
 
-typedef struct block {
-    const dwconv_plan *plan;
-    const dwc_s8_schedule *how;
-    dwc_view x, y;
-    char *scratch;
-} block;
+typedef dwc_s8_block block;
 
 /* A worker in a band of an image. */
 typedef struct walk {
@@ -17,6 +12,7 @@ typedef struct walk {
     int64_t image;
     char *memory;
     int64_t held, end; /* expanded rows [held, end) */
+    int32_t *sums;
 } walk;
 
 /* ---- tensors ----------------------------------------------------------------------------------- */
@@ -86,34 +82,44 @@ static dwc_view expand(walk *w, int64_t begin, int64_t end) {
 /* Output rows [begin, end). */
 static void run_chunk(walk *w, int64_t begin, int64_t end) {
     const block *b = w->b;
-    const int depthwise = b->how->stages - 2;
+    const int depthwise = b->how->depthwise;
     const dwc_s8_stage_schedule *how = &b->how->stage[depthwise];
-    const dwconv_window *window = &b->plan->graph.nodes[depthwise].s8->window;
+    const dwconv_window *window = &b->plan->graph.nodes[how->node].s8->window;
     const int64_t top = begin * window->stride_h - how->extent.pad_top;
     const int64_t bottom =
         (end - 1) * window->stride_h - how->extent.pad_top + (window->kernel_h - 1) * window->dilation_h + 1;
     const int64_t first = within(top, 0, how->in[1]), last = within(bottom, first, how->in[1]);
     const dwc_view x = depthwise ? expand(w, first, last) : rows_of(&b->x, w->image, first, last);
+    const dwc_view y = rows_of(&b->y, w->image, begin, end);
+    if (b->sums) {
+        run_stage(w, depthwise, &x, &y, first - top, begin);
+        dwc_s8_sum_rows(b->plan, &y, 0, y.height, w->sums);
+        return;
+    }
     const dwc_view chunk = between(w, depthwise, b->how->walk.chunk_at, end - begin);
     run_stage(w, depthwise, &x, &chunk, first - top, begin);
-    const dwc_view y = rows_of(&b->y, w->image, begin, end);
     run_stage(w, depthwise + 1, &chunk, &y, 0, begin);
 }
 
 /* ---- bands ------------------------------------------------------------------------------------- */
 
-static void task(void *context, int64_t item, int worker) {
-    const block *b = context;
+void dwc_s8_run_band(const block *b, int64_t item, int worker) {
     const dwc_s8_walk *how = &b->how->walk;
-    walk w = {.b = b, .image = item / how->bands, .memory = b->scratch + worker * b->how->worker_bytes};
+    walk w = {.b = b, .image = item / how->bands, .memory = b->workers + worker * b->how->worker_bytes};
     const int64_t begin = item % how->bands * how->band_rows,
                   end = smaller(begin + how->band_rows, b->y.height);
+    if (b->sums) {
+        w.sums = b->sums + item * b->y.channels;
+        memset(w.sums, 0, (size_t)b->y.channels * sizeof *w.sums);
+    }
     for (int64_t row = begin; row < end; row += how->chunk_rows)
         run_chunk(&w, row, smaller(row + how->chunk_rows, end));
 }
 
+static void task(void *context, int64_t item, int worker) { dwc_s8_run_band(context, item, worker); }
+
 void dwc_s8_run_walk(const dwconv_plan *plan, const dwc_s8_schedule *how, const dwc_view *x,
                      const dwc_view *y, char *scratch, const dwconv_threads *threads) {
-    block b = {.plan = plan, .how = how, .x = *x, .y = *y, .scratch = scratch + how->workers_at};
+    block b = {.plan = plan, .how = how, .x = *x, .y = *y, .workers = scratch + how->workers_at};
     dwc_parallel(threads, how->workers, x->batch * how->walk.bands, task, &b);
 }

@@ -41,9 +41,28 @@ DWC_HIDDEN void dwc_s8_finish(const dwc_s8_job *job, const dwc_s8_part *part, co
 
 /* All of a job but its tensors and workers. */
 DWC_HIDDEN dwc_s8_job dwc_s8_job_of(const dwconv_plan *plan, const dwc_s8_schedule *schedule, int stage);
-/* A block whose schedule has a walk. */
+/* What a stage gives for one image, in scratch. */
+DWC_HIDDEN dwc_view dwc_s8_between(const dwc_s8_stage_schedule *how, dwconv_dtype dtype, void *scratch);
+
+/* A block whose schedule has a walk. y: its output, or with squeeze-and-excite what depthwise gives, whose sums by band
+ * and channel go to `sums`. */
+typedef struct dwc_s8_block {
+    const dwconv_plan *plan;
+    const dwc_s8_schedule *how;
+    dwc_view x, y;
+    int32_t *sums;
+    char *workers;
+} dwc_s8_block;
+
+DWC_HIDDEN void dwc_s8_run_band(const dwc_s8_block *block, int64_t item, int worker);
 DWC_HIDDEN void dwc_s8_run_walk(const dwconv_plan *plan, const dwc_s8_schedule *schedule, const dwc_view *x,
                                 const dwc_view *y, char *scratch, const dwconv_threads *threads);
+/* One image of a block with squeeze-and-excite. */
+DWC_HIDDEN void dwc_s8_run_gate(const dwconv_plan *plan, const dwc_s8_schedule *schedule, const dwc_view *x,
+                                const dwc_view *y, char *scratch, const dwconv_threads *threads);
+/* sums += the channels of rows [begin, end) of the first image. */
+DWC_HIDDEN void dwc_s8_sum_rows(const dwconv_plan *plan, const dwc_view *v, int64_t begin, int64_t end,
+                                int32_t *sums);
 
 /* Rows [begin, end) of an image. */
 DWC_HIDDEN void dwc_s8_run_rows(const dwc_s8_job *job, int64_t image, int64_t begin, int64_t end,

@@ -78,8 +78,7 @@ enum {
 #define DWC_WIDE_BYTES_PER_NANOSECOND 0.5
 
 enum {
-    DWC_MOST_BYTES_SUMMED = 1 << 23, /* their sum fits 32 bits */
-    DWC_MOST_BYTE_AXIS = 1 << 20     /* coordinates of ten more bits do */
+    DWC_MOST_BYTE_AXIS = 1 << 20 /* coordinates of ten more bits do */
 };
 
 /* ---- nodes of networks -------------------------------------------------------------------------- */

@@ -146,6 +146,7 @@ DWC_HIDDEN dwconv_status dwc_block_scratch(const dwconv_plan *plan, const dwc_vi
 
 /* A stage alone, or one that all workers share: items are strips of output rows. */
 typedef struct dwc_s8_stage_schedule {
+    int node;
     dwc_shape in, out; /* of all images */
     dwc_extent extent;
     int workers;
@@ -166,11 +167,23 @@ typedef struct dwc_s8_walk {
     int64_t kept_at, chunk_at; /* in a worker's memory */
 } dwc_s8_walk;
 
+/* Squeeze-and-excite, image by image: what depthwise gives stays in scratch, whole, and each item that makes a part of
+ * it sums its channels; then the factors are made, and strips of rows are scaled where they are and projected. */
+typedef struct dwc_s8_gate {
+    int mean, scale; /* nodes; 0: there is no squeeze-and-excite */
+    int64_t parts;   /* items of an image */
+    int64_t rows;    /* that are scaled and projected at a time */
+    /* In scratch: a sum of each channel by part; what the mean and squeeze give, and excite, again and again for a
+     * row of pixels. */
+    int64_t sums_at, mean_at, squeezed_at, factors_at;
+} dwc_s8_gate;
+
 /* A block without a walk runs stage by stage, image by image; what lies between stages stays in scratch, whole. */
 typedef struct dwc_s8_schedule {
-    int stages;
-    dwc_s8_stage_schedule stage[3];
-    dwc_s8_walk walk;
+    int stages, depthwise; /* the stage, of a block */
+    dwc_s8_stage_schedule stage[DWC_MOST_S8_STAGES];
+    dwc_s8_gate gate;
+    dwc_s8_walk walk;                 /* with a gate: as far as depthwise */
     int workers;                      /* the most of any stage */
     double nanoseconds;               /* estimate for one worker */
     int64_t workers_at, worker_bytes; /* from the begin of the scratch, and of each */

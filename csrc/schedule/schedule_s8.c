@@ -129,7 +129,12 @@ static dwconv_status schedule_stages(const dwc_graph *g, const int64_t input[4],
     const int last = g->node_count - 1 - (g->nodes[g->node_count - 1].op == DWC_ADD);
     for (int i = 0; i <= last; i++) {
         const dwc_node *n = &g->nodes[i];
+        if (n->op == DWC_MEAN) s->gate.mean = i;
+        if (n->op == DWC_SCALE) s->gate.scale = i;
+        if (n->op != DWC_DEPTHWISE && n->op != DWC_MATRIX) continue;
+        if (n->op == DWC_DEPTHWISE) s->depthwise = s->stages;
         dwc_s8_stage_schedule *how = &s->stage[s->stages++];
+        how->node = i;
         memcpy(how->in, shapes[n->inputs[0]], sizeof how->in);
         memcpy(how->out, shapes[n->output], sizeof how->out);
         const double image = nanoseconds_of(n->s8, how->out), all = image * (double)input[0];
@@ -137,27 +142,48 @@ static dwconv_status schedule_stages(const dwc_graph *g, const int64_t input[4],
         s->nanoseconds += all;
         const int staged =
             g->rounding == DWCONV_ROUND_TFLITE || (i == last && dwc_output_dtype(g) == DWCONV_F32);
-        DWC_TRY(schedule_stage(n->s8, workers ? workers : dwc_worker_count(threads, at_once), staged, how));
+        const int alone = s->gate.mean && !s->gate.scale; /* squeeze and excite: a pixel */
+        const int shared = workers ? workers : dwc_worker_count(threads, at_once);
+        DWC_TRY(schedule_stage(n->s8, alone ? 1 : shared, staged, how));
         s->worker_bytes = larger(s->worker_bytes, how->worker_bytes);
         if (how->workers > s->workers) s->workers = how->workers;
     }
     return DWCONV_OK;
 }
 
-/* Reserves what lies between stages, of one image. */
-static dwconv_status reserve_images(dwc_s8_schedule *s) {
-    for (int i = 0; i < s->stages; i++) {
+/* Reserves rows * columns * bytes of scratch, and tells where. */
+static dwconv_status reserve(dwc_s8_schedule *s, int64_t rows, int64_t columns, int64_t bytes, int64_t *at) {
+    int64_t all;
+    *at = (int64_t)s->scratch_bytes;
+    if (!dwc_multiply(rows, columns, &all) || !dwc_multiply(all, bytes, &all) ||
+        (uint64_t)all > PTRDIFF_MAX / 4 - s->scratch_bytes)
+        return DWCONV_OVERFLOW;
+    s->scratch_bytes += (size_t)round_up(all, DWCONV_ALIGNMENT);
+    return DWCONV_OK;
+}
+
+/* Reserves what stages from `first` on give to the next, of one image. */
+static dwconv_status reserve_images(dwc_s8_schedule *s, int first) {
+    for (int i = first; i < s->stages; i++) {
         dwc_s8_stage_schedule *how = &s->stage[i];
         const int is_last = i == s->stages - 1;
-        how->scratch = is_last ? -1 : (int64_t)s->scratch_bytes;
-        if (is_last) break;
-        int64_t image;
-        if (!dwc_multiply(how->out[1], how->out[2], &image) || !dwc_multiply(image, how->out[3], &image) ||
-            (uint64_t)image > PTRDIFF_MAX / 4 - s->scratch_bytes)
-            return DWCONV_OVERFLOW;
-        s->scratch_bytes += (size_t)round_up(image, DWCONV_ALIGNMENT);
+        how->scratch = -1;
+        if (!is_last) DWC_TRY(reserve(s, how->out[1], how->out[2], how->out[3], &how->scratch));
     }
     return DWCONV_OK;
+}
+
+/* Few pixels are scaled at a time, so that they are in the first-level cache when they are projected. */
+static dwconv_status schedule_gate(dwc_s8_schedule *s) {
+    const dwc_s8_stage_schedule *wide = &s->stage[s->depthwise], *squeeze = wide + 1, *last = wide + 3;
+    dwc_s8_gate *gate = &s->gate;
+    const int64_t width = wide->out[2], channels = wide->out[3];
+    gate->parts = s->walk.chunk_rows ? s->walk.bands : wide->strips;
+    gate->rows = divide_up(larger(last->columns, 1), width);
+    DWC_TRY(reserve(s, gate->parts, channels, sizeof(int32_t), &gate->sums_at));
+    DWC_TRY(reserve(s, 1, channels, 1, &gate->mean_at));
+    DWC_TRY(reserve(s, 1, squeeze->out[3], 1, &gate->squeezed_at));
+    return reserve(s, 1, width, channels, &gate->factors_at);
 }
 
 static dwconv_status schedule_for(const dwconv_plan *plan, const int64_t input[4],
@@ -168,7 +194,9 @@ static dwconv_status schedule_for(const dwconv_plan *plan, const int64_t input[4
     if (s->stages > 1) {
         s->workers = workers ? workers : dwc_worker_count(threads, s->nanoseconds);
         DWC_TRY(dwc_schedule_s8_walk(&plan->graph, machine, s));
-        if (!s->walk.chunk_rows) DWC_TRY(reserve_images(s));
+        if (!s->walk.chunk_rows || s->gate.mean)
+            DWC_TRY(reserve_images(s, s->walk.chunk_rows ? s->depthwise : 0));
+        if (s->gate.mean) DWC_TRY(schedule_gate(s));
     }
     s->workers_at = (int64_t)s->scratch_bytes;
     if (s->worker_bytes > (PTRDIFF_MAX / 2 - s->workers_at) / s->workers) return DWCONV_OVERFLOW;

@@ -36,8 +36,8 @@ static int64_t chunk_rows(const block *b, int64_t band_rows) {
 
 /* Equal shares of an image for workers that have no images of their own. Returns 0 where they expand too many rows
  * twice. */
-static int cut_bands(const block *b, int workers, dwc_s8_walk *w) {
-    const int64_t height = b->depthwise->out[1], batch = b->depthwise->out[0];
+static int cut_bands(const block *b, int64_t batch, int workers, dwc_s8_walk *w) {
+    const int64_t height = b->depthwise->out[1];
     const int64_t shared = batch % workers ? workers : 1;
     const int64_t halo = (b->window->kernel_h - 1) * b->window->dilation_h + 1 - b->window->stride_h;
     w->band_rows = smaller(round_up(divide_up(height, shared), b->unit), height);
@@ -46,8 +46,9 @@ static int cut_bands(const block *b, int workers, dwc_s8_walk *w) {
 }
 
 dwconv_status dwc_schedule_s8_walk(const dwc_graph *g, const dwc_machine *machine, dwc_s8_schedule *s) {
-    const int at = s->stages - 2; /* of depthwise, before the projection */
-    const dwconv_window *window = &g->nodes[at].s8->window;
+    const int at = s->depthwise;
+    const dwconv_window *window = &g->nodes[s->stage[at].node].s8->window;
+    const int64_t batch = s->gate.mean ? 1 : s->stage[at].out[0]; /* images that workers have at a time */
     block b = {.expand = at > 0 ? &s->stage[0] : NULL, .depthwise = &s->stage[at], .window = window};
     dwc_s8_walk w = {0};
     b.unit = 2 * (window->dilation_h / common_divisor(window->stride_h, window->dilation_h));
@@ -55,12 +56,13 @@ dwconv_status dwc_schedule_s8_walk(const dwc_graph *g, const dwc_machine *machin
     if (!row_bytes(b.depthwise, &b.out_row) || (b.expand && !row_bytes(b.expand, &b.in_row)))
         return DWCONV_OVERFLOW;
     s->walk = w;
-    if (b.depthwise->out[1] == 0 || !cut_bands(&b, s->workers, &w)) return DWCONV_OK;
+    if (b.depthwise->out[1] == 0 || !cut_bands(&b, batch, s->workers, &w)) return DWCONV_OK;
     w.chunk_rows = chunk_rows(&b, w.band_rows);
     w.kept_rows = b.expand ? seen_rows(&b, w.chunk_rows) : 0;
-    int64_t kept, chunk;
-    if (!dwc_multiply(w.kept_rows, b.in_row, &kept) || !dwc_multiply(w.chunk_rows, b.out_row, &chunk) ||
-        kept > PTRDIFF_MAX / 4 || chunk > PTRDIFF_MAX / 4)
+    int64_t kept, chunk; /* with a gate there are no chunks: what depthwise gives goes where it stays */
+    if (!dwc_multiply(w.kept_rows, b.in_row, &kept) ||
+        !dwc_multiply(s->gate.mean ? 0 : w.chunk_rows, b.out_row, &chunk) || kept > PTRDIFF_MAX / 4 ||
+        chunk > PTRDIFF_MAX / 4)
         return DWCONV_OVERFLOW;
     w.kept_at = round_up(s->worker_bytes, DWCONV_ALIGNMENT);
     w.chunk_at = w.kept_at + round_up(kept, DWCONV_ALIGNMENT);

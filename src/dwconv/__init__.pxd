@@ -67,6 +67,11 @@ cdef extern from "dwconv.h" nogil:
         DWCONV_ROUND_TFLITE
         DWCONV_QUANT_ROUNDING_COUNT
 
+    ctypedef enum dwconv_formula:
+        DWCONV_INTEGER_FORMULA
+        DWCONV_FLOAT_FORMULA
+        DWCONV_FORMULA_COUNT
+
     ctypedef enum dwconv_format:
         DWCONV_TEXT
         DWCONV_JSON
@@ -115,6 +120,9 @@ cdef extern from "dwconv.h" nogil:
         dwconv_quant input
         dwconv_quant sum
         dwconv_quant_rounding rounding
+        dwconv_quant mean
+        dwconv_quant scaled
+        dwconv_formula product
 
     ctypedef struct dwconv_plan:
         pass

@@ -32,7 +32,7 @@ from .graph import UnsupportedModel
 from .layers import Conv2D, DepthwiseConv2D, InvertedResidual, PointwiseConv2D, SeparableConv2D
 from .network import Network
 from .ops import conv2d, depthwise_conv2d, inverted_residual, pointwise_conv2d, separable_conv2d
-from .quantized import dequantize, quantize
+from .quantized import SqueezeExciteQuantization, dequantize, quantize
 
 if TYPE_CHECKING:
     from . import nn  # noqa: F401
@@ -69,6 +69,7 @@ __all__ = [
     "PerformanceWarning",
     "PointwiseConv2D",
     "SeparableConv2D",
+    "SqueezeExciteQuantization",
     "UnsupportedModel",
     "__version__",
     "activation_backprop",

@@ -91,6 +91,12 @@ cdef class Description:
         self.desc.rounding = <dwconv_quant_rounding><int>QUANT_ROUNDINGS[quantization.rounding]
         describe_quant(&self.desc.input, quantization.input)
         describe_quant(&self.desc.sum, quantization.sum)
+        gate = quantization.gate
+        if gate is not None:
+            describe_quant(&self.desc.mean, gate.mean)
+            describe_quant(&self.desc.scaled, gate.scaled)
+            if gate.product == "float":
+                self.desc.product = DWCONV_FLOAT_FORMULA
         if quantization.float_output:
             self.desc.flags |= DWCONV_FLOAT_OUTPUT
         return 0

@@ -7,6 +7,7 @@ from dwconv cimport (
     dwconv_desc,
     dwconv_dtype,
     dwconv_format,
+    dwconv_formula,
     dwconv_quant_rounding,
     dwconv_status,
     dwconv_threads,
@@ -99,11 +100,6 @@ cdef extern from "dwconv_network.h" nogil:
         DWCONV_ROUND_PREFER_FLOOR
         DWCONV_ROUND_PREFER_CEIL
         DWCONV_ROUNDING_COUNT
-
-    ctypedef enum dwconv_formula:
-        DWCONV_INTEGER_FORMULA
-        DWCONV_FLOAT_FORMULA
-        DWCONV_FORMULA_COUNT
 
     ctypedef struct dwconv_value:
         dwconv_storage storage

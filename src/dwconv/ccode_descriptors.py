@@ -187,6 +187,10 @@ def _whole(quantization: OperationQuantization) -> dict[str, Any]:
     if quantization.sum is not None:
         fields["sum"] = _quant(quantization.sum)
     fields["rounding"] = f"DWCONV_ROUND_{quantization.rounding.upper()}"
+    gate = quantization.gate
+    if gate is not None:
+        fields |= {"mean": _quant(gate.mean), "scaled": _quant(gate.scaled)}
+        fields["product"] = f"DWCONV_{gate.product.upper()}_FORMULA"
     return fields
 
 

@@ -126,7 +126,7 @@ def facts(
 ) -> list[tuple[str, str]]:
     """(label, text) for an operation in the words of `parse`, on at most so many threads.
 
-    `dtype`: "float32", or "int8" with scales that are made up, which have no squeeze-and-excite.
+    `dtype`: "float32", or "int8" with scales that are made up.
 
     First what the core tells of such a run, then what there is to do.
     The roofline needs what the threads reach together: `gflops`, two to a multiply-add, and `gbs`, 10^9 bytes
@@ -135,10 +135,6 @@ def facts(
     threads = get_num_threads() if threads is None else threads
     operation, x = parse(words)
     if dtype == "int8":
-        if operation.squeeze_excite:
-            raise ValueError(
-                f"--plan {words[0]}: there is no squeeze-and-excite of 8-bit integers: SQUEEZED is 0"
-            )
         operation = verify_integers.Integers().of(operation, x)
     y = operation.output_shape(shape("x", x))
     work = multiply_adds(operation, x)

@@ -14,6 +14,8 @@ import numpy as np
 from .activation import Array
 from .fallback import CHUNK, _add_dense, _add_depthwise
 from .fixed_point import fixed, times_fixed
+from .graph import Node
+from .graph import Quantization as NodeQuantization
 from .operation import Operation, Stage
 from .quantized import Quantization, bounds, dequantize, factors, is_clamp, limits, table_of
 
@@ -35,6 +37,8 @@ def _run_chunk(operation: Operation, x: Array) -> Array:
     values, q = x, whole.input
     for stage in operation.stages:
         assert stage.quantization is not None
+        if whole.gate is not None and stage is operation.stages[-1]:
+            values, q = gated(operation, values, q), whole.gate.scaled
         values = run_stage(operation, stage, values, q)
         q = stage.quantization.output
     if whole.sum is not None:
@@ -85,6 +89,36 @@ def run_stage(operation: Operation, stage: Stage, x: Array, x_quantization: Quan
     if q.table is None and is_clamp(stage.activation):
         return y
     return np.asarray(table_of(stage.activation, q, dtype)[y.view(np.uint8)])
+
+
+# ---- squeeze-and-excite -----------------------------------------------------------------------
+
+
+def gated(operation: Operation, x: Array, q: Quantization) -> Array:
+    """x times the factors of its channels: as the nodes of a network compute the mean and the product."""
+    from . import nodes_numpy_integers as nodes
+
+    whole = operation.quantization
+    assert whole is not None
+    assert whole.gate is not None
+    gate = whole.gate
+    alike = {"dtype": x.dtype.name, "rounding": whole.rounding}
+    mean = Node("reduce", (), "", {
+        "kind": "mean", "axes": (1, 2), "keepdims": True, "quantization": _node(gate.mean), **alike,
+    })  # fmt: skip
+    factors, p = nodes.reduced(mean, [_node(q)], x), gate.mean
+    for stage in operation.squeeze_excite:
+        assert stage.quantization is not None
+        factors = run_stage(operation, stage, factors, p)
+        p = stage.quantization.output
+    product = Node("binary", (), "", {
+        "kind": "mul", "formula": gate.product, "quantization": _node(gate.scaled), **alike,
+    })  # fmt: skip
+    return nodes.binary(product, [_node(q), _node(p)], x, factors)
+
+
+def _node(q: Quantization) -> NodeQuantization:
+    return NodeQuantization(q.scale, q.zero_point, None)
 
 
 # ---- residuals --------------------------------------------------------------------------------

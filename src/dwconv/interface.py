@@ -106,6 +106,9 @@ ARGUMENTS = {
     depthwise_activation_quantization: the same of the activation of the depthwise convolution.""",
     "output_dtype": """\
     output_dtype: "float32" for a result that is dequantized; None for `dtype`.""",
+    "squeeze_excite_quantization": """\
+    squeeze_excite_quantization: a `dwconv.SqueezeExciteQuantization`: what the mean, the factors and the
+        product stand for; needed where there is squeeze_excite.""",
     "flush_denormals": """\
     flush_denormals: True makes weights below the smallest normal number zero: they slow most CPUs down 40 to
         100 times.""",

@@ -64,8 +64,10 @@ class _Layer:
         activation_range: Range | None = None, expand_range: Range | None = None,
         expand_activation_range: Range | None = None,
         depthwise_range: Range | None = None, depthwise_activation_range: Range | None = None,
-        project_range: Range | None = None, dtype: IntegerDType = "int8", rounding: Rounding = "even",
-        output_dtype: OutputDType | None = None,
+        project_range: Range | None = None, squeeze_range: Range | None = None,
+        squeeze_activation_range: Range | None = None, gate_range: Range | None = None,
+        gate_activation_range: Range | None = None, scaled_range: Range | None = None,
+        dtype: IntegerDType = "int8", rounding: Rounding = "even", output_dtype: OutputDType | None = None,
     ) -> Layer:  # fmt: skip
         """This layer of float32 as one of 8-bit integers: symmetric weights, a scale for each output channel.
 
@@ -73,7 +75,10 @@ class _Layer:
         of the result. `expand_range`, `depthwise_range`, `project_range`: of what the stages of a block give,
         the last before x is added. Those of bounded activations, such as relu6, need not be given.
         `activation_range`, `expand_activation_range`, `depthwise_activation_range`: of what an activation
-        takes that is more than a clamp. `dtype`, `rounding`, `output_dtype`: of the new layer.
+        takes that is more than a clamp. `squeeze_range`, `squeeze_activation_range`, `gate_range`,
+        `gate_activation_range`: the same of squeeze-and-excite, whose mean is rounded as what it is of;
+        `scaled_range`: of the product, needed unless the factors end with a sigmoid. `dtype`, `rounding`,
+        `output_dtype`: of the new layer.
 
         Raises TypeError where a range is missing, ValueError where it is none.
 
@@ -87,7 +92,9 @@ class _Layer:
             "input_range": input_range, "output_range": output_range, "activation_range": activation_range,
             "expand_range": expand_range, "expand_activation_range": expand_activation_range,
             "depthwise_range": depthwise_range, "depthwise_activation_range": depthwise_activation_range,
-            "project_range": project_range,
+            "project_range": project_range, "squeeze_range": squeeze_range,
+            "squeeze_activation_range": squeeze_activation_range, "gate_range": gate_range,
+            "gate_activation_range": gate_activation_range, "scaled_range": scaled_range,
         }  # fmt: skip
         return cast(Layer, quantized(self, self._operation, ranges, dtype, rounding, output_dtype))
 

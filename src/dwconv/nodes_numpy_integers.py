@@ -138,7 +138,7 @@ def _transpose_conv(
 # ---- two values ---------------------------------------------------------------------------------
 
 
-def _binary(node: Node, quantizations: Given, a: Array, b: Array) -> Array:
+def binary(node: Node, quantizations: Given, a: Array, b: Array) -> Array:
     qa, qb, qy = _given(quantizations, 0), _given(quantizations, 1), _output(node)
     kind = node["kind"]
     if kind in ("max", "min"):  # of one scale: bytes are compared
@@ -225,7 +225,7 @@ def window_sums(node: Node, x: Array) -> tuple[Array, Array]:
     return total, np.maximum(count, 1)
 
 
-def _reduce(node: Node, quantizations: Given, x: Array) -> Array:
+def reduced(node: Node, quantizations: Given, x: Array) -> Array:
     axes, kind, keep = axes_of(node, x.ndim), node["kind"], node["keepdims"]
     if kind in ("max", "min"):
         return np.asarray((np.max if kind == "max" else np.min)(x, axis=axes, keepdims=keep))
@@ -345,11 +345,11 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "lookup": _lookup,
     "conv": _conv,
     "transpose_conv": _transpose_conv,
-    "binary": _binary,
+    "binary": binary,
     "prelu": _prelu,
     "max_pool": _max_pool,
     "average_pool": _average_pool,
-    "reduce": _reduce,
+    "reduce": reduced,
     "softmax": _softmax,
     "resize": _resize,
 }

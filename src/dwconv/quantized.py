@@ -17,11 +17,14 @@ from .arrays import _read, type_name
 
 Rounding: TypeAlias = Literal["even", "tflite"]
 IntegerDType: TypeAlias = Literal["int8", "uint8"]
+Formula: TypeAlias = Literal["integer", "float"]
 OutputDType: TypeAlias = Literal["float32", "int8", "uint8"]
 ClampLike: TypeAlias = tuple[Literal["clamp"], int, int]
 
 DTYPES = {"int8": np.dtype(np.int8), "uint8": np.dtype(np.uint8)}
 ROUNDINGS = ("even", "tflite")
+FORMULAS = ("integer", "float")
+MOST_RATIO = 2.0**20  # of scales: of means and products
 MOST_FACTOR = 256.0  # as XNNPACK: of input scale * filter scale / output scale
 
 
@@ -59,6 +62,36 @@ class StageQuantization:
         return replace(self, filter_scale=_frozen(self.filter_scale), table=_frozen(self.table))
 
 
+class SqueezeExciteQuantization(NamedTuple):
+    """Of squeeze-and-excite in a block of 8-bit integers: every pair is (scale, zero_point).
+
+    `mean`: what the mean of each channel is rounded to; `squeeze_output`, `gate_output`: what the two dense
+    layers give, their activations included; `scaled`: what the product of a channel with its factor is
+    rounded to, which the projection takes. Filter scales are a number, or one for each output channel.
+    `squeeze_activation_quantization`, `gate_activation_quantization`: what activations take that are more
+    than a clamp. `product`: the formula of the product, "integer" or "float": docs/int8.md has both.
+    """
+
+    mean: QuantizationLike
+    squeeze_filter_scale: Any
+    squeeze_output: QuantizationLike
+    gate_filter_scale: Any
+    gate_output: QuantizationLike
+    scaled: QuantizationLike
+    squeeze_activation_quantization: QuantizationLike | None = None
+    gate_activation_quantization: QuantizationLike | None = None
+    product: Formula = "integer"
+
+
+@dataclass(frozen=True, slots=True)
+class GateQuantization:
+    """Of squeeze-and-excite between its stages."""
+
+    mean: Quantization
+    scaled: Quantization
+    product: Formula = "integer"
+
+
 @dataclass(frozen=True, slots=True)
 class OperationQuantization:
     """Of all of an operation. `sum`: what a residual gives."""
@@ -68,6 +101,7 @@ class OperationQuantization:
     rounding: Rounding = "even"
     sum: Quantization | None = None
     float_output: bool = False
+    gate: GateQuantization | None = None
 
 
 def _frozen(array: Any) -> Any:

@@ -9,13 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .activation import Array
+from .arrays import type_name
 from .operation import Operation, Stage
 from .quantized import (
+    FORMULAS,
     MOST_FACTOR,
+    MOST_RATIO,
     ROUNDINGS,
+    GateQuantization,
     OperationQuantization,
     Quantization,
     Rounding,
+    SqueezeExciteQuantization,
     StageQuantization,
     dtype_of,
     factors,
@@ -26,6 +31,9 @@ from .quantized import (
     split_activation,
 )
 
+GATE = "squeeze_excite_quantization"
+REMEDY = "dtype='int8' or dtype='uint8'"
+
 
 class StageArguments(NamedTuple):
     """`prefix`: of the names of the arguments, as "depthwise_"; `before`: what the activation takes."""
@@ -35,6 +43,14 @@ class StageArguments(NamedTuple):
     output: Any
     before: Any = None
     activation: Any = None
+
+
+class GateArguments(NamedTuple):
+    """What a block was given for squeeze-and-excite."""
+
+    quantization: Any
+    squeeze_activation: Any
+    gate_activation: Any
 
 
 class Quantizing:
@@ -58,36 +74,90 @@ class Quantizing:
         """The activation without what only integers have."""
         return split_activation(self.name, argument, activation, self.dtype)[0]
 
-    def attach(self, operation: Operation, *arguments: StageArguments) -> Operation:
+    def attach(
+        self, operation: Operation, *arguments: StageArguments, gate: GateArguments | None = None
+    ) -> Operation:
         """`operation` with its quantization; as it is where the layer is one of floats."""
+        given_gate = None if gate is None else gate.quantization
         if self.dtype is None:
             self._refuse(arguments)
+            _refuse(self.name, {GATE: given_gate}, REMEDY)
             return operation
-        if operation.squeeze_excite:
-            raise ValueError(
-                f"{self.name}: squeeze_excite is for float layers: there is none of {self.dtype}"
-            )
+        if not operation.squeeze_excite:
+            _refuse(self.name, {GATE: given_gate}, "squeeze_excite")
         x = quantization(self.name, "input_quantization", self.x, self.dtype)
-        stages, q = [], x
-        for stage, given in zip(operation.stages, arguments, strict=True):
-            found = self._stage(stage, given)
-            self._check_factors(f"{given.prefix}filter_scale", q, found)
-            _check_sums(self.name, stage)
-            stages.append(replace(stage, quantization=found))
-            q = found.output
         whole = OperationQuantization(self.dtype, x, self.rounding, None, self._is_float_output())
+        stages: list[Stage] = []
+        q = x
+        for stage, given in zip(operation.stages, arguments, strict=True):
+            if gate is not None and stage is operation.stages[-1] and operation.squeeze_excite:
+                operation, found_gate = self._gate(operation, q, gate)
+                whole, q = replace(whole, gate=found_gate), found_gate.scaled
+            stages.append(self._chained(stage, given, q))
+            q = _output(stages[-1])
         operation = replace(operation, stages=tuple(stages), quantization=whole)
         return self._with_residual(operation, q)
 
+    def _chained(self, stage: Stage, given: StageArguments, x: Quantization) -> Stage:
+        found = self._stage(stage, given)
+        self._check_factors(f"{given.prefix}filter_scale", x, found)
+        _check_sums(self.name, stage)
+        return replace(stage, quantization=found)
+
+    def _gate(
+        self, operation: Operation, wide: Quantization, gate: GateArguments
+    ) -> tuple[Operation, GateQuantization]:
+        """`wide`: what depthwise gives."""
+        assert self.dtype is not None
+        given = gate.quantization
+        if not isinstance(given, SqueezeExciteQuantization):
+            raise TypeError(
+                f"{self.name}: {GATE} is needed for squeeze_excite with dtype={self.dtype.name!r}: "
+                f"pass a dwconv.SqueezeExciteQuantization, not {type_name(given)}"
+            )
+        if given.product not in FORMULAS:
+            raise ValueError(
+                f"{self.name}: product of {GATE} must be 'integer' or 'float', not {given.product!r}"
+            )
+        mean = quantization(self.name, f"mean of {GATE}", given.mean, self.dtype)
+        first, last = operation.squeeze_excite
+        first = self._chained(
+            first,
+            StageArguments(
+                "squeeze_", given.squeeze_filter_scale, given.squeeze_output,
+                given.squeeze_activation_quantization, gate.squeeze_activation,
+            ),
+            mean,
+        )  # fmt: skip
+        last = self._chained(
+            last,
+            StageArguments(
+                "gate_", given.gate_filter_scale, given.gate_output, given.gate_activation_quantization,
+                gate.gate_activation,
+            ),
+            _output(first),
+        )  # fmt: skip
+        scaled = quantization(self.name, f"scaled of {GATE}", given.scaled, self.dtype)
+        self._check_ratio("mean", wide.scale, mean.scale)
+        self._check_ratio("scaled", wide.scale * _output(last).scale, scaled.scale)
+        found = GateQuantization(mean, scaled, given.product)
+        return replace(operation, squeeze_excite=(first, last)), found
+
+    def _check_ratio(self, field: str, before: float, after: float) -> None:
+        if not before / after < MOST_RATIO:
+            raise ValueError(
+                f"{self.name}: {field} of {GATE}: what is rounded to it has a scale of {before:g}, which "
+                f"must be less than 2^20 times {after:g}"
+            )
+
     def _refuse(self, arguments: Sequence[StageArguments]) -> None:
-        remedy = "dtype='int8' or dtype='uint8'"
         given = {
             "input_quantization": self.x,
             "output_dtype": self.output_dtype,
             "sum_quantization": self.total,
         }
-        _refuse(self.name, given, remedy)
-        self.refuse(arguments, remedy)
+        _refuse(self.name, given, REMEDY)
+        self.refuse(arguments, REMEDY)
 
     def refuse(self, arguments: Sequence[StageArguments], needed: str) -> None:
         """TypeError where an argument of these stages was given, without what it needs."""
@@ -187,6 +257,24 @@ def stage_attributes(stage: Stage | None, prefix: str = "") -> dict[str, Any]:
     q = None if stage is None else stage.quantization
     values = (None, None, None) if q is None else (q.filter_scale, q.output, q.activation_input)
     return {prefix + name: value for name, value in zip(names, values, strict=True)}
+
+
+def _output(stage: Stage) -> Quantization:
+    assert stage.quantization is not None
+    return stage.quantization.output
+
+
+def gate_attribute(operation: Operation) -> SqueezeExciteQuantization | None:
+    whole = operation.quantization
+    if whole is None or whole.gate is None:
+        return None
+    first, last = (stage.quantization for stage in operation.squeeze_excite)
+    assert first is not None
+    assert last is not None
+    return SqueezeExciteQuantization(
+        whole.gate.mean, first.filter_scale, first.output, last.filter_scale, last.output, whole.gate.scaled,
+        first.activation_input, last.activation_input, whole.gate.product,
+    )  # fmt: skip
 
 
 def activation_of(stage: Stage) -> Any:

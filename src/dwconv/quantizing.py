@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from .activation import Activation, Array
 from .operation import Operation, Stage
-from .quantized import Quantization, dtype_of, integer_dtype, is_clamp, limits
+from .quantized import (
+    Quantization,
+    SqueezeExciteQuantization,
+    dtype_of,
+    integer_dtype,
+    is_clamp,
+    limits,
+)
 
 if TYPE_CHECKING:
     from .layer_base import _Layer
@@ -72,8 +79,6 @@ def quantized(
         raise ValueError(f"{name}: dtype must be 'int8' or 'uint8', not None")
     if operation.quantization is not None or dtype_of(operation.dtype) != np.float32:
         raise TypeError(f"{name}: it is for layers of float32, not of {operation.dtype}")
-    if operation.squeeze_excite:
-        raise ValueError(f"{name}: squeeze_excite is for float layers: there is none of {kind}")
     x = quantization_of(name, "input_range", ranges["input_range"], kind)
     arguments = layer._arguments() | {
         "dtype": kind.name, "rounding": rounding, "input_quantization": x, "output_dtype": output_dtype,
@@ -82,24 +87,18 @@ def quantized(
     adds = "sum_quantization" in arguments and _adds(operation)
     for prefix, stage in _prefixed(operation):
         last = stage is operation.stages[-1]
+        if last and operation.squeeze_excite:
+            gate, x = _gate(name, operation, ranges, x, kind)
+            arguments |= gate
         argument = f"{prefix}range" if not last else "project_range" if adds else "output_range"
-        given = _range(name, argument, ranges[argument], stage.activation)
-        y = quantization_of(name, argument, given, kind)
-        before = y
+        made = _stage(name, prefix, stage, argument, ranges, x, kind)
         if not is_clamp(stage.activation):
-            wanted = f"{prefix}activation_range"
-            if ranges[wanted] is None:
-                raise TypeError(
-                    f"{name}: {wanted} is needed: (low, high) of what {stage.activation.kind} takes"
-                )
-            before = quantization_of(name, wanted, ranges[wanted], kind)
-            arguments[f"{prefix}activation_quantization"] = before
-        filters, scales, bias = weights(stage, x.scale, before.scale)
+            arguments[f"{prefix}activation_quantization"] = made.before
         arguments |= {
-            stage.argument: filters, f"{prefix}bias": bias, f"{prefix}filter_scale": scales,
-            f"{prefix}output_quantization": y,
+            stage.argument: made.filters, f"{prefix}bias": made.bias, f"{prefix}filter_scale": made.scales,
+            f"{prefix}output_quantization": made.output,
         }  # fmt: skip
-        x = y
+        x = made.output
     if adds:
         arguments["sum_quantization"] = quantization_of(name, "output_range", ranges["output_range"], kind)
     elif operation.kind == "inverted_residual":
@@ -107,6 +106,53 @@ def quantized(
     from .layer_base import _layer_class
 
     return _layer_class(type(layer))(**arguments)
+
+
+class _Made(NamedTuple):
+    filters: Array
+    scales: Array
+    bias: Array | None
+    before: Quantization  # what the activation takes; `output` where it is a clamp
+    output: Quantization
+
+
+def _stage(
+    name: str, prefix: str, stage: Stage, argument: str, ranges: dict[str, Any], x: Quantization,
+    kind: np.dtype[Any],
+) -> _Made:  # fmt: skip
+    """`argument`: of the range of what the stage gives."""
+    given = _range(name, argument, ranges[argument], stage.activation)
+    y = quantization_of(name, argument, given, kind)
+    before = y
+    if not is_clamp(stage.activation):
+        wanted = f"{prefix}activation_range"
+        if ranges[wanted] is None:
+            raise TypeError(f"{name}: {wanted} is needed: (low, high) of what {stage.activation.kind} takes")
+        before = quantization_of(name, wanted, ranges[wanted], kind)
+    return _Made(*weights(stage, x.scale, before.scale), before, y)
+
+
+def _gate(
+    name: str, operation: Operation, ranges: dict[str, Any], wide: Quantization, kind: np.dtype[Any]
+) -> tuple[dict[str, Any], Quantization]:
+    """The arguments of squeeze-and-excite, and what the projection takes: `wide`, which the mean has too."""
+    first, last = operation.squeeze_excite
+    squeeze = _stage(name, "squeeze_", first, "squeeze_range", ranges, wide, kind)
+    gate = _stage(name, "gate_", last, "gate_range", ranges, squeeze.output, kind)
+    scaled = wide
+    if ranges["scaled_range"] is not None:
+        scaled = quantization_of(name, "scaled_range", ranges["scaled_range"], kind)
+    elif last.activation.kind not in ("hard_sigmoid", "sigmoid"):
+        raise TypeError(f"{name}: scaled_range is needed: (low, high) of what the projection takes")
+    before = [
+        None if is_clamp(stage.activation) else made.before
+        for stage, made in ((first, squeeze), (last, gate))
+    ]
+    told = SqueezeExciteQuantization(
+        wide, squeeze.scales, squeeze.output, gate.scales, gate.output, scaled, before[0], before[1]
+    )
+    arrays = (squeeze.filters, squeeze.bias, gate.filters, gate.bias)
+    return {"squeeze_excite": arrays, "squeeze_excite_quantization": told}, scaled
 
 
 def _adds(operation: Operation) -> bool:

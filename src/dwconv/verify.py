@@ -146,8 +146,7 @@ def cases(quick: bool = False) -> Iterator[Case]:
     floats = list(_float_cases(quick))
     yield from floats
     for operation, shape in floats:
-        if not operation.squeeze_excite:
-            yield Case(integers.of(operation, shape), shape)
+        yield Case(integers.of(operation, shape), shape)
 
 
 def _float_cases(quick: bool) -> Iterator[Case]:

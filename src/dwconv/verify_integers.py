@@ -15,7 +15,16 @@ from .activation import Array
 from .config import core
 from .geometry import Shape
 from .operation import Operation, Stage
-from .quantized import DTYPES, OperationQuantization, Quantization, StageQuantization, is_clamp, limits
+from .quantized import (
+    DTYPES,
+    Formula,
+    GateQuantization,
+    OperationQuantization,
+    Quantization,
+    StageQuantization,
+    is_clamp,
+    limits,
+)
 
 SPREAD = 64.0  # of outputs around their zero point: some are clamped
 
@@ -36,6 +45,9 @@ class Integers:
         self._made += 1
         stages, q = [], whole.input
         for stage in operation.stages:
+            if operation.squeeze_excite and stage is operation.stages[-1]:
+                operation, gate = self._gated(operation, q, dtype)
+                whole, q = replace(whole, gate=gate), gate.scaled
             stages.append(self._stage(stage, q, dtype))
             found = stages[-1].quantization
             assert found is not None
@@ -43,6 +55,19 @@ class Integers:
         if operation.adds_input(x):
             whole = replace(whole, sum=self._quantization(q.scale + whole.input.scale, dtype))
         return replace(operation, stages=tuple(stages), quantization=whole)
+
+    def _gated(
+        self, operation: Operation, q: Quantization, dtype: np.dtype[np.generic]
+    ) -> tuple[Operation, GateQuantization]:
+        mean = self._quantization(q.scale / 4, dtype)
+        squeeze = self._stage(operation.squeeze_excite[0], mean, dtype)
+        assert squeeze.quantization is not None
+        excite = self._stage(operation.squeeze_excite[1], squeeze.quantization.output, dtype)
+        assert excite.quantization is not None
+        scaled = self._quantization(q.scale * excite.quantization.output.scale * 8, dtype)
+        formula: Formula = "float" if self._made % 3 else "integer"
+        made = replace(operation, squeeze_excite=(squeeze, excite))
+        return made, GateQuantization(mean, scaled, formula)
 
     def _quantization(self, scale: float, dtype: np.dtype[np.generic]) -> Quantization:
         """The zero point is at an end in two of four cases."""

@@ -20,7 +20,7 @@ enum { CASES = 400 };
 #endif
 /* Of the results of the first ones: the same on every instruction set and machine. */
 static const uint64_t golden_hash = UINT64_C(0x5b26bee75a6d3aa7);
-enum { STAGES = 3, MOST_WEIGHTS = 40000, MOST_CHANNELS = 320 };
+enum { STAGES = 5, MOST_WEIGHTS = 40000, MOST_CHANNELS = 320 };
 
 /* ---- problems ------------------------------------------------------------------------------- */
 
@@ -38,6 +38,7 @@ static struct {
     stage stages[STAGES];
     int64_t input[4], output[4];
     int pixel_gap, extremes;
+    int gates; /* blocks may have squeeze-and-excite: not those that are hashed */
 } p;
 
 static int is_signed(void) { return p.desc.dtype == DWCONV_S8; }
@@ -123,6 +124,19 @@ static dwconv_window random_window(rng *r) {
 
 static const dwconv_window one_tap = {.kernel_h = 1, .kernel_w = 1};
 
+/* Of what depthwise gives. */
+static void random_gate(rng *r, int64_t channels) {
+    const int64_t few = rng_range(r, 1, 20);
+    const float scale = p.stages[1].desc.output.scale;
+    fill_stage(r, &p.stages[3], channels, few, 1, one_tap, scale);
+    fill_stage(r, &p.stages[4], few, channels, 1, one_tap, p.stages[3].desc.output.scale);
+    if (rng_range(r, 0, 1)) p.desc.mean = quant(r, scale * 0.3f);
+    if (rng_range(r, 0, 1)) p.desc.scaled = quant(r, scale * p.stages[4].desc.output.scale * 50.0f);
+    p.desc.product = rng_range(r, 0, 1) ? DWCONV_FLOAT_FORMULA : DWCONV_INTEGER_FORMULA;
+    p.desc.squeeze = &p.stages[3].desc;
+    p.desc.excite = &p.stages[4].desc;
+}
+
 static void random_block(rng *r, int64_t channels) {
     dwconv_window window = random_window(r);
     const int residual = rng_range(r, 0, 1) && p.desc.dtype != DWCONV_F32;
@@ -139,6 +153,7 @@ static void random_block(rng *r, int64_t channels) {
     }
     const int64_t depthwise = expands ? inner : channels;
     fill_stage(r, &p.stages[1], depthwise, inner, depthwise, window, 0.05f);
+    if (p.gates && rng_range(r, 0, 1)) random_gate(r, inner);
     fill_stage(r, &p.stages[2], inner, residual ? channels : rng_range(r, 1, 70), 1, one_tap, 0.05f);
     p.desc.conv = &p.stages[1].desc;
     p.desc.project = &p.stages[2].desc;
@@ -206,10 +221,15 @@ static dwconv_tensor tensor_of(const int64_t dims[4], dwconv_dtype dtype, void *
 }
 
 static int chunks, bands, by_stages; /* blocks that were walked down in them, or stage by stage on threads */
+static int gates[2];                 /* with squeeze-and-excite: walked down as far as depthwise, or not */
 
 static void count_walk(const dwconv_plan *plan, const dwconv_threads *threads) {
     if (!p.desc.project) return;
     const int64_t rows = explained(plan, p.input, threads, "chunk_rows");
+    if (p.desc.squeeze) {
+        gates[rows == 0]++;
+        return;
+    }
     if (explained(plan, p.input, threads, "passes") == 1) {
         chunks += rows > 0 && rows < p.output[1];
         bands += explained(plan, p.input, threads, "strips") > 1;
@@ -270,6 +290,7 @@ static const dwc_machine tiny = {.l1_sets = 64, .l1_ways = 8, .l2_bytes = 2048, 
 
 static void check_problem(rng *r, int number) {
     dwconv_plan *plan = NULL;
+    p.gates = number >= HASHED;
     random_problem(r);
     if (number >= HASHED) move_filters(r);
     CONTEXT("quantized case %d", number);
@@ -370,7 +391,8 @@ void test_quantization_statuses(void) {
     REFUSED(DWCONV_BAD_VALUE, p.desc.rounding = (dwconv_quant_rounding)2);
     REFUSED(DWCONV_BAD_DTYPE, p.desc.dtype = (dwconv_dtype)DWCONV_DTYPE_COUNT);
     REFUSED(DWCONV_BAD_VALUE, (p.desc.dtype = DWCONV_F32, p.desc.flags = DWCONV_FLOAT_OUTPUT));
-    REFUSED(DWCONV_BAD_DTYPE, p.desc.squeeze = d);
+    REFUSED(DWCONV_NULL_POINTER, p.desc.squeeze = d);
+    REFUSED(DWCONV_BAD_VALUE, p.desc.product = DWCONV_FORMULA_COUNT);
 }
 
 static void check_tensors(void) {
@@ -399,6 +421,6 @@ void test_quantized(void) {
     for (int i = 0; i < count; i++) check_problem(&r, i);
     if (!seed && hash != golden_hash) printf("hash %llx\n", (unsigned long long)hash);
     CHECK(seed || hash == golden_hash);
-    CHECK(chunks > 0 && bands > 0 && by_stages > 0);
+    CHECK(chunks > 0 && bands > 0 && by_stages > 0 && gates[0] > 0 && gates[1] > 0);
     check_tensors();
 }

@@ -2,7 +2,7 @@
 
 [1x1 expand] -> depthwise -> [squeeze-and-excite] -> 1x1 project [-> + the block's input]
 
-Of floats, or of 8-bit integers without squeeze-and-excite.
+Of floats, or of 8-bit integers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..graph import Graph, Node
 from ..nodes import axes_of
 from ..nodes_integers import BYTES
 from ..operation import Kind, Operation, Stage
-from ..quantized import OperationQuantization, Quantization, limits
+from ..quantized import GateQuantization, OperationQuantization, Quantization, limits
 from .activations import unary_of
 from .editor import Editor
 from .stages import operation_of
@@ -32,11 +32,11 @@ def pays(operation: Operation, shape: Shape) -> bool:
 
     Not for a single pixel: nothing is kept in the cache there that was not in it before. Of 8-bit integers
     small chains run stage after stage as nodes do, and what lies between them is alive for longer: only a sum
-    is spared.
+    is spared, and what squeeze-and-excite reads again.
     """
     *inner, last = operation.shapes(shape)[1:]
     whole = operation.quantization
-    if whole is not None and whole.sum is None:
+    if whole is not None and whole.sum is None and whole.gate is None:
         return max((math.prod(between) for between in inner), default=0) > RESIDENT_BYTES
     return last[1:3] != (1, 1)
 
@@ -92,7 +92,7 @@ def _form(edit: Editor, depthwise: Node, stage: Stage) -> str | None:
         added = _residual(edit, source, project, stage)
         kind: Kind = "inverted_residual" if nodes or gate or added is not None else "separable"
         chain = (*stages, stage, last)
-        whole = _quantization(edit, source, project, added)
+        whole = _quantization(edit, source, project, added, gate)
         operation = Operation("network", kind, chain, False, added is not None, squeeze_excite, whole)
         shape: Shape = edit.shape(source)  # type: ignore[assignment]
         if operation.shapes(shape)[-1] != edit.shape(project.output):
@@ -162,20 +162,32 @@ def _agree(edit: Editor, nodes: list[Node]) -> bool:
 
 def _adds_plainly(edit: Editor, added: Node, project: Node) -> bool:
     """As a block adds: in integers, rounded as its stages are, without a clamp."""
-    low, high = limits(edit.dtype(added.output))
-    bounds = (added["low"], added["high"])
-    whole = bounds[0] in (None, low) and bounds[1] in (None, high)
-    return whole and added["formula"] == "integer" and added["rounding"] == _rounding(edit, project)
+    return (
+        _is_whole(edit, added)
+        and added["formula"] == "integer"
+        and added["rounding"] == _rounding(edit, project)
+    )
+
+
+def _is_whole(edit: Editor, node: Node) -> bool:
+    """A node that clamps no more than its dtype does."""
+    low, high = limits(edit.dtype(node.output))
+    return node["low"] in (None, low) and node["high"] in (None, high)
 
 
 def _quantization(
-    edit: Editor, source: str, project: Node, added: Node | None
+    edit: Editor, source: str, project: Node, added: Node | None, gate: list[Node]
 ) -> OperationQuantization | None:
     rounding = _rounding(edit, project)
     if rounding is None:
         return None
     total = None if added is None else _numbers(edit, added.output)
-    return OperationQuantization(edit.dtype(source), _numbers(edit, source), rounding, total)  # type: ignore[arg-type]
+    between = None
+    if gate:
+        mean, product = (_numbers(edit, node.output) for node in (gate[0], gate[-1]))
+        between = GateQuantization(mean, product, gate[-1]["formula"])
+    x = _numbers(edit, source)
+    return OperationQuantization(edit.dtype(source), x, rounding, total, gate=between)  # type: ignore[arg-type]
 
 
 def _numbers(edit: Editor, value: str) -> Quantization:
@@ -191,7 +203,7 @@ def _squeeze_excite(edit: Editor, depthwise: Node) -> tuple[list[Node], tuple[St
     """The nodes from the mean to the product, and the two dense layers between them."""
     value = depthwise.output
     readers = edit.readers(value)
-    if edit.is_output(value) or edit.dtype(value) in BYTES:
+    if edit.is_output(value):
         return f"its {_who_reads(edit, value)}"
     mean = next((node for node in readers if _is_mean(edit, node)), None)
     product = next((node for node in readers if node.op == "binary" and node["kind"] == "mul"), None)
@@ -213,10 +225,22 @@ def _squeeze_excite(edit: Editor, depthwise: Node) -> tuple[list[Node], tuple[St
         return "squeeze-and-excite: the factors are not made by two dense layers"
     if product["activation"] is not None:
         return "squeeze-and-excite: an activation follows the scaling"
+    if edit.dtype(value) in BYTES and not _is_plain_gate(edit, [*inner, product]):
+        return "squeeze-and-excite: clamps, or roundings that differ"
     channels = edit.shape(value)
     if edit.shape(last.output) != (channels[0], 1, 1, channels[3]):
         return "squeeze-and-excite: there is not one factor for each channel"
     return [*inner, product], tuple(stages)
+
+
+def _is_plain_gate(edit: Editor, gate: list[Node]) -> bool:
+    """Of bytes: rounded as its layers are, without clamps."""
+    mean, *layers, product = gate
+    rounding = mean["rounding"]
+    alike = all(_rounding(edit, node) == rounding for node in layers)
+    same = product["formula"] == "float" or product["rounding"] == rounding
+    plain = _is_whole(edit, mean) and _is_whole(edit, product)
+    return alike and same and plain
 
 
 def _is_mean(edit: Editor, node: Node) -> bool:
