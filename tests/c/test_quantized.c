@@ -227,7 +227,7 @@ static void count_walk(const dwconv_plan *plan, const dwconv_threads *threads) {
     if (!p.desc.project) return;
     const int64_t rows = explained(plan, p.input, threads, "chunk_rows");
     if (p.desc.squeeze) {
-        gates[rows == 0]++;
+        gates[rows <= 0]++;
         return;
     }
     if (explained(plan, p.input, threads, "passes") == 1) {
