@@ -39,7 +39,7 @@ class Timed:
 
 def measure(workloads: Sequence[Workload], batch: int, threads: int, seconds: float) -> Iterator[Timed]:
     """`seconds` for each layer. Pins this process: to be called in one of its own."""
-    machine.pin(threads)
+    machine.pin(threads, bind=False)
     for workload in workloads:
         arrays = Arrays(workload, batch)
         ours, theirs = of_dwconv(arrays, threads), of_pytorch(arrays, threads)

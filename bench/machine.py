@@ -49,16 +49,18 @@ def usable_cpus() -> list[int]:
     return list(reversed(range(os.cpu_count() or 1)))
 
 
-def pin(threads: int) -> None:
-    """This process, and the threads that OpenMP is yet to start in it, to as many CPUs.
+def pin(threads: int, bind: bool = True) -> None:
+    """This process, and the threads that are yet to start in it, to as many CPUs.
 
-    ValueError where there are fewer.
+    `bind`: OpenMP binds each of its threads to one of them, and the thread that loads it: threads of others
+    that this one starts later share its CPU. So not in a process that runs several libraries. ValueError
+    where there are fewer CPUs.
     """
     if threads > len(usable_cpus()):
         raise ValueError(f"{threads} threads need as many cores")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, usable_cpus()[:threads])
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true"}
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": str(bind).lower()}
 
 
 def cache_sizes() -> dict[str, int]:

@@ -1,14 +1,13 @@
 """Whole steps of training, forward, backward and update: PyTorch alone, and the same model on dwconv.
 
 Both models have the same weights and images, in `torch.channels_last`, and run in this process, in turn. What
-dwconv computes is the convolutions (`dwconv.torch.accelerate`); batch norm, activations, the loss and SGD are
-PyTorch's in both.
+dwconv computes is convolutions and batch normalizations with the clamps behind them
+(`dwconv.torch.accelerate`); the loss and SGD are PyTorch's in both.
 """
 
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,8 +37,7 @@ class Step:
 
 def measure(models: Sequence[str], batches: Sequence[int], threads: int, seconds: float) -> Iterator[Step]:
     """`seconds` for each model and batch, after the first step of each. Pins this process."""
-    machine.pin(threads)  # before PyTorch starts threads
-    os.environ.pop("OMP_PROC_BIND")  # it would bind this thread, and dwconv's threads with it, to one CPU
+    machine.pin(threads, bind=False)  # before PyTorch starts threads
     import torch
 
     import dwconv.torch
@@ -83,7 +81,7 @@ def _step(model: Any, images: Any) -> Callable[[], tuple[float, float, float]]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return 1e3 * (time.perf_counter() - begin), 1e3 * (forward - begin), float(loss)
+        return 1e3 * (time.perf_counter() - begin), 1e3 * (forward - begin), float(loss.detach())
 
     return run
 

@@ -116,7 +116,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     torch.manual_seed(SEED)
-    torch.set_num_threads(1)  # sums in the same order on every machine with this PyTorch
+    torch.set_num_threads(1)  # sums in the same order on every machine of these vectors with this PyTorch
     data, unseen = np.load(HERE / "digits_training.npz"), demo.Digits.load()
     network = Digits()
     if not arguments.pytorch:

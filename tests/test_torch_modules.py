@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +17,9 @@ from torch import nn  # noqa: E402
 
 import dwconv  # noqa: E402
 import dwconv.torch  # noqa: E402
-import models_torch  # noqa: E402
 from dwconv.torch import functions  # noqa: E402
+from torch_modules import LAST, block, image, pair, runs, tutorial  # noqa: E402
 
-LAST = torch.channels_last
 CASES: list[dict[str, Any]] = [
     {"kernel_size": 3, "padding": 1, "groups": 8},
     {"kernel_size": 5, "padding": 2, "groups": 8, "stride": 2, "bias": False},
@@ -35,37 +33,6 @@ CASES: list[dict[str, Any]] = [
     {"kernel_size": 3, "groups": 4, "stride": 2},
     {"kernel_size": 3, "groups": 2, "padding": "valid"},
 ]
-
-
-def pair(inputs: int = 8, outputs: int = 16, **options: Any) -> tuple[nn.Conv2d, nn.Conv2d]:
-    torch.manual_seed(0)
-    theirs = nn.Conv2d(inputs, outputs, **options)
-    ours = dwconv.torch.Conv2d(inputs, outputs, **options)
-    ours.load_state_dict(theirs.state_dict())
-    return ours, theirs
-
-
-def image(*shape: int, layout: Any = torch.contiguous_format, seed: int = 1, **options: Any) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, **options).to(memory_format=layout)
-
-
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What dwconv is called for from here on."""
-    found: list[str] = []
-
-    def note(name: str) -> None:
-        function = getattr(functions, name)
-
-        def noted(*arguments: Any) -> Any:
-            found.append(name)
-            return function(*arguments)
-
-        monkeypatch.setattr(functions, name, noted)
-
-    for name in ("convolve", "predict", "_backward"):
-        note(name)
-    return found
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
@@ -160,25 +127,6 @@ def test_gradcheck_in_float64(options: dict[str, Any]) -> None:
     assert torch.autograd.gradgradcheck(call, (x, *parameters), fast_mode=True)
 
 
-def tutorial() -> nn.Module:
-    """The module as people write it."""
-
-    class DepthwiseSeparableConv(nn.Module):
-        def __init__(self, in_channels, out_channels, kernel_size=3, stride=1, padding=1):  # type: ignore[no-untyped-def]
-            super().__init__()
-            self.depthwise = nn.Conv2d(
-                in_channels, in_channels, kernel_size=kernel_size, stride=stride, padding=padding,
-                groups=in_channels,
-            )  # fmt: skip
-            self.pointwise = nn.Conv2d(in_channels, out_channels, kernel_size=1)
-
-        def forward(self, x):  # type: ignore[no-untyped-def]
-            return self.pointwise(self.depthwise(x))
-
-    torch.manual_seed(0)
-    return DepthwiseSeparableConv(8, 16, stride=2)
-
-
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("layout", [torch.contiguous_format, LAST])
 def test_depthwise_separable_conv_is_the_module_of_tutorials(layout: Any) -> None:
@@ -268,13 +216,6 @@ def test_weights_are_packed_once_for_predictions(monkeypatch: pytest.MonkeyPatch
 # ---- being a module ---------------------------------------------------------------------------
 
 
-def block() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        dwconv.torch.DepthwiseSeparableConv(3, 8), nn.BatchNorm2d(8), nn.ReLU6(), dwconv.torch.Conv2d(8, 4, 3)
-    )
-
-
 @pytest.mark.parametrize("used", [False, True])
 def test_modules_are_copied_pickled_and_saved(used: bool) -> None:
     model, x = block().eval(), image(1, 3, 8, 8)
@@ -345,151 +286,6 @@ def test_hooks_buffers_and_ordinary_layers_work_between() -> None:
             optimizer.step()
     for mine, other in zip(model.state_dict().values(), reference.state_dict().values(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
-
-
-# ---- accelerate -------------------------------------------------------------------------------
-
-
-def net() -> nn.Module:
-    """What follows the second convolution writes into its result."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU6(), tutorial(),
-        nn.ReLU(inplace=True), nn.Flatten(), nn.LazyLinear(3),
-    )  # fmt: skip
-
-
-def test_accelerate_keeps_everything_but_the_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, x = net(), image(4, 3, 16, 16)
-    plain(x)
-    model = copy.deepcopy(plain)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    identities = [id(p) for p in model.parameters()], [id(m) for m in model.modules()]
-    hooked: list[Any] = []
-    model[0].register_forward_hook(lambda *arguments: hooked.append(1))
-    assert dwconv.torch.accelerate(model) is model
-    assert ([id(p) for p in model.parameters()], [id(m) for m in model.modules()]) == identities
-    assert list(model.state_dict()) == list(plain.state_dict())
-    assert type(model[0]) is type(model[3].depthwise) is dwconv.torch.Conv2d
-    assert model[0](x).is_contiguous(memory_format=LAST)
-    hooked.clear()
-    found = runs(monkeypatch)
-    other = torch.optim.SGD(plain.parameters(), 0.1)
-    for _ in range(2):
-        for module, steps in ((plain, other), (model, optimizer)):
-            steps.zero_grad()
-            nn.functional.cross_entropy(module(x), torch.tensor([0, 1, 2, 1])).backward()
-            steps.step()
-    assert found.count("convolve") == found.count("_backward") == 6
-    assert hooked
-    for mine, reference in zip(model.state_dict().values(), plain.state_dict().values(), strict=True):
-        torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5)
-
-
-def test_accelerate_lists_what_stays_pytorchs() -> None:
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 3),
-        nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"),
-        nn.ConvTranspose2d(4, 4, 2),
-        nn.Conv2d(4, 4, 1).half(),
-    )
-    with pytest.warns(dwconv.PerformanceWarning, match=r"still computes 3 module\(s\)") as caught:
-        dwconv.torch.accelerate(model)
-    message = str(caught[0].message)
-    assert "1 (Conv2d): padding_mode is 'circular'" in message
-    assert "2 (ConvTranspose2d): only nn.Conv2d is exchanged" in message
-    assert "3 (Conv2d): the weights are torch.float16" in message
-    assert [type(m) is dwconv.torch.Conv2d for m in model] == [True, False, False, False]
-    with pytest.raises(TypeError, match=r"model must be an nn\.Module"):
-        dwconv.torch.accelerate([model])  # type: ignore[type-var]
-
-
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
-def test_whole_networks_are_accelerated(name: str) -> None:
-    theirs = models_torch.build(name)
-    x = image(2, 3, 64, 64)
-    ours = dwconv.torch.accelerate(copy.deepcopy(theirs))
-    with torch.no_grad():
-        expected, y = theirs(x), ours(x)
-    scale = expected.abs().max()
-    torch.testing.assert_close(y / scale, expected / scale, rtol=0, atol=1e-5)
-
-
-# ---- what dwconv does not have ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "dtype", "words"),
-    [
-        ({"padding": 1, "padding_mode": "reflect"}, torch.float32, "padding_mode is 'reflect'"),
-        ({}, torch.bfloat16, "the weights are torch.bfloat16"),
-    ],
-)
-def test_pytorch_computes_the_rest_and_it_is_said_once(options: Any, dtype: Any, words: str) -> None:
-    ours, theirs = pair(kernel_size=3, **options)
-    ours, theirs, x = ours.to(dtype), theirs.to(dtype), image(1, 8, 6, 6).to(dtype)
-    with pytest.warns(dwconv.PerformanceWarning, match=words):
-        y = ours(x)
-    assert torch.equal(y, theirs(x))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        ours(x)
-
-
-def test_other_devices_are_pytorchs() -> None:
-    module = dwconv.torch.Conv2d(8, 4, 3, device="meta")
-    with pytest.warns(dwconv.PerformanceWarning, match="the weights are on meta"):
-        assert module(torch.empty(1, 8, 6, 6, device="meta")).shape == (1, 4, 4, 4)
-
-
-def test_autocast_is_pytorchs() -> None:
-    ours, theirs = pair(kernel_size=3)
-    x = image(1, 8, 6, 6)
-    with torch.autocast("cpu", torch.bfloat16):
-        with pytest.warns(dwconv.PerformanceWarning, match="autocast"):
-            y = ours(x)
-        assert y.dtype == torch.bfloat16
-        assert torch.equal(y, theirs(x))
-
-
-@pytest.mark.parametrize(
-    "x", [torch.ones(1, 7, 6, 6), torch.ones(1, 8, 2, 6), torch.ones(1, 8, 6, 6).double(), torch.ones(8, 6)]
-)
-def test_errors_are_pytorchs(x: torch.Tensor) -> None:
-    ours, theirs = pair(kernel_size=3)
-    with pytest.raises(RuntimeError) as expected:
-        theirs(x)
-    with pytest.raises(RuntimeError) as found:
-        ours(x)
-    assert str(found.value) == str(expected.value)
-
-
-def test_transformations_and_exporters_see_pytorchs_convolution() -> None:
-    ours, theirs = pair(kernel_size=3, groups=8)
-    x = image(3, 8, 6, 6)
-
-    def loss(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-        return lambda x: module(x[None]).square().sum()
-
-    found, expected = (torch.func.vmap(torch.func.grad(loss(module)))(x) for module in (ours, theirs))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    layer = dwconv.from_torch(ours)
-    assert type(layer) is dwconv.DepthwiseConv2D
-    network = dwconv.Network.from_torch(nn.Sequential(ours, nn.ReLU()), x)
-    np.testing.assert_allclose(network(x.numpy()), ours(x).relu().detach().numpy(), rtol=1e-4, atol=1e-5)
-    program = torch.export.export(ours, (x,))
-    torch.testing.assert_close(program.module()(x), theirs(x), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_compiled_modules_run_on_the_backend() -> None:
-    torch._dynamo.reset()
-    ours, theirs = pair(kernel_size=3, groups=8)
-    x = image(1, 8, 6, 6)
-    with torch.no_grad():
-        y = torch.compile(ours, backend=dwconv.torch.dwconv_backend)(x)
-    torch.testing.assert_close(y, theirs(x).detach(), rtol=1e-4, atol=1e-5)
-    torch._dynamo.reset()
 
 
 def test_gradients_that_nobody_asks_for_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:

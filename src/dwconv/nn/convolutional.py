@@ -54,6 +54,11 @@ class _Convolution(Layer):
             raise ValueError(f"{self._label} {self.name!r} has no variables before its first call")
         return {name: variable.value for name, variable in self._variables.items()}
 
+    def _emit_depthwise(self, b: Builder, x: str, kernel: Array, bias: Array | None, **more: Any) -> str:
+        height, width, channels, multiplier = kernel.shape
+        filters = kernel.reshape(height, width, 1, channels * multiplier)
+        return b.node("conv", x, filters, bias, groups=channels, **self._sliding(), **more)
+
     def _images_only(self) -> None:
         if self.channels_first:
             raise NotImplementedError(f"{self._label}: a dwconv.Network is made of channels_last layers")
@@ -160,13 +165,8 @@ class DepthwiseConv2D(_Convolution):
     def emit(self, b: Builder, x: str) -> str:
         self._images_only()
         a = self._arrays()
-        kernel_h, kernel_w, channels, multiplier = a["depthwise_kernel"].shape
-        filters = a["depthwise_kernel"].reshape(kernel_h, kernel_w, 1, channels * multiplier)
-        activation = parse(self._label, "activation", self.activation).normal
-        return b.node(
-            "conv", x, filters, a.get("bias"), groups=channels, activation=activation, name=self.name,
-            **self._sliding(),
-        )  # fmt: skip
+        more = {"activation": parse(self._label, "activation", self.activation).normal, "name": self.name}
+        return self._emit_depthwise(b, x, a["depthwise_kernel"], a.get("bias"), **more)
 
     def to_layer(self) -> layers.DepthwiseConv2D:
         """The same with its weights packed, for prediction; it takes NHWC."""
@@ -225,9 +225,7 @@ class SeparableConv2D(_Convolution):
     def emit(self, b: Builder, x: str) -> str:
         self._images_only()
         a = self._arrays()
-        kernel_h, kernel_w, channels, multiplier = a["depthwise_kernel"].shape
-        filters = a["depthwise_kernel"].reshape(kernel_h, kernel_w, 1, channels * multiplier)
-        x = b.node("conv", x, filters, groups=channels, name=f"{self.name}/depthwise", **self._sliding())
+        x = self._emit_depthwise(b, x, a["depthwise_kernel"], None, name=f"{self.name}/depthwise")
         activation = parse(self._label, "activation", self.activation).normal
         return b.node(
             "conv", x, a["pointwise_kernel"], a.get("bias"), activation=activation,
