@@ -253,6 +253,25 @@ def test_all_that_is_not_supported_is_named_at_once() -> None:
     assert "'ids' is int64" in text
 
 
+# ---- planes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_planes_become_pixels_and_nothing_beside_them(channels: int, backend: str) -> None:
+    for height, width in ((1, 1), (1, 3), (3, 3), (2, 7), (41, 37)):
+        b = Builder()
+        b.output("y", b.node("transpose", b.input("x", (2, channels, height, width)), perm=(0, 2, 3, 1)))
+        x = Drawn(1).array(2, channels, height, width)
+        whole = np.full((2 * height * width * channels + 2,), 7, np.float32)  # a number on either side
+        y = whole[1:-1].reshape(2, height, width, channels)
+        with using(backend):
+            for threads in (1, 2):
+                dwconv.Network(b)(x, out=y, num_threads=threads)
+                np.testing.assert_array_equal(y, x.transpose(0, 2, 3, 1))
+                assert whole[0] == whole[-1] == 7
+
+
 # ---- repeated pixels --------------------------------------------------------------------------
 
 UPWARDS = {"kind": "nearest", "coordinates": "asymmetric", "rounding": "floor"}

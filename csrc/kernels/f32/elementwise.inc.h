@@ -277,10 +277,28 @@ INLINE void transpose_columns(const float *x, int64_t x_column, int64_t rows, fl
     }
 }
 
+/* Three columns become rows right after each other, as the planes of an image do: stores are whole. */
+static void transpose_three(const float *x, int64_t x_column, int64_t rows, float *y) {
+    for (; rows >= 4; rows -= 4, x += 4, y += 12) {
+        const quad a = quad_load(x, 4), b = quad_load(x + x_column, 4), c = quad_load(x + 2 * x_column, 4);
+        const quad low = QUAD_SHUFFLE(a, b, 0, 4, 1, 5), high = QUAD_SHUFFLE(a, b, 2, 6, 3, 7);
+        const quad middle = QUAD_SHUFFLE(b, c, 1, 5, 1, 5);
+        const quad r[3] = {QUAD_SHUFFLE(low, c, 0, 1, 4, 2), QUAD_SHUFFLE(middle, high, 0, 1, 4, 5),
+                           QUAD_SHUFFLE(c, high, 2, 6, 7, 3)};
+    UNROLL for (int i = 0; i < 3; i++) __builtin_memcpy(y + 4 * i, &r[i], sizeof r[i]);
+    }
+    for (; rows > 0; rows--, x++, y += 3)
+        for (int i = 0; i < 3; i++) y[i] = x[i * x_column];
+}
+
 /* A line of every output row at a time, of as many rows as do not take it from the first-level cache. */
 static void each_transpose(const float *x, int64_t x_column, int64_t rows, int64_t count, float *y,
                            int64_t y_row) {
     enum { ROWS = 8 };
+    if (count == 3 && y_row == 3) {
+        transpose_three(x, x_column, rows, y);
+        return;
+    }
     for (int64_t line = 0; line < count; line += DWC_LINE_FLOATS)
         for (int64_t row = 0; row < rows; row += ROWS) {
             const int64_t some = rows - row < ROWS ? rows - row : ROWS;
