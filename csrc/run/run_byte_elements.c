@@ -5,7 +5,10 @@
 
 enum {
     BYTE_PIECE = 8192, /* elements at a time */
-    BUFFER = 256       /* elements of rows with other steps, through buffers */
+    BUFFER = 256,      /* elements of rows with other steps, through buffers */
+    PACKED = 4096,     /* bytes of short rows, put next to each other */
+    SHORT_ROW = 256,   /* rows from here on lose little at their ends */
+    WHOLE = 64         /* bytes that kernels take at once: what is left over they take one by one */
 };
 
 /* What a node gives for elements of one row, next to each other; x_step of each input is 0 or 1. */
@@ -107,10 +110,54 @@ static int is_direct(const each *e, const dwc_axis *elements, int64_t count) {
     return 1;
 }
 
+/* ---- short rows --------------------------------------------------------------------------------- */
+
+/* Whether rows of bytes are better packed: those of few channels, which one vector of all channels multiplies or that are
+ * part of a concatenation. */
+static int is_packed(const each *e, const dwc_axis *elements, int64_t rows, int64_t count) {
+    if (rows < 2 || count >= SHORT_ROW || count % WHOLE == 0 || elements->step[0] != 1) return 0;
+    for (int k = 0; k <= e->inputs; k++)
+        if (e->unit[k] != 1 || (elements->step[k] != 1 && elements->step[k] != 0)) return 0;
+    return 1;
+}
+
+static void pack(const char *from, int64_t row_step, int64_t step, int64_t rows, int64_t count, char *to) {
+    for (int64_t r = 0; r < rows; r++, from += row_step, to += count) {
+        if (step == 1)
+            memcpy(to, from, (size_t)count);
+        else
+            memset(to, *from, (size_t)count);
+    }
+}
+
+static void run_packed(const each *e, const dwc_axis *row, char *const data[], int64_t rows, int64_t count) {
+    _Alignas(64) char x[2][PACKED], y[PACKED];
+    const int64_t together = PACKED / count;
+    for (int64_t r = 0; r < rows; r += together) {
+        const int64_t n = smaller(together, rows - r);
+        char *to = data[0] + r * row->step[0];
+        const int direct = row->step[0] == count;
+        piece p = {.call = e->call, .x_step = {1, 1}, .y = direct ? to : y, .count = n * count};
+        for (int k = 0; k < e->inputs; k++) {
+            const int64_t row_step = row->step[k + 1], step = row[1].step[k + 1];
+            const char *from = data[k + 1] + r * row_step;
+            p.x[k] = step == 1 && row_step == count ? from : x[k];
+            if (p.x[k] == x[k] && (row_step != 0 || r == 0)) pack(from, row_step, step, n, count, x[k]);
+        }
+        e->run(&p);
+        for (int64_t i = 0; i < n && !direct; i++)
+            memcpy(to + i * row->step[0], y + i * count, (size_t)count);
+    }
+}
+
 static void each_bytes(const void *context, const dwc_axis *row, char *const data[], int64_t rows,
                        int64_t count) {
     const each *e = context;
     const dwc_axis *elements = row + 1;
+    if (is_packed(e, elements, rows, count)) {
+        run_packed(e, row, data, rows, count);
+        return;
+    }
     const int64_t size = is_direct(e, elements, count) ? count : BUFFER;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t at = 0; at < count; at += size) {
@@ -132,7 +179,7 @@ static void binary_rows(const void *context, const dwc_axis *row, char *const da
                         int64_t count) {
     const each *e = context;
     const dwc_axis *elements = row + 1;
-    if (!is_direct(e, elements, 2)) {
+    if (!is_direct(e, elements, 2) || is_packed(e, elements, rows, count)) {
         each_bytes(context, row, data, rows, count);
         return;
     }
