@@ -159,6 +159,16 @@ def test_what_the_core_lacks_runs_through_numpy_and_says_why() -> None:
     assert "pow of integers" in net.summary()
 
 
+def test_a_network_rounds_in_one_way() -> None:
+    d = Bytes(0, "int8", "even")
+    x = d.input(2, 3)
+    told = d.result()
+    y = d.b.node("binary", x, d.constant(3), kind="mul", **told)
+    d.b.output("y", d.b.node("binary", y, d.constant(3), kind="mul", **told | {"rounding": "tflite"}))
+    with pytest.raises(ValueError, match=r"in both ways.*one rounding"):
+        dwconv.Network(d.b)(np.zeros((2, 3), np.int8))
+
+
 # ---- model files ------------------------------------------------------------------------------
 
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"

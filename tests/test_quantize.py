@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 import dwconv
+from dwconv import calibration, equalising, fitting
 from dwconv.__main__ import main
-from dwconv.graph import Builder
+from dwconv.calibration import Probe
+from dwconv.graph import Builder, Node
+from dwconv.nodes import complete
+from dwconv.nodes_numpy import compute, interpret
+from dwconv.quantizing_graph import folded
 from oracles import backends, using
 
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
@@ -152,9 +157,70 @@ def test_biases_take_up_what_rounding_filters_leaves_out() -> None:
     assert drift() < 0.5 * drift(bias_correction=False)
 
 
+def uneven() -> Builder:
+    """Channels of very different ranges between an expansion, a depthwise convolution and a projection."""
+    b = Builder()
+    size = np.geomspace(0.01, 3, 24).astype(np.float32)
+    y = b.node("conv", b.input("x", (1, 9, 9, 8)), filters(1, 1, 8, 24) * size, size, activation="relu6")
+    y = b.node("conv", y, filters(3, 3, 1, 24), groups=24, padding="same", activation="relu")
+    b.output("y", b.node("conv", y, filters(1, 1, 24, 10) / size[:, None], random(10)))
+    return b
+
+
+def test_equalised_channels_compute_the_same_and_lose_less() -> None:
+    samples = random(6, 9, 9, 8) * 2
+    graph = folded(uneven().graph)
+    changed = graph.copy()
+    names = [first.output for first, _ in equalising.pairs_of(graph)]
+    assert len(names) == 2
+    probe = Probe(graph, names, "floats")
+    equalising.equalise(changed, calibration.largest(probe, ([x] for x in samples[:, None]), names))
+    for x in samples[:, None]:
+        before, after = (interpret(g, {"x": x})["y"] for g in (graph, changed))
+        np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4)
+    net = dwconv.Network(uneven())
+    plain, equalised = (net.quantized(samples, equalise=flag, report=True)[1] for flag in (False, True))
+    assert equalised[-1].snr_db > plain[-1].snr_db + 2
+
+
+def test_fitted_filters_change_less_than_the_nearest() -> None:
+    rng = np.random.default_rng(3)
+    for groups, kernel in ((1, 1), (1, 3), (2, 3), (16, 3)):
+        w = filters(kernel, kernel, 16 // groups, 16)
+        mixed = rng.normal(0, 1, (6, 10, 10, 5)) @ rng.normal(0, 1, (5, 16))  # inputs that go together
+        mixed = sum(np.roll(mixed, shift, (1, 2)) for shift in np.ndindex(4, 4))  # smooth images
+        x = (mixed + 0.1 * rng.normal(0, 1, mixed.shape)).astype(np.float32)
+        node = Node("conv", ("x", "w"), "y", complete("conv", {"groups": groups, "padding": "same"}))
+        seen = fitting.Moments()
+        for image in x[:, None]:
+            seen.add(node, w.shape, image)
+        scales = np.abs(w).max((0, 1, 2)) / 7  # of four bits, whose errors are large
+        spread = seen.spread(False)
+        assert spread is not None
+        fitted = fitting.fitted(w, scales, spread)
+        nearest = np.rint(w / scales)
+        loss = [
+            float((compute(node, [x, ((w / scales - q) * scales).astype(np.float32)]) ** 2).mean())
+            for q in (fitted, nearest)
+        ]
+        assert loss[0] < 0.6 * loss[1], (groups, kernel)
+        alone = np.broadcast_to(np.eye(spread.shape[1]), spread.shape)
+        np.testing.assert_array_equal(fitting.fitted(w, scales, alone), nearest)
+
+
+def test_samples_that_overflow_products_leave_filters_the_nearest() -> None:
+    b = Builder()
+    b.output("y", b.node("conv", b.input("x", (1, 4, 4, 3)), filters(1, 1, 3, 4) * np.float32(1e-9)))
+    samples = random(3, 4, 4, 3) * np.float32(1e25)
+    net = dwconv.Network(b)
+    made, wanted = net.quantized(samples), net(samples[:1])
+    np.testing.assert_allclose(made(samples[:1]), wanted, atol=0.02 * np.abs(wanted).max())
+
+
 def test_methods_leave_out_what_is_rare() -> None:
     b = Builder()
-    b.output("y", b.node("conv", b.input("x", (1, 32, 32, 1)), np.ones((1, 1, 1, 1), np.float32)))
+    y = b.node("conv", b.input("x", (1, 32, 32, 1)), np.ones((1, 1, 1, 1), np.float32))
+    b.output("y", y)
     samples = random(4, 32, 32, 1)
     samples[0, 0, 0, 0] = 30
     scale = {}
@@ -214,7 +280,7 @@ def test_samples_are_checked(samples: Any, error: type[Exception], rule: str) ->
 @pytest.mark.parametrize(
     ("more", "rule"),
     [
-        ({"method": "entropy"}, "minmax, mse, percentile"),
+        ({"method": "entropy"}, "percentile, minmax, mse"),
         ({"percentile": 10.0}, "above 50"),
         ({"keep_float": "stam"}, "there is no node 'stam'.*'stem'"),
         ({"dtype": "int16"}, "'int8' or 'uint8'"),
@@ -299,4 +365,4 @@ def test_mobilenet_v2_finds_mostly_the_same_classes() -> None:
     assert all(row.reason is None for row in report if row.op in ("conv", "binary", "reduce"))
     shown = photos(folder, 4, 2)
     top = [[int(n(x[None]).argmax()) for x in shown] for n in (net, made)]
-    assert np.mean(np.equal(*top)) >= 0.5
+    assert np.mean(np.equal(*top)) >= 0.75

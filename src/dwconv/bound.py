@@ -13,6 +13,7 @@ import numpy as np
 
 from .activation import Array
 from .config import config, core, native_isa
+from .emit_problems import roundings
 from .graph import Graph, UnsupportedModel
 from .passes import run_passes
 from .runners import NativeRunner, NumpyRunner, Runner
@@ -48,6 +49,10 @@ class Bound:
     ) -> None:
         """`dtypes`: of the outputs, where those of whole numbers are not the graph's."""
         _spell_native_order(graph)
+        if len(roundings(graph)) > 1:
+            raise ValueError(
+                f'{name}: its integers round in both ways, "even" and "tflite"; a network has one rounding'
+            )
         self.macs = multiply_adds(graph)
         self.input_shapes = _shapes(graph, graph.public_inputs)
         self.output_shapes = _shapes(graph, graph.public_outputs)

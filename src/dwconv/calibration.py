@@ -11,14 +11,16 @@ import numpy as np
 from . import feeds
 from .activation import Array
 from .config import config, get_num_threads, native_isa
-from .graph import Graph, UnsupportedModel
+from .fitting import Moments
+from .graph import Graph, Node, UnsupportedModel
 from .quantizing import Range
 from .runners import NativeRunner, NumpyRunner, Runner
 from .sources import TensorInfo
 
 Sample: TypeAlias = list[Array]  # the inputs of one call, in their order
+Seen: TypeAlias = tuple[Node, tuple[int, ...]]  # a convolution, and the shape of its filters
 
-METHODS = ("minmax", "mse", "percentile")
+METHODS = ("percentile", "minmax", "mse")
 BINS = 2048
 MOST_COUNTED = 2**16  # of a value of a sample, for its histogram
 SHARES = np.linspace(0.2, 1.0, 81)  # of the whole range, of which the best is chosen
@@ -116,34 +118,41 @@ def _runner(graph: Graph, label: str, threads: int) -> Runner:
 
 @dataclass(slots=True)
 class Statistics:
-    """By value: the least and the largest number, which count 0 in, and means by the last axis."""
+    """By value: the least and the largest number, which count 0 in; by convolution: what its filters see."""
 
     low: dict[str, float] = field(default_factory=dict)
     high: dict[str, float] = field(default_factory=dict)
-    means: dict[str, Array] = field(default_factory=dict)
+    moments: dict[str, Moments] = field(default_factory=dict)
 
 
 def measure(
-    probe: Probe, samples: Iterable[Sample], ranged: Iterable[str], averaged: Iterable[str]
+    probe: Probe, samples: Iterable[Sample], ranged: Iterable[str], convolutions: Mapping[str, Seen]
 ) -> Statistics:
-    """Of all samples. Raises ValueError where a value overflows."""
-    found, count = Statistics(), 0
-    ranged, averaged = list(ranged), list(averaged)
-    for sample in samples:
+    """Of all samples; `convolutions`: by what they give. Raises ValueError where a value overflows."""
+    found, ranged = Statistics(), list(ranged)
+    found.moments = {name: Moments() for name in convolutions}
+    for index, sample in enumerate(samples):
         values = probe.run(sample)
-        count += 1
         for name in ranged:
             low, high = float(values[name].min()), float(values[name].max())
             if not np.isfinite([low, high]).all():
-                raise ValueError(f"quantized: {name!r} is not finite for sample {count - 1}: it has no range")
+                raise ValueError(f"quantized: {name!r} is not finite for sample {index}: it has no range")
             found.low[name] = min(found.low.get(name, 0.0), low)
             found.high[name] = max(found.high.get(name, 0.0), high)
-        for name in averaged:
-            x = values[name]
-            mean = x.reshape(-1, x.shape[-1]).mean(0, dtype=np.float64)
-            found.means[name] = found.means.get(name, np.zeros(len(mean))) + mean
-    for name in averaged:
-        found.means[name] = found.means[name] / count
+        for name, (node, filters) in convolutions.items():
+            found.moments[name].add(node, filters, values[node.inputs[0]])
+    return found
+
+
+def largest(probe: Probe, samples: Iterable[Sample], names: Iterable[str]) -> dict[str, Array]:
+    """By value, the largest magnitude in each channel."""
+    found: dict[str, Array] = {}
+    names = list(names)
+    for sample in samples:
+        values = probe.run(sample)
+        for name in names:
+            most = np.abs(values[name]).reshape(-1, values[name].shape[-1]).max(0)
+            found[name] = np.maximum(found.get(name, 0.0), most)
     return found
 
 

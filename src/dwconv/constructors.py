@@ -91,10 +91,12 @@ class Constructors:
         self: N,
         samples: Any,
         *,
-        method: str = "minmax",
+        method: str = "percentile",
         percentile: float = 99.99,
         keep_float: Sequence[str] | str = (),
         bias_correction: bool = True,
+        equalise: bool = True,
+        fit_filters: bool = True,
         dtype: str = "int8",
         edges: str = "float32",
         report: bool = False,
@@ -103,13 +105,16 @@ class Constructors:
 
         `samples`: typical inputs, some tens: a list of what a call takes, arrays, tuples or dicts by name; or
         one array [samples, ...] of a single input. All of one shape, for which the result is made; an open
-        batch stays open. `method`: of ranges, "minmax", "mse" (least squared error of rounding and clipping)
-        or "percentile", with `percentile` of the numbers inside on either side. `keep_float`: what stays in
-        float32: names of nodes, "first" and "last" for the first and last convolution. `bias_correction`:
-        biases take up the mean error of rounded filters. `dtype`: "int8" or "uint8" of activations; filters
-        are int8. `edges`: "float32", or `dtype` for inputs and outputs in integers, with their scales in
-        `inputs` and `outputs`. `report`: (network, report) is given, whose rows tell for each node its signal
-        to noise in dB beside the network in float32, and why it is not in integers; printed, a table.
+        batch stays open. `method`: of ranges, "percentile", with `percentile` of the numbers inside on either
+        side, "minmax", or "mse" (least squared error of rounding and clipping); outputs keep their whole
+        range. `keep_float`: what stays in float32: names of nodes, "first" and "last" for the first and last
+        convolution. `bias_correction`: biases take up the mean error of rounded filters. `equalise`: channels
+        between two convolutions are scaled to one range. `fit_filters`: filters are rounded so that what they
+        give on the samples changes least, instead of each weight to the nearest. `dtype`: "int8" or "uint8"
+        of activations; filters are int8. `edges`: "float32", or `dtype` for inputs and outputs in integers,
+        with their scales in `inputs` and `outputs`. `report`: (network, report) is given, whose rows tell for
+        each node its signal to noise in dB beside the network in float32, and why it is not in integers;
+        printed, a table.
 
         Raises ValueError without samples, for NaN in them, for wrong shapes and unknown names, and for a
         network that has integers or state already; TypeError for samples of another dtype.
@@ -120,7 +125,8 @@ class Constructors:
 
         source, found = quantized(
             self, samples, method=method, percentile=percentile, keep_float=keep_float,  # type: ignore[arg-type]
-            bias_correction=bias_correction, dtype=dtype, edges=edges,
+            bias_correction=bias_correction, equalise=equalise, fit_filters=fit_filters, dtype=dtype,
+            edges=edges,
         )  # fmt: skip
         made = type(self)._made(source, self.name)  # type: ignore[attr-defined]
         return (made, found) if report else made

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from . import byte_tables
-from .activation import Activation, Array, parse
+from .activation import Activation, parse
 from .emit_problems import _integers as problems_of
+from .fitting import Moments, drift, fitted
 from .geometry import Window
 from .graph import Builder, Graph, Node, Quantization
 from .nodes_integers import is_move
@@ -86,7 +88,8 @@ def reason_for_float(graph: Graph, node: Node) -> str | None:
 class Writer:
     """Writes the nodes of a graph of floats one by one; each value has a form in floats, in bytes, or both.
 
-    `scales`: of values; `means`: of the inputs of convolutions, by channel, for the correction of biases.
+    `scales`: of values; `moments`: of the inputs of convolutions, by what these give; `corrects`: biases take
+    up what rounding leaves out on average; `fits`: filters are rounded for what the samples show.
     """
 
     def __init__(
@@ -94,9 +97,12 @@ class Writer:
         graph: Graph,
         scales: Mapping[str, Quantization],
         dtype: np.dtype[Any],
-        means: Mapping[str, Array],
+        moments: Mapping[str, Moments],
+        corrects: bool = True,
+        fits: bool = True,
     ) -> None:
-        self.graph, self.scales, self.dtype, self.means = graph, scales, dtype, means
+        self.graph, self.scales, self.dtype = graph, scales, dtype
+        self.moments, self.corrects, self.fits = moments, corrects, fits
         self.b = Builder()
         self.floats: dict[str, str] = {}
         self.bytes: dict[str, str] = {}
@@ -202,22 +208,20 @@ def _filtered(w: Writer, node: Node) -> str:
     s = w.scales[x].scale
     stage = Stage("conv", "filters", filters, bias, Activation(), Window(filters.shape[:2]), node["groups"])
     integers, scales, whole = weights(stage, s, w.scales[node.output].scale)
-    if node.op == "conv" and x in w.means:
-        drift = _drift(filters - integers * scales.astype(np.float64), w.means[x], node["groups"])
-        moved = (0.0 if bias is None else bias.astype(np.float64)) + drift
-        whole = np.rint(np.clip(moved / (s * scales.astype(np.float64)), -(2.0**30), 2.0**30)).astype(
-            np.int32
-        )
+    seen = w.moments.get(node.output)
+    if seen is not None:
+        spread = seen.spread(w.corrects) if w.fits else None
+        if spread is not None:
+            with contextlib.suppress(np.linalg.LinAlgError):  # then each weight stays the nearest
+                integers = fitted(filters, scales, spread)
+        if w.corrects:
+            moved = 0.0 if bias is None else bias.astype(np.float64)
+            moved = moved + drift(filters - integers * scales.astype(np.float64), seen.means)
+            steps = np.rint(moved / (s * scales.astype(np.float64)))
+            whole = np.clip(steps, -(2.0**30), 2.0**30).astype(np.int32)
     kernels = w.b.constant(integers, Quantization(scales, 0, 3))
     attributes = node.attributes | {"activation": None} | w.rounded(node)
     return w.b.node(node.op, w.as_bytes(x), kernels, whole, name=node.name, **attributes)
-
-
-def _drift(error: Array, means: Array, groups: int) -> Array:
-    """By output, the mean of what the errors of its filters leave out; as if nothing were padded."""
-    inputs, outputs = error.shape[2:]
-    taps = error.sum((0, 1)).reshape(inputs, groups, outputs // groups)
-    return np.asarray(np.einsum("igo,gi->go", taps, means.reshape(groups, inputs)).reshape(-1))
 
 
 def _table(w: Writer, node: Node) -> str:

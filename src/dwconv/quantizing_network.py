@@ -1,11 +1,12 @@
 """Networks of floats as networks of 8-bit integers, from samples: `Network.quantized`.
 
 1. The passes that fold constants and fuse clamps run; other activations stay nodes, which become tables.
-2. Samples run through the graph in floats: ranges of values, means of channels.
-3. Values that a node only moves or compares share one scale with its result; 0 is always exact.
-4. Nodes with a form in integers take it. Filters are symmetric with a scale for each output channel, and
-   biases take up the mean of what rounding the filters leaves out.
-5. Samples run through both graphs: the signal to noise of every node.
+2. Channels between two convolutions are scaled to use the same range (`dwconv.equalising`).
+3. Samples run through the graph in floats: ranges of values, what filters see.
+4. Values that a node only moves or compares share one scale with its result; 0 is always exact.
+5. Nodes with a form in integers take it. Filters are symmetric with a scale for each output channel, and
+   are rounded for what the samples show (`dwconv.fitting`); biases take up the mean of what that leaves out.
+6. Samples run through both graphs: the signal to noise of every node.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from . import calibration
+from . import calibration, equalising
 from .activation import Array
 from .calibration import Probe, Sample, Statistics
 from .graph import Graph, Quantization
@@ -64,8 +65,9 @@ class Report(tuple[NodeError, ...]):
 
 
 def quantized(
-    net: Network, samples: Any, *, method: str = "minmax", percentile: float = 99.99,
-    keep_float: Sequence[str] | str = (), bias_correction: bool = True, dtype: Any = "int8",
+    net: Network, samples: Any, *, method: str = "percentile", percentile: float = 99.99,
+    keep_float: Sequence[str] | str = (), bias_correction: bool = True, equalise: bool = True,
+    fit_filters: bool = True, dtype: Any = "int8",
     edges: str = "float32", watch: Watch = lambda items, count: items,
 ) -> tuple[GraphSource, Report]:  # fmt: skip
     """See `Network.quantized`."""
@@ -78,9 +80,11 @@ def quantized(
     _check_graph(name, source)
     graph = folded(source)
     kept = _kept(name, graph, keep_float)
+    if equalise:
+        _equalise(name, graph, calls, watch)
     groups = _groups(graph, kept)
     scales, stats = _scales(name, graph, groups, kind, calls, method, percentile, watch)
-    writer = Writer(graph, scales, kind, stats.means if bias_correction else {})
+    writer = Writer(graph, scales, kind, stats.moments, bias_correction, fit_filters)
     in_bytes = edges != "float32"
     for item in graph.inputs:
         writer.add_input(item, in_bytes)
@@ -139,6 +143,13 @@ def _kept(name: str, graph: Graph, keep_float: Sequence[str] | str) -> dict[str,
     return found
 
 
+def _equalise(name: str, graph: Graph, calls: list[Sample], watch: Watch) -> None:
+    names = [first.output for first, _ in equalising.pairs_of(graph)]
+    if names:
+        probe = Probe(graph, names, name)
+        equalising.equalise(graph, calibration.largest(probe, watch(calls, len(calls)), names))
+
+
 # ---- scales -------------------------------------------------------------------------------------
 
 
@@ -167,11 +178,14 @@ def _scales(
     method: str, percentile: float, watch: Watch,
 ) -> tuple[dict[str, Quantization], Statistics]:  # fmt: skip
     live = {*graph.inputs, *(node.output for node in graph.nodes)}
-    averaged = [node.inputs[0] for node in graph.nodes if node.op == "conv"]
-    averaged = [item for item in dict.fromkeys(averaged) if item in live]
+    convolutions = {
+        node.output: (node, graph.values[node.inputs[1]].shape)
+        for node in graph.nodes
+        if node.op == "conv" and node.inputs[0] in live and graph.values[node.inputs[1]].data is not None
+    }
     ranged = [item for members in groups.values() for item in members if item in live]
-    probe = Probe(graph, [*ranged, *averaged], name)
-    stats = calibration.measure(probe, watch(calls, len(calls)), ranged, averaged)
+    probe = Probe(graph, [*ranged, *(node.inputs[0] for node, _ in convolutions.values())], name)
+    stats = calibration.measure(probe, watch(calls, len(calls)), ranged, convolutions)
     ranges: dict[str, Range] = {}
     for item, members in groups.items():
         lows = [stats.low.get(m, 0.0) if m in live else _low(graph, m) for m in members]
@@ -179,7 +193,12 @@ def _scales(
         ranges[item] = min(lows), max(highs)
     _widen_for_pads(graph, groups, ranges)
     if method != "minmax":
-        found = {item: [m for m in members if m in live] for item, members in groups.items()}
+        kept = set(graph.outputs)  # of scores the largest count
+        found = {
+            item: [m for m in members if m in live]
+            for item, members in groups.items()
+            if kept.isdisjoint(members)
+        }
         inner = {item: members for item, members in found.items() if members}
         ranges |= calibration.clipped_ranges(
             probe, watch(calls, len(calls)), inner, ranges, method, percentile
