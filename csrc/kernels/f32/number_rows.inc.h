@@ -274,14 +274,20 @@ INLINE norm_sums norm_about(const float *x, int64_t count, float mean) {
     return (norm_sums){V(fold)(first[0] + first[1], DWCONV_SUM), V(fold)(second[0] + second[1], DWCONV_SUM)};
 }
 
-INLINE void norm_row(const float *x, int64_t count, const float *scale, const float *bias, float epsilon, float *y) {
-    const float mean = reduce_numbers(x, count, DWCONV_SUM) / (float)count;
-    const norm_sums s = norm_about(x, count, mean);
+/* What a row is moved and divided by. */
+typedef struct norm_factors {
+    float mean, shift, unit;
+} norm_factors;
+
+INLINE norm_factors norm_factors_of(float mean, norm_sums s, int64_t count, float epsilon) {
     const double shift = (double)s.first / (double)count;
     double variance = (double)s.second / (double)count - shift * shift;
     if (variance < 0) variance = 0;
-    const V(vec) m = V(set1)(mean), d = V(set1)((float)shift);
-    const V(vec) unit = V(set1)((float)(1 / sqrt(variance + (double)epsilon)));
+    return (norm_factors){mean, (float)shift, (float)(1 / sqrt(variance + (double)epsilon))};
+}
+
+INLINE void norm_row(const float *x, int64_t count, const float *scale, const float *bias, norm_factors f, float *y) {
+    const V(vec) m = V(set1)(f.mean), d = V(set1)(f.shift), unit = V(set1)(f.unit);
     if (count >= V(lanes)) {
         for (int64_t i = 0; i >= 0; i = V(after)(i, count))
             V(store)(y + i, V(fma)((V(load)(x + i) - m - d) * unit, V(load)(scale + i), V(load)(bias + i)));
@@ -291,9 +297,24 @@ INLINE void norm_row(const float *x, int64_t count, const float *scale, const fl
     }
 }
 
+/* Some rows at a time, step by step: the chains of sums, divisions and a root, longer than the work on a short row, are those
+ * of several rows under way. */
 static void layer_norm(const float *x, int64_t x_row, int64_t rows, int64_t count, const float *scale,
                        const float *bias, float epsilon, float *y, int64_t y_row) {
-    for (; rows > 0; rows--, x += x_row, y += y_row) norm_row(x, count, scale, bias, epsilon, y);
+    enum { ROWS = 4, FLOATS = 4096 }; /* that stay in the first-level cache */
+    const int64_t most = count <= FLOATS / ROWS ? ROWS : 1;
+    for (int64_t some; rows > 0; rows -= some, x += some * x_row, y += some * y_row) {
+        float means[ROWS];
+        norm_sums sums[ROWS];
+        norm_factors factors[ROWS];
+        some = rows < most ? rows : most;
+        for (int64_t r = 0; r < some; r++)
+            means[r] = reduce_numbers(x + r * x_row, count, DWCONV_SUM) / (float)count;
+        for (int64_t r = 0; r < some; r++) sums[r] = norm_about(x + r * x_row, count, means[r]);
+        for (int64_t r = 0; r < some; r++) factors[r] = norm_factors_of(means[r], sums[r], count, epsilon);
+        for (int64_t r = 0; r < some; r++)
+            norm_row(x + r * x_row, count, scale, bias, factors[r], y + r * y_row);
+    }
 }
 
 #define ROW_KERNELS                                                                                            \
