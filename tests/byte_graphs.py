@@ -55,10 +55,12 @@ class Bytes:
         low, high = sorted(int(n) for n in self.integers(2))
         return {"low": low, "high": high if high or low else 1}
 
-    def filters(self, *shape: int, shared: bool = False) -> str:
+    def filters(self, *shape: int, shared: bool = False, wide: bool = False) -> str:
+        """`wide`: bytes less a zero point that int8 does not hold."""
         scales = self.rng.uniform(0.001, 0.02, 1 if shared else shape[3]).astype(np.float32)
         q = Quantization(scales[0], 0, None) if shared else Quantization(scales, 0, 3)
-        return self.b.constant(self.integers(*shape, dtype=np.int8), q)
+        numbers = self.integers(*shape, dtype=np.int8)
+        return self.b.constant(numbers + np.int16(self.rng.integers(-127, 128)) if wide else numbers, q)
 
     def bias(self, count: int) -> np.ndarray:
         return self.rng.integers(-(2**14), 2**14, count).astype(np.int32)
@@ -309,7 +311,13 @@ def _shape(d: Bytes, x: str) -> Sizes:
 
 def _pointwise(d: Bytes, x: str, outputs: int) -> str:
     inputs = _shape(d, x)[3]
-    return d.b.node("conv", x, d.filters(1, 1, inputs, outputs), d.bias(outputs), **d.result(0.3) | d.clamp())
+    return d.b.node(
+        "conv",
+        x,
+        d.filters(1, 1, inputs, outputs, wide=d.rng.random() < 0.3),
+        d.bias(outputs),
+        **d.result(0.3) | d.clamp(),
+    )
 
 
 def _depthwise(d: Bytes, x: str) -> str:
@@ -318,7 +326,7 @@ def _depthwise(d: Bytes, x: str) -> str:
     if d.rng.random() < 0.5:  # as PyTorch's files have it
         pads = ((0, 0), (1, 1), (1, 1), (0, 0))
         x, padding = d.b.node("pad", x, pads=pads, value=d.of(x).zero_point), "valid"
-    filters, strides = d.filters(3, 3, 1, channels), (stride, stride)
+    filters, strides = d.filters(3, 3, 1, channels, wide=d.rng.random() < 0.3), (stride, stride)
     more = d.result(0.3) | d.clamp()
     return d.b.node("conv", x, filters, groups=channels, strides=strides, padding=padding, **more)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 
 import dwconv
 import int8_oracle as oracle
-from dwconv.quantized import signed_filters
 from int8_layers import KINDS, Q, assert_same, block, depthwise, image
 
 ROUNDINGS = ("even", "tflite")
@@ -201,46 +199,6 @@ def test_layers_do_not_change_with_the_arrays_they_were_made_of() -> None:
     scale[:], filters[:] = 1, 0
     assert_same(layer(image()), before)
     assert_same(pickle.loads(pickle.dumps(layer))(image()), before)
-
-
-def test_signed_filters_are_those_of_tensorflow_lite_before_int8() -> None:
-    filters = np.arange(256, dtype=np.uint8)
-    assert_same(signed_filters(filters, 128), np.arange(-128, 128).astype(np.int8))
-    assert_same(signed_filters(filters, 100), np.arange(-100, 156).astype(np.int16))
-    assert_same(
-        signed_filters(np.full((2, 3), 9, np.uint8), [0, 9, 255]), np.array([[9, 0, -246]] * 2, np.int16)
-    )
-    with pytest.raises(ValueError, match="zero_point must be an integer, or one for each"):
-        signed_filters(filters, [1, 2])
-    with pytest.raises(TypeError, match="filters must be uint8, not int8"):
-        signed_filters(filters.view(np.int8), 100)
-
-
-@pytest.mark.usefixtures("backend")
-def test_blocks_of_wide_filters_are_their_layers() -> None:
-    """As ONNX Runtime quantises by default: bytes with a zero point, of which a few do not fit int8."""
-    rng = np.random.default_rng(5)
-    shapes = {"expand": (4, 70), "depthwise": (3, 3, 70, 1), "project": (70, 4)}
-    filters = {k: signed_filters(rng.integers(0, 256, s).astype(np.uint8), 126) for k, s in shapes.items()}
-    filters["depthwise"][..., :40, :] //= 2  # of some channels all of them fit
-    assert all(f.dtype == np.int16 for f in filters.values())
-    common: dict[str, Any] = {"dtype": "uint8", "filter_scale": 0.004}
-    stages = ((0.05, 128), (0.2, 100), (0.3, 90), (0.7, 128))
-    given = [{"input_quantization": a, "output_quantization": b} for a, b in pairwise(stages)]
-    x = rng.integers(0, 256, (2, 9, 11, 4)).astype(np.uint8)
-    y = dwconv.PointwiseConv2D(filters["expand"], activation="relu6", **common, **given[0])(x)
-    y = dwconv.DepthwiseConv2D(
-        filters["depthwise"], padding="same", activation="relu6", **common, **given[1]
-    )(y)
-    y = dwconv.PointwiseConv2D(filters["project"], **common, **given[2])(y)
-    block = dwconv.InvertedResidual(
-        filters["expand"], filters["depthwise"], filters["project"], residual=False, **common,
-        expand_filter_scale=0.004, depthwise_filter_scale=0.004, input_quantization=stages[0],
-        expand_output_quantization=stages[1], depthwise_output_quantization=stages[2],
-        output_quantization=stages[3],
-    )  # fmt: skip
-    assert_same(block(x), y)
-    assert_same(pickle.loads(pickle.dumps(block))(x, num_threads=2), y)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])

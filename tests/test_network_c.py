@@ -213,7 +213,7 @@ def integers() -> Builder:
         "conv", x, d.filters(3, 3, 6, 8), d.bias(8), padding=((1, 0), (2, 1)), **d.result(0.5) | d.clamp()
     )
     y = d.b.node("lookup", y, d.integers(256), quantization=d.quantization())
-    z = d.b.node("conv", y, d.filters(1, 1, 8, 8, shared=True), d.bias(8), **d.result(0.5))
+    z = d.b.node("conv", y, d.filters(1, 1, 8, 8, shared=True, wide=True), d.bias(8), **d.result(0.5))
     y = d.b.node("binary", y, z, kind="add", **d.result())
     y = d.b.node("binary", y, d.constant(8), kind="mul", formula="float", **d.result())
     y = d.b.node("average_pool", y, kernel=(3, 2), strides=(2, 2), padding="same", **d.result())

@@ -85,7 +85,7 @@ typedef struct dwc_s8_stage {
     const void *packed;
     int64_t vectors, wide;  /* groups of channels, or quads of panels, and those of them with wide weights */
     dwc_s8_depthwise lines; /* of depthwise, and where its groups of channels begin, else: */
-    const int64_t *blocks;
+    const dwc_s8_group *index;
     dwc_s8_matrix matrix; /* of each group */
     const dwc_s8_panel *panels;
     const dwc_s8_run *runs;

@@ -78,7 +78,7 @@ typedef struct varying {
 static int lines_bytes(const dwc_node *n, dwc_s8_stage *s, varying *v) {
     s->vectors = s->lines.groups;
     return dwc_s8_depthwise_bytes(&s->lines, s->kernels, &n->quant.filter, &v->weights, &s->wide) &&
-           dwc_multiply(s->lines.groups + 1, (int64_t)sizeof(int64_t), &v->index);
+           dwc_multiply(s->lines.groups, (int64_t)sizeof(dwc_s8_group), &v->index);
 }
 
 static int matrix_bytes(const dwc_node *n, dwc_s8_stage *s, varying *v) {
@@ -227,10 +227,10 @@ static void pack_kernels(const dwc_graph *g, const dwc_node *n, dwc_s8_stage *s,
         pack_matrix(g, n, s, seen, p, at);
         return;
     }
-    int64_t *blocks = (int64_t *)(void *)(at + p->index);
-    dwc_s8_pack_depthwise(&s->lines, s->kernels, &n->quant.filter, n->bias, seen, multipliers, blocks,
+    dwc_s8_group *index = (dwc_s8_group *)(void *)(at + p->index);
+    dwc_s8_pack_depthwise(&s->lines, s->kernels, &n->quant.filter, n->bias, seen, multipliers, index,
                           at + p->weights);
-    s->blocks = blocks;
+    s->index = index;
 }
 
 void dwc_pack_s8(const dwc_graph *g, dwc_node *n, const dwc_s8_kernels *kernels, void *memory) {

@@ -267,19 +267,15 @@ static int numbers_of_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *ker
     return most;
 }
 
-static int64_t group_bytes(const dwc_s8_depthwise *d, int numbers) {
-    return d->block + (numbers - 1) * d->again;
-}
-
 int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
                            const dwc_s8_filter *filter, int64_t *bytes, int64_t *wide) {
     *wide = 0;
-    if (!dwc_multiply(group_bytes(d, DWC_S8_NUMBERS), d->groups, bytes)) return 0;
+    if (!dwc_multiply(dwc_s8_group_bytes(d, DWC_S8_NUMBERS), d->groups, bytes)) return 0;
     *bytes = 0;
     for (int64_t group = 0; group < d->groups; group++) {
         const int numbers = numbers_of_group(d, kernels, filter, group);
         *wide += numbers > 1;
-        *bytes += group_bytes(d, numbers);
+        *bytes += dwc_s8_group_bytes(d, numbers);
     }
     return 1;
 }
@@ -336,12 +332,13 @@ static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
 
 void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
                            const dwc_s8_filter *filter, const int32_t *bias, int32_t seen,
-                           const float *multipliers, int64_t *blocks, void *memory) {
-    blocks[0] = 0;
+                           const float *multipliers, dwc_s8_group *index, void *memory) {
+    int64_t at = 0;
     for (int64_t g = 0; g < d->groups; g++) {
         const int numbers = numbers_of_group(d, kernels, filter, g);
-        blocks[g + 1] = blocks[g] + group_bytes(d, numbers);
+        index[g] = (dwc_s8_group){at, numbers};
         pack_group(d, kernels, filter, bias, seen, multipliers, dwc_s8_group_begin(d, kernels, g), numbers,
-                   (uint8_t *)memory + blocks[g]);
+                   (uint8_t *)memory + at);
+        at += dwc_s8_group_bytes(d, numbers);
     }
 }

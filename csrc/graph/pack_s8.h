@@ -87,30 +87,35 @@ typedef struct dwc_s8_depthwise {
     int64_t groups, block, again; /* of channels; bytes of each, and of a further number of its weights */
 } dwc_s8_depthwise;
 
+/* A group of channels: where its weights begin, in bytes, and of how many numbers they are. */
+typedef struct dwc_s8_group {
+    int64_t weights;
+    int numbers;
+} dwc_s8_group;
+
 /* Fills in what follows from the others; 0: sizes do not fit. */
 DWC_HIDDEN int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels);
 /* And how many groups have wide weights. */
 DWC_HIDDEN int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
                                       const dwc_s8_filter *filter, int64_t *bytes, int64_t *wide);
-/* Where the weights of a group begin, blocks[groups + 1], then per group of channels, of all pixels that go as one, the
+/* Which numbers a group has, and where they begin, in bytes, to index[groups]; then per group of channels, of all pixels that go as one, the
  * last of which ends with the last channel and may overlap the one before: starts, multipliers, input channels of a
  * multiplier (if there is one); then of each quad of rows, each number of the weights of the group, each tap of a
  * kernel row and each output row four per channel. Channels are in the order of the group's two vectors
  * (csrc/kernels/vec/s8.h). */
 DWC_HIDDEN void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
                                       const dwc_s8_filter *filter, const int32_t *bias, int32_t seen,
-                                      const float *multipliers, int64_t *blocks, void *to);
+                                      const float *multipliers, dwc_s8_group *index, void *to);
+
+static inline int64_t dwc_s8_group_bytes(const dwc_s8_depthwise *d, int numbers) {
+    return d->block + (numbers - 1) * d->again;
+}
 
 /* The first channel of a group, all pixels counted. */
 static inline int64_t dwc_s8_group_begin(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
                                          int64_t group) {
     const int64_t unit = 2 * kernels->lanes;
     return smaller(group * unit, larger(d->pixels * d->channels - unit, 0));
-}
-
-/* How many numbers of its weights kernels multiply by. */
-static inline int dwc_s8_numbers(const dwc_s8_depthwise *d, const int64_t *blocks, int64_t group) {
-    return 1 + (int)((blocks[group + 1] - blocks[group] - d->block) / d->again);
 }
 
 #endif

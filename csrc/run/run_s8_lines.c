@@ -8,6 +8,7 @@ enum { MOST_LINES = 64 }; /* as in graph/pack_quantized.c */
 typedef struct tile {
     const dwc_s8_job *job;
     int64_t image, first, count, in_first, inputs, column, pixels;
+    int64_t group; /* of the first channel */
     dwc_s8_columns columns;
     char *lines, *staged;
     int64_t held[MOST_LINES]; /* the number of the line at each place; -1: none */
@@ -55,36 +56,38 @@ static void find_lines(tile *t, int64_t row, int rows, int64_t pair, const uint8
     }
 }
 
-/* Tells a run that every quad comes `times` times. */
-static void repeat(dwc_s8_dw_run *run, int times, const uint8_t *lines[]) {
-    for (int line = 0; line < 2 * run->quads; line++)
-        for (int i = 0; i < times; i++) lines[(line / 2 * times + i) * 2 + line % 2] = run->lines[line];
-    run->lines = lines;
+/* Every quad of `lines` comes `times` times. */
+static void repeat(dwc_s8_dw_run *run, const dwc_s8_depthwise *d, const uint8_t *const *lines, int times,
+                   const uint8_t *again[]) {
+    for (int line = 0; line < 2 * d->quads && times > 1; line++)
+        for (int i = 0; i < times; i++) again[(line / 2 * times + i) * 2 + line % 2] = lines[line];
+    run->lines = times > 1 ? again : lines;
     run->repeats = times;
-    run->first_end *= times;
-    run->second_begin *= times;
-    run->quads *= times;
+    run->first_end = times * d->first_end;
+    run->second_begin = times * d->second_begin;
+    run->quads = times * d->quads;
 }
 
-/* Runs groups of channels, together as long as their weights are of as many numbers. `run` is of all channels of the
- * tile, and `unit` the bytes of one. */
-static void run_groups(const tile *t, const dwc_s8_dw_run *run, int64_t unit) {
+/* Groups of channels run together as long as their weights are of as many numbers. `run`: of all of the tile's, whose
+ * outputs are `unit` bytes. */
+static void run_groups(const tile *t, dwc_s8_dw_run *run, int64_t unit) {
     const dwc_s8_stage *s = t->job->stage;
     const dwc_s8_depthwise *d = &s->lines;
     const int64_t first = t->first * d->pixels, end = first + run->channels, size = 2 * s->kernels->lanes;
-    const uint8_t *lines[DWC_S8_NUMBERS * MOST_LINES];
-    for (int64_t group = first / size, next; group * size < end; group = next) {
-        const int numbers = dwc_s8_numbers(d, s->blocks, group);
-        for (next = group + 1; next * size < end && dwc_s8_numbers(d, s->blocks, next) == numbers;) next++;
+    const int64_t channel = run->channel;
+    const uint8_t *const *lines = run->lines, *again[DWC_S8_NUMBERS * MOST_LINES];
+    uint8_t *y = run->y;
+    for (int64_t group = t->group, next; group * size < end; group = next) {
+        const int numbers = s->index[group].numbers;
+        for (next = group + 1; next * size < end && s->index[next].numbers == numbers;) next++;
         const int64_t begin = dwc_s8_group_begin(d, s->kernels, group) - first;
-        dwc_s8_dw_run some = *run;
-        some.weights += s->blocks[group];
-        some.block = s->blocks[group + 1] - s->blocks[group];
-        some.channel += begin;
-        some.channels = smaller(next * size, end) - first - begin;
-        some.y += begin * unit;
-        if (numbers > 1) repeat(&some, numbers, lines);
-        s->kernels->depthwise(&some);
+        run->weights = (const uint8_t *)s->packed + s->index[group].weights;
+        run->block = dwc_s8_group_bytes(d, numbers);
+        run->channel = channel + begin;
+        run->channels = smaller(next * size, end) - first - begin;
+        run->y = y + begin * unit;
+        if (numbers != run->repeats) repeat(run, d, lines, numbers, again);
+        s->kernels->depthwise(run);
     }
 }
 
@@ -102,28 +105,27 @@ static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair)
     const int64_t y_pixel = staged ? dense : j->y.pixel, back = columns * d->pixels - together;
     const dwc_s8_part part = {t->image, row, t->column, t->pixels, t->first, t->count};
     uint8_t *y = staged ? (uint8_t *)t->staged : j->y.bytes + dwc_s8_at(&j->y, &part);
-    const dwc_s8_dw_run run = {.lines = lines,
-                               .first_end = d->first_end,
-                               .second_begin = d->second_begin,
-                               .quads = d->quads,
-                               .repeats = 1,
-                               .rows = rows,
-                               .stride_h = d->stride_h,
-                               .kernel_h = d->kernel_h,
-                               .kernel_w = s->window.kernel_w,
-                               .x_tap = s->window.dilation_w * pitch,
-                               .x_out = s->window.stride_w * pitch * d->pixels,
-                               .columns = columns,
-                               .x_back = s->window.stride_w * pitch * back,
-                               .y_back = y_pixel * back,
-                               .channel = t->first - t->in_first * d->multiplier,
-                               .channels = t->count * d->pixels,
-                               .multiplier = d->multiplier,
-                               .weights = s->packed,
-                               .y = y,
-                               .y_row = staged ? together * dense : step * j->y.row,
-                               .y_out = y_pixel * d->pixels,
-                               .end = s->end};
+    dwc_s8_dw_run run = {.lines = lines,
+                         .first_end = d->first_end,
+                         .second_begin = d->second_begin,
+                         .quads = d->quads,
+                         .repeats = 1,
+                         .rows = rows,
+                         .stride_h = d->stride_h,
+                         .kernel_h = d->kernel_h,
+                         .kernel_w = s->window.kernel_w,
+                         .x_tap = s->window.dilation_w * pitch,
+                         .x_out = s->window.stride_w * pitch * d->pixels,
+                         .columns = columns,
+                         .x_back = s->window.stride_w * pitch * back,
+                         .y_back = y_pixel * back,
+                         .channel = t->first - t->in_first * d->multiplier,
+                         .channels = t->count * d->pixels,
+                         .multiplier = d->multiplier,
+                         .y = y,
+                         .y_row = staged ? together * dense : step * j->y.row,
+                         .y_out = y_pixel * d->pixels,
+                         .end = s->end};
     run_groups(t, &run, unit);
     for (int r = 0; r < rows; r++) {
         dwc_s8_part done = part;
@@ -154,6 +156,7 @@ void dwc_s8_run_lines(const dwc_s8_job *j, int64_t image, int64_t begin, int64_t
     for (int64_t b = 0; b < blocks; b++) {
         t.first = b * how->channels;
         t.count = b == blocks - 1 ? all - t.first : how->channels;
+        t.group = t.first / (2 * j->stage->kernels->lanes);
         t.in_first = t.first / multiplier;
         t.inputs = (t.first + t.count - 1) / multiplier + 1 - t.in_first;
         for (t.column = 0; t.column < j->y.width; t.column += how->columns) {

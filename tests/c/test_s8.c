@@ -252,10 +252,11 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
     CHECK(dwc_s8_choose_depthwise(&packed, kernels) &&
           dwc_s8_depthwise_bytes(&packed, kernels, &filter, &bytes, &wide));
     void *weights = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
-    int64_t *blocks = malloc((size_t)(packed.groups + 1) * sizeof *blocks);
+    dwc_s8_group *index = malloc((size_t)packed.groups * sizeof *index);
     dwc_s8_pack_depthwise(&packed, kernels, &filter, bias, dwc_s8_seen(kernels, is_signed, zero), multipliers,
-                          blocks, weights);
-    CHECK(blocks[packed.groups] == bytes);
+                          index, weights);
+    const dwc_s8_group *ending = &index[packed.groups - 1];
+    CHECK(ending->weights + dwc_s8_group_bytes(&packed, ending->numbers) == bytes);
 
     const int64_t pixels = packed.pixels, fits = out_w >= pixels;
     const int64_t columns = (out_w + pixels - 1) / pixels, back = columns * pixels - out_w;
@@ -285,7 +286,7 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
         /* All groups at once, or each one for itself where some have wide weights. */
         for (int64_t group = 0; group < (wide ? packed.groups : 1); group++) {
             const int64_t begin = dwc_s8_group_begin(&packed, kernels, group), all = d.channels * pixels;
-            const int times = dwc_s8_numbers(&packed, blocks, group);
+            const int times = index[group].numbers;
             for (int g = 0; g < 2 * packed.quads; g++)
                 for (int i = 0; i < times; i++) again[(g / 2 * times + i) * 2 + g % 2] = lines[g];
             kernels->depthwise(
@@ -306,7 +307,7 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
                                  .y_back = y_pixel * back,
                                  .channels = wide ? smaller(all - begin, 2 * kernels->lanes) : all,
                                  .multiplier = d.multiplier,
-                                 .weights = (uint8_t *)weights + blocks[group],
+                                 .weights = (uint8_t *)weights + index[group].weights,
                                  .block = packed.block,
                                  .y = (uint8_t *)y.data + oy * y_row + begin * unit,
                                  .y_row = y_row,
@@ -338,7 +339,7 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
     guarded_free(&y);
     free(numbers);
     free(zeros);
-    free(blocks);
+    free(index);
     free(bias);
     free(multipliers);
     free(weights);
