@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +20,19 @@ from ..graph import Graph, UnsupportedModel, Value
 from ..nodes_integers import check
 from ..quantized import ROUNDINGS
 from ..sources import GraphSource, TensorInfo, checked
+from . import tflite_spectrum
 from .tflite_bytes import KINDS
 from .tflite_call import BoundedBuilder, Call, UnsupportedError
+from .tflite_dilation import join_dilations
 from .tflite_inline import inline
 from .tflite_integers import INTEGERS, is_integer, lower
-from .tflite_ops import OPS, SAME
+from .tflite_ops import OPS
 from .tflite_parse import DTYPES, Model, Operator, Tensor, parse
 from .tflite_shapes import SHAPE_OPS
 from .tflite_variables import VARIABLE_OPS, Variables
 
 ALL = {**INTEGERS, **OPS, **SHAPE_OPS}
+SPECTRUM = ("RFFT2D", *tflite_spectrum.OF_COMPLEX)
 # Where the nearest name would mislead, or there is more to say.
 REMEDIES = {
     "TOPK_V2": "end the network at its scores and sort these",
@@ -44,8 +46,6 @@ REMEDIES = {
     "BIDIRECTIONAL_SEQUENCE_LSTM": "there are no recurrent layers",
     "UNIDIRECTIONAL_SEQUENCE_RNN": "there are no recurrent layers",
     "BIDIRECTIONAL_SEQUENCE_RNN": "there are no recurrent layers",
-    "RFFT2D": "compute the spectrum before the network",
-    "COMPLEX_ABS": "compute the spectrum before the network",
     "CONV_3D": "CONV_2D is supported",
     "CONV_3D_TRANSPOSE": "TRANSPOSE_CONV is supported",
     "GATHER_ND": "GATHER with constant indices, SLICE and STRIDED_SLICE are supported",
@@ -80,7 +80,7 @@ def read(
         inline(model)
     except ValueError as error:
         raise ValueError(f"{where}: the TFLite file is broken: {error}") from None
-    _join_dilations(model)
+    join_dilations(model)
     return TFLiteSource(model, len(content), where, input_shapes or {}, rounding)
 
 
@@ -171,6 +171,7 @@ class _Lowering:
         self.where = where
         self.b = BoundedBuilder(size)
         self.names: dict[int, str] = {}  # values in the graph, by tensor
+        self.imaginary: dict[int, str] = {}  # parts of complex values, whose real ones are in `names`
         self.missing: set[int] = set()  # tensors that unsupported operators would give
         self.problems: list[str] = []
         self.variables = Variables(model)
@@ -183,6 +184,11 @@ class _Lowering:
             )
         for operator in self.model.operators:
             self._operator(operator)
+        self.problems += [
+            f"output {self.model.tensors[i].name!r} of complex numbers; FLOAT32 is supported"
+            for i in self.model.outputs
+            if i in self.imaginary
+        ]
         if self.problems:
             raise UnsupportedModel(self.where, self.problems)
         given = [self._given(i) for i in self.model.outputs]
@@ -266,7 +272,9 @@ class _Lowering:
             return "custom operations are not supported: convert with built-in ones alone"
         if operator.op in VARIABLE_OPS:
             return ""
-        if operator.op not in ALL:
+        if operator.inputs and operator.inputs[0] in self.imaginary:
+            return "" if tflite_spectrum.takes(operator.op) else "complex numbers; COMPLEX_ABS takes them"
+        if operator.op not in ALL and operator.op not in SPECTRUM:
             near = difflib.get_close_matches(operator.op, ALL, 1)
             nearest = f"; the nearest that is supported is {near[0]}" if near else ""
             return REMEDIES.get(operator.op, f"not supported{nearest}")
@@ -290,6 +298,20 @@ class _Lowering:
 
     def _folded(self, index: int) -> bool:
         return index in self.names and self.b.data(self.names[index]) is not None
+
+    def _made(self, call: Call) -> str | list[str]:
+        operator = call.operator
+        imaginary = self.imaginary.get(operator.inputs[0]) if operator.inputs else None
+        if imaginary is None and operator.op != "RFFT2D":
+            return lower(call) if is_integer(call) else ALL[operator.op](call)
+        if imaginary is None:
+            found: Any = tflite_spectrum.rfft2d(call)
+        else:
+            found = tflite_spectrum.lower(call, (self.names[operator.inputs[0]], imaginary))
+        if isinstance(found, str):
+            return found
+        self.imaginary[operator.outputs[0]] = found[1]
+        return [found[0]]
 
     def _counted(self, operator: Operator, index: int) -> bool:
         """Whether it is a whole number, as ARG_MAX gives them, that the operator takes."""
@@ -315,7 +337,7 @@ class _Lowering:
             label_of = self._node_name(operator, label)
             call = Call(self.b, self.model, operator, self.names, label_of, self.rounding)
             with np.errstate(all="ignore"):  # scales of any size: tables saturate
-                made = lower(call) if is_integer(call) else ALL[operator.op](call)
+                made = self._made(call)
         except (ValueError, *ODD) as error:
             raise ValueError(f"{operator.op} {label!r}: {error}") from None
         results = [made] if isinstance(made, str) else made
@@ -329,56 +351,3 @@ class _Lowering:
 def _described(tensor: Tensor) -> str:
     scale = "" if tensor.quantization is None else ", quantised,"
     return f"its input {tensor.name!r} of {tensor.kind}{scale}"
-
-
-# ---- dilation -----------------------------------------------------------------------------------
-
-
-def _join_dilations(model: Model) -> None:
-    """SPACE_TO_BATCH_ND, a convolution, BATCH_TO_SPACE_ND: how TensorFlow spells a dilated convolution."""
-    readers = Counter(index for operator in model.operators for index in set(operator.inputs))
-    readers.update(model.outputs)
-    makers = {index: operator for operator in model.operators for index in operator.outputs}
-    gone: set[int] = set()
-    for back in model.operators:
-        if back.op != "BATCH_TO_SPACE_ND" or not back.inputs:
-            continue
-        conv = makers.get(back.inputs[0])
-        apart = makers.get(conv.inputs[0]) if conv is not None and conv.inputs else None
-        if conv is None or apart is None or apart.op != "SPACE_TO_BATCH_ND":
-            continue
-        if any(len(o.outputs) != 1 or readers[o.outputs[0]] != 1 for o in (conv, apart)):
-            continue
-        window = _dilated(model, apart, conv, back)
-        if window is not None:
-            gone |= {id(apart), id(conv)}
-            back.op = conv.op
-            back.inputs = (apart.inputs[0], *conv.inputs[1:])
-            back.options = conv.options | window
-    model.operators = [operator for operator in model.operators if id(operator) not in gone]
-
-
-def _dilated(model: Model, apart: Operator, conv: Operator, back: Operator) -> dict[str, Any] | None:
-    """Dilation and padding of the convolution in one; None where the three are no such thing."""
-    options = conv.options
-    steps = [options.get(name, 1) for name in ("StrideH", "StrideW", "DilationHFactor", "DilationWFactor")]
-    if (
-        conv.op not in ("CONV_2D", "DEPTHWISE_CONV_2D")
-        or steps != [1] * 4
-        or options.get("Padding", SAME) == SAME
-    ):
-        return None
-    if len(apart.inputs) != 3 or len(back.inputs) != 3 or -1 in apart.inputs + back.inputs:
-        return None
-    arrays = [model.tensors[index].data for index in (*apart.inputs[1:], *back.inputs[1:])]
-    if any(a is None or a.dtype.kind not in "iu" for a in arrays):
-        return None
-    blocks, pads, again, crops = (a.tolist() for a in arrays if a is not None)
-    if blocks != again or np.shape(blocks) != (2,) or np.shape(pads) != (2, 2) or np.shape(crops) != (2, 2):
-        return None
-    if min(blocks) < 1:
-        return None
-    padding = tuple((p[0] - c[0], p[1] - c[1]) for p, c in zip(pads, crops, strict=True))
-    if min(map(min, padding)) < 0:
-        return None
-    return {"DilationHFactor": blocks[0], "DilationWFactor": blocks[1], "Padding": padding}

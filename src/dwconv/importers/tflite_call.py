@@ -135,6 +135,11 @@ class Call:
                 names[self.operator.inputs[i]] = self.node("dequantize", self.value(i))
         return Call(self.b, self._model, self.operator, names, self.label, self.rounding)
 
+    def with_input(self, i: int, value: str) -> Call:
+        """The same operator of another value."""
+        names = self._names | {self.operator.inputs[i]: value}
+        return Call(self.b, self._model, self.operator, names, self.label, self.rounding)
+
     def option(self, name: str, default: Any = 0) -> Any:
         """The schema leaves out tables whose options all have their default."""
         return self.operator.options.get(name, default)
