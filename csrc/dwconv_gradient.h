@@ -12,6 +12,7 @@
  *     describe the forward convolution   dwconv_gradient_desc
  *     ask for memory                     dwconv_input_gradient_scratch, dwconv_filter_gradient_scratch
  *     run                                dwconv_input_gradient, dwconv_filter_gradient
+ *     ask how it runs                    dwconv_gradient_explain
  *     an activation                      dwconv_activation_gradient, on its own
  *     batch normalization and a clamp    dwconv_batch_norm, dwconv_batch_norm_gradient: as one, on their own
  *
@@ -68,6 +69,11 @@ DWCONV_API dwconv_status dwconv_filter_gradient(const dwconv_gradient_desc *desc
                                                 const dwconv_tensor *dy, float *filter_gradient,
                                                 float *bias_gradient, void *scratch, size_t scratch_bytes,
                                                 const dwconv_threads *threads);
+
+/* How both would run, on contiguous tensors: see dwconv_explain. */
+DWCONV_API dwconv_status dwconv_gradient_explain(const dwconv_gradient_desc *desc, const int64_t input[4],
+                                                 int threads, dwconv_format format, char *buffer, size_t size,
+                                                 size_t *needed);
 
 /* What the slope of an activation is read from: what the activation was given, or what it gave. */
 typedef enum dwconv_slope_source { DWCONV_FROM_INPUT = 0, DWCONV_FROM_OUTPUT } dwconv_slope_source;

@@ -196,3 +196,28 @@ def test_shapes_that_differ_are_refused() -> None:
     _, *moments = batch_norm(x)
     with pytest.raises(ValueError, match="must have one shape"):
         batch_norm_backprop(x[:, 1:], x, None, None, (moments[0], moments[1]))
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_large_results_on_cache_lines_have_the_same_bits(backend: str) -> None:
+    """They are stored past the caches."""
+    shape = (1, 100, 90, 144)
+    p, count = problem(shape), math.prod(shape)
+    memory = np.empty((2, count + 32), np.float32)
+    first = [-row.ctypes.data % 64 // 4 for row in memory]
+    aligned, shifted = (
+        row[at : at + count].reshape(shape) for row, at in zip(memory, (first[0], first[1] + 4), strict=True)
+    )
+    with using(backend):
+        for threads in (1, 2):
+            for out in (aligned, shifted):
+                _, mean, variance = batch_norm(
+                    p["x"], p["gamma"], p["beta"], activation="relu", out=out, num_threads=threads
+                )
+            np.testing.assert_array_equal(aligned, shifted)
+            for out in (aligned, shifted):
+                batch_norm_backprop(
+                    p["dy"], p["x"], p["gamma"], p["beta"], (mean, variance), activation="relu", out=out,
+                    num_threads=threads,
+                )  # fmt: skip
+            np.testing.assert_array_equal(aligned, shifted)

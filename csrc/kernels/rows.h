@@ -72,13 +72,16 @@ typedef struct dwc_norm_run {
 typedef struct dwc_norm_kernels {
     void (*sum)(const dwc_norm_run *run);     /* sums += x */
     void (*squares)(const dwc_norm_run *run); /* squares += (x - mean)^2 */
-    /* y = clamp((x - mean) * factor + offset) */
-    void (*apply)(const dwc_norm_run *run);
     /* Of dy that passes the clamp: sums += dy, squares += dy * (x - mean). */
     void (*slopes)(const dwc_norm_run *run);
+    /* y = clamp((x - mean) * factor + offset) */
+    void (*apply)(const dwc_norm_run *run);
     /* y = dy * factor + (x - mean) * slope + constant; of fixed moments y = dy * factor */
     void (*back)(const dwc_norm_run *run);
     void (*back_fixed)(const dwc_norm_run *run);
+    /* The same of pixels of whole cache lines, past the caches: see stream_pixels. NULL: there are no such stores. */
+    void (*apply_streaming)(const dwc_norm_run *run);
+    void (*back_streaming)(const dwc_norm_run *run);
 } dwc_norm_kernels;
 
 typedef struct dwc_row_kernels {

@@ -12,6 +12,7 @@ typedef struct job {
     float *mean, *variance; /* written where they are to be found */
     float *dgamma, *dbeta;
     float *factor, *offset, *slope, *constant; /* of every channel, in scratch */
+    int streams;                               /* whether y goes past the caches */
     float *chunks;                             /* of each DWC_NORM_ROWS rows of sums */
 } job;
 
@@ -77,14 +78,13 @@ static void apply_task(void *context, int64_t number, int worker) {
     const job *j = context;
     const item t = item_of(j, j->how.chunks * j->how.parts - 1 - number);
     const dwc_norm_kernels *k = &j->n->table->norm;
+    void (*kernel)(const dwc_norm_run *) = j->streams ? k->apply_streaming : k->apply;
     dwc_norm_run run = run_of(j, &t);
     (void)worker;
+    if (j->dy) kernel = j->n->fixed ? k->back_fixed : j->streams ? k->back_streaming : k->back;
     for (int64_t first = t.first; first < t.last; first += j->how.block)
-        run_pixels(j, &t, first, smaller(j->how.block, t.last - first),
-                   !j->dy        ? k->apply
-                   : j->n->fixed ? k->back_fixed
-                                 : k->back,
-                   &run);
+        run_pixels(j, &t, first, smaller(j->how.block, t.last - first), kernel, &run);
+    if (j->streams) j->n->table->end_stream();
 }
 
 /* ---- forward -------------------------------------------------------------------------------- */
@@ -260,6 +260,7 @@ static dwconv_status prepare(job *j, void *scratch, size_t scratch_bytes, const 
     if ((uintptr_t)scratch % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
     if (scratch_bytes < j->how.scratch_bytes) return DWCONV_TOO_SMALL;
     DWC_TRY(check_memory(j, scratch, written));
+    j->streams = j->y && dwc_batch_norm_streams(j->n, j->y);
     j->factor = scratch;
     j->offset = j->factor + j->how.padded;
     j->slope = j->offset + j->how.padded;

@@ -159,6 +159,7 @@ enum {
 enum {
     DWC_NORM_LEAST_PIXELS = 16, /* of a block: fewer are not worth joining its moments to the others */
     DWC_NORM_MOST_PIXELS = 512, /* sums of more lose digits */
+    DWC_NORM_STREAM_CACHES = 2, /* second-level caches: larger results go past them */
     DWC_NORM_ROWS = 4,          /* floats of a channel in the scratch of a chunk ... */
     DWC_NORM_SHARED_ROWS = 4    /* ... and in what all share */
 };

@@ -61,5 +61,7 @@ typedef struct dwc_batch_norm_schedule {
 /* `tensors`: how many are read and written, each time. */
 DWC_HIDDEN dwconv_status dwc_schedule_batch_norm(const dwc_view *x, int tensors,
                                                  const dwconv_threads *threads, dwc_batch_norm_schedule *s);
+/* Whether results go past the caches. */
+DWC_HIDDEN int dwc_batch_norm_streams(const dwc_batch_norm *n, const dwc_view *y);
 
 #endif

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint32_t
 from dwconv cimport (
     dwconv_activation,
     dwconv_dtype,
+    dwconv_format,
     dwconv_status,
     dwconv_tensor,
     dwconv_threads,
@@ -40,6 +41,9 @@ cdef extern from "dwconv_gradient.h" nogil:
                                              dwconv_slope_source source, const float *values,
                                              const float *dy, float *dx, int64_t count,
                                              const dwconv_threads *threads)
+    dwconv_status dwconv_gradient_explain(const dwconv_gradient_desc *desc, const int64_t *input, int threads,
+                                          dwconv_format format, char *buffer, size_t size, size_t *needed)
+
     ctypedef struct dwconv_batch_norm_desc:
         size_t size
         dwconv_dtype dtype

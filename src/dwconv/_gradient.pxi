@@ -44,6 +44,25 @@ cdef class Gradient:
         self.ask(of == "input", threads, &bytes)
         return bytes
 
+    def explain(self, int threads=1):
+        """What dwconv_gradient_explain tells of contiguous tensors: its JSON, read."""
+        return json.loads(self.explained(DWCONV_JSON, threads))
+
+    def explain_text(self, int threads=1):
+        """The same as lines of "label: value"."""
+        return self.explained(DWCONV_TEXT, threads)
+
+    cdef str explained(self, dwconv_format format, int threads):
+        cdef size_t needed = 0
+        cdef dwconv_status status = dwconv_gradient_explain(
+            &self.desc, self.input, threads, format, NULL, 0, &needed
+        )
+        if status != DWCONV_OK:
+            raise error_of(status, self.name)
+        cdef bytearray text = bytearray(needed)
+        dwconv_gradient_explain(&self.desc, self.input, threads, format, text, needed, NULL)
+        return text[: needed - 1].decode()
+
     cdef int ask(self, bint of_input, int threads, size_t *bytes) except -1:
         cdef dwconv_status status
         if of_input:

@@ -52,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
         default="float32",
         help="with --plan: of tensors, float32 if not given",
     )
+    info.add_argument(
+        "--gradients",
+        dest="batch",
+        type=_threads,
+        metavar="BATCH",
+        help="with --plan: how its gradients run, of so many images",
+    )
     info.add_argument("--threads", type=_threads, metavar="N", help="with --plan: at most so many threads")
     info.add_argument("--gflops", type=_rate, metavar="X", help="with --plan: peak of these threads, GFLOP/s")
     info.add_argument("--gbs", type=_rate, metavar="X", help="with --plan: their memory bandwidth, GB/s")
@@ -95,9 +102,12 @@ def _info(options: argparse.Namespace) -> int:
     rates = options.threads, options.gflops, options.gbs
     try:
         if options.plan:
-            lines = explain.facts(options.plan, *rates, options.dtype)
-        elif rates != (None, None, None) or options.dtype != "float32":
-            raise ValueError("--dtype, --threads, --gflops and --gbs belong to --plan")
+            if options.batch:
+                lines = explain.gradient_facts(options.plan, options.batch, options.threads)
+            else:
+                lines = explain.facts(options.plan, *rates, options.dtype)
+        elif rates != (None, None, None) or options.dtype != "float32" or options.batch:
+            raise ValueError("--dtype, --gradients, --threads, --gflops and --gbs belong to --plan")
         else:
             lines = _facts(config())
     except (ValueError, MemoryError) as error:

@@ -10,9 +10,10 @@ import numpy as np
 
 from . import build, verify_integers
 from .build import Sliding
-from .config import get_num_threads
+from .config import core, get_num_threads, native_isa
 from .engine import create_plan
 from .geometry import Shape, Window, integer, shape
+from .gradients_numpy import Convolution
 from .operation import Operation
 
 # The sizes that an operation takes; those in brackets may be left out, from the last on.
@@ -153,6 +154,30 @@ def facts(
         ("bytes", f"{inputs:,} in, {outputs:,} out, {filters:,} of filters"),
     ]
     return lines + _roofline(2 * work, inputs + outputs + filters, gflops, gbs)
+
+
+def gradient_facts(words: Sequence[str], batch: int, threads: int | None = None) -> list[tuple[str, str]]:
+    """The same of the gradients of a convolution for a batch: kernels, chunks, workers, scratch.
+
+    Raises ValueError where the words are not understood, or name an operation of several convolutions.
+    """
+    threads = get_num_threads() if threads is None else threads
+    operation, (_, *image) = parse(words)
+    if len(operation.stages) > 1:
+        raise ValueError(f"--gradients: {words[0]} is several convolutions, each with gradients of its own")
+    (stage,) = operation.stages
+    x = batch, image[0], image[1], image[2]
+    y, isa = stage.output_shape(operation.name, x), native_isa()
+    kernel_h, kernel_w, inputs, last = stage.filters.shape
+    conv = Convolution(
+        operation.name, stage.kind == "depthwise", x, (kernel_h, kernel_w, inputs, last), y, stage.window,
+        stage.groups,
+    )  # fmt: skip
+    lines = [("gradients of", f"{' '.join(words)}: {'x'.join(map(str, x))} -> {'x'.join(map(str, y))}")]
+    if isa is None:
+        return [*lines, ("kernels", "none: NumPy computes")]
+    told = (line.partition(": ") for line in core.Gradient(conv, isa).explain_text(threads).splitlines())
+    return lines + [(label, text) for label, _, text in told]
 
 
 def _sizes(x: Shape) -> str:

@@ -13,6 +13,19 @@ INLINE void bn_store(float *p, V(vec) v, int lanes, const int FULL) {
         V(store_n)(p, v, lanes);
 }
 
+/* STREAM: whole cache lines, past the caches. */
+INLINE void bn_put(float *p, V(vec) v, int lanes, const int FULL, const int STREAM) {
+#ifdef STREAMS
+    if (STREAM && FULL) {
+        V(stream)(p, v);
+        return;
+    }
+#else
+    (void)STREAM;
+#endif
+    bn_store(p, v, lanes, FULL);
+}
+
 /* dy, but 0 where the clamp stopped what became of x. */
 INLINE V(vec) bn_passed(V(vec) dy, V(vec) normal, V(vec) low, V(vec) high) {
     return (V(vec))((V(ivec))dy & ~((normal <= low) | (normal >= high)));
@@ -43,7 +56,7 @@ INLINE void bn_squares(const dwc_norm_run *r, int64_t c, int lanes, const int NV
     UNROLL for (int v = 0; v < NV; v++) bn_store(r->squares + c + v * V(lanes), sum[v], lanes, FULL);
 }
 
-INLINE void bn_apply(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL) {
+INLINE void bn_apply(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL, const int STREAM) {
     V(vec) mean[4], factor[4], offset[4];
     const float *x = r->x + c;
     float *y = r->y + c;
@@ -56,7 +69,7 @@ INLINE void bn_apply(const dwc_norm_run *r, int64_t c, int lanes, const int NV, 
         UNROLL for (int v = 0; v < NV; v++) {
             const V(vec) centred = bn_load(x + v * V(lanes), lanes, FULL) - mean[v];
             const V(vec) normal = V(fma)(centred, factor[v], offset[v]);
-            bn_store(y + v * V(lanes), V(clamp)(normal, r->low, r->high), lanes, FULL);
+            bn_put(y + v * V(lanes), V(clamp)(normal, r->low, r->high), lanes, FULL, STREAM);
         }
 }
 
@@ -88,7 +101,7 @@ INLINE void bn_slopes(const dwc_norm_run *r, int64_t c, int lanes, const int NV,
 }
 
 /* y = dy * factor + (x - mean) * slope + constant, of what passes the clamp; FIXED: without the last two. */
-INLINE void bn_back(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL, const int FIXED) {
+INLINE void bn_back(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL, const int STREAM, const int FIXED) {
     V(vec) mean[4], factor[4], offset[4], slope[4], constant[4];
     const V(vec) low = V(set1)(r->stop_low), high = V(set1)(r->stop_high);
     const float *x = r->x + c, *dy = r->dy + c;
@@ -109,26 +122,35 @@ INLINE void bn_back(const dwc_norm_run *r, int64_t c, int lanes, const int NV, c
             const V(vec) passed = bn_passed(bn_load(dy + v * V(lanes), lanes, FULL), normal, low, high);
             V(vec) dx = passed * factor[v];
             if (!FIXED) dx = V(fma)(passed, factor[v], V(fma)(centred, slope[v], constant[v]));
-            bn_store(y + v * V(lanes), dx, lanes, FULL);
+            bn_put(y + v * V(lanes), dx, lanes, FULL, STREAM);
         }
 }
 
-#define BN_DEFINE(NAME, TILE, MOST, ...)                                                          \
-    static void NAME(const dwc_norm_run *r) {                                                     \
-        int64_t c = 0;                                                                            \
-        for (; c + MOST * V(lanes) <= r->channels; c += MOST * V(lanes))                          \
-            TILE(r, c, V(lanes), MOST, 1 __VA_ARGS__);                                            \
-        for (; c + V(lanes) <= r->channels; c += V(lanes)) TILE(r, c, V(lanes), 1, 1 __VA_ARGS__); \
-        if (c < r->channels) TILE(r, c, (int)(r->channels - c), 1, 0 __VA_ARGS__);                \
+#define BN_EACH(TILE, MOST, ...)                                                             \
+    for (; c + MOST * V(lanes) <= r->channels; c += MOST * V(lanes))                         \
+        TILE(r, c, V(lanes), MOST, 1 __VA_ARGS__);                                           \
+    for (; c + V(lanes) <= r->channels; c += V(lanes)) TILE(r, c, V(lanes), 1, 1 __VA_ARGS__);
+#define BN_DEFINE(NAME, TILE, MOST, ...)                                           \
+    static void NAME(const dwc_norm_run *r) {                                      \
+        int64_t c = 0;                                                             \
+        BN_EACH(TILE, MOST, __VA_ARGS__)                                           \
+        if (c < r->channels) TILE(r, c, (int)(r->channels - c), 1, 0 __VA_ARGS__); \
     }
-#define BN_FIXED(FIXED) , FIXED
+#define BN_MORE(...) , __VA_ARGS__
 /* clang-format off */
 BN_DEFINE(norm_sum, bn_sum, 4, )
 BN_DEFINE(norm_squares, bn_squares, 4, )
-BN_DEFINE(norm_apply, bn_apply, BN_VECTORS, )
 BN_DEFINE(norm_slopes, bn_slopes, BN_VECTORS, )
-BN_DEFINE(norm_back, bn_back, BN_VECTORS, BN_FIXED(0))
-BN_DEFINE(norm_back_fixed, bn_back, BN_VECTORS, BN_FIXED(1))
+BN_DEFINE(norm_apply, bn_apply, BN_VECTORS, BN_MORE(0))
+BN_DEFINE(norm_back, bn_back, BN_VECTORS, BN_MORE(0, 0))
+BN_DEFINE(norm_back_fixed, bn_back, BN_VECTORS, BN_MORE(0, 1))
+#ifdef STREAMS
+BN_DEFINE(norm_apply_streaming, bn_apply, BN_VECTORS, BN_MORE(1))
+BN_DEFINE(norm_back_streaming, bn_back, BN_VECTORS, BN_MORE(1, 0))
+#define NORM_STREAMING , norm_apply_streaming, norm_back_streaming
+#else
+#define NORM_STREAMING , NULL, NULL
+#endif
 /* clang-format on */
 
-#define NORM_KERNELS {norm_sum, norm_squares, norm_apply, norm_slopes, norm_back, norm_back_fixed}
+#define NORM_KERNELS {norm_sum, norm_squares, norm_slopes, norm_apply, norm_back, norm_back_fixed NORM_STREAMING}
