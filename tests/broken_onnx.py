@@ -15,6 +15,8 @@ from onnx_models import model, node, noise
 onnx = pytest.importorskip("onnx")
 
 FLOATS = (0.0, -1.0, 1e-30, 3.5, 1e38, float("inf"), float("nan"))
+SCALES = (0.0, -0.5, 1e-45, 1e-38, 3e38, 1e9, float("inf"), float("nan"))
+LENGTHS = (0, 1, 2, 3, 4, 5, (1, 1), (2, 2))
 WORDS = (b"", b"SAME_UPPER", b"SAME_LOWER", b"VALID", b"linear", b"cubic", b"half_pixel", b"floor", b"edge")
 OPERATIONS = (
     "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape",
@@ -45,6 +47,53 @@ def small() -> Any:
     return model(nodes, {"x": (1, 3, 6, 6)}, constants | {"m": noise(4, 2)}, opset=13)
 
 
+def quantised() -> list[Any]:
+    """Conversions around operations, operations that quantise, and quantisation at run time."""
+    rng = np.random.default_rng(0)
+    scale, zero = np.float32(0.05), np.int8(3)
+    filters = rng.integers(-128, 128, (4, 3, 3, 3)).astype(np.int8)
+    by_channel = {"ws": np.array([0.1, 0.02, 0.03, 0.04], np.float32), "wz": np.zeros(4, np.int8)}
+    weights = {"w": filters, **by_channel, "b": np.arange(4, dtype=np.int32)}
+    q = {"s": scale, "z": zero, "t": np.float32(0.03), "u": np.int8(-9)}
+    x, numbers = {"x": (1, 3, 6, 6)}, {"three": np.float32(3), "six": np.float32(6), "low": np.float32(0)}
+    conversions = [
+        node("QuantizeLinear", ["x", "s", "z"], ["a"]),
+        node("DequantizeLinear", ["a", "s", "z"], ["c"]),
+        node("DequantizeLinear", ["w", "ws", "wz"], ["f"], axis=0),
+        node("DequantizeLinear", ["b", "s"], ["g"]),
+        node("Conv", ["c", "f", "g"], ["d"], pads=[1, 1, 1, 1]),
+        node("QuantizeLinear", ["d", "t", "u"], ["e"]),
+        node("DequantizeLinear", ["e", "t", "u"], ["h"]),
+        node("Add", ["h", "three"], ["i"]),
+        node("Clip", ["i", "low", "six"], ["j"]),
+        node("QuantizeLinear", ["j", "s", "z"], ["k"]),
+        node("DequantizeLinear", ["k", "s", "z"], ["l"]),
+        node("Mul", ["l", "h"], ["m"]),
+        node("MaxPool", ["m"], ["n"], kernel_shape=[2, 2]),
+        node("QuantizeLinear", ["n", "t", "u"], ["o"]),
+        node("DequantizeLinear", ["o", "t", "u"], ["p"]),
+        node("GlobalAveragePool", ["p"], ["r"]),
+        node("QuantizeLinear", ["r", "s", "z"], ["v"]),
+        node("DequantizeLinear", ["v", "s", "z"], ["y"]),
+    ]
+    operations = [
+        node("QuantizeLinear", ["x", "s", "z"], ["a"]),
+        node("QLinearConv", ["a", "s", "z", "w", "ws", "wz", "t", "u", "b"], ["c"], strides=[2, 2]),
+        node("DequantizeLinear", ["c", "t", "u"], ["y"]),
+    ]
+    at_run_time = [
+        node("DynamicQuantizeLinear", ["x"], ["a", "c", "d"]),
+        node("ConvInteger", ["a", "w", "d", "z"], ["e"]),
+        node("Cast", ["e"], ["y"], to=1),
+    ]
+    made = (
+        (conversions, q | weights | numbers),
+        (operations, q | weights),
+        (at_run_time, {"w": filters, "z": zero}),
+    )
+    return [model(nodes, x, constants, opset=13) for nodes, constants in made]
+
+
 def originals() -> list[bytes]:
     """ONNX's own cases that are not refused, all inputs but the first constant, and the model above."""
     _, patterns = listed()
@@ -59,7 +108,8 @@ def originals() -> list[bytes]:
                     constant = onnx.numpy_helper.from_array(np.asarray(data), value.name)
                     proto.graph.initializer.append(constant)
             found.append(proto.SerializeToString())
-    return found + [small().SerializeToString()] * (len(found) // 10)
+    more = [proto.SerializeToString() for proto in (small(), *quantised())]
+    return found + more * (len(found) // 20)
 
 
 def broken_onnx(original: bytes, draw: Draw) -> bytes:
@@ -155,9 +205,44 @@ def _constant(proto: Any, draw: Draw) -> None:
         tensor.data_type = draw.integer(0, 23)
 
 
+def _quantisation(proto: Any, draw: Draw) -> None:
+    """A scale or zero point that is none, of another length, or of another dtype."""
+    names = {name for n in proto.graph.node if "Linear" in n.op_type for name in n.input[1:]}
+    found = [tensor for tensor in proto.graph.initializer if tensor.name in names and len(tensor.dims) < 2]
+    if not found:
+        return
+    tensor = draw.choice(found)
+    try:
+        data = onnx.numpy_helper.to_array(tensor)
+    except (ValueError, TypeError):  # damaged before
+        return
+    if draw.chance(0.3):
+        data = np.resize(data, draw.choice(LENGTHS))
+    elif data.dtype.kind == "f":
+        data = np.full_like(data, draw.choice(SCALES)) if draw.chance(0.7) else data.astype(np.float64)
+    else:
+        number = draw.choice((-128, 127, 0, 255, 1))
+        data = np.full(data.shape, number, np.int16).astype(
+            draw.choice((np.int8, np.uint8, np.int32, np.float32))
+        )
+    tensor.CopyFrom(onnx.numpy_helper.from_array(data, tensor.name))
+
+
 def _opset(proto: Any, draw: Draw) -> None:
     for opset in proto.opset_import:
         opset.version = draw.choice((*OPSETS, *NUMBERS))
 
 
-DAMAGE = (_attribute, _attribute, _attribute, _name, _nodes, _sizes, _sizes, _constant, _opset)
+DAMAGE = (
+    _attribute,
+    _attribute,
+    _attribute,
+    _name,
+    _nodes,
+    _sizes,
+    _sizes,
+    _constant,
+    _quantisation,
+    _quantisation,
+    _opset,
+)

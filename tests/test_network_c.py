@@ -240,6 +240,17 @@ def test_integers_have_the_same_bits_in_c(
         np.testing.assert_array_equal(y, same)
 
 
+def test_a_network_that_was_quantised_has_the_same_bits_in_c(here: Target, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.uniform(-1, 1, (4, 16, 16, 3)).astype(np.float32)
+    net = dwconv.Network(classifier())
+    made = net.quantized(samples)
+    assert made.backend == "native"
+    for y, same in results(made, here, tmp_path):
+        np.testing.assert_array_equal(y, same)
+    np.testing.assert_allclose(made(samples[:1]), net(samples[:1]), atol=0.1)
+
+
 def test_a_stream_goes_on_from_run_to_run_in_c(here: Target, tmp_path: Path) -> None:
     d, q = Bytes(9, "int8", "even"), Quantization(0.05, 3, None)
     x = d.input(1, 2, 8, 6, q=q)

@@ -159,6 +159,16 @@ def test_what_the_core_lacks_runs_through_numpy_and_says_why() -> None:
     assert "pow of integers" in net.summary()
 
 
+@pytest.mark.parametrize(("scale", "expected"), [(1e-38, 0), (1e-12, 0), (1e12, 127), (1e38, 127)])
+def test_sums_of_scales_that_are_far_from_the_result_s(scale: float, expected: int) -> None:
+    b = Builder()
+    q = Quantization(scale, 0, None)
+    x, y = (b.input(name, (1, 4), np.int8, q) for name in "xy")
+    b.output("z", b.node("binary", x, y, kind="add", dtype="int8", quantization=Quantization(1.0, 0, None)))
+    found = dwconv.Network(b)(np.full((1, 4), 3, np.int8), np.full((1, 4), 2, np.int8))
+    np.testing.assert_array_equal(found, np.full((1, 4), expected, np.int8))
+
+
 def test_a_network_rounds_in_one_way() -> None:
     d = Bytes(0, "int8", "even")
     x = d.input(2, 3)

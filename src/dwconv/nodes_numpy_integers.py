@@ -170,8 +170,10 @@ def _sum_twice(x: Array, qa: Quantization, y: Array, qb: Quantization, qy: Quant
 
 def _sum(x: Array, qa: Quantization, y: Array, qb: Quantization, qy: Quantization, sign: int) -> Array:
     """Whole factors of 21 bits, ties to plus infinity."""
-    ratios = np.array([qa.scale, qb.scale], np.float32) / np.float32(qy.scale)
-    shift = 21 - int(np.frexp(ratios.max())[1])
+    with np.errstate(over="ignore"):
+        ratios = np.array([qa.scale, qb.scale], np.float32) / np.float32(qy.scale)
+    ratios = np.minimum(ratios, np.float32(2.0**30))  # beyond, all but 0 saturates
+    shift = min(max(21 - int(np.frexp(ratios.max())[1]), 1), 62)  # beyond, all is 0
     m = [int(np.rint(np.ldexp(ratio, shift))) for ratio in ratios]
     return np.asarray((x * m[0] + sign * y * m[1] + (1 << (shift - 1))) >> shift)
 
