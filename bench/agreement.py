@@ -9,6 +9,7 @@ signal to noise of the scores.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import sys
 import tempfile
@@ -111,11 +112,12 @@ def theirs(model: Any, samples: Array) -> Iterator[tuple[str, Callable[[Array], 
         torch.onnx.export(model, (example,), plain, dynamo=False, opset_version=17, input_names=["x"])
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
         for method in ("MinMax", "Percentile"):
-            tools.quantize_static(
-                ready, made, Images(), quant_format=tools.QuantFormat.QDQ, per_channel=True,
-                activation_type=tools.QuantType.QInt8, weight_type=tools.QuantType.QInt8,
-                calibrate_method=getattr(tools.CalibrationMethod, method),
-            )  # fmt: skip
+            with contextlib.redirect_stdout(sys.stderr):  # where it tells how far it is
+                tools.quantize_static(
+                    ready, made, Images(), quant_format=tools.QuantFormat.QDQ, per_channel=True,
+                    activation_type=tools.QuantType.QInt8, weight_type=tools.QuantType.QInt8,
+                    calibrate_method=getattr(tools.CalibrationMethod, method),
+                )  # fmt: skip
             session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
             yield f"onnxruntime, {method}", partial(_run, session)
 
