@@ -151,7 +151,7 @@ class Logical:
         if np.broadcast_shapes(self.shape(x), self.shape(slope)) != self.shape(x):
             raise ValueError(f"a slope of {self.shape(slope)} does not fit {self.shape(x)}")
         values = self._against(x.order, x), self._against(x.order, slope)
-        return T(self._node("prelu", *values), x.perm)
+        return self._whole_rank(self._node("prelu", *values), x.perm)
 
     def where(self, mask: Array, a: T | Array, b: T | Array) -> T:
         """a where the constant mask is true, b elsewhere: a selection, so that NaN is not spread."""
@@ -174,7 +174,12 @@ class Logical:
     def _broadcast(self, make: Callable[..., str], *inputs: T | Array) -> T:
         tensors = [self._tensor(x) for x in inputs]
         lead = max(tensors, key=self._weight)
-        return T(make(*(self._against(lead.order, x) for x in tensors)), lead.perm)
+        return self._whole_rank(make(*(self._against(lead.order, x) for x in tensors)), lead.perm)
+
+    def _whole_rank(self, value: str, perm: tuple[int, ...]) -> T:
+        """`_against` leaves out first axes of 1 of constants, which what is computed of these alone lacks."""
+        sizes = self.builder.shape(value)
+        return T(self._reshape(value, (*(1,) * (len(perm) - len(sizes)), *sizes)), perm)
 
     def _weight(self, x: T) -> tuple[Any, ...]:
         """What the order of a result is taken from has the most of this."""
