@@ -14,6 +14,7 @@ typedef struct source {
     uint8_t *copies, *padding;
     const uint8_t *rows[MOST_ROWS];
     int64_t pixel; /* bytes from pixel to pixel */
+    int copied;    /* all rows are copies, or the one of padding: some bytes after them may be read */
 } source;
 
 static int is_padding(const dwc_s8_job *j, int64_t row) { return row < 0 || row >= j->x.height; }
@@ -39,7 +40,10 @@ static void copy_row(const source *s, int64_t row, uint8_t *to) {
         memcpy(to, from, (size_t)c->count * bytes);
     else
         for (int64_t i = 0; i < c->count; i++) memcpy(to + i * x->channels, from + i * x->pixel, bytes);
-    memset(to + c->count * x->channels, s->job->stage->fill, (size_t)c->right * bytes);
+    to += c->count * x->channels;
+    memset(to, s->job->stage->fill, (size_t)c->right * bytes);
+    if (s->job->stage->matrix.k % DWC_S8_WORD)
+        memset(to + c->right * x->channels, s->job->stage->fill, DWC_S8_WORD);
 }
 
 /* The copy of an input row: made now, in the place of a row that output row `row` does not see. */
@@ -59,14 +63,16 @@ static const uint8_t *copy_of(source *s, int64_t row, int64_t wanted) {
 }
 
 /* In place where no column is padding, and pixels are dense where that is needed: where taps are joined, and beside the
- * row of padding. */
+ * row of padding. Not of windows whose runs are no whole words: copies have bytes after them that can be read. */
 static void find_rows(source *s, int64_t row) {
     const dwc_s8_job *j = s->job;
     const dwconv_window *w = &j->stage->window;
     const int dense = j->x.pixel == j->x.channels;
     int padded = s->columns.left > 0 || s->columns.right > 0;
+    padded |= j->stage->matrix.k % DWC_S8_WORD && w->kernel_h * w->kernel_w > 1;
     for (int64_t ky = 0; ky < w->kernel_h && !dense; ky++) padded |= is_padding(j, input_row(j, row, ky));
     const int copies = padded || (!dense && j->stage->joins_taps && w->kernel_w > 1);
+    s->copied = copies;
     s->pixel = copies ? j->x.channels : j->x.pixel;
     for (int64_t ky = 0; ky < w->kernel_h; ky++) {
         const int64_t y = input_row(j, row, ky);
@@ -97,6 +103,7 @@ static void run_pixels(const dwc_s8_job *j, const source *s, int64_t row, int64_
                 .a_tap = stage->window.dilation_w * s->pixel,
                 .pixels = part.pixels,
                 .flip = stage->flip,
+                .reads_on = s->copied,
                 .panels = stage->panels + group * m->panels,
                 .runs = stage->runs,
                 .weights = stage->packed,

@@ -89,7 +89,8 @@ static dwconv_status schedule_rows(const dwc_s8_stage *s, int staged, dwc_s8_sta
     if (!dwc_multiply(span_of(w, how->out[2]), how->in[3], &how->row_bytes) ||
         how->row_bytes > PTRDIFF_MAX / 1024)
         return DWCONV_OVERFLOW;
-    how->row_bytes = round_up(how->row_bytes, DWCONV_ALIGNMENT);
+    how->row_bytes =
+        round_up(how->row_bytes + (s->matrix.k % DWC_S8_WORD ? DWC_S8_WORD : 0), DWCONV_ALIGNMENT);
     how->worker_bytes += (w->kernel_h + 1) * how->row_bytes;
     return DWCONV_OK;
 }

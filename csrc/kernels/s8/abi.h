@@ -35,12 +35,15 @@ typedef struct dwc_s8_panel {
     int64_t weights, first_run, runs;
 } dwc_s8_panel;
 
+enum { DWC_S8_WORD = 4 }; /* bytes that are multiplied together */
+
 /* `pixels` outputs a constant step apart, times `columns` output channels. */
 typedef struct dwc_s8_mm_call {
     const uint8_t *const *rows; /* of the first pixel: the first tap of each kernel row */
     int64_t a_pixel, a_tap;     /* from pixel to pixel, from tap to tap of a row */
     int64_t pixels;
     uint8_t flip; /* 0 or 0x80, on inputs */
+    int reads_on; /* bytes beyond runs may be read, to whole words: they meet weights of 0 */
     /* Of a stage or group: see dwc_s8_pack_matrix; starts and multipliers are `padded`. */
     const dwc_s8_panel *panels;
     const dwc_s8_run *runs;

@@ -73,9 +73,10 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
         int32_t last[MM_ROWS];
         for (const dwc_s8_run *r = p->runs; r != p->runs_end; r++) {
             const uint8_t *tap = p->call->rows[r->row] + r->tap * p->call->a_tap + r->offset + a;
-            const uint8_t *run = tap, *end = b + r->bytes / 4 * w_quad;
+            const int64_t bytes = r->bytes + (p->call->reads_on ? -r->bytes & 3 : 0);
+            const uint8_t *run = tap, *end = b + bytes / 4 * w_quad;
             int64_t step = p->call->a_pixel;
-            for (int64_t rest = r->bytes % 4;; rest = 0) {
+            for (int64_t rest = bytes % 4;; rest = 0) {
                 const uint8_t *at[5]; /* every third pixel: the two after it are reached by index */
                 UNROLL for (int g = 0; 3 * g < MR; g++) at[g] = run + 3 * g * step;
                 NO_UNROLL while (b != end) {
@@ -139,7 +140,7 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
                 V(store_bytes)(y + i * y_pixel + v * V(lanes),
                                V(finish)(acc[i][v], V(load)(m + v * V(lanes)), &end));
             }
-            for (int i = 0; HALF && i < MR; i++) {
+            UNROLL for (int i = 0; HALF && i < MR; i++) {
                 H(ints_in_order)(&y, &half[i]);
                 H(store_bytes)(y + i * y_pixel + NV * V(lanes),
                                H(finish)(half[i], H(load)(m + NV * V(lanes)), &end_half));
