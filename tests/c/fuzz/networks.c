@@ -129,12 +129,12 @@ static void run_all(const network_input *in, const dwconv_network *network) {
 /* ---- networks ------------------------------------------------------------------------------- */
 
 static void check_network(const network_input *in, const dwconv_network *network) {
-    const size_t workspace = dwconv_network_workspace(network);
+    const size_t workspace = dwconv_network_workspace(network), state = dwconv_network_state_bytes(network);
     char text[512];
     REQUIRE(dwconv_network_lower_bound(network) <= workspace);
     for (int i = 0; i < in->value_count; i++) {
         const int64_t offset = dwconv_network_offset(network, i);
-        REQUIRE(offset >= -1 && offset <= (int64_t)workspace);
+        REQUIRE(offset >= -1 && offset <= (int64_t)(workspace > state ? workspace : state));
     }
     for (int i = -1; i <= in->node_count; i++) {
         const dwconv_status told = dwconv_network_explain(network, i, DWCONV_TEXT, text, sizeof text, NULL);
