@@ -140,7 +140,8 @@ INLINE void mm_tiles(const mm_part *part, const int MR, const int NV, const int 
                 V(store_bytes)(y + i * y_pixel + v * V(lanes),
                                V(finish)(acc[i][v], V(load)(m + v * V(lanes)), &end));
             }
-            UNROLL for (int i = 0; HALF && i < MR; i++) {
+            const int HALVES = HALF ? MR : 0;
+            UNROLL for (int i = 0; i < HALVES; i++) {
                 H(ints_in_order)(&y, &half[i]);
                 H(store_bytes)(y + i * y_pixel + NV * V(lanes),
                                H(finish)(half[i], H(load)(m + NV * V(lanes)), &end_half));
