@@ -29,6 +29,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 #ifdef __clang__
+#pragma clang diagnostic ignored "-Wpass-failed" /* what it does not unroll or turn into vectors is right all the same */
 #define NOINLINE static __attribute__((noinline))
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
