@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from .. import byte_tables
+from ..graph import Quantization
+from ..quantized import limits
+
 MOST = 1 << 24  # every integer up to this is a float32
+MOST_OF_BYTES = 4096  # whose division by the count is exact to the integer
 FINITE = float(np.finfo(np.float32).max)
 
 
@@ -38,3 +44,28 @@ def arg_max(
     ranked = node("binary", node("unary", below, kind="linear", a=float(count)), weights, kind="add")
     found = node("reduce", ranked, kind="max", axes=(axis,), keepdims=True)
     return found if last else node("unary", found, kind="linear", a=-1.0, b=float(count - 1))
+
+
+def arg_max_of_bytes(
+    node: Callable[..., str],
+    x: str,
+    dtype: np.dtype[Any],
+    shape: Sequence[int],
+    axis: int,
+    *,
+    least: bool = False,
+) -> str:
+    """The same of 8-bit integers, the first one, along at most MOST_OF_BYTES.
+
+    A number and its place from the end are one integer, number * count + place: one maximum finds both.
+    """
+    count = shape[axis]
+    table = byte_tables.relabelled(dtype)[:: -1 if least else 1]
+    numbers = node("lookup", x, table, quantization=Quantization(float(count), limits(dtype)[0], None))
+    places = np.arange(count, dtype=np.float32)[::-1]
+    places = places.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    ranked = node("binary", node("dequantize", numbers), places, kind="add")
+    most = node("reduce", ranked, kind="max", axes=(axis,), keepdims=True)
+    number = node("unary", node("unary", most, kind="linear", a=1 / count, b=0.5 / count), kind="floor")
+    last = node("unary", number, kind="linear", a=float(count), b=float(count - 1))
+    return node("binary", last, most, kind="sub")
