@@ -17,7 +17,7 @@ from ..nodes import complete
 from ..nodes_numpy import nearest_index
 from .tflite_call import Call, UnsupportedError
 from .tflite_parse import Tensor
-from .whole_numbers import MOST_OF_BYTES, arg_max, arg_max_of_bytes
+from .whole_numbers import arg_max
 
 SAME = 0  # of the schema's Padding
 L2_EPSILON = 1e-6  # of TFLite's kernel
@@ -164,12 +164,7 @@ def arg(least: bool) -> Callable[[Call], str]:
             raise ValueError(f"there is no axis {axis} in {len(shape)}")
         axis %= len(shape)
         value = call.value(0)
-        if (dtype := call.dtype(value)) == np.float32:
-            found = arg_max(call.node, value, shape, axis, least=least)
-        elif shape[axis] <= MOST_OF_BYTES:
-            found = arg_max_of_bytes(call.node, value, dtype, shape, axis, least=least)
-        else:
-            found = arg_max(call.node, call.node("dequantize", value), shape, axis, least=least)
+        found = arg_max(call.node, value, shape, axis, least=least, dtype=call.dtype(value))
         return call.reshape(found, (*shape[:axis], *shape[axis + 1 :]))
 
     return lower

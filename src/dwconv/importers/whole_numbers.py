@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import byte_tables
 from ..graph import Quantization
@@ -24,14 +25,20 @@ def arg_max(
     *,
     least: bool = False,
     last: bool = False,
+    dtype: DTypeLike = np.float32,
 ) -> str:
     """Where the largest of each row along `axis` is, or the least; the first or the `last`. The axis stays.
 
-    `shape`: of x. `node` makes nodes. Raises ValueError for an axis beyond what float32 counts.
+    `shape` and `dtype`, float32 or of 8 bits: of x. `node` makes nodes. Raises ValueError for an axis beyond
+    what float32 counts.
     """
     count = shape[axis]
     if count > MOST:
         raise ValueError(f"an axis of {count}; {MOST} at most are counted")
+    if dtype != np.float32:
+        if count <= MOST_OF_BYTES and not last:
+            return _arg_max_of_bytes(node, x, np.dtype(dtype), shape, axis, least)
+        x = node("dequantize", x)
     if least:
         x = node("unary", x, kind="neg")
     x = node("unary", x, kind="clip", a=-FINITE, b=FINITE)  # infinities have no difference
@@ -46,14 +53,8 @@ def arg_max(
     return found if last else node("unary", found, kind="linear", a=-1.0, b=float(count - 1))
 
 
-def arg_max_of_bytes(
-    node: Callable[..., str],
-    x: str,
-    dtype: np.dtype[Any],
-    shape: Sequence[int],
-    axis: int,
-    *,
-    least: bool = False,
+def _arg_max_of_bytes(
+    node: Callable[..., str], x: str, dtype: np.dtype[Any], shape: Sequence[int], axis: int, least: bool
 ) -> str:
     """The same of 8-bit integers, the first one, along at most MOST_OF_BYTES.
 
