@@ -106,3 +106,23 @@ def test_tflite_agrees_with_litert(kind: str, op: str) -> None:
     (expected,) = models.litert(content, {"x": x})
     assert net.outputs[0].dtype == expected.dtype
     np.testing.assert_array_equal(net(x), expected)
+
+
+@pytest.mark.parametrize("kind", ["INT8", "UINT8"])
+@pytest.mark.parametrize("op", ["ARG_MAX", "ARG_MIN"])
+@pytest.mark.parametrize("count", [1, 3, 21, 4096, 4097])
+def test_bytes_give_the_first_place_of_all_numbers(count: int, op: str, kind: str) -> None:
+    models = pytest.importorskip("tflite_models")
+    m = models.Writer()
+    given = m.input("x", (256, count), kind, scale=0.5, zero=3)
+    options = "ArgMaxOptions" if op == "ARG_MAX" else "ArgMinOptions"
+    net = dwconv.Network.from_tflite(
+        m.content([m.op(op, [given, m.constant(np.array(1, np.int32))], options, OutputType=4, kind="INT64")])
+    )
+    x = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (256, count)).copy()
+    for row in range(256):  # one better, at every tenth of the places and at the ends, twice
+        at = row % 11 * (count - 1) // 10
+        x[row, at] = x[row, -1] = min(row + 1, 255) if op == "ARG_MAX" else max(row - 1, 0)
+    x = x if kind == "UINT8" else (x ^ 0x80).view(np.int8)
+    function = np.argmax if op == "ARG_MAX" else np.argmin
+    np.testing.assert_array_equal(net(x), function(x, axis=1))

@@ -163,7 +163,8 @@ def arg(least: bool) -> Callable[[Call], str]:
         if not -len(shape) <= axis < len(shape):
             raise ValueError(f"there is no axis {axis} in {len(shape)}")
         axis %= len(shape)
-        found = arg_max(call.node, call.value(0), shape, axis, least=least)
+        value = call.value(0)
+        found = arg_max(call.node, value, shape, axis, least=least, dtype=call.dtype(value))
         return call.reshape(found, (*shape[:axis], *shape[axis + 1 :]))
 
     return lower
