@@ -29,7 +29,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 #ifdef __clang__
-#pragma clang diagnostic ignored "-Wpass-failed" /* what it does not unroll or turn into vectors is right all the same */
+#pragma clang diagnostic ignored "-Wpass-failed" /* loops that it leaves as they are */
 #define NOINLINE static __attribute__((noinline))
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
