@@ -99,14 +99,16 @@ static int is_comparable(const tensors *t) { return t->bound < 0x1p24; }
 static void compare(const network_input *in, tensors *t) {
     tensors expected = *t;
     for (int i = 0; i < t->output_count; i++) REQUIRE(expected.outputs[i] = malloc(t->output_bytes[i]));
-    REQUIRE(dwconv_network_reference(&in->desc, (const void *const *)t->inputs, expected.outputs) ==
-            DWCONV_OK);
+    const dwconv_status status =
+        dwconv_network_reference(&in->desc, (const void *const *)t->inputs, expected.outputs);
+    REQUIRE(status == DWCONV_OK || status == DWCONV_BAD_DTYPE); /* a value of integers: no plain loops */
+    const int comparable = status == DWCONV_OK && is_comparable(t);
     for (int i = 0; i < t->output_count; i++) {
         const float *a = t->outputs[i], *b = expected.outputs[i];
-        for (size_t k = 0; is_comparable(t) && k < t->output_bytes[i] / sizeof *a; k++) REQUIRE(a[k] == b[k]);
+        for (size_t k = 0; comparable && k < t->output_bytes[i] / sizeof *a; k++) REQUIRE(a[k] == b[k]);
         free(expected.outputs[i]);
     }
-    exact_results += is_comparable(t) != 0;
+    exact_results += comparable != 0;
 }
 
 static void run_all(const network_input *in, const dwconv_network *network) {
