@@ -72,6 +72,9 @@ typedef struct dwc_byte_kernels {
     /* y[c] = the largest or the smallest of y[c] and those of pixels a step apart. */
     void (*extreme)(const uint8_t *x, int64_t x_pixel, int64_t pixels, int64_t channels, uint8_t flip,
                     int largest, uint8_t *y);
+    /* The same of rows of numbers, to one each; `resumes`: and of y. */
+    void (*extreme_rows)(const uint8_t *x, int64_t x_row, int64_t rows, int64_t count, uint8_t flip,
+                         int largest, int resumes, uint8_t *y);
     void (*finish)(const int32_t *sums, int64_t count, const dwc_byte_end *end, uint8_t *y);
     /* Sums of channels of pixels, dense, as the plan of a convolution says: rounded twice, where it `fits`. */
     void (*requant)(const int32_t *sums, int64_t pixels, int64_t channels, const dwc_requant *requant,

@@ -96,7 +96,9 @@ typedef struct dwc_row_kernels {
     void (*pick)(const dwc_resize_row *row); /* the pixel at `left` of top */
     /* function: DWCONV_SUM, LARGEST, SMALLEST (NaN if one is), PRODUCT. */
     void (*reduce_grid)(const dwc_reduce_grid *grid, dwconv_function function);
-    float (*reduce_run)(const float *x, int64_t count, dwconv_function function);
+    /* Rows of numbers, to one each. */
+    void (*reduce_rows)(const float *x, int64_t x_row, int64_t rows, int64_t count, dwconv_function function,
+                        float *y, int64_t y_row);
     void (*softmax)(const float *x, int64_t x_row, int64_t rows, int64_t count, float *y, int64_t y_row,
                     int log);
     void (*layer_norm)(const float *x, int64_t x_row, int64_t rows, int64_t count, const float *scale,

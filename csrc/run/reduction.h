@@ -18,6 +18,13 @@ typedef struct dwc_reduction {
 } dwc_reduction;
 
 DWC_HIDDEN dwc_reduction dwc_reduction_of(const dwc_array *x, const dwc_array *y);
+/* Of runs: the innermost kept axis, and how many results follow each other along it from `begin` on, before `end`. */
+static inline dwc_axis dwc_reduced_along(const dwc_reduction *r, int64_t begin, int64_t end, int64_t *rows) {
+    const dwc_axis along = r->kept.count ? r->kept.axis[r->kept.count - 1] : (dwc_axis){.size = 1};
+    *rows = smaller(end - begin, along.size - begin % along.size);
+    return along;
+}
+
 /* Function and shapes of a REDUCE node. */
 DWC_HIDDEN dwconv_status dwc_check_reduction(const dwc_node_call *call);
 

@@ -18,24 +18,41 @@ typedef struct job {
 
 /* ---- items ---------------------------------------------------------------------------------- */
 
-static uint8_t reduce_runs(const job *j, const uint8_t *x) {
+static uint8_t sum_runs(const job *j, const uint8_t *x) {
     const dwc_byte_parameters *p = j->call->parameters;
     const dwc_byte_kernels *kernels = &j->call->table->bytes;
-    const int largest = j->call->node->function == DWCONV_LARGEST;
     const int64_t runs = dwc_axes_size(&j->r.reduced);
     int64_t at[DWC_MOST_OPERANDS], sum = -j->r.taken * p->zero[0];
-    uint8_t y = *x;
+    uint8_t y;
     for (int64_t i = 0; i < runs; i++) {
         dwc_axes_at(&j->r.reduced, i, at);
-        if (j->is_sum)
-            sum += kernels->sum_run(x + at[X], j->r.run, p->flip);
-        else
-            kernels->extreme(x + at[X], 1, j->r.run, 1, p->flip, largest, &y);
+        sum += kernels->sum_run(x + at[X], j->r.run, p->flip);
     }
-    if (!j->is_sum) return y;
     const int32_t all = (int32_t)sum;
     kernels->finish(&all, 1, &j->end, &y);
     return y;
+}
+
+/* Rows of runs that are a constant step apart. */
+static void reduce_runs(const job *j, const uint8_t *x, uint8_t *y, dwc_axis along, int64_t rows) {
+    enum { MANY = 64 };
+    const int largest = j->call->node->function == DWCONV_LARGEST;
+    const int64_t runs = dwc_axes_size(&j->r.reduced);
+    int64_t at[DWC_MOST_OPERANDS];
+    if (j->is_sum) {
+        for (int64_t r = 0; r < rows; r++) y[r * along.step[Y]] = sum_runs(j, x + r * along.step[X]);
+        return;
+    }
+    for (int64_t n; rows > 0; rows -= n, x += n * along.step[X], y += n * along.step[Y]) {
+        uint8_t results[MANY];
+        n = smaller(rows, MANY);
+        for (int64_t i = 0; i < runs; i++) {
+            dwc_axes_at(&j->r.reduced, i, at);
+            j->call->table->bytes.extreme_rows(x + at[X], along.step[X], n, j->r.run,
+                                               j->call->parameters->flip, largest, i > 0, results);
+        }
+        for (int64_t r = 0; r < n; r++) y[r * along.step[Y]] = results[r];
+    }
 }
 
 /* Some channels of a pixel. */
@@ -65,15 +82,16 @@ static void reduce_task(void *context, int64_t item, int worker) {
     const job *j = context;
     const int64_t end = smaller((item + 1) * j->items.size, j->items.units);
     (void)worker;
-    for (int64_t i = item * j->items.size; i < end; i++) {
-        int64_t at[DWC_MOST_OPERANDS];
+    int64_t at[DWC_MOST_OPERANDS], rows;
+    for (int64_t i = item * j->items.size; j->r.run && i < end; i += rows) {
+        const dwc_axis along = dwc_reduced_along(&j->r, i, end, &rows);
+        dwc_axes_at(&j->r.kept, i, at);
+        reduce_runs(j, j->x + at[X], j->y + at[Y], along, rows);
+    }
+    for (int64_t i = item * j->items.size; !j->r.run && i < end; i++) {
         dwc_axes_at(&j->r.kept, i / j->r.blocks, at);
         const uint8_t *x = j->x + at[X];
         uint8_t *y = j->y + at[Y], results[DWC_REDUCE_CHANNELS];
-        if (j->r.run) {
-            *y = reduce_runs(j, x);
-            continue;
-        }
         const int64_t first = i % j->r.blocks * DWC_REDUCE_CHANNELS;
         const int64_t channels = smaller(j->r.channels - first, DWC_REDUCE_CHANNELS);
         reduce_grids(j, x + first, results, channels);

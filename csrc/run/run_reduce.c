@@ -19,16 +19,23 @@ typedef struct job {
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
-static float reduce_runs(const job *j, const float *x) {
-    const int64_t runs = dwc_axes_size(&j->r.reduced);
+/* Rows of runs that are a constant step apart. */
+static void reduce_runs(const job *j, const float *x, float *y, dwc_axis along, int64_t rows) {
+    enum { MANY = 64 };
+    const int64_t runs = dwc_axes_size(&j->r.reduced), x_row = along.step[X], y_row = along.step[Y];
     int64_t at[DWC_MOST_OPERANDS];
-    float result = j->kernels->reduce_run(x, j->r.run, j->function);
-    for (int64_t i = 1; i < runs; i++) {
-        dwc_axes_at(&j->r.reduced, i, at);
-        result =
-            dwc_reduce_two(result, j->kernels->reduce_run(x + at[X], j->r.run, j->function), j->function);
+    for (int64_t n; rows > 0; rows -= n, x += n * x_row, y += n * y_row) {
+        n = smaller(rows, MANY);
+        j->kernels->reduce_rows(x, x_row, n, j->r.run, j->function, y, y_row);
+        for (int64_t i = 1; i < runs; i++) {
+            float results[MANY];
+            dwc_axes_at(&j->r.reduced, i, at);
+            j->kernels->reduce_rows(x + at[X], x_row, n, j->r.run, j->function, results, 1);
+            for (int64_t r = 0; r < n; r++)
+                y[r * y_row] = dwc_reduce_two(y[r * y_row], results[r], j->function);
+        }
+        for (int64_t r = 0; r < n && j->divisor; r++) y[r * y_row] /= (float)j->divisor;
     }
-    return j->divisor ? result / (float)j->divisor : result;
 }
 
 /* Some channels of a pixel. */
@@ -59,15 +66,16 @@ static void reduce_task(void *context, int64_t item, int worker) {
     const job *j = context;
     const int64_t end = smaller((item + 1) * j->items.size, j->items.units);
     (void)worker;
-    for (int64_t i = item * j->items.size; i < end; i++) {
-        int64_t at[DWC_MOST_OPERANDS];
+    int64_t at[DWC_MOST_OPERANDS], rows;
+    for (int64_t i = item * j->items.size; j->r.run && i < end; i += rows) {
+        const dwc_axis along = dwc_reduced_along(&j->r, i, end, &rows);
+        dwc_axes_at(&j->r.kept, i, at);
+        reduce_runs(j, j->x + at[X], j->y + at[Y], along, rows);
+    }
+    for (int64_t i = item * j->items.size; !j->r.run && i < end; i++) {
         dwc_axes_at(&j->r.kept, i / j->r.blocks, at);
         const float *x = j->x + at[X];
         float *y = j->y + at[Y];
-        if (j->r.run) {
-            *y = reduce_runs(j, x);
-            continue;
-        }
         const int64_t first = i % j->r.blocks * DWC_REDUCE_CHANNELS;
         const int64_t channels = smaller(j->r.channels - first, DWC_REDUCE_CHANNELS);
         if (j->r.y_channel == 1)

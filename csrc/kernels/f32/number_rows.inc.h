@@ -105,40 +105,89 @@ INLINE float V(fold)(V(vec) v, const int KIND) {
     return lanes[0];
 }
 
+/* At least a vector of numbers in the lanes of one, but for those of a product from *rest on. */
+INLINE V(vec) V(reduce_lanes)(const float *x, int64_t count, int64_t *rest, const int KIND) {
+    V(vec) all = V(load)(x);
+    int64_t i = V(lanes);
+    if (count >= 4 * V(lanes)) {
+        V(vec) sum[4];
+        UNROLL for (int v = 0; v < 4; v++) sum[v] = V(load)(x + v * V(lanes));
+        for (i = 4 * V(lanes); i + 4 * V(lanes) <= count; i += 4 * V(lanes))
+            UNROLL for (int v = 0; v < 4; v++) {
+                const V(vec) next = V(load)(x + i + v * V(lanes));
+                sum[v] = V(reduce_join)(sum[v], next, KIND);
+            }
+        all = V(reduce_join)(V(reduce_join)(sum[0], sum[1], KIND), V(reduce_join)(sum[2], sum[3], KIND), KIND);
+    }
+    for (; i + V(lanes) <= count; i += V(lanes)) all = V(reduce_join)(all, V(load)(x + i), KIND);
+    if (i < count && KIND != DWCONV_PRODUCT) { /* the others are 0, or compared once more */
+        const int n = (int)(count - i);
+        all = V(reduce_join)(all, KIND == DWCONV_SUM ? V(load_n)(x + i, n) : V(load)(x + count - V(lanes)), KIND);
+        i = count;
+    }
+    *rest = i;
+    return all;
+}
+
 INLINE float reduce_numbers(const float *x, int64_t count, const int KIND) {
     int64_t i = 1;
     float result = x[0];
-    if (count >= V(lanes)) {
-        V(vec) all = V(load)(x);
-        i = V(lanes);
-        if (count >= 4 * V(lanes)) {
-            V(vec) sum[4];
-            UNROLL for (int v = 0; v < 4; v++) sum[v] = V(load)(x + v * V(lanes));
-            for (i = 4 * V(lanes); i + 4 * V(lanes) <= count; i += 4 * V(lanes))
-                UNROLL for (int v = 0; v < 4; v++) {
-                    const V(vec) next = V(load)(x + i + v * V(lanes));
-                    sum[v] = V(reduce_join)(sum[v], next, KIND);
-                }
-            all = V(reduce_join)(V(reduce_join)(sum[0], sum[1], KIND), V(reduce_join)(sum[2], sum[3], KIND), KIND);
-        }
-        for (; i + V(lanes) <= count; i += V(lanes)) all = V(reduce_join)(all, V(load)(x + i), KIND);
-        if (i < count && KIND != DWCONV_PRODUCT) { /* the others are 0, or compared once more */
-            const int n = (int)(count - i);
-            all = V(reduce_join)(all, KIND == DWCONV_SUM ? V(load_n)(x + i, n) : V(load)(x + count - V(lanes)), KIND);
-            i = count;
-        }
-        result = V(fold)(all, KIND);
-    }
+    if (count >= V(lanes)) result = V(fold)(V(reduce_lanes)(x, count, &i, KIND), KIND);
     for (; i < count; i++) result = dwc_reduce_two(result, x[i], (dwconv_function)KIND);
     return result;
 }
 
-static float reduce_run(const float *x, int64_t count, dwconv_function function) {
+/* Rows whose lanes are joined together: what is stored of one is loaded when the others are. */
+enum { FOLDED_ROWS = 32 };
+
+/* A vector of each row -> a number of each, in the order of V(fold): halves are joined, and what a store leaves beyond
+ * its half is overwritten by the next one. After `vectors` there is another one. */
+INLINE void fold_rows(float *vectors, int rows, float *y, int64_t y_row, const int KIND) {
+    float halves[FOLDED_ROWS * V(lanes)], *from = vectors, *to = halves;
+    UNROLL for (int n = V(lanes) / 2; n; n /= 2) {
+        for (int r = 0; r < rows; r++) {
+            const float *row = from + 2 * r * n;
+            V(store)(to + r * n, V(reduce_join)(V(load)(row), V(load)(row + n), KIND));
+        }
+        V(store)(to + rows * n, V(set1)(0.0f));
+        float *const other = from;
+        from = to;
+        to = other;
+    }
+    for (int r = 0; r < rows; r++) y[r * y_row] = from[r];
+}
+
+/* Sums in any case as of a row alone. Numbers fewer than lanes are compared with what is no result. */
+INLINE void reduce_many_rows(const float *x, int64_t x_row, int64_t rows, int64_t count, float *y, int64_t y_row,
+                             const int KIND) {
+    float vectors[(FOLDED_ROWS + 1) * V(lanes)], none[V(lanes)];
+    const int few = count < V(lanes), compares = KIND == DWCONV_LARGEST || KIND == DWCONV_SMALLEST;
+    int64_t rest;
+    for (int i = 0; i < V(lanes); i++) none[i] = i < count ? 0.0f : KIND == DWCONV_LARGEST ? -INFINITY : INFINITY;
+    for (int n; rows > 0; rows -= n, x += n * x_row, y += n * y_row) {
+        n = rows < FOLDED_ROWS ? (int)rows : FOLDED_ROWS;
+        if (KIND == DWCONV_PRODUCT || (!compares && (few || n == 1))) {
+            for (int r = 0; r < n; r++) y[r * y_row] = reduce_numbers(x + r * x_row, count, KIND);
+            continue;
+        }
+        for (int r = 0; r < n; r++) {
+            const float *row = x + r * x_row;
+            const V(vec) v = few ? (V(vec))((V(ivec))V(load_n)(row, (int)count) | (V(ivec))V(load)(none))
+                                 : V(reduce_lanes)(row, count, &rest, KIND);
+            V(store)(vectors + r * V(lanes), v);
+        }
+        V(store)(vectors + n * V(lanes), V(set1)(0.0f));
+        fold_rows(vectors, n, y, y_row, KIND);
+    }
+}
+
+static void reduce_rows(const float *x, int64_t x_row, int64_t rows, int64_t count, dwconv_function function,
+                        float *y, int64_t y_row) {
     switch (function) {
-        case DWCONV_SUM: return reduce_numbers(x, count, DWCONV_SUM);
-        case DWCONV_PRODUCT: return reduce_numbers(x, count, DWCONV_PRODUCT);
-        case DWCONV_LARGEST: return reduce_numbers(x, count, DWCONV_LARGEST);
-        default: return reduce_numbers(x, count, DWCONV_SMALLEST);
+        case DWCONV_SUM: reduce_many_rows(x, x_row, rows, count, y, y_row, DWCONV_SUM); return;
+        case DWCONV_PRODUCT: reduce_many_rows(x, x_row, rows, count, y, y_row, DWCONV_PRODUCT); return;
+        case DWCONV_LARGEST: reduce_many_rows(x, x_row, rows, count, y, y_row, DWCONV_LARGEST); return;
+        default: reduce_many_rows(x, x_row, rows, count, y, y_row, DWCONV_SMALLEST); return;
     }
 }
 
@@ -320,6 +369,6 @@ static void layer_norm(const float *x, int64_t x_row, int64_t rows, int64_t coun
 #define ROW_KERNELS                                                                                            \
     {                                                                                                          \
         .pool = pool, .pool_columns = pool_columns, .blend = blend, .resize = resize, .pick = pick,            \
-        .reduce_grid = reduce_grid, .reduce_run = reduce_run, .softmax = softmax, .layer_norm = layer_norm,    \
+        .reduce_grid = reduce_grid, .reduce_rows = reduce_rows, .softmax = softmax, .layer_norm = layer_norm,    \
         .activate = activate_pixels                                                                            \
     }

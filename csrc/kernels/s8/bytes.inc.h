@@ -230,15 +230,62 @@ static int64_t byte_sum_run(const uint8_t *x, int64_t count, uint8_t flip) {
     return all;
 }
 
+/* With f, order is that of unsigned numbers, and the smallest is the largest. */
+INLINE uint8_t extreme_of(uint8_t a, uint8_t b, uint8_t f) {
+    const uint8_t first = a ^ f, second = b ^ f;
+    return (uint8_t)((first > second ? first : second) ^ f);
+}
+
 static void byte_extreme(const uint8_t *x, int64_t x_pixel, int64_t pixels, int64_t channels, uint8_t flip,
                          int largest, uint8_t *restrict y) {
-    const uint8_t f =
-        largest ? flip : (uint8_t)~flip; /* order as unsigned numbers: the smallest is the largest */
+    const uint8_t f = largest ? flip : (uint8_t)~flip;
     for (; pixels > 0; pixels--, x += x_pixel)
-        for (int64_t c = 0; c < channels; c++) {
-            const uint8_t a = x[c] ^ f, b = y[c] ^ f;
-            y[c] = (uint8_t)((a > b ? a : b) ^ f);
+        for (int64_t c = 0; c < channels; c++) y[c] = extreme_of(x[c], y[c], f);
+}
+
+enum { BYTE_ROWS_TOGETHER = 64 };
+
+/* Rows of WIDE numbers at least become WIDE each, then pairs of neighbours one. */
+INLINE void extreme_of_rows(const uint8_t *x, int64_t x_row, int rows, int64_t count, uint8_t f,
+                            const int WIDE, uint8_t *restrict y) {
+    uint8_t wide[BYTE_ROWS_TOGETHER * 64], half[BYTE_ROWS_TOGETHER * 32];
+    for (int r = 0; r < rows; r++, x += x_row) {
+        uint8_t *const to = wide + r * WIDE;
+        memcpy(to, x, (size_t)WIDE);
+        for (int64_t i = WIDE; i < count; i += WIDE) {
+            const uint8_t *from = x + (i + WIDE <= count ? i : count - WIDE);
+            for (int k = 0; k < WIDE; k++) to[k] = extreme_of(to[k], from[k], f);
         }
+    }
+    uint8_t *from = wide, *to = half;
+    for (int n = rows * WIDE / 2; n > rows; n /= 2) {
+        EACH_BYTE for (int i = 0; i < n; i++) to[i] = extreme_of(from[2 * i], from[2 * i + 1], f);
+        uint8_t *const other = from;
+        from = to;
+        to = other;
+    }
+    if (WIDE == 1)
+        memcpy(y, from, (size_t)rows);
+    else
+        EACH_BYTE for (int i = 0; i < rows; i++) y[i] = extreme_of(from[2 * i], from[2 * i + 1], f);
+}
+
+static void byte_extreme_rows(const uint8_t *x, int64_t x_row, int64_t rows, int64_t count, uint8_t flip,
+                              int largest, int resumes, uint8_t *restrict y) {
+    const uint8_t f = largest ? flip : (uint8_t)~flip;
+    for (int n; rows > 0; rows -= n, x += n * x_row, y += n) {
+        uint8_t found[BYTE_ROWS_TOGETHER];
+        n = rows < BYTE_ROWS_TOGETHER ? (int)rows : BYTE_ROWS_TOGETHER;
+        if (count >= 64)
+            extreme_of_rows(x, x_row, n, count, f, 64, found);
+        else if (count >= 16)
+            extreme_of_rows(x, x_row, n, count, f, 16, found);
+        else if (count >= 4)
+            extreme_of_rows(x, x_row, n, count, f, 4, found);
+        else
+            extreme_of_rows(x, x_row, n, count, f, 1, found);
+        for (int i = 0; i < n; i++) y[i] = resumes ? extreme_of(y[i], found[i], f) : found[i];
+    }
 }
 
 static void byte_finish(const int32_t *sums, int64_t count, const dwc_byte_end *e, uint8_t *restrict y) {
@@ -338,16 +385,17 @@ static void byte_transpose(const uint8_t *x, int64_t x_column, int64_t rows, int
             for (int64_t c = 0; c < count; c++) y[c] = x[c * x_column + r];
 }
 
-#define BYTE_KERNELS                \
-    {.lookup = byte_lookup,         \
-     .quantize = byte_quantize,     \
-     .dequantize = byte_dequantize, \
-     .binary = byte_binary,         \
-     .sum = byte_sum,               \
-     .sum_run = byte_sum_run,       \
-     .extreme = byte_extreme,       \
-     .requant = byte_requant,       \
-     .finish = byte_finish,         \
-     .divide = byte_divide,         \
-     .blend = byte_blend,           \
+#define BYTE_KERNELS                    \
+    {.lookup = byte_lookup,             \
+     .quantize = byte_quantize,         \
+     .dequantize = byte_dequantize,     \
+     .binary = byte_binary,             \
+     .sum = byte_sum,                   \
+     .sum_run = byte_sum_run,           \
+     .extreme = byte_extreme,           \
+     .extreme_rows = byte_extreme_rows, \
+     .requant = byte_requant,           \
+     .finish = byte_finish,             \
+     .divide = byte_divide,             \
+     .blend = byte_blend,               \
      .transpose = byte_transpose}
