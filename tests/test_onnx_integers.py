@@ -277,6 +277,14 @@ def test_inputs_and_outputs_of_bytes() -> None:
     assert np.array_equal(net(x), ort(content, x))
 
 
+def test_an_output_of_another_type_than_the_file_says_is_refused() -> None:
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"])]
+    constants = {"s": np.float32(0.1), "z": np.uint8(99)}
+    content = model(nodes, constants, onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT)
+    with pytest.raises(dwconv.UnsupportedModel, match="computed as another type"):
+        dwconv.Network.from_onnx(content)
+
+
 @pytest.mark.parametrize("weights", ["uint8", "int8"])
 def test_dynamic_quantisation_is_exact_in_float32(weights: str) -> None:
     rng = np.random.default_rng(0)

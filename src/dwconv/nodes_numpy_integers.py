@@ -210,6 +210,17 @@ def _average_pool(node: Node, quantizations: Given, x: Array) -> Array:
     return _finished(node, scaled(total, factors))
 
 
+def _live(first: Array, taps: int, step: int, size: int) -> list[tuple[Array, Array]]:
+    """Of each tap that meets the image: the outputs for which it does, and what it reads there."""
+    found = []
+    for tap in range(max(0, -int(first.max()) // step), min(taps, (size - 1 - int(first.min())) // step + 1)):
+        at = first + tap * step
+        inside = ((at >= 0) & (at < size)).nonzero()[0]
+        if len(inside):
+            found.append((inside, at[inside]))
+    return found
+
+
 def window_sums(node: Node, x: Array) -> tuple[Array, Array]:
     """Of each window: the sum of what lies inside the image, and how much that is [1, height, width, 1]."""
     (out_h, top, _), (out_w, left, _) = pool_geometry(node, x.shape[1:3])
@@ -217,13 +228,11 @@ def window_sums(node: Node, x: Array) -> tuple[Array, Array]:
     total = np.zeros((len(x), out_h, out_w, x.shape[3]), np.int64)
     count = np.zeros((1, out_h, out_w, 1), np.int64)
     rows, columns = np.arange(out_h) * sh - top, np.arange(out_w) * sw - left
-    for ky in range(kh):
-        for kx in range(kw):
-            iy, ix = rows + ky * dh, columns + kx * dw
-            live_y, live_x = (iy >= 0) & (iy < x.shape[1]), (ix >= 0) & (ix < x.shape[2])
-            where = np.ix_(range(len(x)), live_y.nonzero()[0], live_x.nonzero()[0])
-            total[where] += x[:, iy[live_y]][:, :, ix[live_x]]
-            count += (live_y[:, None] & live_x[None, :])[None, :, :, None]
+    for out_y, in_y in _live(rows, kh, dh, x.shape[1]):
+        for out_x, in_x in _live(columns, kw, dw, x.shape[2]):
+            where = np.ix_(range(len(x)), out_y, out_x)
+            total[where] += x[:, in_y][:, :, in_x]
+            count[np.ix_([0], out_y, out_x)] += 1
     return total, np.maximum(count, 1)
 
 

@@ -160,7 +160,10 @@ class OnnxSource:
             result = values.get(info.name)
             if isinstance(result, T) and info.dtype in ("int8", "uint8") and net.dtype(result) == np.float32:
                 problems.append(f"output {info.name!r} is {info.dtype} whose scale is computed")
-            elif isinstance(result, T) and (result.value in net.whole) != (info.dtype in WHOLE):
+            elif isinstance(result, T) and (
+                (result.value in net.whole) != (info.dtype in WHOLE)
+                or (info.dtype in FLOATS and net.dtype(result).name != info.dtype)
+            ):
                 problems.append(f"output {info.name!r} is {info.dtype} and computed as another type")
             elif isinstance(result, T) or (isinstance(result, np.ndarray) and result.dtype.name in FLOATS):
                 net.label = info.name
