@@ -230,9 +230,8 @@ def window_sums(node: Node, x: Array) -> tuple[Array, Array]:
     rows, columns = np.arange(out_h) * sh - top, np.arange(out_w) * sw - left
     for out_y, in_y in _live(rows, kh, dh, x.shape[1]):
         for out_x, in_x in _live(columns, kw, dw, x.shape[2]):
-            where = np.ix_(range(len(x)), out_y, out_x)
-            total[where] += x[:, in_y][:, :, in_x]
-            count[np.ix_([0], out_y, out_x)] += 1
+            total[:, out_y[:, None], out_x] += x[:, in_y[:, None], in_x]
+            count[:, out_y[:, None], out_x] += 1
     return total, np.maximum(count, 1)
 
 

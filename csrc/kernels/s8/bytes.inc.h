@@ -1,6 +1,5 @@
 /* Rows of 8-bit integers: see kernels/bytes.h. Included once for an instruction set, in whose vectors the compiler puts
  * these loops: all of them are plain C, so that all instruction sets give the same bits.
- *
  * Before: LOOKUP_ROWS, or not: a whole vector of bytes replaced by those of a table, LOOKUP_BYTES at a time. */
 
 /* Loops of which no iteration sees another's stores: where inputs may be the output, it is the same element. */
