@@ -52,7 +52,8 @@ INT8_BLOCK = (
     "dtype=None, expand_filter_scale=None, depthwise_filter_scale=None, filter_scale=None, "
     "input_quantization=None, expand_output_quantization=None, depthwise_output_quantization=None, "
     "output_quantization=None, sum_quantization=None, rounding='even', "
-    "expand_activation_quantization=None, depthwise_activation_quantization=None, output_dtype=None"
+    "expand_activation_quantization=None, depthwise_activation_quantization=None, output_dtype=None, "
+    "squeeze_excite_quantization=None"
 )
 LAYERS = {
     "DepthwiseConv2D": "filters, *, strides=1, padding='valid', dilations=1, bias=None, activation=None, "
