@@ -61,7 +61,8 @@ def check(kind: str, content: bytes) -> str:
         net.bind(shapes)
     except ValueError:
         return "refused"
-    if net.macs > MACS or net.workspace_bytes > MACS:
+    elements = sum(math.prod(size or 1 for size in info.shape) for info in net.outputs)
+    if max(net.macs, net.workspace_bytes, elements) > MACS:
         return "bound"
     rng = np.random.default_rng(0)
     inputs = [rng.integers(0, 2, s).astype(i.dtype) for s, i in zip(shapes, net.inputs, strict=True)]
