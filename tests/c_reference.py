@@ -46,7 +46,7 @@ Tensor = _structure(
 
 SOURCES = (
     "reference.c", "reference_s8.c", "graph/activate.c", "graph/describe.c", "graph/geometry.c",
-    "graph/quantize.c",
+    "graph/quantize.c", "graph/quantize_node.c",
 )  # fmt: skip
 
 

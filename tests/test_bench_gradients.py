@@ -40,7 +40,7 @@ def test_the_command_prints_a_line_for_each_layer_and_the_means(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("torch")
-    monkeypatch.setattr(machine, "pin", lambda threads: None)
+    monkeypatch.setattr(machine, "pin", lambda threads, bind=True: None)
     monkeypatch.setattr(command, "_workloads", lambda options: LAYERS)
     assert command.main(["gradients", "--batch", "2", "--seconds", "0"]) == 0
     text = capsys.readouterr().out

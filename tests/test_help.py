@@ -41,6 +41,7 @@ def test_every_public_name_is_looked_at() -> None:
         *TENSORS,
         *SETTINGS,
         "PerformanceWarning",
+        "SqueezeExciteQuantization",
         "__version__",
     }
     assert names == set(dwconv.__all__)
