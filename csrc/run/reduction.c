@@ -56,3 +56,22 @@ dwc_reduction dwc_reduction_of(const dwc_array *x, const dwc_array *y) {
     divide_axes(&r, x, y);
     return r;
 }
+
+dwc_reduced_part dwc_next_reduced(const dwc_reduction *r, int64_t *i, int64_t end) {
+    dwc_reduced_part part = {.rows = 1, .along = {.size = 1}};
+    int64_t at[DWC_MOST_OPERANDS];
+    dwc_axes_at(&r->kept, r->run ? *i : *i / r->blocks, at);
+    part.x = at[DWC_REDUCE_X];
+    part.y = at[DWC_REDUCE_Y];
+    if (r->run) {
+        if (r->kept.count) part.along = r->kept.axis[r->kept.count - 1];
+        part.rows = smaller(end - *i, part.along.size - *i % part.along.size);
+    } else {
+        const int64_t first = *i % r->blocks * DWC_REDUCE_CHANNELS;
+        part.channels = smaller(r->channels - first, DWC_REDUCE_CHANNELS);
+        part.x += first;
+        part.y += first * r->y_channel;
+    }
+    *i += part.rows;
+    return part;
+}

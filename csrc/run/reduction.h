@@ -18,12 +18,15 @@ typedef struct dwc_reduction {
 } dwc_reduction;
 
 DWC_HIDDEN dwc_reduction dwc_reduction_of(const dwc_array *x, const dwc_array *y);
-/* Of runs: the innermost kept axis, and how many results follow each other along it from `begin` on, before `end`. */
-static inline dwc_axis dwc_reduced_along(const dwc_reduction *r, int64_t begin, int64_t end, int64_t *rows) {
-    const dwc_axis along = r->kept.count ? r->kept.axis[r->kept.count - 1] : (dwc_axis){.size = 1};
-    *rows = smaller(end - begin, along.size - begin % along.size);
-    return along;
-}
+/* What is reduced at once. Of runs: `rows` results along an axis. Of grids: `channels` of a pixel. */
+typedef struct dwc_reduced_part {
+    int64_t x, y; /* elements from the beginning of the tensors */
+    dwc_axis along;
+    int64_t rows, channels;
+} dwc_reduced_part;
+
+/* The part that begins with unit *i, which becomes the one after it, not beyond `end`. */
+DWC_HIDDEN dwc_reduced_part dwc_next_reduced(const dwc_reduction *r, int64_t *i, int64_t end);
 
 /* Function and shapes of a REDUCE node. */
 DWC_HIDDEN dwconv_status dwc_check_reduction(const dwc_node_call *call);

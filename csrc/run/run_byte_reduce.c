@@ -82,21 +82,15 @@ static void reduce_task(void *context, int64_t item, int worker) {
     const job *j = context;
     const int64_t end = smaller((item + 1) * j->items.size, j->items.units);
     (void)worker;
-    int64_t at[DWC_MOST_OPERANDS], rows;
-    for (int64_t i = item * j->items.size; j->r.run && i < end; i += rows) {
-        const dwc_axis along = dwc_reduced_along(&j->r, i, end, &rows);
-        dwc_axes_at(&j->r.kept, i, at);
-        reduce_runs(j, j->x + at[X], j->y + at[Y], along, rows);
-    }
-    for (int64_t i = item * j->items.size; !j->r.run && i < end; i++) {
-        dwc_axes_at(&j->r.kept, i / j->r.blocks, at);
-        const uint8_t *x = j->x + at[X];
-        uint8_t *y = j->y + at[Y], results[DWC_REDUCE_CHANNELS];
-        const int64_t first = i % j->r.blocks * DWC_REDUCE_CHANNELS;
-        const int64_t channels = smaller(j->r.channels - first, DWC_REDUCE_CHANNELS);
-        reduce_grids(j, x + first, results, channels);
-        y += first * j->r.y_channel;
-        for (int64_t c = 0; c < channels; c++) y[c * j->r.y_channel] = results[c];
+    for (int64_t i = item * j->items.size; i < end;) {
+        const dwc_reduced_part part = dwc_next_reduced(&j->r, &i, end);
+        const uint8_t *x = j->x + part.x;
+        uint8_t *y = j->y + part.y, results[DWC_REDUCE_CHANNELS];
+        if (j->r.run)
+            reduce_runs(j, x, y, part.along, part.rows);
+        else
+            reduce_grids(j, x, results, part.channels);
+        for (int64_t c = 0; c < part.channels; c++) y[c * j->r.y_channel] = results[c];
     }
 }
 

@@ -66,22 +66,14 @@ static void reduce_task(void *context, int64_t item, int worker) {
     const job *j = context;
     const int64_t end = smaller((item + 1) * j->items.size, j->items.units);
     (void)worker;
-    int64_t at[DWC_MOST_OPERANDS], rows;
-    for (int64_t i = item * j->items.size; j->r.run && i < end; i += rows) {
-        const dwc_axis along = dwc_reduced_along(&j->r, i, end, &rows);
-        dwc_axes_at(&j->r.kept, i, at);
-        reduce_runs(j, j->x + at[X], j->y + at[Y], along, rows);
-    }
-    for (int64_t i = item * j->items.size; !j->r.run && i < end; i++) {
-        dwc_axes_at(&j->r.kept, i / j->r.blocks, at);
-        const float *x = j->x + at[X];
-        float *y = j->y + at[Y];
-        const int64_t first = i % j->r.blocks * DWC_REDUCE_CHANNELS;
-        const int64_t channels = smaller(j->r.channels - first, DWC_REDUCE_CHANNELS);
-        if (j->r.y_channel == 1)
-            reduce_grids(j, x + first, y + first, channels);
+    for (int64_t i = item * j->items.size; i < end;) {
+        const dwc_reduced_part part = dwc_next_reduced(&j->r, &i, end);
+        if (j->r.run)
+            reduce_runs(j, j->x + part.x, j->y + part.y, part.along, part.rows);
+        else if (j->r.y_channel == 1)
+            reduce_grids(j, j->x + part.x, j->y + part.y, part.channels);
         else
-            reduce_apart(j, x + first, y + first * j->r.y_channel, channels);
+            reduce_apart(j, j->x + part.x, j->y + part.y, part.channels);
     }
 }
 
