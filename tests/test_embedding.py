@@ -340,4 +340,4 @@ def test_cmake_builds_tests_and_installs(tmp_path: Path) -> None:
     assert (tmp_path / f"libdwconv.so.{dwconv.__version__.rpartition('.')[0]}").is_symlink()  # the soname
     if shutil.which("strip") is not None:
         run("strip", "--strip-unneeded", tmp_path / "libdwconv.a")
-        assert (tmp_path / "libdwconv.a").stat().st_size < 2_200_000  # what docs/embedding.md promises
+        assert (tmp_path / "libdwconv.a").stat().st_size < 2_300_000  # what docs/embedding.md promises
