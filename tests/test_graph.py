@@ -60,6 +60,35 @@ def ones(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.ones(shape, np.float32)
 
 
+@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize("op", ["max_pool", "average_pool"])
+def test_a_window_far_larger_than_the_image_takes_what_the_image_has(op: str, backend: str) -> None:
+    b = Builder()
+    x = b.input("x", (1, 3, 3, 1))
+    huge = 2**30
+    more = {} if op == "max_pool" else {"count_include_pad": False}
+    padding = ((huge - 3, 0), (0, 0))
+    b.output("y", b.node(op, x, kernel=(huge, 1), strides=(1, 1), padding=padding, **more))
+    image = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    with using(backend):
+        y = dwconv.Network(b)(image)
+    np.testing.assert_array_equal(y[0, :, :, 0], [[6, 7, 8] if op == "max_pool" else [3, 4, 5]])
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_a_transposed_convolution_whose_padding_takes_most_away_computes_what_is_left(backend: str) -> None:
+    b = Builder()
+    x = b.input("x", (1, 2, 2, 1))
+    stride = 2**26
+    filters = np.arange(1, 4, dtype=np.float32).reshape(3, 1, 1, 1)
+    padding = ((0, 0), (stride - 1, 0))
+    y = b.node("transpose_conv", x, filters, strides=(1, stride), padding=padding)
+    b.output("y", y)
+    with using(backend):
+        found = dwconv.Network(b)(np.ones((1, 2, 2, 1), np.float32))
+    np.testing.assert_array_equal(found[0, :, :, 0], [[0, 1], [0, 3], [0, 5], [0, 3]])
+
+
 @pytest.mark.parametrize(
     ("op", "attributes"),
     [

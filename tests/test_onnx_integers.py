@@ -364,3 +364,12 @@ def test_quantisers_of_onnx_runtime(tmp_path: Path) -> None:
         expected = np.concatenate([ort(content, floats(seed, shape)).ravel() for seed in range(9)])
         assert (got != expected).mean() <= (0 if form.name == "QOperator" else 0.1)
         assert np.abs(got - expected).max() <= 0.02 * np.ptp(expected)
+
+
+def test_an_output_that_is_a_constant_of_integers_comes_in_the_dtype_of_the_file() -> None:
+    weights = np.arange(-4, 4, dtype=np.int8).reshape(2, 4)
+    cast = helper.make_node("Cast", ["w"], ["y"], to=onnx.TensorProto.INT8)
+    for declared, expected in ((FLOAT, np.float32), (onnx.TensorProto.INT8, np.int8)):
+        y = dwconv.Network.from_onnx(model([cast], {"w": weights}, y=declared))(floats(0))
+        assert y.dtype == expected
+        np.testing.assert_array_equal(y, weights)

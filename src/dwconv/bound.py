@@ -59,7 +59,7 @@ class Bound:
         values = [graph.values[name] for name in graph.public_outputs]
         given = [value.dtype for value in values] if dtypes is None else dtypes
         self._outputs = [(value.shape, dtype) for value, dtype in zip(values, given, strict=True)]
-        self._whole = [i for i, value in enumerate(values) if value.dtype != given[i]]
+        self._whole = {i: value.dtype for i, value in enumerate(values) if value.dtype != given[i]}
         self.has_state = bool(graph.states)
         self.notes: list[tuple[str, str]] = []  # nodes, and why passes left them alone
         self.runner = _runner(graph, name, threads, workspaces, self.notes)
@@ -95,10 +95,10 @@ class Bound:
                 np.copyto(outputs[index], targets[index], casting="unsafe")
 
     def _targets(self, outputs: Sequence[Array]) -> list[Array]:
-        """What the graph writes: float32 in place of outputs of whole numbers."""
+        """What the graph writes: float32, most often, in place of outputs of whole numbers."""
         targets = list(outputs)
-        for index in self._whole:
-            targets[index] = np.empty(outputs[index].shape, np.float32)
+        for index, dtype in self._whole.items():
+            targets[index] = np.empty(outputs[index].shape, dtype)
         return targets
 
     def profile(self, inputs: Sequence[Array], threads: int, seconds: float) -> Measured:

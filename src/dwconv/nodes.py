@@ -120,6 +120,20 @@ def pool_geometry(node: Node, size: tuple[int, int]) -> list[tuple[int, int, int
     return found
 
 
+def live_taps(first: Array, taps: int, step: int, size: int) -> list[tuple[int, Array, Array]]:
+    """Of an axis, each tap that meets it: its number, the windows of which it does, and the places it meets.
+
+    `first`: where the windows begin; `step`: from tap to tap; `size`: of the axis.
+    """
+    found = []
+    for tap in range(max(0, -int(first.max()) // step), min(taps, (size - 1 - int(first.min())) // step + 1)):
+        at = first + tap * step
+        inside = ((at >= 0) & (at < size)).nonzero()[0]
+        if len(inside):
+            found.append((tap, inside, at[inside]))
+    return found
+
+
 def stage_of(node: Node, x: Shape, filters: Array, bias: Array | None) -> Stage:
     """A conv node as the stage that plans and the fallback run."""
     window = conv_window(node, filters.shape)

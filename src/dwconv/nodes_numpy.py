@@ -11,7 +11,7 @@ import numpy as np
 from . import fallback, nodes_numpy_integers
 from .activation import Array, apply, parse
 from .graph import Graph, Node, Quantization, Value
-from .nodes import axes_of, pool_geometry, reshape_shape, resize_shape, slices_of, stage_of
+from .nodes import axes_of, live_taps, pool_geometry, reshape_shape, resize_shape, slices_of, stage_of
 from .operation import Operation
 
 
@@ -103,41 +103,43 @@ def _transpose_conv(node: Node, x: Array, filters: Array, bias: Array | None = N
     kh, kw, inputs, outputs = filters.shape
     groups, (sh, sw), (dh, dw) = node["groups"], node["strides"], node["dilations"]
     (top, bottom), (left, right) = node["padding"]
-    full_h = (in_h - 1) * sh + (kh - 1) * dh + 1 + node["output_padding"][0]
-    full_w = (in_w - 1) * sw + (kw - 1) * dw + 1 + node["output_padding"][1]
-    y = np.zeros((batch, full_h, full_w, outputs), x.dtype)
+    out_h = (in_h - 1) * sh + (kh - 1) * dh + 1 + node["output_padding"][0] - top - bottom
+    out_w = (in_w - 1) * sw + (kw - 1) * dw + 1 + node["output_padding"][1] - left - right
+    y = np.zeros((batch, out_h, out_w, outputs), x.dtype)
     grouped = x.reshape(batch, in_h, in_w, groups, inputs)
     weights = filters.reshape(kh, kw, inputs, groups, outputs // groups)
-    for ky in range(kh):
-        for kx in range(kw):
-            part = np.einsum("nhwgi,igo->nhwgo", grouped, weights[ky, kx]).reshape(batch, in_h, in_w, outputs)
-            rows = slice(ky * dh, ky * dh + (in_h - 1) * sh + 1, sh)
-            columns = slice(kx * dw, kx * dw + (in_w - 1) * sw + 1, sw)
-            y[:, rows, columns] += part
-    y = y[:, top : full_h - bottom, left : full_w - right]
+    for ky, in_y, out_y in live_taps(np.arange(in_h) * sh - top, kh, dh, out_h):
+        for kx, in_x, out_x in live_taps(np.arange(in_w) * sw - left, kw, dw, out_w):
+            part = np.einsum("nhwgi,igo->nhwgo", grouped[:, in_y[:, None], in_x], weights[ky, kx])
+            y[:, out_y[:, None], out_x] += part.reshape(*part.shape[:3], outputs)
     return activated(y if bias is None else y + bias, node["activation"])
 
 
 def _pool(node: Node, x: Array) -> Array:
-    geometry = pool_geometry(node, x.shape[1:3])
-    (out_h, top, bottom), (out_w, left, right) = geometry
+    (out_h, top, bottom), (out_w, left, right) = pool_geometry(node, x.shape[1:3])
     most = node.op == "max_pool"
     (kh, kw), (sh, sw), (dh, dw) = node["kernel"], node["strides"], node["dilations"]
     total = np.full((len(x), out_h, out_w, x.shape[3]), -np.inf if most else 0, x.dtype)
-    count = np.zeros((1, out_h, out_w, 1), x.dtype)
     rows, columns = np.arange(out_h) * sh - top, np.arange(out_w) * sw - left
-    padded = not most and node["count_include_pad"]
-    for ky in range(kh):
-        for kx in range(kw):
-            iy, ix = rows + ky * dh, columns + kx * dw
-            live_y, live_x = (iy >= 0) & (iy < x.shape[1]), (ix >= 0) & (ix < x.shape[2])
-            where = np.ix_(range(len(x)), live_y.nonzero()[0], live_x.nonzero()[0])
-            part = x[:, iy[live_y]][:, :, ix[live_x]]
+    for _, out_y, in_y in live_taps(rows, kh, dh, x.shape[1]):
+        for _, out_x, in_x in live_taps(columns, kw, dw, x.shape[2]):
+            where, part = (slice(None), out_y[:, None], out_x), x[:, in_y[:, None], in_x]
             total[where] = np.maximum(total[where], part) if most else total[where] + part
-            if padded:  # not what ceil_mode adds beyond
-                live_y, live_x = iy < x.shape[1] + bottom, ix < x.shape[2] + right
-            count += (live_y[:, None] & live_x[None, :])[None, :, :, None]
-    return total if most else total / np.maximum(count, 1)
+    if most:
+        return total
+    if node["count_include_pad"]:  # not what ceil_mode adds beyond
+        rows, columns = rows + top, columns + left
+        high, wide = top + x.shape[1] + bottom, left + x.shape[2] + right
+    else:
+        high, wide = x.shape[1:3]
+    live_y, live_x = _live_counts(rows, kh, dh, high), _live_counts(columns, kw, dw, wide)
+    return np.asarray(total / np.maximum(live_y[:, None] * live_x, 1)[:, :, None].astype(x.dtype))
+
+
+def _live_counts(first: Array, taps: int, step: int, size: int) -> Array:
+    """How many taps of each window meet an axis of this size."""
+    before: Array = np.clip(-(first // step), 0, taps)  # those at negative places
+    return np.asarray(np.clip(-((first - size) // step), before, taps) - before)
 
 
 def _reduce(node: Node, x: Array) -> Array:

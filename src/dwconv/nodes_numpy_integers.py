@@ -16,7 +16,7 @@ from . import fallback_integers, fixed_point
 from .activation import Array
 from .fixed_point import times
 from .graph import Node, Quantization, Value
-from .nodes import axes_of, pool_geometry, resize_shape
+from .nodes import axes_of, live_taps, pool_geometry, resize_shape
 from .nodes_integers import integer_operation
 from .quantized import limits
 
@@ -210,17 +210,6 @@ def _average_pool(node: Node, quantizations: Given, x: Array) -> Array:
     return _finished(node, scaled(total, factors))
 
 
-def _live(first: Array, taps: int, step: int, size: int) -> list[tuple[Array, Array]]:
-    """Of each tap that meets the image: the outputs for which it does, and what it reads there."""
-    found = []
-    for tap in range(max(0, -int(first.max()) // step), min(taps, (size - 1 - int(first.min())) // step + 1)):
-        at = first + tap * step
-        inside = ((at >= 0) & (at < size)).nonzero()[0]
-        if len(inside):
-            found.append((inside, at[inside]))
-    return found
-
-
 def window_sums(node: Node, x: Array) -> tuple[Array, Array]:
     """Of each window: the sum of what lies inside the image, and how much that is [1, height, width, 1]."""
     (out_h, top, _), (out_w, left, _) = pool_geometry(node, x.shape[1:3])
@@ -228,8 +217,8 @@ def window_sums(node: Node, x: Array) -> tuple[Array, Array]:
     total = np.zeros((len(x), out_h, out_w, x.shape[3]), np.int64)
     count = np.zeros((1, out_h, out_w, 1), np.int64)
     rows, columns = np.arange(out_h) * sh - top, np.arange(out_w) * sw - left
-    for out_y, in_y in _live(rows, kh, dh, x.shape[1]):
-        for out_x, in_x in _live(columns, kw, dw, x.shape[2]):
+    for _, out_y, in_y in live_taps(rows, kh, dh, x.shape[1]):
+        for _, out_x, in_x in live_taps(columns, kw, dw, x.shape[2]):
             total[:, out_y[:, None], out_x] += x[:, in_y[:, None], in_x]
             count[:, out_y[:, None], out_x] += 1
     return total, np.maximum(count, 1)
