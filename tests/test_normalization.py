@@ -221,3 +221,33 @@ def test_large_results_on_cache_lines_have_the_same_bits(backend: str) -> None:
                     num_threads=threads,
                 )  # fmt: skip
             np.testing.assert_array_equal(aligned, shifted)
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_out_may_have_steps_that_no_image_has(backend: str) -> None:
+    """Rows that go backwards, and axes that do not merge into one of pixels."""
+    rng = np.random.default_rng(0)
+    x, dy = (rng.normal(size=(2, 5, 3)).astype(np.float32) for _ in range(2))
+    with using(backend):
+        dense, mean, variance = batch_norm(x)
+        back = batch_norm_backprop(dy, x, None, None, (mean, variance))[0]
+        for out in (np.zeros_like(x)[::-1], np.zeros((2, 9, 3), np.float32)[:, 2:-2]):
+            assert batch_norm(x, out=out)[0] is out
+            np.testing.assert_array_equal(out, dense)
+            batch_norm_backprop(dy, x, None, None, (mean, variance), out=out)
+            np.testing.assert_array_equal(out, back)
+
+
+def test_what_fits_no_normalization_is_refused() -> None:
+    x, ones = np.ones((4, 3), np.float32), np.ones(3, np.float32)
+    masked = np.ma.masked_array(ones, mask=True)
+    for error, message, options in [
+        (TypeError, "gamma is a masked array", {"gamma": masked}),
+        (ValueError, r"moments must be \[channels\], \(3,\), not \(2,\)", {"moments": (ones[:2], ones[:2])}),
+        (TypeError, r"moments must be \(mean, variance\)", {"moments": ones}),
+        (ValueError, "out overlaps gamma", {"gamma": x[0], "out": x}),
+    ]:
+        with pytest.raises(error, match=message):
+            batch_norm(x.copy(), **options)
+    with pytest.raises(ValueError, match="out overlaps out_backprop"):
+        batch_norm_backprop(x, x.copy(), None, None, (ones, ones), out=x)

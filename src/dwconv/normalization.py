@@ -8,13 +8,14 @@ float16 in float32. Source: Ioffe and Szegedy (ICML 2015).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import gradient_engine, gradients_numpy
 from .activation import Activation, ActivationLike, Array, apply, parse
-from .arrays import TensorLike, as_array, check_out
+from .arrays import TensorLike, as_array, check_apart, check_out, type_name
 from .config import core, native_isa
 
 Moments = tuple[Array, Array]
@@ -51,20 +52,20 @@ def batch_norm(
     threads = gradient_engine.threads_of(name, num_threads)
     if moments is None and x.size == 0:
         raise ValueError(f"{name}: x is empty ({x.shape}): there are no pixels to find moments of")
-    if out is not None:
-        check_out(name, out, x.shape, x)
-    y = np.empty(x.shape, x.dtype) if out is None else out
     if moments is None:
         mean, variance = (np.empty(x.shape[-1:], p.work) for _ in range(2))
     else:
-        mean, variance = _moments(name, moments, p)
+        mean, variance = _moments(name, moments, x.shape[-1], p)
+    arrays = p.gamma, p.beta, mean, variance
+    y = np.empty(x.shape, x.dtype) if out is None else _checked(name, out, x, arrays)
     isa = native_isa() if x.dtype == np.float32 else None
     if isa and x.size:
         kernel = core.BatchNorm(x.shape[-1], p.epsilon, p.activation, moments is not None, isa)
-        arrays = p.gamma, p.beta, mean, variance
-        if kernel.forward(_images(x), *arrays, _images(y), threads) is NotImplemented:
-            y[...] = kernel.forward(_images(x.copy("C")), *arrays, np.empty(_images(x).shape, x.dtype),
-                                    threads).reshape(x.shape)  # fmt: skip
+        into = _images(y)
+        in_place = np.may_share_memory(into, y)
+        if not in_place or kernel.forward(_images(x), *arrays, into, threads) is NotImplemented:
+            dense = np.empty(into.shape, x.dtype)
+            y[...] = kernel.forward(_images(x.copy("C")), *arrays, dense, threads).reshape(x.shape)
     else:
         _forward(p, x, mean, variance, moments is None, y)
     return y, mean, variance
@@ -103,20 +104,21 @@ def batch_norm_backprop(
         raise ValueError(f"{name}: x and out_backprop must have one shape, not {x.shape} and {dy.shape}")
     p = _Problem.of(name, x, gamma, beta, epsilon, activation)
     threads = gradient_engine.threads_of(name, num_threads)
-    mean, variance = _moments(name, moments, p)
+    mean, variance = _moments(name, moments, x.shape[-1], p)
+    arrays = p.gamma, p.beta, mean, variance
     if out is not None:
-        check_out(name, out, x.shape, x)
+        check_apart(name, _checked(name, out, x, arrays), [("out_backprop", dy)])
     dx = (np.empty(x.shape, x.dtype) if out is None else out) if wanted[0] else None
     dgamma, dbeta = (np.empty(x.shape[-1:], p.work) if flag else None for flag in wanted[1:])
     isa = native_isa() if x.dtype == np.float32 else None
     if not isa or not x.size:
         return _backward(p, dy, x, mean, variance, fixed, dx, dgamma, dbeta)
     kernel = core.BatchNorm(x.shape[-1], p.epsilon, p.activation, fixed, isa)
-    arrays = p.gamma, p.beta, mean, variance
     into = None if dx is None else _images(dx)
-    done = kernel.backward(_images(x), *arrays, _images(dy), into, dgamma, dbeta, threads)
-    if done is NotImplemented:
-        dense = None if dx is None else np.empty(_images(x).shape, x.dtype)
+    in_place = dx is None or np.may_share_memory(into, dx)
+    images = _images(x), *arrays, _images(dy)
+    if not in_place or kernel.backward(*images, into, dgamma, dbeta, threads) is NotImplemented:
+        dense = None if into is None else np.empty(into.shape, x.dtype)
         copies = _images(x.copy("C")), *arrays, _images(dy.copy("C"))
         kernel.backward(*copies, dense, dgamma, dbeta, threads)
         if dx is not None and dense is not None:
@@ -146,8 +148,8 @@ class _Problem(NamedTuple):
             raise ValueError(f"{name}: epsilon must be 0 or more, not {epsilon}")
         work = gradients_numpy.work_dtype(x.dtype)
         return cls(
-            _of_channels(f"{name}: gamma", gamma, x.shape[-1], work),
-            _of_channels(f"{name}: beta", beta, x.shape[-1], work),
+            _of_channels(name, "gamma", gamma, x.shape[-1], work),
+            _of_channels(name, "beta", beta, x.shape[-1], work),
             epsilon,
             parsed,
             work,
@@ -160,20 +162,28 @@ class _Problem(NamedTuple):
         return most.get(a.kind, (-math.inf, math.inf))
 
 
-def _of_channels(where: str, value: Any, channels: int, dtype: Any) -> Array | None:
+def _of_channels(name: str, argument: str, value: Any, channels: int, dtype: Any) -> Array | None:
     if value is None:
         return None
-    array: Array = np.ascontiguousarray(value, dtype)
-    if array.shape != (channels,):
-        raise ValueError(f"{where} must be [channels], ({channels},), not {array.shape}")
+    array: Array = np.ascontiguousarray(as_array(name, argument, value, None), dtype)
+    if array.shape != (channels,) or np.ndim(value) == 0:  # NumPy makes an axis of a number
+        raise ValueError(f"{name}: {argument} must be [channels], ({channels},), not {np.shape(value)}")
     return array
 
 
-def _moments(name: str, moments: Any, p: _Problem) -> Moments:
-    mean, variance = moments
-    channels = np.shape(mean)[0] if np.ndim(mean) else 0
-    found = [_of_channels(f"{name}: moments", value, channels, p.work) for value in (mean, variance)]
+def _moments(name: str, moments: Any, channels: int, p: _Problem) -> Moments:
+    if not isinstance(moments, tuple | list) or len(moments) != 2:
+        raise TypeError(f"{name}: moments must be (mean, variance), not {type_name(moments)}")
+    found = [_of_channels(name, "moments", value, channels, p.work) for value in moments]
     return found[0], found[1]  # type: ignore[return-value]
+
+
+def _checked(name: str, out: Array, x: Array, arrays: Sequence[Array | None]) -> Array:
+    """`out` for a result like x, apart from what is read."""
+    check_out(name, out, x.shape, x)
+    names = ("gamma", "beta", "mean", "variance")
+    check_apart(name, out, [(n, a) for n, a in zip(names, arrays, strict=True) if a is not None])
+    return out
 
 
 def _images(x: Array) -> Array:
