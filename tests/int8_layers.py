@@ -31,7 +31,7 @@ def image(dtype: Any = np.int8, shape: tuple[int, ...] = (2, 7, 9, 3)) -> np.nda
     return np.random.default_rng(1).integers(limits.min, limits.max + 1, shape).astype(dtype)
 
 
-def block(dtype: str = "int8", **more: Any) -> dwconv.InvertedResidual:
+def block(dtype: str = "int8", wide: Any = np.int8, **more: Any) -> dwconv.InvertedResidual:
     shift = 128 if dtype == "uint8" else 0
     given = {
         "dtype": dtype, "expand_filter_scale": 0.01, "depthwise_filter_scale": 0.008, "filter_scale": 0.01,
@@ -40,5 +40,5 @@ def block(dtype: str = "int8", **more: Any) -> dwconv.InvertedResidual:
         "sum_quantization": (0.1, -5 + shift),
     }  # fmt: skip
     return dwconv.InvertedResidual(
-        image(shape=(4, 18)), image(shape=(3, 3, 18, 1)), image(shape=(18, 4)), **(given | more)
+        image(shape=(4, 18)), image(shape=(3, 3, 18, 1)).astype(wide), image(shape=(18, 4)), **(given | more)
     )

@@ -94,7 +94,9 @@ def test_an_inverted_residual_is_its_layers_and_an_integer_sum(dtype: str, round
     assert_same(stages(x, num_threads=2), added(y, x, *quantizations, rounding))
 
 
-def gated(rounding: str, product: str, residual: bool, dtype: str = "int8") -> dwconv.InvertedResidual:
+def gated(
+    rounding: str, product: str, residual: bool, dtype: str = "int8", wide: Any = np.int8
+) -> dwconv.InvertedResidual:
     shift = 128 if dtype == "uint8" else 0
     gate = (image(shape=(18, 5)), [100, -50, 0, 7, 900], image(shape=(5, 18)), None)
     quantization = dwconv.SqueezeExciteQuantization(
@@ -104,7 +106,7 @@ def gated(rounding: str, product: str, residual: bool, dtype: str = "int8") -> d
     )  # fmt: skip
     more = {} if residual else {"residual": False, "sum_quantization": None}
     return block(
-        dtype, squeeze_excite=gate, squeeze_excite_quantization=quantization, rounding=rounding, **more
+        dtype, wide, squeeze_excite=gate, squeeze_excite_quantization=quantization, rounding=rounding, **more
     )
 
 
@@ -187,6 +189,12 @@ def test_squeeze_and_excite_is_its_layers(dtype: str, residual: bool, rounding: 
         assert_same(layer(x, num_threads=threads), expected)
     again = pickle.loads(pickle.dumps(layer))
     assert_same(again(x), expected)
+
+
+@pytest.mark.usefixtures("backend")
+def test_squeeze_and_excite_takes_a_depthwise_filter_of_int16() -> None:
+    x = image(shape=(1, 5, 6, 4))
+    assert_same(gated("even", "integer", True, wide=np.int16)(x), gated("even", "integer", True)(x))
 
 
 @pytest.mark.usefixtures("backend")

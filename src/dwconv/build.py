@@ -192,7 +192,7 @@ def _filters(
     name: str, kind: str, argument: str, value: Any, dtype: DType, layout: str
 ) -> tuple[Array, tuple[tuple[str, Array], ...]]:
     """Contiguous filters of four axes, and what they were made from, by argument."""
-    if dtype == INT8:
+    if dtype in (INT8, INT16):
         wide = getattr(value, "dtype", None) == INT16
         given = as_integers(name, argument, value, INT16 if wide else INT8)
     else:
