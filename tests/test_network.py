@@ -331,3 +331,25 @@ def test_values_of_a_graph_may_come_in_any_order() -> None:
     shuffled = Graph(dict(reversed(graph.values.items())), graph.nodes, graph.inputs, graph.outputs)
     x = image(1, 16, 16, 3)
     np.testing.assert_array_equal(dwconv.Network(shuffled)(x), dwconv.Network(graph)(x))
+
+
+def summing(shape: tuple[int, ...]) -> dwconv.Network:
+    b = Builder()
+    x, kept = b.input("x", shape), b.state("kept", np.zeros(shape, np.float32))
+    y = b.node("binary", x, kept, kind="add")
+    b.output("y", y)
+    b.keep(kept, y)
+    return dwconv.Network(b)
+
+
+def test_a_state_can_be_copied_and_fits_its_own_network_alone() -> None:
+    net, x = summing((1, 2, 3)), np.ones((1, 2, 3), np.float32)
+    state = net.new_state()
+    net(x, state=state)
+    for other in (pickle.loads(pickle.dumps(state)), copy.deepcopy(state)):
+        assert net(x, state=other).max() == 2
+    assert state.arrays["kept"].max() == 1
+    state.reset()
+    assert net(x, state=state).max() == 1
+    with pytest.raises(TypeError, match=r"state must be what its new_state\(\) made"):
+        summing((1, 3, 2))(x.reshape(1, 3, 2), state=state)

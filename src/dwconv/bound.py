@@ -70,7 +70,7 @@ class Bound:
         return [np.empty(shape, dtype) for shape, dtype in self._outputs]
 
     def new_state(self) -> StreamState:
-        return StreamState(self.graph)
+        return StreamState.of(self.graph)
 
     def run(
         self, inputs: Sequence[Array], outputs: Sequence[Array], threads: int, state: StreamState | None

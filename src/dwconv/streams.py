@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,17 +15,26 @@ from .graph import Graph
 class StreamState:
     """One stream through a network: `Network.new_state` makes it, `net(x, state=...)` reads and changes it.
 
-    `arrays`: what the variables hold, by name: copies. Calls with the same state take turns.
+    `arrays`: what the variables hold, by name: copies. Calls with the same state take turns. States can be
+    pickled and copied (copy.deepcopy): the stream then goes on in each of them.
     """
 
     __slots__ = ("_initial", "_lock", "_names", "_next", "_now")
 
-    def __init__(self, graph: Graph) -> None:
-        self._names = [state.input for state in graph.states]
-        self._initial = [state.initial for state in graph.states]
+    def __init__(self, names: Sequence[str], initial: Sequence[Array], now: Sequence[Array]) -> None:
+        self._names = list(names)
+        self._initial = list(initial)
         self._lock = threading.Lock()
-        self._now = [np.array(array) for array in self._initial]
+        self._now = [np.array(array) for array in now]
         self._next = [np.empty_like(array) for array in self._now]
+
+    @classmethod
+    def of(cls, graph: Graph) -> StreamState:
+        initial = [state.initial for state in graph.states]
+        return cls([state.input for state in graph.states], initial, initial)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StreamState, (self._names, self._initial, list(self.arrays.values()))
 
     @property
     def arrays(self) -> dict[str, Array]:
@@ -33,7 +43,10 @@ class StreamState:
 
     def fits(self, graph: Graph) -> bool:
         """Whether it is a state of this graph, or of another form of the same network."""
-        return self._names == [state.input for state in graph.states]
+        initial = [state.initial for state in graph.states]
+        return self._names == [state.input for state in graph.states] and all(
+            a.shape == b.shape and a.dtype == b.dtype for a, b in zip(self._initial, initial, strict=True)
+        )
 
     def reset(self) -> None:
         """What a stream begins with."""
