@@ -54,6 +54,29 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 # ---- there and back -----------------------------------------------------------------------------
 
 
+def test_filters_less_a_zero_point_are_saved_as_bytes(tmp_path: Path) -> None:
+    rng, b = np.random.default_rng(0), Builder()
+    of = {"dtype": "uint8", "quantization": Quantization(0.5, 3), "rounding": "even"}
+    x = b.input("x", (1, 5, 5, 8), np.uint8, Quantization(0.1, 128))
+    for zero in (30, 255):
+        filters = (rng.integers(0, 256, (3, 3, 8, 8)) - zero).astype(np.int16)
+        x = b.node("conv", x, b.constant(filters, Quantization(np.array([0.01], np.float32), 0, 3)), **of)
+    b.output("y", x)
+    net = dwconv.Network(b, name="wide")
+    net.save(tmp_path / "net.npz")
+    with np.load(tmp_path / "net.npz") as arrays:
+        assert {array.dtype.name for array in arrays.values()} == {"uint8"}
+    image_of = rng.integers(0, 256, (1, 5, 5, 8)).astype(np.uint8)
+    np.testing.assert_array_equal(dwconv.load(tmp_path / "net.npz")(image_of), net(image_of))
+
+
+@pytest.mark.parametrize("least", [1.5, None, 10**9, [1]])
+def test_filters_above_what_is_no_integer_are_refused(file: Path, least: object) -> None:
+    rewrite(file, lambda told: told["state"]["constants"][0].append(least))
+    with pytest.raises(ValueError, match="no filters of int16"):
+        dwconv.load(file)
+
+
 @pytest.mark.parametrize(("build", "shapes"), NETWORKS)
 def test_a_saved_network_gives_the_same_bits(
     build: Callable[[], Builder], shapes: list[tuple[int, ...]], tmp_path: Path, backend: str

@@ -121,8 +121,8 @@ class GraphSource:
         for value in self.graph.values.values():
             if value.data is not None:
                 key = f"constant_{len(arrays)}"
-                arrays[key] = value.data
-                constants.append([value.name, key, _written(value.quantization)])
+                arrays[key], least = _as_bytes(value.data)
+                constants.append([value.name, key, _written(value.quantization), *least])
         for node in self.graph.nodes:
             if node.op == "block":
                 raise ValueError(
@@ -162,8 +162,8 @@ class GraphSource:
             graph.inputs.append(name)
             graph.outputs.append(_word(output))
             graph.states.append(State(name, output, array))
-        for name, key, quantization in state["constants"]:
-            array = arrays[key]
+        for name, key, quantization, *least in state["constants"]:
+            array = _of_bytes(arrays[key], *least) if least else arrays[key]
             name = _unique(graph, name)
             graph.values[name] = Value(name, array.shape, array.dtype, array, _read(quantization))
         for op, names, output, attributes, name in state["nodes"]:
@@ -315,6 +315,20 @@ def _open(source: GraphSource, outputs: tuple[TensorInfo, ...]) -> tuple[TensorI
 
 
 # ---- as JSON ------------------------------------------------------------------------------------
+
+
+def _as_bytes(data: Array) -> tuple[Array, list[int]]:
+    """Filters of int16, which are bytes less a zero point, as bytes above their least; others as they are."""
+    if data.dtype != np.int16 or not data.size:
+        return data, []
+    least, most = int(data.min()), int(data.max())
+    return ((data - least).astype(np.uint8), [least]) if most - least <= 255 else (data, [])
+
+
+def _of_bytes(data: Array, least: Any) -> Array:
+    if data.dtype != np.uint8 or type(least) is not int or abs(least) > 2**14:
+        raise ValueError(f"{data.dtype} above {str(least)[:20]} are no filters of int16")
+    return data.astype(np.int16) + np.int16(least)
 
 
 def write_info(info: TensorInfo) -> list[Any]:
