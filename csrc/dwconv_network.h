@@ -82,7 +82,8 @@ typedef enum dwconv_node_kind {
     DWCONV_GATHER,     /* y = x at `indices` of `axis` */
     DWCONV_QUANTIZE,   /* y, of 8 bits, = x / scale + zero point, of float32 */
     DWCONV_DEQUANTIZE, /* y, float32, = scale * (x - zero point) */
-    DWCONV_LOOKUP,     /* y = x1[(uint8_t)x0], all of 8 bits; x1 is a constant of 256 entries */
+    DWCONV_LOOKUP, /* y = x1[(uint8_t)x0], all of 8 bits; x1 is a constant of 256 entries, or as many for each
+                        * position of the last axis of x0: [channels, 256] */
     DWCONV_NODE_KIND_COUNT
 } dwconv_node_kind;
 

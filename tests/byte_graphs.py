@@ -180,13 +180,23 @@ def _quantize(*shape: int) -> Case:
     return build
 
 
-def _lookup(shape: Sizes, other: bool = False) -> Case:
+def _lookup(shape: Sizes, other: bool = False, by_channel: bool = False) -> Case:
     def build(d: Bytes) -> str:
         dtype = np.dtype(DTYPES[d.dtype == np.int8]) if other else d.dtype
-        table = d.integers(256, dtype=dtype)
+        table = d.integers(*shape[-1:] if by_channel else (), 256, dtype=dtype)
         return d.b.node("lookup", d.input(*shape), table, quantization=Quantization(0.25, 7, None))
 
     return build
+
+
+def _lookup_of_parts(d: Bytes) -> str:
+    """Channels are not next to each other in memory, and some are left out."""
+    x = d.b.node(
+        "slice", d.input(2, 6, 3, 5), slices=[(0, None, 1), (1, None, 2), (0, None, 1), (0, None, 1)]
+    )
+    x = d.b.node("transpose", x, perm=(0, 2, 3, 1))
+    y = d.b.node("lookup", x, d.integers(3, 256), quantization=d.quantization())
+    return d.b.node("transpose", y, perm=(0, 3, 1, 2))
 
 
 def _gather(shape: Sizes, axis: int, indices: Any) -> Case:
@@ -260,6 +270,9 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "dequantize", _moving("dequantize", (2, 3, 5, 77))
     yield "lookup wide", _lookup((3, 1000))
     yield "lookup other dtype", _lookup((3, 100), other=True)
+    yield "lookup of each channel", _lookup((2, 3, 5, 17), by_channel=True)
+    yield "lookup of each to another dtype", _lookup((3, 100), other=True, by_channel=True)
+    yield "lookup of each between transpositions", _lookup_of_parts
     yield "concat", _moving("concat", (2, 3, 5), (2, 1, 5), axis=1)
     yield "concat channels", _moving("concat", (2, 3, 5), (2, 3, 7), axis=-1)
     yield "slice", _moving("slice", (5, 7, 9), slices=((None, None, -2), None, (1, 8, 3)))
@@ -332,7 +345,8 @@ def _depthwise(d: Bytes, x: str) -> str:
 
 
 def _table(d: Bytes, x: str) -> str:
-    return d.b.node("lookup", x, d.integers(256), quantization=d.quantization())
+    channels = _shape(d, x)[-1:] if d.rng.random() < 0.5 else ()
+    return d.b.node("lookup", x, d.integers(*channels, 256), quantization=d.quantization())
 
 
 def _gated(d: Bytes, x: str) -> str:

@@ -212,10 +212,10 @@ def test_a_spelled_out_hard_swish_is_one_table_of_the_same_bits(dividing: str) -
     assert after_passes(net, x.shape) == ["quantize", "lookup", "dequantize"]
 
 
-def test_functions_of_two_values_or_by_channel_are_no_tables() -> None:
+def test_functions_of_two_values_or_by_row_are_no_tables() -> None:
     c = Chain()
     q = c.convert("x", 0.05, 3)
-    c.constants["w"] = np.array([0.5, 1, 2], np.float32)[:, None, None]
+    c.constants["w"] = np.linspace(0.5, 2, 9, dtype=np.float32)[:, None]
     one = c.convert(c.node("Sigmoid", q), 1 / 256, -128)
     two = c.convert(c.node("Transpose", q, perm=[0, 1, 3, 2]), 0.05, 3)
     two = c.convert(c.node("Transpose", two, perm=[0, 1, 3, 2]), 0.05, 3)
@@ -234,6 +234,51 @@ def test_functions_of_two_values_or_by_channel_are_no_tables() -> None:
     assert (steps > 0.5).mean() < 0.02
     reasons = net.summary()
     assert "binary runs in float32: its constant differs along an axis" in reasons
+
+
+def test_functions_by_channel_are_tables_of_each_channel() -> None:
+    c = Chain()
+    q = c.convert("x", 0.05, 3)
+    c.constants |= {
+        "shift": np.array([-0.7, 0.1, 2], np.float32)[:, None, None],
+        "slope": np.array([0.5, -1, 0.01], np.float32)[:, None, None],
+    }
+    q = c.node("MaxPool", q, kernel_shape=[2, 2])  # channels are the last axis from here on
+    a = c.convert(c.node("Add", c.node("Sigmoid", q), "shift"), 0.02, -11)
+    b = c.convert(c.node("PRelu", c.node("Mul", a, "slope"), "slope"), 0.013, 4)
+    content = c.content(b)
+    net = dwconv.Network.from_onnx(content)
+    assert np.array_equal(net(floats(5)), ort(content, floats(5)))
+    after = after_passes(net)
+    assert after.count("lookup") == 1
+    assert not {"unary", "binary", "prelu"} & set(after)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize(("groups", "window"), [
+    (1, {"strides": [2, 2]}),
+    (1, {"strides": [3, 1], "pads": [1, 0, 2, 1], "output_padding": [1, 0]}),
+    (3, {"strides": [2, 1], "dilations": [1, 2], "auto_pad": "SAME_UPPER"}),
+])  # fmt: skip
+def test_transposed_convolutions_are_of_integers(
+    groups: int, window: dict[str, Any], per_channel: bool
+) -> None:
+    rng, c = np.random.default_rng(4), Chain()
+    q = c.convert("x", 0.05, 3)
+    scales = rng.uniform(0.01, 0.03, 4 if per_channel else ()).astype(np.float32)
+    c.constants |= {
+        "w": rng.integers(-127, 128, (3, 4, 2, 3)).astype(np.int8), "ws": scales,
+        "wz": np.zeros(scales.shape, np.int8), "b": rng.uniform(-1, 1, 4 * groups).astype(np.float32),
+    }  # fmt: skip
+    c.nodes.append(helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wf"], axis=1))
+    y = c.node("Relu", c.node("ConvTranspose", q, "wf", "b", group=groups, **window))
+    content = c.content(c.convert(y, 0.06, -100))
+    net = dwconv.Network.from_onnx(content)
+    steps = np.rint(np.abs(net(floats(6)) - ort(content, floats(6))) / np.float32(0.06))
+    assert steps.max() <= 1  # where the bias was rounded to integers, and sums of floats meet a tie
+    assert (steps > 0).mean() < 0.05
+    integers = groups == 1 or not per_channel
+    assert after_passes(net).count("dequantize") == (1 if integers else 2)
 
 
 @pytest.mark.parametrize("op", ["GlobalAveragePool", "ReduceMean", "AveragePool", "padded"])

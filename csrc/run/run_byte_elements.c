@@ -221,13 +221,46 @@ static void run(const dwc_node_call *call) {
     dwc_run_rows(&job, call->threads, workers(call));
 }
 
+/* Of every channel its own table: another operand, whose elements are tables. */
+static void each_of_channels(const void *context, const dwc_axis *row, char *const data[], int64_t rows,
+                             int64_t count) {
+    const int64_t to = row[1].step[0], from = row[1].step[1], of_table = row[1].step[2];
+    (void)context;
+    for (int64_t r = 0; r < rows; r++) {
+        uint8_t *y = as_bytes(data[0]) + r * row->step[0];
+        const uint8_t *x = from_bytes(data[1]) + r * row->step[1];
+        const uint8_t *table = from_bytes(data[2]) + r * row->step[2];
+        if (to == 1 && from == 1)
+            for (int64_t i = 0; i < count; i++, table += of_table) y[i] = table[x[i]];
+        else
+            for (int64_t i = 0; i < count; i++, table += of_table) y[i * to] = table[x[i * from]];
+    }
+}
+
+static void run_lookup(const dwc_node_call *call) {
+    const dwc_array *table = &call->in[1];
+    if (table->rank == 1) {
+        run(call);
+        return;
+    }
+    dwc_array in[2] = {call->in[0], *table};
+    in[1].rank = 1; /* of a channel the begin of its table */
+    dwc_rows_job job = {.walk = dwc_walk_of(&call->out, in, 2), .each = each_of_channels};
+    job.count = smaller(dwc_row_of(&job.walk)[1].size, BYTE_PIECE);
+    job.rows = larger(BYTE_PIECE / job.count, 1);
+    dwc_run_rows(&job, call->threads, workers(call));
+}
+
 static dwconv_status check_lookup(const dwc_node_call *call) {
     const dwc_array *table = &call->in[1];
     if (dwc_unit(call->in[0].dtype) != 1 || dwc_unit(call->out.dtype) != 1 || table->dtype != call->out.dtype)
         return DWCONV_BAD_DTYPE;
     if (!dwc_same_shape(&call->in[0], &call->out)) return DWCONV_BAD_SHAPE;
-    if (table->rank != 1 || table->shape[0] != 256) return DWCONV_BAD_SHAPE;
-    return table->strides[0] == 1 ? DWCONV_OK : DWCONV_BAD_LAYOUT;
+    const int rank = table->rank, channels_at = call->out.rank - 1;
+    if (rank < 1 || rank > 2 || table->shape[rank - 1] != 256) return DWCONV_BAD_SHAPE;
+    if (rank == 2 && (channels_at < 0 || table->shape[0] != call->out.shape[channels_at]))
+        return DWCONV_BAD_SHAPE;
+    return table->strides[rank - 1] == 1 ? DWCONV_OK : DWCONV_BAD_LAYOUT;
 }
 
 static dwconv_status check_quantize(const dwc_node_call *call) {
@@ -251,7 +284,7 @@ const dwc_node_class dwc_class_lookup = {.name = "lookup",
                                          .in_place = 1,
                                          .types = DWC_TYPES_OWN,
                                          .check = check_lookup,
-                                         .run = run,
+                                         .run = run_lookup,
                                          .workers = workers};
 const dwc_node_class dwc_class_quantize = {.name = "quantize",
                                            .inputs = 1,

@@ -37,7 +37,8 @@ A node has one output. Image operations are NHWC, filters as in `dwconv.ops`. Co
     gather          x, indices (constant)    axis
     quantize        x of floats              dtype, quantization, rounding
     dequantize      x of integers
-    lookup          x of bytes, table [256]  quantization; table[x as uint8], of its dtype
+    lookup          x of bytes, table        quantization; table[x as uint8], of its dtype
+                    table [256], or [channels, 256]: one for each position of the last axis
     block           x                        operation: a checked `Operation`; made by passes alone
 
 A value of int8 or uint8 has a `quantization` of scale and zero point. Ops that only move or compare elements
@@ -56,7 +57,7 @@ attributes, and give bytes where the first is told (`dwconv.nodes_numpy_integers
 
 of conv and transpose_conv (filters int8 with scales on their last axis or one, bias int32), binary (add, sub,
 mul, with "float" all), average_pool, reduce (mean, sum), softmax, linear resize, prelu (slope int8). A
-unary function of bytes is a lookup.
+unary function of bytes is a lookup, and so is one that differs from channel to channel.
 """
 
 from __future__ import annotations

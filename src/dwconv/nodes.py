@@ -337,8 +337,11 @@ def _same_shape(node: Node, x: Value) -> Shape:
 
 
 def _lookup_shape(node: Node, x: Value, table: Value) -> Shape:
-    if table.shape != (256,):
-        raise ValueError(f"a table of {table.shape}; it has 256 entries")
+    channels = x.shape[-1] if x.shape else 1
+    if table.shape not in ((256,), (channels, 256)):
+        raise ValueError(
+            f"a table of {table.shape}; it has 256 entries, or as many for each of {channels} channels"
+        )
     return x.shape
 
 

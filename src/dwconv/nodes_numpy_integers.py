@@ -101,7 +101,8 @@ def dequantize(x: Array, q: Quantization) -> Array:
 
 
 def _lookup(node: Node, quantizations: Given, x: Array, table: Array) -> Array:
-    return np.asarray(table[np.ascontiguousarray(x).view(np.uint8)])
+    index = np.ascontiguousarray(x).view(np.uint8)
+    return np.asarray(table[index] if table.ndim == 1 else table[np.arange(len(table)), index])
 
 
 # ---- sums of products ---------------------------------------------------------------------------

@@ -104,6 +104,29 @@ class ChannelsFirst(Logical):
         groups: int = 1,
     ) -> T:
         """w [inputs, outputs / groups, (kernel height,) kernel width], constant; pads are cut off."""
+        hwio, window = self.transposed(
+            x,
+            w,
+            strides=strides,
+            pads=pads,
+            output_padding=output_padding,
+            dilations=dilations,
+            groups=groups,
+        )
+        return self._with_bias("transpose_conv", x, hwio, bias, window)
+
+    def transposed(
+        self,
+        x: T,
+        w: T | Array,
+        *,
+        strides: Sequence[int],
+        pads: Pairs | None,
+        output_padding: Sequence[int],
+        dilations: Sequence[int],
+        groups: int,
+    ) -> tuple[Array, dict[str, Any]]:
+        """Filters and window of a transposed convolution, as its node has them."""
         filters, spatial = self._filters(x, w), len(x.perm) - 2
         inputs, outputs, height, width = filters.shape
         if inputs % groups:
@@ -119,7 +142,7 @@ class ChannelsFirst(Logical):
             raise UnsupportedError("negative pads; pads of at least 0 are supported")
         grouped = filters.reshape(groups, inputs // groups, outputs, height, width).transpose(3, 4, 1, 0, 2)
         hwio = np.ascontiguousarray(grouped).reshape(height, width, inputs // groups, groups * outputs)
-        return self._with_bias("transpose_conv", x, hwio, bias, window)
+        return hwio, window
 
     def _filters(self, x: T, w: T | Array) -> Array:
         filters = self._known(w, "filters")

@@ -95,6 +95,15 @@ class Integers:
         value = self._convolved(net._image(x), filters.transpose(2, 3, 1, 0), scale, bias, rounding, window)
         return self.other(net._from_image(value, len(x.perm)), rounding)
 
+    def conv_transpose(
+        self, x: T, filters: Array, scale: Array, bias: Array | None, rounding: Rounding, **window: Any
+    ) -> T:
+        """`filters` [inputs, outputs / groups, ...] as of `conv`; `window` as of floats."""
+        hwio, made = self.net.transposed(x, filters, **window)
+        op = "transpose_conv"
+        value = self._convolved(self.net._image(x), hwio, scale, bias, rounding, made, op)
+        return self.other(self.net._from_image(value, len(x.perm)), rounding)
+
     def _convolved(
         self,
         x: str,
@@ -103,13 +112,14 @@ class Integers:
         bias: Array | None,
         rounding: Rounding,
         window: dict[str, Any],
+        op: str = "conv",
     ) -> str:
         if not hwio.size:
             raise ValueError(f"filters {hwio.shape} are empty")
         q = Quantization(scale if scale.size > 1 else scale.reshape(-1)[0], 0, 3 if scale.size > 1 else None)
         weights = self.net.builder.constant(np.ascontiguousarray(narrow(hwio)), q)
         dtype = self.net.graph.values[x].dtype
-        return self.net._node("conv", x, weights, bias, **window, **rounding.of(dtype))
+        return self.net._node(op, x, weights, bias, **window, **rounding.of(dtype))
 
     def linear(self, x: T, matrix: Array, scale: Array, bias: Array | None, rounding: Rounding) -> T:
         """x @ matrix [inputs, outputs] over the last axis: a 1x1 convolution."""

@@ -17,7 +17,7 @@ from .channels_first import T, UnsupportedError
 from .channels_first_integers import Integers, Rounding
 from .onnx_call import Call
 from .onnx_ops import OPS
-from .onnx_windows import WINDOWS, _groups, _kernel, _pads, _sizes, _spatial
+from .onnx_windows import WINDOWS, _groups, _kernel, _pads, _sizes, _spatial, transposed
 
 MICROSOFT = "com.microsoft"
 FLOATS = OPS | WINDOWS
@@ -187,6 +187,17 @@ def _qlinear_conv(call: Call) -> T:
     )
 
 
+def _qlinear_conv_transpose(call: Call) -> T:
+    """What `onnx_qdq` makes, with the inputs of QLinearConv; filters are those of ConvTranspose."""
+    x = _bytes(call, 0, 1, 2)
+    filters, scale = _weights(call, 3, 4, 5, 1)
+    window = transposed(call, x, filters.shape)
+    if scale.size > 1:
+        scale = np.tile(scale, window["groups"])
+    bias = _bias(call, 8, filters.shape[1] * window["groups"])
+    return Integers(call.net).conv_transpose(x, filters, scale, bias, _rounding(call, 6, 7), **window)
+
+
 def _qlinear_matmul(call: Call) -> T:
     x = _bytes(call, 0, 1, 2)
     if isinstance(call.values[3], T) or call.array(3).ndim != 2:
@@ -276,6 +287,7 @@ MICROSOFT_OPS: dict[str, Callable[[Call], Any]] = {
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,
     "QGemm": _qgemm,
+    "QLinearConvTranspose": _qlinear_conv_transpose,
     "QLinearAdd": _between("Add", [(0, 1, 2), (3, 4, 5)], (6, 7)),
     "QLinearMul": _between("Mul", [(0, 1, 2), (3, 4, 5)], (6, 7)),
     "QLinearSigmoid": _between("Sigmoid", [(0, 1, 2)], (3, 4)),

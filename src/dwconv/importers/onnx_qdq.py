@@ -39,7 +39,7 @@ class _Fusion:
     def model(self) -> OnnxModel:
         replaced: dict[int, OnnxNode] = {}
         for node in self.given.nodes:
-            if not node.domain and node.op in ("Conv", "MatMul", "Gemm"):
+            if not node.domain and node.op in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
                 found = self._fused(node)
                 if found is not None:
                     end, made = found
@@ -69,9 +69,12 @@ class _Fusion:
         attributes = dict(node.attributes) | ({} if bounds is None else {"fused_clip": bounds})
         sources = [x.inputs[0], *_pair(x), w.inputs[0], *_pair(w)]
         name = node.label
-        if node.op == "Conv":
+        if node.op in ("Conv", "ConvTranspose"):
+            domain = "" if node.op == "Conv" else MICROSOFT
+            if domain:
+                self.opsets.setdefault(MICROSOFT, 1)
             inputs = [*sources, *_pair(last), *([bias] if bias else [])]
-            return last, OnnxNode("QLinearConv", "", name, inputs, list(last.outputs), attributes)
+            return last, OnnxNode(f"QLinear{node.op}", domain, name, inputs, list(last.outputs), attributes)
         if node.op == "MatMul":
             made = OnnxNode(
                 "QLinearMatMul", "", name, [*sources, *_pair(last)], list(last.outputs), attributes
@@ -93,6 +96,8 @@ class _Fusion:
         if scales.size == 1:
             return True
         axis = w.attributes.get("axis", 1)
+        if node.op == "ConvTranspose" and node.attributes.get("group", 1) != 1:
+            return False
         outputs = 0 if node.op == "Conv" or node.attributes.get("transB") else 1
         fits = isinstance(axis, int) and -weights.ndim <= axis < weights.ndim
         return fits and axis % weights.ndim == outputs and weights.shape[outputs] == scales.size

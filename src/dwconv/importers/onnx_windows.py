@@ -74,7 +74,13 @@ def _kernel(call: Call, filters: Sequence[int], count: int) -> list[int]:
 
 def _conv_transpose(call: Call) -> T:
     x = call.tensor(0)
-    count, filters = _spatial(call, x), call.array(1, "filters").shape
+    window = transposed(call, x, call.array(1, "filters").shape)
+    return call.net.conv_transpose(x, call.tensor(1), call.tensor(2) if call.has(2) else None, **window)
+
+
+def transposed(call: Call, x: T, filters: Sequence[int]) -> dict[str, Any]:
+    """The window of a transposed convolution, as auto_pad and output_shape make it."""
+    count = _spatial(call, x)
     kernel = _kernel(call, filters, count)
     strides, dilations = _sizes(call, "strides", count), _sizes(call, "dilations", count)
     more = call.ints("output_padding") or [0] * count
@@ -97,16 +103,10 @@ def _conv_transpose(call: Call) -> T:
                 total = 0
             small, large = total // 2, total - total // 2
             pads.append((small, large) if auto == "SAME_UPPER" else (large, small))
-    return call.net.conv_transpose(
-        x,
-        call.tensor(1),
-        call.tensor(2) if call.has(2) else None,
-        strides=strides,
-        pads=pads,
-        output_padding=more,
-        dilations=dilations,
-        groups=_groups(call),
-    )
+    return {
+        "strides": strides, "pads": pads, "output_padding": more, "dilations": dilations,
+        "groups": _groups(call),
+    }  # fmt: skip
 
 
 def _pool(kind: str) -> Callable[[Call], T]:

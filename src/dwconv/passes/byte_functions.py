@@ -1,12 +1,13 @@
 """Whatever is computed of one value of bytes alone, element by element, is a table of 256 entries.
 
 The table is what the graph computes of every byte, with the roundings in between: hard-swish spelled out as
-Add, Clip, Mul and Div with conversions between them gives the same bits as one lookup.
+Add, Clip, Mul and Div with conversions between them gives the same bits as one lookup. Where constants differ
+from channel to channel, as those of a normalisation do, so do tables.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from .editor import Editor
 
 ELEMENTWISE = ("unary", "binary", "prelu", "dequantize", "quantize", "lookup")
 MOST_NODES = 64  # of a function: a hostile file has chains of any length
+MOST_CHANNELS = 128  # with tables of their own, which fill a first-level cache
 
 
 class Function(NamedTuple):
@@ -55,10 +57,22 @@ def join_tables(edit: Editor, node: Node) -> bool:
     inner, outer = edit.constant(first.inputs[1]), edit.constant(node.inputs[1])
     if inner is None or outer is None:
         return False
-    joined = outer[inner.view(np.uint8)]
     return edit.rewrite(
-        node, "lookup", first.inputs[0], joined, inner=[first], quantization=node["quantization"]
+        node,
+        "lookup",
+        first.inputs[0],
+        _behind(inner, outer),
+        inner=[first],
+        quantization=node["quantization"],
     )
+
+
+def _behind(inner: Array, outer: Array) -> Array:
+    """What `outer` makes of the entries of `inner`: of each channel, where one of them has several."""
+    index = inner.view(np.uint8)
+    if outer.ndim == 1:
+        return outer[index]
+    return np.ascontiguousarray(outer[np.arange(len(outer))[:, None], index])
 
 
 def drop_table(edit: Editor, node: Node) -> bool:
@@ -102,13 +116,14 @@ def _moves(node: Node) -> bool:
 def function_of(edit: Editor, root: Node) -> Function | None:
     """What `root` gives as a function of one value of bytes; None: it is of several, or of floats."""
     nodes = {id(root): root}
+    channels = _channels(edit, root)
     leaves: dict[str, None] = {}
     work = [root]
     while work:
         node = work.pop()
         for name in node.inputs[: 1 if node.op == "lookup" else None]:
             if edit.constant(name) is not None:
-                if _number(edit, name) is None:
+                if _numbers(edit, name, channels) is None:
                     return None
             elif edit.dtype(name) in BYTES:
                 leaves[name] = None
@@ -169,25 +184,35 @@ def _lookups(edit: Editor, value: str) -> list[tuple[str, Node | None]]:
     return chain
 
 
-def _number(edit: Editor, name: str) -> Array | None:
-    """The one number of a constant, which has no axes then."""
+def _channels(edit: Editor, root: Node) -> int:
+    """By how many channels constants may differ: only 1 where two values of bytes meet, which has vectors."""
+    return (1, *edit.shape(root.output))[-1] if edit.dtype(root.inputs[0]).kind == "f" else 1
+
+
+def _numbers(edit: Editor, name: str, channels: int) -> Array | None:
+    """The one number of a constant, which has no axes then, or one for each of a few channels."""
     data = edit.constant(name)
     if data is None or not data.size:
         return None
     first = data.reshape(-1)[:1]
-    return first.reshape(()) if data.size == 1 or bool((data == first).all()) else None
+    if data.size == 1 or bool((data == first).all()):
+        return first.reshape(())
+    by_channel = data.size == data.shape[-1] == channels <= MOST_CHANNELS
+    return data.reshape(-1) if by_channel else None
 
 
 def _table(edit: Editor, function: Function) -> Array:
-    """What the function gives for every byte, in the order of unsigned ones."""
-    values = edit.graph.values
-    known = {function.source: np.arange(256, dtype=np.uint8).view(values[function.source].dtype)}
+    """What the function gives for every byte, in the order of unsigned ones: [256], or [channels, 256]."""
+    values, channels = edit.graph.values, (1, *edit.shape(function.source))[-1]
+    constants: dict[str, Any] = {}
+    tables = [node.inputs[1] for node in function.nodes if node.op == "lookup"]
+    for name in {name for node in function.nodes for name in node.inputs}:
+        if edit.constant(name) is not None:
+            constants[name] = edit.constant(name) if name in tables else _numbers(edit, name, channels)
+    by_channel = any(array.ndim > (name in tables) for name, array in constants.items())
+    every = np.arange(256, dtype=np.uint8).view(values[function.source].dtype)
+    known = {function.source: np.repeat(every[:, None], channels, 1) if by_channel else every}
     for node in function.nodes:
-        inputs = []
-        for position, name in enumerate(node.inputs):
-            if node.op == "lookup" and position == 1:
-                inputs.append(edit.constant(name))
-            else:
-                inputs.append(known[name] if name in known else _number(edit, name))
+        inputs = [known[name] if name in known else constants[name] for name in node.inputs]
         known[node.output] = compute(node, inputs, [values[name].quantization for name in node.inputs])
-    return known[function.nodes[-1].output]
+    return np.ascontiguousarray(known[function.nodes[-1].output].T)

@@ -25,7 +25,7 @@ def fuse_lookup(edit: Editor, node: Node) -> bool:
     y = edit.graph.values[node.output].quantization
     if maker is None or table is None or y is None or edit.reader(maker.output) is not node:
         return False
-    if table.dtype != edit.dtype(maker.output) or table.dtype not in BYTES:
+    if table.ndim > 1 or table.dtype != edit.dtype(maker.output) or table.dtype not in BYTES:
         return False
     operation = integer_operation_of(edit.graph, maker)
     if operation is None or len(operation.stages) != 1:

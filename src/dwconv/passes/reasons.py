@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 
 from ..graph import Graph, Node
 from ..nodes_integers import BYTES
+from .byte_functions import MOST_CHANNELS
 
 LINEAR = ("add", "sub", "mul", "div")
+BEYOND = f"which tables of 256 entries hold for that of at most {MOST_CHANNELS} channels"
 OTHERWISE = "integers would round it otherwise than float32 does"
 
 
@@ -45,7 +47,7 @@ def _filtered(graph: Graph, node: Node) -> str:
 
 def _binary(graph: Graph, node: Node) -> str:
     if any(graph.values[name].data is not None for name in node.inputs):
-        return "its constant differs along an axis, so that no table of 256 entries holds it"
+        return f"its constant differs along an axis, {BEYOND}"
     return "its inputs and its result are not all quantised, to one dtype"
 
 
@@ -67,5 +69,5 @@ OF_OP: dict[str, Callable[[Graph, Node], str]] = {
     "layer_norm": lambda graph, node: OTHERWISE,
     "resize": lambda graph, node: OTHERWISE,
     "matmul": lambda graph, node: "a product of two computed values has no form for bytes",
-    "prelu": lambda graph, node: "its slopes differ along an axis, so that no table of 256 entries holds it",
+    "prelu": lambda graph, node: f"its slopes differ along an axis, {BEYOND}",
 }
