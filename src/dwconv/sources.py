@@ -328,7 +328,7 @@ def _as_bytes(data: Array) -> tuple[Array, list[int]]:
 def _of_bytes(data: Array, least: Any) -> Array:
     if data.dtype != np.uint8 or type(least) is not int or abs(least) > 2**14:
         raise ValueError(f"{data.dtype} above {str(least)[:20]} are no filters of int16")
-    return data.astype(np.int16) + np.int16(least)
+    return np.asarray(data.astype(np.int16) + np.int16(least))
 
 
 def write_info(info: TensorInfo) -> list[Any]:
