@@ -12,8 +12,8 @@
 #include "activation_slope.inc.h"
 #include "batch_norm.inc.h"
 #include "elementwise.inc.h"
-#include "image_rows.inc.h"
 #include "number_rows.inc.h"
+#include "image_rows.inc.h"
 #include "../s8/bytes.inc.h"
 
 /* Of the table; with `tiles`, `gradients` and mm_f32, which every instruction set has. */

@@ -1,24 +1,12 @@
-/* Rows of images: pooling and resizing. Included once, for whole vectors; see kernels/rows.h.
+/* Rows of images: pooling and resizing. Included once, for whole vectors, after number_rows.inc.h; see kernels/rows.h.
  *
  * Vectors lie along the channels. Where an image has fewer channels than a vector has lanes, walks join rows first, which
  * are vectors whatever the channels, in memory with room behind it. A pixel then is read and stored as a whole vector:
  * what it spills is overwritten by the next pixels. */
 
-/* NaN if either is: max gives its second operand then. Of equal numbers, 0 and -0 among them, one of both. */
-INLINE V(vec) V(larger)(V(vec) a, V(vec) b) {
-    return (V(vec))((V(ivec))V(max)(a, b) | (V(ivec))V(max)(b, a));
-}
-
 INLINE V(vec) V(pool_join)(V(vec) a, V(vec) b, const int MOST) {
     if (MOST) return V(larger)(a, b);
     return a + b;
-}
-
-/* Where the vector after the one at c begins, in at least a vector of floats: the last one lies at their end, over a
- * part of the one before. -1: there is none. */
-INLINE int64_t V(after)(int64_t c, int64_t floats) {
-    const int64_t last = floats - V(lanes);
-    return c == last ? -1 : c + V(lanes) < last ? c + V(lanes) : last;
 }
 
 /* ---- pooling -------------------------------------------------------------------------------- */
@@ -76,46 +64,25 @@ static void pool(const dwc_pool_row *p, int most) {
         (most ? pool_any_most : pool_any_mean)(p);
 }
 
-INLINE void join_columns(const float *x, int64_t x_row, int64_t rows, int64_t floats, float *to,
-                         const int MOST) {
-    int64_t i = 0;
-    for (; i + 4 * V(lanes) <= floats; i += 4 * V(lanes)) {
-        V(vec) sum[4];
-        const float *p = x + i;
-    UNROLL for (int v = 0; v < 4; v++) sum[v] = V(load)(p + v * V(lanes));
-        for (int64_t r = 1; r < rows; r++) {
-            p += x_row;
-            UNROLL for (int v = 0; v < 4; v++) sum[v] = V(pool_join)(sum[v], V(load)(p + v * V(lanes)), MOST);
-        }
-        UNROLL for (int v = 0; v < 4; v++) V(store)(to + i + v * V(lanes), sum[v]);
-    }
-    for (; i < floats; i += V(lanes)) {
-        const int n = floats - i < V(lanes) ? (int)(floats - i) : V(lanes);
-        V(vec) sum = V(load_n)(x + i, n);
-        for (int64_t r = 1; r < rows; r++) sum = V(pool_join)(sum, V(load_n)(x + i + r * x_row, n), MOST);
-        V(store_n)(to + i, sum, n);
-    }
-}
-
 static void pool_columns(const float *x, int64_t x_row, int64_t rows, int64_t x_pixel, int64_t pixels,
                          int64_t channels, float *to, int most) {
     if (x_pixel == channels) {
         channels *= pixels;
         pixels = 1;
     }
-    for (; pixels > 0; pixels--, x += x_pixel, to += channels)
-        if (most)
-            join_columns(x, x_row, rows, channels, to, 1);
-        else
-            join_columns(x, x_row, rows, channels, to, 0);
+    dwc_reduce_grid g = {
+        .x = x, .rows = 1, .x_column = x_row, .columns = rows, .channels = channels, .y = to};
+    for (; pixels > 0; pixels--, g.x += x_pixel, g.y += channels) (most ? reduce_largest : reduce_sum)(&g);
 }
 
 /* ---- resizing ------------------------------------------------------------------------------- */
 
-INLINE V(vec) V(between)(V(vec) a, V(vec) b, V(vec) weight, V(vec) rest) { return V(fma)(b, weight, a * rest); }
+INLINE V(vec) V(between)(V(vec) a, V(vec) b, V(vec) weight, V(vec) rest) {
+    return V(fma)(b, weight, a * rest);
+}
 
-static void blend(const float *top, const float *bottom, float weight, int64_t pixel, int64_t pixels, int64_t channels,
-                  float *to) {
+static void blend(const float *top, const float *bottom, float weight, int64_t pixel, int64_t pixels,
+                  int64_t channels, float *to) {
     const V(vec) w = V(set1)(weight), rest = V(set1)(1.0f - weight);
     if (pixel == channels) {
         channels *= pixels;
@@ -191,13 +158,5 @@ static void activate_pixels(float *y, int64_t y_pixel, int64_t pixels, int64_t c
         channels *= pixels;
         pixels = 1;
     }
-    for (; pixels > 0; pixels--, y += y_pixel) {
-        const int vectors = (int)(channels / V(lanes)), rest = (int)(channels % V(lanes));
-        if (vectors) V(activate)(y, vectors, V(lanes), 1, 0, activation);
-        if (!rest) continue;
-        float last[V(lanes)];
-        V(store)(last, V(load_n)(y + channels - rest, rest));
-        V(activate)(last, 1, V(lanes), 1, 0, activation);
-        V(store_n)(y + channels - rest, V(load)(last), rest);
-    }
+    for (; pixels > 0; pixels--, y += y_pixel) each_activate(y, channels, activation);
 }

@@ -1,4 +1,4 @@
-/* Reductions, softmax, layer normalisation. Included once, for whole vectors, after image_rows.inc.h; see
+/* Reductions, softmax, layer normalisation. Included once, for whole vectors; see
  * kernels/rows.h. Sums are of several partial ones: their order depends on the lanes of a vector and on sizes, never
  * on who computes. */
 
@@ -6,6 +6,18 @@
 INLINE V(vec) V(some)(const float *p, int n, const int ALL) {
     if (ALL) return V(load)(p);
     return V(load_n)(p, n);
+}
+
+/* Where the vector after the one at c begins, in at least a vector of floats: the last one lies at their end, over a
+ * part of the one before. -1: there is none. */
+INLINE int64_t V(after)(int64_t c, int64_t floats) {
+    const int64_t last = floats - V(lanes);
+    return c == last ? -1 : c + V(lanes) < last ? c + V(lanes) : last;
+}
+
+/* NaN if either is: max gives its second operand then. Of equal numbers, 0 and -0 among them, one of both. */
+INLINE V(vec) V(larger)(V(vec) a, V(vec) b) {
+    return (V(vec))((V(ivec))V(max)(a, b) | (V(ivec))V(max)(b, a));
 }
 
 INLINE V(vec) V(reduce_join)(V(vec) a, V(vec) b, const int KIND) {
@@ -55,6 +67,12 @@ NOINLINE void reduce_sum(const dwc_reduce_grid *g) { reduce_many(g, DWCONV_SUM);
 NOINLINE void reduce_product(const dwc_reduce_grid *g) { reduce_many(g, DWCONV_PRODUCT); }
 NOINLINE void reduce_largest(const dwc_reduce_grid *g) { reduce_many(g, DWCONV_LARGEST); }
 NOINLINE void reduce_smallest(const dwc_reduce_grid *g) { reduce_many(g, DWCONV_SMALLEST); }
+
+/* Of squeeze-and-excite: sums[c] = x[0][c] + x[1][c] + ..., in this order. */
+static void sum_pixels(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels, float *sums) {
+    reduce_sum(&(dwc_reduce_grid){
+        .x = x, .rows = 1, .x_column = x_pixel, .columns = pixels, .channels = channels, .y = sums});
+}
 
 /* Fewer dense channels than lanes: as many pixels as there are lanes are one, of whole vectors; in the end they are
  * joined. */

@@ -1,26 +1,4 @@
-/* Rows of pixels: sums and factors of squeeze-and-excite, copies. Included once, for whole vectors. */
-
-/* sums[c] = x[0][c] + x[1][c] + ..., in this order. Four vectors at a time, so that additions need not wait for
- * each other. */
-static void sum_pixels(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels, float *sums) {
-    int64_t c = 0;
-    for (; c + 4 * V(lanes) <= channels; c += 4 * V(lanes)) {
-        V(vec) sum[4];
-        const float *p = x + c;
-    UNROLL for (int v = 0; v < 4; v++) sum[v] = V(load)(p + v * V(lanes));
-        for (int64_t i = 1; i < pixels; i++) {
-            p += x_pixel;
-            UNROLL for (int v = 0; v < 4; v++) sum[v] = sum[v] + V(load)(p + v * V(lanes));
-        }
-        UNROLL for (int v = 0; v < 4; v++) V(store)(sums + c + v * V(lanes), sum[v]);
-    }
-    for (; c < channels; c += V(lanes)) {
-        const int n = channels - c < V(lanes) ? (int)(channels - c) : V(lanes);
-        V(vec) sum = V(load_n)(x + c, n);
-        for (int64_t i = 1; i < pixels; i++) sum = sum + V(load_n)(x + i * x_pixel + c, n);
-        V(store_n)(sums + c, sum, n);
-    }
-}
+/* Rows of pixels: factors of squeeze-and-excite, copies. Included once, for whole vectors. */
 
 /* y[p][c] = x[p][c] * factors[c]; y may be x. */
 static void scale_pixels(const float *x, int64_t x_pixel, int64_t pixels, int64_t channels,
@@ -37,7 +15,8 @@ static void scale_pixels(const float *x, int64_t x_pixel, int64_t pixels, int64_
 }
 
 /* `bytes` of each of so many pixels to where they are `to_pixel` bytes apart. */
-static void copy_pixels(const char *x, int64_t x_pixel, int64_t pixels, int64_t bytes, char *to, int64_t to_pixel) {
+static void copy_pixels(const char *x, int64_t x_pixel, int64_t pixels, int64_t bytes, char *to,
+                        int64_t to_pixel) {
     const int64_t floats = bytes / (int64_t)sizeof(float);
     for (; pixels > 0; pixels--, x += x_pixel, to += to_pixel) {
         /* By two: one at a time, layers take up to a sixth longer by where this loop happens to lie. */
@@ -56,7 +35,8 @@ static void copy_pixels(const char *x, int64_t x_pixel, int64_t pixels, int64_t 
 
 #ifdef STREAMS
 /* The same past the caches, of whole and aligned cache lines. */
-static void stream_pixels(const char *x, int64_t x_pixel, int64_t pixels, int64_t bytes, char *to, int64_t to_pixel) {
+static void stream_pixels(const char *x, int64_t x_pixel, int64_t pixels, int64_t bytes, char *to,
+                          int64_t to_pixel) {
     const int64_t floats = bytes / (int64_t)sizeof(float);
     for (; pixels > 0; pixels--, x += x_pixel, to += to_pixel)
         for (int64_t i = 0; i < floats; i += V(lanes))

@@ -55,14 +55,30 @@ INLINE int32_t fixed_product(int32_t x, int32_t mantissa, int32_t left, int32_t 
 
 /* ---- two inputs ----------------------------------------------------------------------------- */
 
-/* One row of a form; steps are constants. */
-#define BYTE_ROW(NAME)                                                                                   \
-    INLINE void NAME(const dwc_byte_parameters *p, const uint8_t *a, const int a_step, const uint8_t *b, \
-                     const int b_step, int64_t count, uint8_t *y)
+/* Rows of a form: NAME_rows by the steps of the inputs, which are constants in NAME_row, whose body follows. */
+#define BYTE_ROW(NAME)                                                                        \
+    INLINE void NAME##_row(const dwc_byte_parameters *p, const uint8_t *a, const int a_step,  \
+                           const uint8_t *b, const int b_step, int64_t count, uint8_t *y);    \
+    NOINLINE void NAME##_rows(const dwc_byte_binary *c) {                                     \
+        for (int64_t row = 0; row < c->rows; row++) {                                         \
+            const uint8_t *a = c->x[0] + row * c->x_row[0], *b = c->x[1] + row * c->x_row[1]; \
+            uint8_t *y = c->y + row * c->y_row;                                               \
+            if (c->x_step[0] == 1 && c->x_step[1] == 1)                                       \
+                NAME##_row(c->parameters, a, 1, b, 1, c->count, y);                           \
+            else if (c->x_step[0] == 1)                                                       \
+                NAME##_row(c->parameters, a, 1, b, 0, c->count, y);                           \
+            else if (c->x_step[1] == 1)                                                       \
+                NAME##_row(c->parameters, a, 0, b, 1, c->count, y);                           \
+            else                                                                              \
+                NAME##_row(c->parameters, a, 0, b, 0, c->count, y);                           \
+        }                                                                                     \
+    }                                                                                         \
+    INLINE void NAME##_row(const dwc_byte_parameters *p, const uint8_t *a, const int a_step,  \
+                           const uint8_t *b, const int b_step, int64_t count, uint8_t *y)
 #define BYTE_A byte_number(a[i * a_step], flip)
 #define BYTE_B byte_number(b[i * b_step], flip)
 
-BYTE_ROW(add_once_row) {
+BYTE_ROW(add_once) {
     const int32_t flip = p->flip, start = p->add.start, by_a = p->add.a, by_b = p->add.b,
                   shift = p->add.shift;
     const int32_t zero = p->add.zero_point, low = p->add.low, high = p->add.high;
@@ -73,7 +89,7 @@ BYTE_ROW(add_once_row) {
 }
 
 /* Factors of inputs are a half at most, that of the sum is less. */
-BYTE_ROW(add_twice_row) {
+BYTE_ROW(add_twice) {
     const dwc_s8_add *add = &p->add;
     const int32_t flip = p->flip, zero_a = add->zero_a, zero_b = add->zero_b, sign = add->minus ? -1 : 1;
     const int32_t by_a = add->fixed_a.mantissa, right_a = -add->fixed_a.shift;
@@ -87,21 +103,21 @@ BYTE_ROW(add_twice_row) {
     }
 }
 
-BYTE_ROW(times_once_row) {
+BYTE_ROW(times_once) {
     const int32_t flip = p->flip, zero_a = p->zero[0], zero_b = p->zero[1];
     const dwc_byte_end end = p->end;
     EACH_BYTE for (int64_t i = 0; i < count; i++) y[i] =
         (uint8_t)dwc_end_once((BYTE_A - zero_a) * (BYTE_B - zero_b), &end);
 }
 
-BYTE_ROW(times_twice_row) {
+BYTE_ROW(times_twice) {
     const int32_t flip = p->flip, zero_a = p->zero[0], zero_b = p->zero[1];
     const dwc_byte_end end = p->end;
     EACH_BYTE for (int64_t i = 0; i < count; i++) y[i] =
         (uint8_t)dwc_end_twice((BYTE_A - zero_a) * (BYTE_B - zero_b), &end);
 }
 
-BYTE_ROW(prelu_once_row) {
+BYTE_ROW(prelu_once) {
     const int32_t flip = p->flip, zero_a = p->zero[0], zero_b = p->zero[1];
     const dwc_byte_end end = p->end, positive = p->positive;
     EACH_BYTE for (int64_t i = 0; i < count; i++) {
@@ -111,7 +127,7 @@ BYTE_ROW(prelu_once_row) {
     }
 }
 
-BYTE_ROW(prelu_twice_row) {
+BYTE_ROW(prelu_twice) {
     const int32_t flip = p->flip, zero_a = p->zero[0], zero_b = p->zero[1];
     const dwc_byte_end end = p->end, positive = p->positive;
     EACH_BYTE for (int64_t i = 0; i < count; i++) {
@@ -120,21 +136,16 @@ BYTE_ROW(prelu_twice_row) {
     }
 }
 
-BYTE_ROW(maximum_row) {
-    const int32_t flip = p->flip, low = p->end.low, high = p->end.high;
-    EACH_BYTE for (int64_t i = 0; i < count; i++) {
-        const int32_t first = BYTE_A, second = BYTE_B;
-        y[i] = (uint8_t)dwc_clamp(first > second ? first : second, low, high);
+#define BYTE_EXTREME(NAME, IS_FIRST)                                        \
+    BYTE_ROW(NAME) {                                                        \
+        const int32_t flip = p->flip, low = p->end.low, high = p->end.high; \
+        EACH_BYTE for (int64_t i = 0; i < count; i++) {                     \
+            const int32_t f = BYTE_A, g = BYTE_B;                           \
+            y[i] = (uint8_t)dwc_clamp(IS_FIRST ? f : g, low, high);         \
+        }                                                                   \
     }
-}
-
-BYTE_ROW(minimum_row) {
-    const int32_t flip = p->flip, low = p->end.low, high = p->end.high;
-    EACH_BYTE for (int64_t i = 0; i < count; i++) {
-        const int32_t first = BYTE_A, second = BYTE_B;
-        y[i] = (uint8_t)dwc_clamp(first < second ? first : second, low, high);
-    }
-}
+BYTE_EXTREME(maximum, f > g)
+BYTE_EXTREME(minimum, f < g)
 
 /* OPERATION of floats f and g, a function of its own for each. */
 #define BYTE_FLOATS(NAME, OPERATION)                                                  \
@@ -149,43 +160,12 @@ BYTE_ROW(minimum_row) {
             y[i] = (uint8_t)dwc_quantize_one(OPERATION, scale, &end);                 \
         }                                                                             \
     }
-BYTE_FLOATS(float_plus_row, f + g)
-BYTE_FLOATS(float_minus_row, f - g)
-BYTE_FLOATS(float_times_row, f *g)
-BYTE_FLOATS(float_divide_row, f / g)
-BYTE_FLOATS(float_maximum_row, f > g ? f : g)
-BYTE_FLOATS(float_minimum_row, f < g ? f : g)
-
-/* All rows, by the steps of the inputs. */
-#define BYTE_ROWS(NAME, ROW)                                                                  \
-    NOINLINE void NAME(const dwc_byte_binary *c) {                                            \
-        for (int64_t row = 0; row < c->rows; row++) {                                         \
-            const uint8_t *a = c->x[0] + row * c->x_row[0], *b = c->x[1] + row * c->x_row[1]; \
-            uint8_t *y = c->y + row * c->y_row;                                               \
-            if (c->x_step[0] == 1 && c->x_step[1] == 1)                                       \
-                ROW(c->parameters, a, 1, b, 1, c->count, y);                                  \
-            else if (c->x_step[0] == 1)                                                       \
-                ROW(c->parameters, a, 1, b, 0, c->count, y);                                  \
-            else if (c->x_step[1] == 1)                                                       \
-                ROW(c->parameters, a, 0, b, 1, c->count, y);                                  \
-            else                                                                              \
-                ROW(c->parameters, a, 0, b, 0, c->count, y);                                  \
-        }                                                                                     \
-    }
-BYTE_ROWS(add_once_rows, add_once_row)
-BYTE_ROWS(add_twice_rows, add_twice_row)
-BYTE_ROWS(times_once_rows, times_once_row)
-BYTE_ROWS(times_twice_rows, times_twice_row)
-BYTE_ROWS(prelu_once_rows, prelu_once_row)
-BYTE_ROWS(prelu_twice_rows, prelu_twice_row)
-BYTE_ROWS(maximum_rows, maximum_row)
-BYTE_ROWS(minimum_rows, minimum_row)
-BYTE_ROWS(float_plus_rows, float_plus_row)
-BYTE_ROWS(float_minus_rows, float_minus_row)
-BYTE_ROWS(float_times_rows, float_times_row)
-BYTE_ROWS(float_divide_rows, float_divide_row)
-BYTE_ROWS(float_maximum_rows, float_maximum_row)
-BYTE_ROWS(float_minimum_rows, float_minimum_row)
+BYTE_FLOATS(float_plus, f + g)
+BYTE_FLOATS(float_minus, f - g)
+BYTE_FLOATS(float_times, f *g)
+BYTE_FLOATS(float_divide, f / g)
+BYTE_FLOATS(float_maximum, f > g ? f : g)
+BYTE_FLOATS(float_minimum, f < g ? f : g)
 
 static void byte_binary(const dwc_byte_binary *c) {
     const dwc_byte_parameters *p = c->parameters;
