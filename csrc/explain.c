@@ -242,13 +242,11 @@ dwconv_status dwc_explain(const dwconv_plan *plan, const int64_t input[4], const
 
 dwconv_status dwconv_explain(const dwconv_plan *plan, const int64_t input[4], const dwconv_threads *threads,
                              dwconv_format format, char *buffer, size_t size, size_t *needed) {
-    dwc_text t = {.buffer = buffer, .size = size, .is_json = format == DWCONV_JSON, .begins = 1};
-    if (!plan || (!buffer && size)) return DWCONV_NULL_POINTER;
-    if ((threads && threads->count < 0) || (format != DWCONV_TEXT && format != DWCONV_JSON))
-        return DWCONV_BAD_VALUE;
-    if (size) buffer[0] = 0;
+    dwc_text t;
+    if (!plan) return DWCONV_NULL_POINTER;
+    if (threads && threads->count < 0) return DWCONV_BAD_VALUE;
+    DWC_TRY(dwc_text_begin(&t, format, buffer, size));
     const dwc_machine machine = dwc_this_machine();
     DWC_TRY(dwc_explain(plan, input, threads, &machine, &t));
-    if (needed) *needed = t.used + 1;
-    return size && size <= t.used ? DWCONV_TOO_SMALL : DWCONV_OK;
+    return dwc_text_end(&t, needed);
 }

@@ -65,12 +65,12 @@ static dwconv_status put_filter(dwc_text *t, const problem *p) {
 
 dwconv_status dwconv_gradient_explain(const dwconv_gradient_desc *desc, const int64_t input[4], int threads,
                                       dwconv_format format, char *buffer, size_t size, size_t *needed) {
-    dwc_text t = {.buffer = buffer, .size = size, .is_json = format == DWCONV_JSON, .begins = 1};
+    dwc_text t;
     problem p = {.threads = {.count = threads}};
     int64_t output[4];
-    if (!input || (!buffer && size)) return DWCONV_NULL_POINTER;
-    if (threads < 0 || (format != DWCONV_TEXT && format != DWCONV_JSON)) return DWCONV_BAD_VALUE;
-    if (size) buffer[0] = 0;
+    if (!input) return DWCONV_NULL_POINTER;
+    if (threads < 0) return DWCONV_BAD_VALUE;
+    DWC_TRY(dwc_text_begin(&t, format, buffer, size));
     DWC_TRY(dwc_describe_gradient(desc, &p.g));
     DWC_TRY(dwc_gradient_output(&p.g, input, output));
     dwc_text_open(&t, NULL, '{');
@@ -82,6 +82,5 @@ dwconv_status dwconv_gradient_explain(const dwconv_gradient_desc *desc, const in
         DWC_TRY(put_filter(&t, &p));
     }
     dwc_text_close(&t, '}');
-    if (needed) *needed = t.used + 1;
-    return size && size <= t.used ? DWCONV_TOO_SMALL : DWCONV_OK;
+    return dwc_text_end(&t, needed);
 }

@@ -109,22 +109,20 @@ static int parts_of(const dwc_graph *g, const dwc_node *n, dwc_s8_stage *s, part
     int64_t at = round_up((int64_t)sizeof *s, DWCONV_ALIGNMENT);
     varying v;
     if (!varying_bytes(n, s, &v)) return 0;
-    *p = (parts){.start = at};
-    if (!add(&at, outputs * (int64_t)sizeof(int32_t))) return 0;
-    p->factors = at;
-    if (!add(&at, outputs * (int64_t)factor)) return 0;
-    p->table = at;
-    if (!add(&at, n->quant.has_table ? 256 : 0)) return 0;
-    p->weights = at;
-    if (!add(&at, v.weights)) return 0;
-    p->index = at;
-    if (!add(&at, v.index)) return 0;
-    p->runs = at;
-    if (!add(&at, v.runs)) return 0;
-    p->starts = at;
-    if (!add(&at, v.columns)) return 0;
-    p->multipliers = at;
-    if (!add(&at, v.columns)) return 0;
+    int64_t *const places[] = {&p->start, &p->factors, &p->table,  &p->weights,
+                               &p->index, &p->runs,    &p->starts, &p->multipliers};
+    const int64_t bytes[] = {outputs * (int64_t)sizeof(int32_t),
+                             outputs * (int64_t)factor,
+                             n->quant.has_table ? 256 : 0,
+                             v.weights,
+                             v.index,
+                             v.runs,
+                             v.columns,
+                             v.columns};
+    for (int i = 0; i < 8; i++) {
+        *places[i] = at;
+        if (!add(&at, bytes[i])) return 0;
+    }
     p->end = at;
     return 1;
 }

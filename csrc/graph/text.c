@@ -20,6 +20,19 @@ static void put_key(dwc_text *t, const char *key) {
     t->begins = 0;
 }
 
+dwconv_status dwc_text_begin(dwc_text *t, dwconv_format format, char *buffer, size_t size) {
+    *t = (dwc_text){.buffer = buffer, .size = size, .is_json = format == DWCONV_JSON, .begins = 1};
+    if (!buffer && size) return DWCONV_NULL_POINTER;
+    if (format != DWCONV_TEXT && format != DWCONV_JSON) return DWCONV_BAD_VALUE;
+    if (size) buffer[0] = 0;
+    return DWCONV_OK;
+}
+
+dwconv_status dwc_text_end(dwc_text *t, size_t *needed) {
+    if (needed) *needed = t->used + 1;
+    return t->size && t->size <= t->used ? DWCONV_TOO_SMALL : DWCONV_OK;
+}
+
 void dwc_text_open(dwc_text *t, const char *key, char bracket) {
     if (!t->is_json) return;
     put_key(t, key);

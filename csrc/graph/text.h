@@ -10,6 +10,9 @@ typedef struct dwc_text {
     int is_json, begins; /* begins: nothing is in the innermost array or object yet */
 } dwc_text;
 
+/* A text in what callers gave, empty, and what they are told when it is through. */
+DWC_HIDDEN dwconv_status dwc_text_begin(dwc_text *t, dwconv_format format, char *buffer, size_t size);
+DWC_HIDDEN dwconv_status dwc_text_end(dwc_text *t, size_t *needed);
 /* The key of what is in an array is NULL. */
 DWC_HIDDEN void dwc_text_open(dwc_text *t, const char *key, char bracket);
 DWC_HIDDEN void dwc_text_close(dwc_text *t, char bracket);

@@ -63,6 +63,8 @@ DWC_HIDDEN extern const dwc_node_class dwc_class_convolution, dwc_class_copy, dw
 DWC_HIDDEN extern const dwc_node_class dwc_class_reduce, dwc_class_pool, dwc_class_resize, dwc_class_softmax,
     dwc_class_layer_norm, dwc_class_matmul;
 
+/* `prepare` of classes on bytes: run_byte_elements.c. */
+DWC_HIDDEN dwconv_status dwc_prepare_bytes(const dwc_node_call *call, dwc_byte_parameters *parameters);
 /* A check that floats and bytes share: of POOL. */
 DWC_HIDDEN dwconv_status dwc_check_pool(const dwc_node_call *call);
 

@@ -1,7 +1,8 @@
 /* Nodes on 8-bit integers, element by element: rows through kernels that want elements next to each other. */
 #include <string.h>
 
-#include "bytes.h"
+#include "../schedule/schedule_nodes.h"
+#include "walk.h"
 
 enum {
     BYTE_PIECE = 8192, /* elements at a time */

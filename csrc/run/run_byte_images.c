@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "../schedule/schedule_nodes.h"
 #include "images.h"
 #include "resize.h"
 #include "taps.h"

@@ -1,7 +1,7 @@
 /* Reductions of 8-bit integers over any axes: see reduction.h. Sums are exact, in whatever order. */
 #include <string.h>
 
-#include "bytes.h"
+#include "../schedule/schedule_nodes.h"
 #include "reduction.h"
 
 enum { X = DWC_REDUCE_X, Y = DWC_REDUCE_Y };

@@ -2,7 +2,6 @@
  * A row has no more than 256 different results. */
 #include <math.h>
 
-#include "bytes.h"
 #include "number_rows.h"
 
 /* ---- TensorFlow Lite's: fixed points of gemmlowp -------------------------------------------- */

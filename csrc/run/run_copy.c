@@ -1,7 +1,7 @@
 /* Copies between any strides, and fills. */
 #include <string.h>
 
-#include "copy.h"
+#include "walk.h"
 
 enum {
     COPY_PIECE = 4096,     /* elements at a time */

@@ -1,5 +1,5 @@
 /* Gathers: copies of what lies at the indices of an axis. */
-#include "copy.h"
+#include "walk.h"
 
 enum {
     INNER = 8,

@@ -212,12 +212,10 @@ static dwconv_status put_step(dwc_text *t, const dwconv_network *n, const dwc_st
 
 dwconv_status dwconv_network_explain(const dwconv_network *network, int32_t node, dwconv_format format,
                                      char *buffer, size_t size, size_t *needed) {
-    dwc_text t = {.buffer = buffer, .size = size, .is_json = format == DWCONV_JSON, .begins = 1};
-    if (!network || (!buffer && size)) return DWCONV_NULL_POINTER;
-    if (node < 0 || node >= network->node_count || (format != DWCONV_TEXT && format != DWCONV_JSON))
-        return DWCONV_BAD_VALUE;
-    if (size) buffer[0] = 0;
+    dwc_text t;
+    if (!network) return DWCONV_NULL_POINTER;
+    if (node < 0 || node >= network->node_count) return DWCONV_BAD_VALUE;
+    DWC_TRY(dwc_text_begin(&t, format, buffer, size));
     DWC_TRY(put_step(&t, network, &network->steps[node]));
-    if (needed) *needed = t.used + 1;
-    return size && size <= t.used ? DWCONV_TOO_SMALL : DWCONV_OK;
+    return dwc_text_end(&t, needed);
 }

@@ -37,4 +37,10 @@ typedef struct dwc_rows_job {
 
 DWC_HIDDEN void dwc_run_rows(const dwc_rows_job *job, const dwconv_threads *threads, int workers);
 
+/* Array 0 becomes array 1, whatever their strides: run_copy.c. */
+DWC_HIDDEN void dwc_copy(const dwc_kernel_table *table, dwc_walk walk, const dwconv_threads *threads,
+                         int workers);
+/* How many workers it is worth to wake for moving as many elements as the output has, reading so many arrays. */
+DWC_HIDDEN int dwc_copy_workers(const dwc_node_call *call, int reads);
+
 #endif
