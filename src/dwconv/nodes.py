@@ -159,23 +159,22 @@ def _image(x: Value) -> None:
         raise ValueError(f"it takes images [batch, height, width, channels], not {x.shape}")
 
 
-def _conv_shape(node: Node, x: Value, filters: Value, bias: Value | None = None) -> Shape:
+def _check_filters(node: Node, x: Value, filters: Value, bias: Value | None) -> None:
     _image(x)
     groups = node["groups"]
     if len(filters.shape) != 4 or x.shape[3] != filters.shape[2] * groups or filters.shape[3] % groups:
         raise ValueError(f"filters {filters.shape} in {groups} groups do not fit x {x.shape}")
     if bias is not None and bias.shape != (filters.shape[3],):
         raise ValueError(f"a bias of {bias.shape} does not fit filters {filters.shape}")
+
+
+def _conv_shape(node: Node, x: Value, filters: Value, bias: Value | None = None) -> Shape:
+    _check_filters(node, x, filters, bias)
     return (x.shape[0], *conv_window(node, filters.shape).output_size("it", *x.shape[1:3]), filters.shape[3])
 
 
 def _transpose_conv_shape(node: Node, x: Value, filters: Value, bias: Value | None = None) -> Shape:
-    _image(x)
-    groups = node["groups"]
-    if len(filters.shape) != 4 or x.shape[3] != filters.shape[2] * groups or filters.shape[3] % groups:
-        raise ValueError(f"filters {filters.shape} in {groups} groups do not fit x {x.shape}")
-    if bias is not None and bias.shape != (filters.shape[3],):
-        raise ValueError(f"a bias of {bias.shape} does not fit filters {filters.shape}")
+    _check_filters(node, x, filters, bias)
     size = [
         (x.shape[1 + a] - 1) * node["strides"][a] + (filters.shape[a] - 1) * node["dilations"][a] + 1
         - sum(node["padding"][a]) + node["output_padding"][a]

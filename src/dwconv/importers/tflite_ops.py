@@ -336,7 +336,11 @@ def cast(call: Call) -> str:
         return call.b.constant(data.astype(kind))
 
 
+UNARY = """
+RELU RELU6 TANH HARD_SWISH ABS NEG EXP LOG SQRT SQUARE SIN COS FLOOR CEIL ROUND SIGN
+"""  # of which the graph has functions of the same name
 OPS: dict[str, Callable[[Call], str | list[str]]] = {
+    **{name: unary(name.lower()) for name in UNARY.split()},
     "CONV_2D": conv,
     "DEPTHWISE_CONV_2D": depthwise,
     "TRANSPOSE_CONV": transpose_conv,
@@ -365,30 +369,14 @@ OPS: dict[str, Callable[[Call], str | list[str]]] = {
     "FLOOR_MOD": floor_mod,
     "SQUARED_DIFFERENCE": squared_difference,
     "ADD_N": add_n,
-    "RELU": unary("relu"),
-    "RELU6": unary("relu6"),
     "RELU_N1_TO_1": unary("clip", -1.0, 1.0),
     "RELU_0_TO_1": unary("clip", 0.0, 1.0),
     "LEAKY_RELU": leaky_relu,
     "PRELU": prelu,
     "LOGISTIC": unary("sigmoid"),
-    "TANH": unary("tanh"),
-    "HARD_SWISH": unary("hard_swish"),
     "ELU": unary("elu", 1.0, 1.0),
     "GELU": gelu,
-    "ABS": unary("abs"),
-    "NEG": unary("neg"),
-    "EXP": unary("exp"),
-    "LOG": unary("log"),
-    "SQRT": unary("sqrt"),
     "RSQRT": rsqrt,
-    "SQUARE": unary("square"),
-    "SIN": unary("sin"),
-    "COS": unary("cos"),
-    "FLOOR": unary("floor"),
-    "CEIL": unary("ceil"),
-    "ROUND": unary("round"),
-    "SIGN": unary("sign"),
     "SOFTMAX": softmax,
     "LOG_SOFTMAX": lambda call: call.node("softmax", call.value(0), log=True),
     "L2_NORMALIZATION": l2_normalization,

@@ -68,23 +68,7 @@ class UnitNorm:
         return np.asarray(w / (EPSILON + _norms(w, self.axis)).astype(w.dtype))
 
 
-def max_norm(max_value: float = 2.0, axis: Axes = 0) -> MaxNorm:
-    return MaxNorm(max_value, axis)
-
-
-def min_max_norm(
-    min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: Axes = 0
-) -> MinMaxNorm:
-    return MinMaxNorm(min_value, max_value, rate, axis)
-
-
-def non_neg() -> NonNeg:
-    return NonNeg()
-
-
-def unit_norm(axis: Axes = 0) -> UnitNorm:
-    return UnitNorm(axis)
-
+max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm
 
 NAMES: dict[str, Callable[[], Constraint]] = {
     "max_norm": MaxNorm, "maxnorm": MaxNorm, "min_max_norm": MinMaxNorm, "non_neg": NonNeg,
