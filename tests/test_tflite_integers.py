@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dwconv
+from dwconv.config import _force
 from tflite_integers import CASES, inputs_of, made
 from tflite_models import Writer
 
@@ -183,7 +184,9 @@ def test_a_variable_is_the_state_of_a_stream(tmp_path: Any) -> None:
     other = net.new_state()
     assert net(one * 7, state=other).tolist() == [[3, 3, 7]]
     assert net(one * 3).tolist() == [[1, 2, 3]]
-    assert net(one * 8, state=other).tolist() == [[3, 7, 8]]
+    with _force(backend="numpy"):
+        assert net(one * 6, state=other).tolist() == [[3, 7, 6]]
+    assert net(one * 8, state=other).tolist() == [[7, 6, 8]]
     net.reset()
     assert net(one).tolist() == [[3, 3, 1]]
     other.reset()

@@ -74,6 +74,14 @@ static inline int dwc_broadcasts(const dwc_array *a, const dwc_array *b, const d
     return 1;
 }
 
+/* Whether all elements follow each other in order. */
+static inline int dwc_is_dense(const dwc_array *a) {
+    int64_t step = 1;
+    for (int i = a->rank - 1; i >= 0; step *= a->shape[i--])
+        if (a->shape[i] > 1 && a->strides[i] != step) return 0;
+    return 1;
+}
+
 /* Whether elements of the last axis follow each other. */
 static inline int dwc_is_contiguous_last(const dwc_array *a) {
     return a->rank == 0 || a->shape[a->rank - 1] == 1 || a->strides[a->rank - 1] == 1;

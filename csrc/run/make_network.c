@@ -14,7 +14,7 @@ typedef struct making {
     const dwc_kernel_table *table;
     dwconv_threads threads;
     int32_t node;  /* that is looked at; -1: none */
-    int64_t plans; /* bytes of all plans up to here */
+    int64_t plans; /* bytes of all plans up to here, and of what is bound to them */
 } making;
 
 /* A node that was looked at. */
@@ -25,7 +25,7 @@ typedef struct looked {
     dwc_built built; /* memory of the plan */
     dwconv_plan plan;
     dwc_byte_parameters parameters;
-    size_t scratch_bytes;
+    size_t scratch_bytes, bound_bytes;
 } looked;
 
 static int64_t aligned(int64_t bytes) { return round_up(bytes, DWCONV_ALIGNMENT); }
@@ -92,6 +92,7 @@ static dwconv_status look_at(const making *m, looked *l) {
     memset(&l->parameters, 0, sizeof l->parameters);
     if (l->class->prepare) DWC_TRY(l->class->prepare(&call, &l->parameters));
     l->scratch_bytes = 0;
+    l->bound_bytes = l->class->bound_bytes ? l->class->bound_bytes(&call) : 0;
     return l->class->scratch ? l->class->scratch(&call, &l->scratch_bytes) : DWCONV_OK;
 }
 
@@ -103,8 +104,12 @@ static int64_t steps_at(const dwconv_network_desc *d) {
     return values_at() + aligned(d->value_count * (int64_t)sizeof(dwc_placed));
 }
 
-static int64_t plans_at(const dwconv_network_desc *d) {
+static int64_t ports_at(const dwconv_network_desc *d) {
     return steps_at(d) + aligned(d->node_count * (int64_t)sizeof(dwc_step));
+}
+
+static int64_t plans_at(const dwconv_network_desc *d) {
+    return ports_at(d) + aligned(d->value_count * (int64_t)sizeof(int32_t));
 }
 
 static int32_t most_tenants(const dwconv_network_desc *d) { return d->value_count + d->node_count; }
@@ -136,8 +141,9 @@ static dwconv_status survey(const dwconv_network_desc *desc, making *m) {
     for (m->node = 0; m->node < m->desc.node_count; m->node++) {
         DWC_TRY(look_at(m, &l));
         const int64_t left = PTRDIFF_MAX / 2 - network_bytes(m);
-        if (left < 0 || l.plan.bytes > (size_t)left) return DWCONV_OVERFLOW;
-        m->plans += aligned((int64_t)l.plan.bytes);
+        if (left < 0 || l.plan.bytes > (size_t)left || l.bound_bytes > (size_t)left - l.plan.bytes)
+            return DWCONV_OVERFLOW;
+        m->plans += aligned((int64_t)l.plan.bytes) + aligned((int64_t)l.bound_bytes);
     }
     m->node = -1;
     return network_bytes(m) > PTRDIFF_MAX / 2 ? DWCONV_OVERFLOW : DWCONV_OK;
@@ -249,11 +255,14 @@ static dwconv_status place(temporary *t, dwconv_network *n, dwc_placed *values, 
 
 /* ---- making ------------------------------------------------------------------------------- */
 
-static dwconv_status fill_values(making *m, dwconv_network *n, dwc_placed *values) {
+static dwconv_status fill_values(making *m, dwconv_network *n, dwc_placed *values, int32_t *ports) {
     for (int32_t i = 0; i < n->value_count; i++) {
         dwc_placed *placed = &values[i];
         (void)dwc_take_value(&m->desc, i, &placed->value); /* was checked */
         placed->place = -1;
+        placed->array = dwc_array_of(&placed->value);
+        if (placed->value.storage == DWCONV_INPUT || placed->value.storage == DWCONV_OUTPUT)
+            ports[n->input_count + n->output_count] = i;
         if (placed->value.storage == DWCONV_INPUT) placed->place = n->input_count++;
         if (placed->value.storage == DWCONV_OUTPUT) placed->place = n->output_count++;
         if (placed->value.storage != DWCONV_STATE) continue;
@@ -277,6 +286,19 @@ static dwconv_status fill_steps(making *m, const dwconv_network *n, temporary *t
     return check_outputs(t, n);
 }
 
+static void bind_step(const making *m, const dwconv_network *n, const looked *l, dwc_step *step,
+                      void *memory) {
+    dwc_node_call call = {.node = &step->node,
+                          .plan = step->plan,
+                          .table = m->table,
+                          .out = n->values[step->node.output].array,
+                          .threads = &m->threads};
+    for (int i = 0; i < step->class->inputs; i++) call.in[i] = n->values[step->node.inputs[i]].array;
+    if (!l->bound_bytes) return;
+    step->class->bind(&call, memory);
+    step->bound = memory;
+}
+
 static dwconv_status pack_plans(making *m, const dwconv_network *n, dwc_step *steps, char *memory) {
     looked l;
     for (m->node = 0; m->node < n->node_count; m->node++) {
@@ -288,6 +310,8 @@ static dwconv_status pack_plans(making *m, const dwconv_network *n, dwc_step *st
         step->node.operation = NULL; /* the caller's */
         dwc_fill_plan(&l.plan, step->plan);
         memory += aligned((int64_t)l.plan.bytes);
+        bind_step(m, n, &l, step, memory);
+        memory += aligned((int64_t)l.bound_bytes);
     }
     m->node = -1;
     return DWCONV_OK;
@@ -299,6 +323,7 @@ static dwconv_status make(making *m, char *memory, dwconv_network **network) {
     dwconv_network *n = (void *)memory;
     dwc_placed *values = (void *)(memory + values_at());
     dwc_step *steps = (void *)(memory + steps_at(d));
+    int32_t *ports = (void *)(memory + ports_at(d));
     temporary t = temporary_in(d, memory + plans_at(d));
     *n = (dwconv_network){.table = m->table,
                           .value_count = d->value_count,
@@ -307,8 +332,9 @@ static dwconv_status make(making *m, char *memory, dwconv_network **network) {
                           .rounding = d->quant_rounding,
                           .bytes = (size_t)network_bytes(m),
                           .values = values,
-                          .steps = steps};
-    DWC_TRY(fill_values(m, n, values));
+                          .steps = steps,
+                          .ports = ports};
+    DWC_TRY(fill_values(m, n, values, ports));
     begin_life(&t, n);
     DWC_TRY(fill_steps(m, n, &t, steps));
     DWC_TRY(place(&t, n, values, steps));

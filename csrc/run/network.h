@@ -10,6 +10,7 @@
 typedef struct dwc_placed {
     dwconv_value value;
     int64_t place;
+    dwc_array array; /* as nodes get it, without data */
 } dwc_placed;
 
 typedef struct dwc_step {
@@ -19,9 +20,10 @@ typedef struct dwc_step {
     dwc_byte_parameters parameters;
     int64_t scratch; /* bytes from the begin of the workspace */
     size_t scratch_bytes;
+    const void *bound;
 } dwc_step;
 
-/* One piece of memory: this, the values, the steps, the plans. */
+/* One piece of memory: this, the values, the steps, which values are the caller's, the plans. */
 struct dwconv_network {
     const dwc_kernel_table *table;
     int32_t value_count, node_count, input_count, output_count;
@@ -31,6 +33,7 @@ struct dwconv_network {
     size_t bytes, workspace_bytes, state_bytes, lower_bound;
     const dwc_placed *values;
     const dwc_step *steps;
+    const int32_t *ports; /* values that are inputs or outputs */
 };
 
 /* An array of a value's shape and strides, without data. */

@@ -29,6 +29,7 @@ typedef struct dwc_node_call {
     const dwconv_threads *threads; /* never NULL; count >= 1 */
     void *scratch;
     size_t scratch_bytes;
+    const void *bound; /* what `bind` has written, or NULL */
 } dwc_node_call;
 
 /* The dtypes that a class takes. */
@@ -49,7 +50,9 @@ typedef struct dwc_node_class {
     /* Scales, zero points, clamps; and what follows from them; NULL: there are none. */
     dwconv_status (*prepare)(const dwc_node_call *call, dwc_byte_parameters *parameters);
     dwconv_status (*scratch)(const dwc_node_call *call, size_t *bytes); /* NULL: none */
-    void (*run)(const dwc_node_call *call);                             /* cannot fail */
+    size_t (*bound_bytes)(const dwc_node_call *call); /* of what is the same in all runs; NULL: 0 */
+    void (*bind)(const dwc_node_call *call, void *memory);
+    void (*run)(const dwc_node_call *call);    /* cannot fail */
     int (*workers)(const dwc_node_call *call); /* how many threads it takes; NULL: that is not told */
 } dwc_node_class;
 

@@ -15,6 +15,12 @@ DWC_HIDDEN dwconv_status dwc_run_block(const dwconv_plan *plan, const dwc_view *
 DWC_HIDDEN dwconv_status dwc_run_s8(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
                                     void *scratch, size_t scratch_bytes, const dwconv_threads *threads);
 
+/* By a schedule for tensors like these, and as much scratch as it asks for. */
+DWC_HIDDEN void dwc_run_scheduled_layer(const dwconv_plan *plan, const dwc_layer_schedule *how,
+                                        const float *x, float *y, const dwconv_threads *threads);
+DWC_HIDDEN void dwc_run_scheduled_s8(const dwconv_plan *plan, const dwc_s8_schedule *how, const dwc_view *x,
+                                     const dwc_view *y, void *scratch, const dwconv_threads *threads);
+
 /* Calls the matrix kernel for output rows [row_begin, row_end) of one image, and the columns [column_begin,
  * column_end) of every group. Both views are of that image; the residual may be NULL. */
 typedef struct dwc_matmul_rows {

@@ -45,7 +45,49 @@ static dwconv_status scratch(const dwc_node_call *call, size_t *bytes) {
     return DWCONV_OK;
 }
 
+/* ---- schedules that are made once ---- */
+
+/* A schedule that says how long it takes on one worker; alignment of tensors is no matter of small ones. */
+static int schedule_layer(const dwc_node_call *call, dwc_layer_schedule *how) {
+    const dwc_machine machine = dwc_this_machine();
+    const dwc_view x = dwc_image_of(&call->in[0]), y = dwc_image_of(&call->out);
+    return !dwc_is_quantized(&call->plan->graph) && !dwc_is_block(call->plan) &&
+           dwc_schedule_layer(call->plan, &x, &y, call->threads, &machine, how) == DWCONV_OK &&
+           how->nanoseconds < DWC_SERIAL_NANOSECONDS;
+}
+
+static int schedule_s8(const dwc_node_call *call, dwc_s8_schedule *how) {
+    const dwc_machine machine = dwc_this_machine();
+    return dwc_is_quantized(&call->plan->graph) &&
+           dwc_schedule_s8(call->plan, call->in[0].shape, call->threads, &machine, how) == DWCONV_OK &&
+           how->nanoseconds < DWC_SERIAL_NANOSECONDS;
+}
+
+/* Of a layer that is too small to be shared: to schedule it takes as long as to run it. */
+static size_t bound_bytes(const dwc_node_call *call) {
+    dwc_layer_schedule layer;
+    dwc_s8_schedule s8;
+    return schedule_layer(call, &layer) ? sizeof layer : schedule_s8(call, &s8) ? sizeof s8 : 0;
+}
+
+static void bind(const dwc_node_call *call, void *memory) {
+    if (!schedule_layer(call, memory)) (void)schedule_s8(call, memory);
+}
+
+static void run_bound(const dwc_node_call *call) {
+    if (!dwc_is_quantized(&call->plan->graph)) {
+        dwc_run_scheduled_layer(call->plan, call->bound, call->in[0].data, call->out.data, call->threads);
+        return;
+    }
+    const dwc_view x = dwc_image_of(&call->in[0]), y = dwc_image_of(&call->out);
+    dwc_run_scheduled_s8(call->plan, call->bound, &x, &y, call->scratch, call->threads);
+}
+
 static void run(const dwc_node_call *call) {
+    if (call->bound) {
+        run_bound(call);
+        return;
+    }
     const dwc_view x = dwc_image_of(&call->in[0]), y = dwc_image_of(&call->out);
     if (dwc_is_quantized(&call->plan->graph)) {
         (void)dwc_run_s8(call->plan, &x, &y, call->scratch, call->scratch_bytes, call->threads);
@@ -67,4 +109,6 @@ const dwc_node_class dwc_class_convolution = {.name = "convolution",
                                               .types = DWC_TYPES_OWN,
                                               .check = check,
                                               .scratch = scratch,
+                                              .bound_bytes = bound_bytes,
+                                              .bind = bind,
                                               .run = run};

@@ -135,8 +135,26 @@ static void lengthen_rows(dwc_walk *walk) {
     *before = shorter;
 }
 
+/* Few elements, all of them in the order of the output: one row, without a walk to find out. */
+static int run_dense(const dwc_node_call *call, void (*kernel)(const dwc_each_call *)) {
+    dwc_each_call c = kernel_call(call);
+    c.rows = 1;
+    c.count = c.y_row = dwc_array_elements(&call->out);
+    c.y = call->out.data;
+    if (c.count > PIECE || !dwc_is_dense(&call->out)) return 0;
+    for (int k = 0; k < reads(call); k++) {
+        if (!dwc_same_shape(&call->in[k], &call->out) || !dwc_is_dense(&call->in[k])) return 0;
+        c.x[k] = call->in[k].data;
+        c.x_row[k] = c.count;
+        c.x_step[k] = 1;
+    }
+    kernel(&c);
+    return 1;
+}
+
 static void run(const dwc_node_call *call) {
     const dwc_each_kernels *kernels = &call->table->each;
+    if (run_dense(call, reads(call) == 1 ? kernels->unary : kernels->binary)) return;
     const each e = {call, reads(call) == 1 ? kernels->unary : kernels->binary};
     dwc_rows_job job = {.walk = dwc_walk_of(&call->out, call->in, reads(call)), .context = &e};
     lengthen_rows(&job.walk);

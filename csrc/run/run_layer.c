@@ -4,7 +4,9 @@
 
 typedef struct job {
     const dwc_kernel_table *table;
-    dwc_layer_schedule how;
+    const dwc_layer_schedule *how;
+    const float *x;
+    float *y;
     const dwc_depthwise_stage *depthwise; /* of the plan, or with the window as it is walked */
     const dwc_matmul_stage *matrix;
 } job;
@@ -24,9 +26,9 @@ static piece piece_of(const dwc_layer_schedule *s, int64_t item) {
 
 static void depthwise_task(void *context, int64_t item, int worker) {
     const job *j = context;
-    const dwc_frame *f = &j->how.frame;
-    const piece p = piece_of(&j->how, item);
-    const float *x = f->x.data + p.image * f->x.image;
+    const dwc_frame *f = &j->how->frame;
+    const piece p = piece_of(j->how, item);
+    const float *x = j->x + p.image * f->x.image;
     (void)worker;
     dwc_dw_call call;
     if (f->sequence) {
@@ -49,8 +51,8 @@ static void depthwise_task(void *context, int64_t item, int worker) {
                              .row_end = p.row_end};
     }
     call.table = j->table;
-    call.how = &j->how.depthwise;
-    call.y = (char *)(f->y.data + p.image * f->y.image + p.row_begin * f->y.row);
+    call.how = &j->how->depthwise;
+    call.y = (char *)(j->y + p.image * f->y.image + p.row_begin * f->y.row);
     call.channel_begin = p.channel_begin;
     call.channel_end = p.channel_end;
     dwc_run_depthwise(&call);
@@ -58,18 +60,18 @@ static void depthwise_task(void *context, int64_t item, int worker) {
 
 static void matmul_task(void *context, int64_t item, int worker) {
     const job *j = context;
-    const dwc_frame *f = &j->how.frame;
-    const piece p = piece_of(&j->how, item);
-    const int whole = j->how.blocks == 1; /* all columns of every group */
+    const dwc_frame *f = &j->how->frame;
+    const piece p = piece_of(j->how, item);
+    const int whole = j->how->blocks == 1; /* all columns of every group */
     (void)worker;
     const dwc_matmul_rows rows = {.stage = j->matrix,
-                                  .how = &j->how.matrix,
-                                  .x = f->x.data + p.image * f->x.image,
+                                  .how = &j->how->matrix,
+                                  .x = j->x + p.image * f->x.image,
                                   .x_row = f->x.row,
                                   .x_pixel = f->x.pixel,
                                   .in_h = f->x.height,
                                   .in_w = f->x.width,
-                                  .y = f->y.data + p.image * f->y.image + p.row_begin * f->y.row,
+                                  .y = j->y + p.image * f->y.image + p.row_begin * f->y.row,
                                   .y_row = f->y.row,
                                   .y_pixel = f->y.pixel,
                                   .out_w = f->y.width,
@@ -82,29 +84,31 @@ static void matmul_task(void *context, int64_t item, int worker) {
     dwc_run_matmul_rows(&rows);
 }
 
-dwconv_status dwc_run_layer(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
-                            const dwconv_threads *threads) {
+void dwc_run_scheduled_layer(const dwconv_plan *plan, const dwc_layer_schedule *how, const float *x, float *y,
+                             const dwconv_threads *threads) {
     const dwc_node *node = plan->graph.nodes;
     const int is_depthwise = node->op == DWC_DEPTHWISE;
-    const dwc_machine machine = dwc_this_machine();
     dwc_node turned;
-    job j;
-    const dwc_layer_schedule *s = &j.how;
-    DWC_TRY(dwc_schedule_layer(plan, x, y, threads, &machine, &j.how));
-    j.table = plan->table;
-    if (s->frame.sequence) {
+    if (how->frame.sequence) {
         turned = *node;
         if (is_depthwise) {
-            turned.depthwise.window = s->frame.window;
+            turned.depthwise.window = how->frame.window;
             dwc_turn_window(&turned.depthwise.window);
         } else {
-            turned.matrix.window = s->frame.window;
+            turned.matrix.window = how->frame.window;
         }
         node = &turned;
     }
-    j.depthwise = &node->depthwise;
-    j.matrix = &node->matrix;
-    dwc_parallel(threads, s->workers, s->frame.y.batch * s->strips * s->blocks,
+    job j = {plan->table, how, x, y, &node->depthwise, &node->matrix};
+    dwc_parallel(threads, how->workers, how->frame.y.batch * how->strips * how->blocks,
                  is_depthwise ? depthwise_task : matmul_task, &j);
+}
+
+dwconv_status dwc_run_layer(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                            const dwconv_threads *threads) {
+    const dwc_machine machine = dwc_this_machine();
+    dwc_layer_schedule how;
+    DWC_TRY(dwc_schedule_layer(plan, x, y, threads, &machine, &how));
+    dwc_run_scheduled_layer(plan, &how, x->data, y->data, threads);
     return DWCONV_OK;
 }

@@ -25,12 +25,14 @@ static uint8_t *begin_of(const memory *m, const dwc_placed *base) {
     }
 }
 
-static dwc_array resolve(const memory *m, int32_t i) {
-    const dwconv_value *v = &m->network->values[i].value;
-    dwc_array a = dwc_array_of(v);
-    a.bytes = begin_of(m, &m->network->values[v->base]) + v->offset * dwc_unit(v->dtype);
-    return a;
+static void resolve(const memory *m, int32_t i, dwc_array *a) {
+    const dwc_placed *placed = &m->network->values[i];
+    const dwconv_value *v = &placed->value;
+    *a = placed->array;
+    a->bytes = begin_of(m, &m->network->values[v->base]) + v->offset * dwc_unit(v->dtype);
 }
+
+static int32_t port_count(const dwconv_network *n) { return n->input_count + n->output_count; }
 
 static size_t bytes_of(const dwconv_value *v) { return (size_t)dwc_value_bytes(v); }
 
@@ -51,11 +53,11 @@ static dwconv_status check_output(const memory *m, int32_t output) {
     const size_t bytes = bytes_of(&n->values[output].value);
     const void *to = m->outputs[n->values[output].place];
     if (meets_own(m, to, bytes)) return DWCONV_OVERLAP;
-    for (int32_t i = 0; i < n->value_count; i++) {
-        const dwc_placed *other = &n->values[i];
+    for (int32_t i = 0; i < port_count(n); i++) {
+        const dwc_placed *other = &n->values[n->ports[i]];
         const void *at = NULL;
         if (other->value.storage == DWCONV_INPUT) at = m->inputs[other->place];
-        if (other->value.storage == DWCONV_OUTPUT && i < output) at = m->outputs[other->place];
+        if (other->value.storage == DWCONV_OUTPUT && n->ports[i] < output) at = m->outputs[other->place];
         if (at && meet(to, bytes, at, bytes_of(&other->value))) return DWCONV_OVERLAP;
     }
     return DWCONV_OK;
@@ -77,8 +79,8 @@ static dwconv_status check(const memory *m, size_t state_bytes, size_t workspace
     const dwconv_network *n = m->network;
     if (threads && (threads->count < 0 || threads->count > n->threads)) return DWCONV_BAD_VALUE;
     if ((n->input_count && !m->inputs) || (n->output_count && !m->outputs)) return DWCONV_NULL_POINTER;
-    for (int32_t i = 0; i < n->value_count; i++) {
-        const dwc_placed *placed = &n->values[i];
+    for (int32_t i = 0; i < port_count(n); i++) {
+        const dwc_placed *placed = &n->values[n->ports[i]];
         const size_t unit = (size_t)dwc_unit(placed->value.dtype);
         if (placed->value.storage == DWCONV_INPUT) DWC_TRY(check_pointer(m->inputs[placed->place], unit));
         if (placed->value.storage == DWCONV_OUTPUT) DWC_TRY(check_pointer(m->outputs[placed->place], unit));
@@ -88,32 +90,37 @@ static dwconv_status check(const memory *m, size_t state_bytes, size_t workspace
     if (n->state_bytes && n->workspace_bytes &&
         meet(m->state, n->state_bytes, m->workspace, n->workspace_bytes))
         return DWCONV_OVERLAP;
-    for (int32_t i = 0; i < n->value_count; i++) {
-        const dwc_placed *placed = &n->values[i];
+    for (int32_t i = 0; i < port_count(n); i++) {
+        const dwc_placed *placed = &n->values[n->ports[i]];
         const int is_input = placed->value.storage == DWCONV_INPUT;
         if (is_input && meets_own(m, m->inputs[placed->place], bytes_of(&placed->value)))
             return DWCONV_OVERLAP;
-        if (placed->value.storage == DWCONV_OUTPUT) DWC_TRY(check_output(m, i));
+        if (placed->value.storage == DWCONV_OUTPUT) DWC_TRY(check_output(m, n->ports[i]));
     }
     return DWCONV_OK;
 }
 
 /* ---- nodes -------------------------------------------------------------------------------- */
 
-static dwc_node_call call_of(const dwconv_network *n, const dwc_step *step, const dwconv_threads *threads) {
-    return (dwc_node_call){.node = &step->node,
-                           .plan = step->plan,
-                           .table = n->table,
-                           .rounding = n->rounding,
-                           .parameters = &step->parameters,
-                           .threads = threads,
-                           .scratch_bytes = step->scratch_bytes};
+/* All but arrays and scratch. Arrays that a node does not read stay what they are: clearing them takes time. */
+static void begin_call(const dwconv_network *n, const dwc_step *step, const dwconv_threads *threads,
+                       dwc_node_call *call) {
+    call->node = &step->node;
+    call->plan = step->plan;
+    call->table = n->table;
+    call->rounding = n->rounding;
+    call->parameters = &step->parameters;
+    call->threads = threads;
+    call->scratch = NULL;
+    call->scratch_bytes = step->scratch_bytes;
+    call->bound = step->bound;
 }
 
 static void run_step(const memory *m, const dwc_step *step, const dwconv_threads *threads) {
-    dwc_node_call call = call_of(m->network, step, threads);
-    for (int i = 0; i < step->class->inputs; i++) call.in[i] = resolve(m, step->node.inputs[i]);
-    call.out = resolve(m, step->node.output);
+    dwc_node_call call;
+    begin_call(m->network, step, threads, &call);
+    for (int i = 0; i < step->class->inputs; i++) resolve(m, step->node.inputs[i], &call.in[i]);
+    resolve(m, step->node.output, &call.out);
     if (step->scratch_bytes) call.scratch = m->workspace + step->scratch;
     step->class->run(&call);
 }
@@ -190,20 +197,20 @@ static void put_shape(dwc_text *t, const char *key, const dwconv_value *v) {
 
 static dwconv_status put_step(dwc_text *t, const dwconv_network *n, const dwc_step *step) {
     const dwconv_threads threads = {.count = n->threads};
-    const dwconv_value *out = &n->values[step->node.output].value;
-    dwc_node_call call = call_of(n, step, &threads);
+    dwc_node_call call;
+    begin_call(n, step, &threads, &call);
     if (step->plan) {
         const int64_t *in = n->values[step->node.inputs[0]].value.shape;
         const dwc_machine machine = dwc_this_machine();
         return dwc_explain(step->plan, in, &threads, &machine, t);
     }
-    call.out = dwc_array_of(out);
-    for (int i = 0; i < step->class->inputs; i++)
-        call.in[i] = dwc_array_of(&n->values[step->node.inputs[i]].value);
+    const dwc_placed *out = &n->values[step->node.output];
+    call.out = out->array;
+    for (int i = 0; i < step->class->inputs; i++) call.in[i] = n->values[step->node.inputs[i]].array;
     dwc_text_open(t, NULL, '{');
     dwc_text_string(t, "instruction_set", dwc_table_name(n->table));
     dwc_text_string(t, "op", step->class->name);
-    put_shape(t, "output", out);
+    put_shape(t, "output", &out->value);
     if (step->class->workers) dwc_text_int(t, "workers", step->class->workers(&call));
     dwc_text_int(t, "scratch_bytes", (int64_t)step->scratch_bytes);
     dwc_text_close(t, '}');

@@ -170,6 +170,22 @@ static dwconv_status check_scratch(const dwc_s8_schedule *s, const dwc_view *x, 
                                                                                     : DWCONV_OK;
 }
 
+void dwc_run_scheduled_s8(const dwconv_plan *plan, const dwc_s8_schedule *s, const dwc_view *x,
+                          const dwc_view *y, void *scratch, const dwconv_threads *threads) {
+    if (s->walk.chunk_rows && !s->gate.mean) {
+        dwc_s8_run_walk(plan, s, x, y, scratch, threads);
+        return;
+    }
+    if (s->stages == 1) {
+        run_stages(plan, s, x, y, scratch, threads);
+        return;
+    }
+    for (int64_t image = 0; image < x->batch; image++) {
+        const dwc_view from = image_of(x, image), to = image_of(y, image);
+        (s->gate.mean ? dwc_s8_run_gate : run_stages)(plan, s, &from, &to, scratch, threads);
+    }
+}
+
 dwconv_status dwc_run_s8(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y, void *scratch,
                          size_t scratch_bytes, const dwconv_threads *threads) {
     const int64_t input[4] = {x->batch, x->height, x->width, x->channels};
@@ -177,24 +193,6 @@ dwconv_status dwc_run_s8(const dwconv_plan *plan, const dwc_view *x, const dwc_v
     dwc_s8_schedule s;
     DWC_TRY(dwc_schedule_s8(plan, input, threads, &machine, &s));
     DWC_TRY(check_scratch(&s, x, y, scratch, scratch_bytes));
-    if (s.gate.mean) {
-        for (int64_t image = 0; image < x->batch; image++) {
-            const dwc_view from = image_of(x, image), to = image_of(y, image);
-            dwc_s8_run_gate(plan, &s, &from, &to, scratch, threads);
-        }
-        return DWCONV_OK;
-    }
-    if (s.walk.chunk_rows) {
-        dwc_s8_run_walk(plan, &s, x, y, scratch, threads);
-        return DWCONV_OK;
-    }
-    if (s.stages == 1) {
-        run_stages(plan, &s, x, y, scratch, threads);
-        return DWCONV_OK;
-    }
-    for (int64_t image = 0; image < x->batch; image++) {
-        const dwc_view from = image_of(x, image), to = image_of(y, image);
-        run_stages(plan, &s, &from, &to, scratch, threads);
-    }
+    dwc_run_scheduled_s8(plan, &s, x, y, scratch, threads);
     return DWCONV_OK;
 }

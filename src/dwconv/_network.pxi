@@ -135,6 +135,11 @@ cdef class State:
         self.memory.reserve(bytes)
 
 
+def writable(array):
+    """A contiguous array for `Network.run`, whose buffer is asked for once: that takes time."""
+    return Contiguous(array, VALUE_DTYPES[array.dtype.name], PyBUF_WRITABLE)
+
+
 # ---- networks ---------------------------------------------------------------------------------
 
 cdef struct Profile:
@@ -256,7 +261,8 @@ cdef class Network:
 
     def run(self, inputs, outputs, int threads=1, State state=None):
         """Computes `outputs` from `inputs`: contiguous arrays of the dtypes of the program and in its order,
-        apart from each other. `state`: of this network; one run at a time has it."""
+        apart from each other, or what `writable` made of some. `state`: of this network; one run at a time
+        has it."""
         self.execute(inputs, outputs, threads, state, NULL)
 
     def profile(self, inputs, outputs, int threads=1, State state=None):
@@ -273,14 +279,11 @@ cdef class Network:
             PyMem_RawFree(profile.times)
 
     cdef int execute(self, inputs, outputs, int threads, State state, Profile *profile) except -1:
-        cdef list held_inputs = self.hold("input", inputs, self.input_bytes, self.input_dtypes, 0)
-        cdef list held_outputs = self.hold(
-            "output", outputs, self.output_bytes, self.output_dtypes, PyBUF_WRITABLE
-        )
+        """Pointers and buffers lie behind the workspace, so that nothing is allocated."""
+        cdef size_t first = len(self.input_bytes), count = first + len(self.output_bytes)
+        cdef size_t bytes = dwconv_network_workspace(self.network), held = 0
         cdef void *kept = NULL
         cdef size_t kept_bytes = 0
-        cdef size_t bytes = dwconv_network_workspace(self.network)
-        cdef size_t pointers = sizeof(void *) * <size_t>(len(held_inputs) + len(held_outputs))
         cdef Scratch scratch
         cdef dwconv_status status
         cdef dwconv_node_done done = NULL
@@ -292,41 +295,66 @@ cdef class Network:
         if profile != NULL:
             done = record
         bytes = (bytes + DWCONV_ALIGNMENT - 1) // DWCONV_ALIGNMENT * DWCONV_ALIGNMENT
-        scratch = self.workspaces.take(bytes + pointers)
+        scratch = self.workspaces.take(bytes + count * (sizeof(void *) + sizeof(Py_buffer)))
         cdef void **x = <void **>(<char *>scratch.aligned + bytes)
-        cdef void **y = x + len(held_inputs)
-        for index, held in enumerate(held_inputs):
-            x[<size_t>index] = (<Contiguous>held).view.buf
-        for index, held in enumerate(held_outputs):
-            y[<size_t>index] = (<Contiguous>held).view.buf
-        with nogil:
-            if profile != NULL:
-                profile.last = nanoseconds()
-            status = dwconv_network_run(
-                self.network,
-                <const void *const *>x,
-                y,
-                kept,
-                kept_bytes,
-                scratch.aligned,
-                bytes,
-                &workers,
-                done,
-                profile,
+        cdef void **y = x + first
+        cdef Py_buffer *views = <Py_buffer *>(x + count)
+        try:
+            self.hold("input", inputs, self.input_bytes, self.input_dtypes, 0, x, views, &held)
+            self.hold(
+                "output", outputs, self.output_bytes, self.output_dtypes, PyBUF_WRITABLE, y, views, &held
             )
-        self.workspaces.give_back(scratch)
+            with nogil:
+                if profile != NULL:
+                    profile.last = nanoseconds()
+                status = dwconv_network_run(
+                    self.network,
+                    <const void *const *>x,
+                    y,
+                    kept,
+                    kept_bytes,
+                    scratch.aligned,
+                    bytes,
+                    &workers,
+                    done,
+                    profile,
+                )
+        finally:
+            while held > 0:
+                held -= 1
+                PyBuffer_Release(&views[held])
+            self.workspaces.give_back(scratch)
         if status != DWCONV_OK:
             raise error_of(status, "network")
         return 0
 
-    cdef list hold(self, str role, arrays, list expected, list dtypes, int flags):
-        cdef list held = []
-        cdef Contiguous found
-        if len(arrays) != len(expected):
-            raise ValueError(f"network: {len(expected)} {role}s are needed, not {len(arrays)}")
-        for array, bytes, dtype in zip(arrays, expected, dtypes, strict=True):
-            found = Contiguous(array, dtype, flags)
-            if found.view.len != bytes:
-                raise ValueError(f"network: {role} {len(held)} needs {bytes} bytes, not {found.view.len}")
-            held.append(found)
-        return held
+    cdef int hold(
+        self,
+        str role,
+        arrays,
+        list expected,
+        list dtypes,
+        int flags,
+        void **data,
+        Py_buffer *views,
+        size_t *held,
+    ) except -1:
+        """The addresses of `arrays`; what must be released later is appended to the buffers."""
+        cdef Py_buffer *view
+        cdef Py_ssize_t count = len(expected), index
+        if len(arrays) != count:
+            raise ValueError(f"network: {count} {role}s are needed, not {len(arrays)}")
+        for index in range(count):
+            array = arrays[index]
+            if type(array) is Contiguous:
+                view = &(<Contiguous>array).view
+            else:
+                view = &views[held[0]]
+                PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags)
+                held[0] += 1
+            if not has_dtype(view, <dwconv_dtype><int>dtypes[index]):
+                raise TypeError("arrays must have the dtype of their tensors")
+            if view.len != <Py_ssize_t>expected[index]:
+                raise ValueError(f"network: {role} {index} needs {expected[index]} bytes, not {view.len}")
+            data[index] = view.buf
+        return 0

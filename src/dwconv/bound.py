@@ -17,7 +17,7 @@ from .emit_problems import roundings
 from .graph import Graph, UnsupportedModel
 from .passes import run_passes
 from .runners import NativeRunner, NumpyRunner, Runner
-from .sources import Sizes, Source, as_info
+from .sources import Sizes, Source, TensorInfo, as_info
 from .streams import StreamState
 from .work import multiply_adds
 
@@ -59,6 +59,7 @@ class Bound:
         values = [graph.values[name] for name in graph.public_outputs]
         given = [value.dtype for value in values] if dtypes is None else dtypes
         self._outputs = [(value.shape, dtype) for value, dtype in zip(values, given, strict=True)]
+        self._output_shapes = list(self.output_shapes)
         self._whole = {i: value.dtype for i, value in enumerate(values) if value.dtype != given[i]}
         self.has_state = bool(graph.states)
         self.notes: list[tuple[str, str]] = []  # nodes, and why passes left them alone
@@ -68,6 +69,16 @@ class Bound:
 
     def new_outputs(self) -> list[Array]:
         return [np.empty(shape, dtype) for shape, dtype in self._outputs]
+
+    def outputs_of(self, out: Any, infos: Sequence[TensorInfo]) -> list[Array] | None:
+        """The arrays of `out` in order, if they have the shapes of the outputs; the core sees to the rest."""
+        if self._whole:
+            return None
+        given = out if type(out) in (list, tuple) else [out]
+        if type(out) is dict and len(out) == len(infos):
+            given = [out.get(info.name) for info in infos]
+        shapes = [y.shape for y in given if type(y) is np.ndarray]
+        return list(given) if shapes == self._output_shapes and len(shapes) == len(given) else None
 
     def new_state(self) -> StreamState:
         return StreamState.of(self.graph)
@@ -82,6 +93,8 @@ class Bound:
             self.runner.run(inputs, outputs, threads)
         else:
             with state as (now, following):
+                if self.runner.isa is not None:
+                    now, following = state.writable()
                 self.runner.run([*inputs, *now], [*outputs, *following], threads)
 
     def _run_whole(

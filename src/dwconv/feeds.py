@@ -33,19 +33,6 @@ def by_name(name: str, infos: Sequence[TensorInfo], given: Sequence[Any]) -> lis
     return list(given)
 
 
-def are_plain(infos: Sequence[TensorInfo], inputs: Sequence[Any]) -> bool:
-    """Whether all are arrays that need no look but at their shapes."""
-    if len(infos) != len(inputs):
-        return False
-    for info, x in zip(infos, inputs, strict=True):
-        if type(x) is not np.ndarray or x.dtype is not info.dtype:
-            return False
-        flags = x.flags
-        if not (flags.c_contiguous and flags.aligned):
-            return False
-    return True
-
-
 def read_input(name: str, info: TensorInfo, value: Any) -> Array:
     """`value` as an array of exactly the dtype of the input. Lists of numbers take it."""
     if type(value) is np.ndarray:

@@ -94,14 +94,19 @@ class Network(Constructors):
         shapes makes what runs them; see `bind`.
         """
         threads = get_num_threads() if num_threads is None else self._threads(num_threads)
-        if out is None and feeds.are_plain(self._inputs, inputs):
-            bound = self._cache.find(tuple([x.shape for x in inputs]), threads)
-            if bound is not None:  # the way of every call but the first
-                outs = bound.new_outputs()
-                if bound.has_state or state is not None:
-                    state = self._stream(bound, state)
-                bound.run(inputs, outs, threads, state)
-                return self._named(outs)
+        given = inputs
+        if len(inputs) == 1 and type(inputs[0]) is dict and len(inputs[0]) == len(self._inputs):
+            given = tuple([inputs[0].get(info.name) for info in self._inputs])
+        bound = self._cache.find(tuple([x.shape for x in given if type(x) is np.ndarray]), threads)
+        if bound is not None and bound.runner.isa is not None:  # the way of every call but the first
+            outs = bound.new_outputs() if out is None else bound.outputs_of(out, self._outputs)
+            try:
+                if outs is not None:
+                    stream = self._stream(bound, state) if state is not None or bound.has_state else None
+                    bound.run(given, outs, threads, stream)
+                    return self._named(outs)
+            except (BufferError, TypeError, ValueError):
+                outs = None  # what the core refuses without a name is looked at again
         return self._named(self._run_checked(inputs, out, threads, state))
 
     def _run_checked(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .activation import Array
+from .config import core
 from .graph import Graph
 
 
@@ -19,7 +20,7 @@ class StreamState:
     pickled and copied (copy.deepcopy): the stream then goes on in each of them.
     """
 
-    __slots__ = ("_initial", "_lock", "_names", "_next", "_now")
+    __slots__ = ("_initial", "_lock", "_names", "_next", "_now", "_writable")
 
     def __init__(self, names: Sequence[str], initial: Sequence[Array], now: Sequence[Array]) -> None:
         self._names = list(names)
@@ -27,6 +28,7 @@ class StreamState:
         self._lock = threading.Lock()
         self._now = [np.array(array) for array in now]
         self._next = [np.empty_like(array) for array in self._now]
+        self._writable: tuple[list[Any], list[Any]] | None = None
 
     @classmethod
     def of(cls, graph: Graph) -> StreamState:
@@ -59,8 +61,17 @@ class StreamState:
         self._lock.acquire()
         return self._now, self._next
 
+    def writable(self) -> tuple[list[Any], list[Any]]:
+        """The same as the core takes them at once; for who entered."""
+        if self._writable is None:
+            now, following = ([core.writable(array) for array in side] for side in (self._now, self._next))
+            self._writable = now, following
+        return self._writable
+
     def __exit__(self, kind: object, *error: object) -> None:
         """What was written is what is read next, unless the run failed."""
         if kind is None:
             self._now, self._next = self._next, self._now
+            if self._writable is not None:
+                self._writable = self._writable[::-1]
         self._lock.release()
