@@ -144,6 +144,36 @@ def test_one_scale_has_any_axis(axis: int) -> None:
     assert net(np.full((1, 4), 10, np.int8)).tolist() == [[10, 10, 10]]
 
 
+@pytest.mark.parametrize("rounding", ["even", "tflite"])
+def test_what_an_unrolled_recurrent_layer_begins_with_is_a_constant(rounding: str) -> None:
+    """FULLY_CONNECTED of zeros that FILL makes, which an addition reads."""
+    m, rng = Writer(), np.random.default_rng(0)
+    x = m.input("x", (1, 3), "INT8", scale=0.1, zero=3)
+    zeros = m.tensor("zeros", (1, 4), "INT8", scale=0.05, zero=-7)
+    m.op(
+        "FILL",
+        [m.constant(np.array([1, 4], np.int32)), m.constant(np.int8(-7), scale=0.05, zero=-7)],
+        "FillOptions",
+        outputs=[zeros],
+    )
+    w = m.constant(rng.integers(-127, 128, (3, 4)).astype(np.int8), scale=0.02)
+    b = m.constant(np.array([900, -40, 8000], np.int32), scale=0.001)
+    first = m.tensor("first", (1, 3), "INT8", scale=0.11, zero=5)
+    m.op("FULLY_CONNECTED", [zeros, w, b], "FullyConnectedOptions", outputs=[first])
+    y = m.tensor("y", (1, 3), "INT8", scale=0.2, zero=-1)
+    content = m.content([m.op("ADD", [x, first], "AddOptions", outputs=[y])])
+    feeds = feeds_of(content)
+    resolver = "BUILTIN_REF" if rounding == "tflite" else "AUTO"
+    assert not differences(results(content, rounding, feeds), litert(content, feeds, resolver)).any()
+
+
+def test_products_of_constants_are_refused_where_they_are_many() -> None:
+    m, ones = Writer(), np.ones((2**10, 2**10), np.float32)
+    many = m.op("FULLY_CONNECTED", [m.constant(ones), m.constant(ones), -1], "FullyConnectedOptions")
+    with pytest.raises(dwconv.UnsupportedModel, match="constants alone"):
+        dwconv.Network.from_tflite(m.content([m.op("ADD", [m.input("x", (1, 2**10)), many], "AddOptions")]))
+
+
 def test_int16_activations_are_refused_by_name() -> None:
     m = Writer()
     x = m.input("x", (1, 4))

@@ -82,8 +82,9 @@ def dtype_of(node: Node, inputs: Sequence[Value]) -> np.dtype[Any]:
         return np.dtype(np.float32)
     if node.op == "lookup":
         return _lookup_dtype(node, inputs)
-    if x.dtype not in BYTES or all(value.data is not None for value in inputs):
-        if node.attributes.get("quantization") is not None:
+    told = node.attributes.get("quantization") is not None
+    if x.dtype not in BYTES or (not told and all(value.data is not None for value in inputs)):
+        if told:
             raise ValueError(f"it has a quantisation but takes {x.dtype}")
         return x.dtype
     if is_move(node):

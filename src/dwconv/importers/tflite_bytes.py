@@ -56,6 +56,8 @@ def operand(call: Call, i: int = 0) -> str:
     tensor, value = call.tensor(i), call.value(i)
     if tensor.kind not in KINDS:
         raise UnsupportedError(f"its input {tensor.name!r} of {tensor.kind} with others of 8 bits")
+    if call.data(i) is not None and call.quantization(value) is None:  # made of constants, as zeros by FILL
+        value = call.b.constant(call.data(i), tensor.quantization)
     check(call.quantization(value), KINDS[tensor.kind], f"{tensor.name!r}: ")
     return value
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,10 @@ from .tflite_sparse import densified
 
 # In the order of the schema's ActivationFunctionType. TFLite's kernels ignore the others, such as tanh.
 ACTIVATIONS: tuple[ActivationLike, ...] = (None, "relu", ("clip", -1.0, 1.0), "relu6")
-# Nodes that take long for what they give: no real model computes them from constants.
+# Nodes that take long for what they give. Of constants real models have few: what an unrolled recurrent
+# layer makes of the zeros that it begins with.
 SLOW = ("conv", "transpose_conv", "max_pool", "average_pool", "matmul")
+MOST_PRODUCTS = 2**25  # of constants, in a file
 
 
 class UnsupportedError(Exception):
@@ -26,6 +30,7 @@ class BoundedBuilder(Builder):
 
     def __init__(self, size: int) -> None:
         super().__init__(Budget(8 * size + 2**28))
+        self._products = MOST_PRODUCTS
 
     def constant(self, data: Any, quantization: Quantization | None = None) -> str:
         """What the file stores, too: one piece of it may be the constant of many nodes."""
@@ -35,8 +40,19 @@ class BoundedBuilder(Builder):
 
     def node(self, op: str, *inputs: Any, name: str = "", **attributes: Any) -> str:
         if op in SLOW and not any(isinstance(x, str) and self.data(x) is None for x in inputs[:1]):
-            raise UnsupportedError("a result of constants alone; store the result in the model instead")
+            self._products -= self._work(op, [x for x in inputs if x is not None])
+            if self._products < 0:
+                raise UnsupportedError("a result of constants alone; store the result in the model instead")
         return super().node(op, *inputs, name=name, **attributes)
+
+    def _work(self, op: str, inputs: Sequence[Any]) -> int:
+        """Products that take constants: not many fewer than it will be, where it is few."""
+        sizes = [self.shape(x) if isinstance(x, str) else np.shape(x) for x in inputs]
+        if op == "conv" and len(sizes[0]) == len(sizes[1]) == 4:
+            return math.prod(sizes[0][:3]) * math.prod(sizes[1])
+        if op == "matmul" and sizes[1]:
+            return math.prod(sizes[0]) * sizes[1][-1]
+        return MOST_PRODUCTS + 1
 
 
 class Call:

@@ -24,11 +24,13 @@ from .tflite_shapes import SHAPE_OPS, pads_of
 
 
 def is_integer(call: Call) -> bool:
-    """Whether an activation that it reads or gives is of 8 bits."""
+    """Whether what it reads is of 8 bits and no constant, or what it computes, of constants too."""
     reads = any(
         call.tensor(i).kind in KINDS and call.data(i) is None for i in range(len(call)) if call.has(i)
     )
-    return reads or (call.operator.op == "QUANTIZE" and call.output_tensor().kind in KINDS)
+    result = call.output_tensor() if call.operator.outputs else None
+    gives = result is not None and result.kind in KINDS and result.quantization is not None
+    return reads or (gives and call.operator.op in INTEGERS)
 
 
 def lower(call: Call) -> str | list[str]:
