@@ -70,8 +70,7 @@ typedef struct dwc_norm_run {
 } dwc_norm_run;
 
 typedef struct dwc_norm_kernels {
-    void (*sum)(const dwc_norm_run *run);     /* sums += x */
-    void (*squares)(const dwc_norm_run *run); /* squares += (x - mean)^2 */
+    void (*moments)(const dwc_norm_run *run); /* sums += x - mean, squares += (x - mean)^2 */
     /* Of dy that passes the clamp: sums += dy, squares += dy * (x - mean). */
     void (*slopes)(const dwc_norm_run *run);
     /* y = clamp((x - mean) * factor + offset) */

@@ -89,36 +89,42 @@ static void apply_task(void *context, int64_t number, int worker) {
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-/* Joins the moments of a block, its squares being around its own mean, to those of `count` other pixels. Source: Chan,
- * Golub and LeVeque, The American Statistician 37 (1983). */
-static void join_block(float *mean, float *squares, const float *block_mean, const float *block_squares,
-                       int64_t channels, int64_t count, int64_t more) {
-    const float share = (float)((double)more / (double)(count + more)), weight = share * (float)count;
+/* Joins a block of pixels to `count` others: `sums` and `added` are of distances from their mean. Source: Chan, Golub and
+ * LeVeque, The American Statistician 37 (1983). */
+static void join_block(float *mean, float *squares, const float *sums, const float *added, int64_t channels,
+                       int64_t count, int64_t pixels) {
+    const float share = (float)((double)pixels / (double)(count + pixels)), weight = share * (float)count;
     for (int64_t c = 0; c < channels; c++) {
-        const float distance = block_mean[c] - mean[c];
+        const float distance = sums[c] / (float)pixels, own = added[c] - sums[c] * distance;
         mean[c] += distance * share;
-        squares[c] += block_squares[c] + distance * distance * weight;
+        squares[c] += (own < 0.0f ? 0.0f : own) + distance * distance * weight;
     }
 }
 
+/* Each pixel is read once: as distance from the mean of the pixels before, for the first block from that of its first
+ * ones. What cancels in the squares is less than what blocks so far apart add to them. */
 static void moments_task(void *context, int64_t number, int worker) {
     const job *j = context;
     const item t = item_of(j, number);
-    float *mean = sums_of(j, &t, 0), *squares = sums_of(j, &t, 1), *block_mean = sums_of(j, &t, 2);
+    float *mean = sums_of(j, &t, 0), *squares = sums_of(j, &t, 1);
     dwc_norm_run run = run_of(j, &t);
     (void)worker;
-    run.mean = run.sums = block_mean;
+    run.mean = mean;
+    run.sums = sums_of(j, &t, 2);
     run.squares = sums_of(j, &t, 3);
     clear(mean, &t);
     clear(squares, &t);
+    clear(run.sums, &t);
+    clear(run.squares, &t);
+    const int64_t few = smaller(DWC_NORM_LEAST_PIXELS, t.last - t.first);
+    run_pixels(j, &t, t.first, few, j->n->table->norm.moments, &run);
+    for (int64_t c = 0; c < t.channels; c++) mean[c] = run.sums[c] / (float)few;
     for (int64_t first = t.first; first < t.last; first += j->how.block) {
         const int64_t pixels = smaller(j->how.block, t.last - first);
         clear(run.sums, &t);
         clear(run.squares, &t);
-        run_pixels(j, &t, first, pixels, j->n->table->norm.sum, &run);
-        for (int64_t c = 0; c < t.channels; c++) block_mean[c] /= (float)pixels;
-        run_pixels(j, &t, first, pixels, j->n->table->norm.squares, &run);
-        join_block(mean, squares, block_mean, run.squares, t.channels, first - t.first, pixels);
+        run_pixels(j, &t, first, pixels, j->n->table->norm.moments, &run);
+        join_block(mean, squares, run.sums, run.squares, t.channels, first - t.first, pixels);
     }
 }
 

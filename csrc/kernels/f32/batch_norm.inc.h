@@ -31,29 +31,25 @@ INLINE V(vec) bn_passed(V(vec) dy, V(vec) normal, V(vec) low, V(vec) high) {
     return (V(vec))((V(ivec))dy & ~((normal <= low) | (normal >= high)));
 }
 
-/* NV vectors from channel c on, the last one of `lanes` channels. */
-INLINE void bn_sum(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL) {
-    V(vec) sum[4];
-    const float *x = r->x + c;
-    UNROLL for (int v = 0; v < NV; v++) sum[v] = bn_load(r->sums + c + v * V(lanes), lanes, FULL);
-    for (int64_t i = 0; i < r->pixels; i++, x += r->x_pixel)
-        UNROLL for (int v = 0; v < NV; v++) sum[v] = sum[v] + bn_load(x + v * V(lanes), lanes, FULL);
-    UNROLL for (int v = 0; v < NV; v++) bn_store(r->sums + c + v * V(lanes), sum[v], lanes, FULL);
-}
-
-INLINE void bn_squares(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL) {
-    V(vec) sum[4], mean[4];
+/* sums += x - mean, squares += (x - mean)^2: NV vectors from channel c on, the last one of `lanes` channels. */
+INLINE void bn_moments(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL) {
+    V(vec) sum[4], square[4], mean[4];
     const float *x = r->x + c;
     UNROLL for (int v = 0; v < NV; v++) {
-        sum[v] = bn_load(r->squares + c + v * V(lanes), lanes, FULL);
+        sum[v] = bn_load(r->sums + c + v * V(lanes), lanes, FULL);
+        square[v] = bn_load(r->squares + c + v * V(lanes), lanes, FULL);
         mean[v] = bn_load(r->mean + c + v * V(lanes), lanes, FULL);
     }
     for (int64_t i = 0; i < r->pixels; i++, x += r->x_pixel)
         UNROLL for (int v = 0; v < NV; v++) {
             const V(vec) centred = bn_load(x + v * V(lanes), lanes, FULL) - mean[v];
-            sum[v] = V(fma)(centred, centred, sum[v]);
+            sum[v] = sum[v] + centred;
+            square[v] = V(fma)(centred, centred, square[v]);
         }
-    UNROLL for (int v = 0; v < NV; v++) bn_store(r->squares + c + v * V(lanes), sum[v], lanes, FULL);
+    UNROLL for (int v = 0; v < NV; v++) {
+        bn_store(r->sums + c + v * V(lanes), sum[v], lanes, FULL);
+        bn_store(r->squares + c + v * V(lanes), square[v], lanes, FULL);
+    }
 }
 
 INLINE void bn_apply(const dwc_norm_run *r, int64_t c, int lanes, const int NV, const int FULL, const int STREAM) {
@@ -138,8 +134,7 @@ INLINE void bn_back(const dwc_norm_run *r, int64_t c, int lanes, const int NV, c
     }
 #define BN_MORE(...) , __VA_ARGS__
 /* clang-format off */
-BN_DEFINE(norm_sum, bn_sum, 4, )
-BN_DEFINE(norm_squares, bn_squares, 4, )
+BN_DEFINE(norm_moments, bn_moments, BN_VECTORS, )
 BN_DEFINE(norm_slopes, bn_slopes, BN_VECTORS, )
 BN_DEFINE(norm_apply, bn_apply, BN_VECTORS, BN_MORE(0))
 BN_DEFINE(norm_back, bn_back, BN_VECTORS, BN_MORE(0, 0))
@@ -153,4 +148,4 @@ BN_DEFINE(norm_back_streaming, bn_back, BN_VECTORS, BN_MORE(1, 0))
 #endif
 /* clang-format on */
 
-#define NORM_KERNELS {norm_sum, norm_squares, norm_slopes, norm_apply, norm_back, norm_back_fixed NORM_STREAMING}
+#define NORM_KERNELS {norm_moments, norm_slopes, norm_apply, norm_back, norm_back_fixed NORM_STREAMING}
