@@ -27,23 +27,22 @@ cdef class BatchNorm:
             raise error_of(status, "batch_norm")
         return scratch_of_thread(bytes[0])
 
-    def forward(self, x, gamma, beta, mean, variance, y, int threads):
+    def forward(self, x, gamma, beta, mean, variance, y, threads):
         """Writes y, and mean and variance that are not fixed. NotImplemented: C cannot address x or y."""
         cdef Tensor inputs = Tensor(x)
         cdef Tensor outputs = Tensor(y, PyBUF_WRITABLE)
         cdef Channels factors = Channels(gamma, self.desc.channels, 0)
         cdef Channels offsets = Channels(beta, self.desc.channels, 0)
-        cdef Channels means = Channels(mean, self.desc.channels, PyBUF_WRITABLE)
-        cdef Channels variances = Channels(variance, self.desc.channels, PyBUF_WRITABLE)
-        cdef dwconv_threads workers
+        cdef int access = 0 if self.desc.flags & DWCONV_FIXED_MOMENTS else PyBUF_WRITABLE
+        cdef Channels means = Channels(mean, self.desc.channels, access)
+        cdef Channels variances = Channels(variance, self.desc.channels, access)
+        cdef dwconv_threads workers = team_of(threads)
         cdef size_t bytes = 0
         cdef dwconv_status status
         cdef Scratch scratch
         if not inputs.held or not outputs.held:
             return NotImplemented
-        memset(&workers, 0, sizeof(workers))
-        workers.count = threads
-        scratch = self.scratch_for(&inputs.tensor, threads, &bytes)
+        scratch = self.scratch_for(&inputs.tensor, workers.count, &bytes)
         with nogil:
             if self.plain:
                 status = dwconv_batch_norm_reference(&self.desc, &inputs.tensor, factors.data, offsets.data,
@@ -55,7 +54,7 @@ cdef class BatchNorm:
             raise error_of(status, "batch_norm")
         return y
 
-    def backward(self, x, gamma, beta, mean, variance, dy, dx, dgamma, dbeta, int threads):
+    def backward(self, x, gamma, beta, mean, variance, dy, dx, dgamma, dbeta, threads):
         """Writes dx, dgamma and dbeta where these are not None. NotImplemented as above."""
         cdef Tensor inputs = Tensor(x)
         cdef Tensor slopes = Tensor(dy)
@@ -67,7 +66,7 @@ cdef class BatchNorm:
         cdef Channels variances = Channels(variance, self.desc.channels, 0)
         cdef Channels to_gamma = Channels(dgamma, self.desc.channels, PyBUF_WRITABLE)
         cdef Channels to_beta = Channels(dbeta, self.desc.channels, PyBUF_WRITABLE)
-        cdef dwconv_threads workers
+        cdef dwconv_threads workers = team_of(threads)
         cdef size_t bytes = 0
         cdef dwconv_status status
         cdef Scratch scratch
@@ -78,9 +77,7 @@ cdef class BatchNorm:
             if not outputs.held:
                 return NotImplemented
             into = &outputs.tensor
-        memset(&workers, 0, sizeof(workers))
-        workers.count = threads
-        scratch = self.scratch_for(&inputs.tensor, threads, &bytes)
+        scratch = self.scratch_for(&inputs.tensor, workers.count, &bytes)
         with nogil:
             if self.plain:
                 status = dwconv_batch_norm_gradient_reference(

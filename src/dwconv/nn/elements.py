@@ -10,6 +10,7 @@ import numpy as np
 from .. import gradients
 from ..activation import Activation, Array, apply, parse
 from ..arrays import as_array
+from ..normalization import batch_norm, batch_norm_backprop
 from .tape import record
 from .variables import Variable, value_of
 
@@ -136,51 +137,32 @@ def dropped(x: Any, rate: float, rng: np.random.Generator) -> Array:
 # ---- normalisation ----------------------------------------------------------------------------
 
 
-def sums(x: Array) -> Array:
-    """Over all axes but the last, by BLAS: partial sums keep small terms."""
-    flat = x.reshape(-1, x.shape[-1])
-    return np.ones(len(flat), x.dtype) @ flat
-
-
 def normalize(
-    x: Any, scale: Any, offset: Any, epsilon: float, moments: tuple[Array, Array] | None = None
-) -> tuple[Array, Array, Array]:
-    """(x - mean) / sqrt(variance + epsilon) * scale + offset over the last axis; and mean and variance.
+    x: Any, scale: Any, offset: Any, epsilon: float, moments: tuple[Array, Array] | None = None,
+    activation: Any = None,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """activation((x - mean) / sqrt(variance + epsilon) * scale + offset) over the last axis; and mean and
+    variance.
 
-    `moments`: mean and variance where they are known; None: those of x. `scale`, `offset` may be None.
-    Source: Ioffe and Szegedy (ICML 2015).
+    `moments`: mean and variance where they are known; None: those of x. `scale`, `offset` may be None;
+    `activation`: None or one of `dwconv.normalization.CLAMPS`. Source: Ioffe and Szegedy (ICML 2015).
     """
     key, source = tensor("batch_normalization", "x", x)
-    factor = value_of(scale)
-    count = source.size // source.shape[-1]
-    if count == 0 and moments is None:
+    if source.size == 0 and moments is None:
         raise ValueError(f"batch_normalization: x is empty ({source.shape}): there is no mean to learn from")
-    mean, variance = moments if moments is not None else (sums(source) / count, None)
-    centred = source - mean
-    y = np.empty_like(centred)
-    if variance is None:
-        variance = sums(np.multiply(centred, centred, out=y)) / count
-    inverse = 1 / np.sqrt(variance + source.dtype.type(epsilon))
-    gain = inverse if scale is None else inverse * factor
-    np.multiply(centred, gain, out=y)
-    if offset is not None:
-        y += value_of(offset)
+    of_channels, options = (value_of(scale), value_of(offset)), {"epsilon": epsilon, "activation": activation}
+    y, *found = batch_norm(source, *of_channels, moments=moments, **options)
 
     def backward(dy: Array, wanted: tuple[bool, ...]) -> list[Array | None]:
-        total, work = sums(dy), dy * centred
-        along = sums(work) * inverse  # with the normalised x
-        dx = None
-        if wanted[0] and moments is not None:
-            dx = np.multiply(dy, gain, out=work)
-        elif wanted[0]:
-            dx = np.multiply(centred, -inverse * along / count, out=work)
-            dx += dy
-            dx -= total / count
-            dx *= gain
-        return [dx, along if wanted[1] else None, total if wanted[2] else None]
+        fixed, asked = moments is not None, (wanted[0], wanted[1], wanted[2])
+        return list(
+            batch_norm_backprop(
+                dy, source, *of_channels, (found[0], found[1]), fixed=fixed, wanted=asked, **options
+            )
+        )
 
     record(y, [key, scale, offset], backward)
-    return y, mean, variance
+    return y, found[0], found[1]
 
 
 # ---- functions of TensorFlow's names ----------------------------------------------------------

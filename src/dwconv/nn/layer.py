@@ -51,6 +51,9 @@ class Layer:
         self._get_variable: Callable[..., Variable] | None = None  # of a store
 
     def __call__(self, x: Any, training: bool = False) -> Array:
+        return self._run(x, training, self.call)
+
+    def _run(self, x: Any, training: bool, call: Callable[[Any, bool], Array]) -> Array:
         if isinstance(x, Variable):
             shape, dtype = x.shape, x.dtype
         else:
@@ -59,7 +62,7 @@ class Layer:
         if not self.built:
             self.build(shape, dtype)
             self.built = True
-        y = self.call(x, training)
+        y = call(x, training)
         if self.activity_regularizer is not None:
             self._last_activity = activity_penalty(self.activity_regularizer, y)
             tape = recording()

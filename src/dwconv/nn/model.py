@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..activation import Array
+from ..activation import Array, parse
 from ..graph import Builder
 from ..network import Network
+from ..normalization import CLAMPS
 from . import elements
 from .layer import Layer
+from .others import Activation, BatchNorm, ReLU
 from .variables import Variable
 
 
@@ -48,8 +51,15 @@ class Sequential(Layer):
         self._shape = tuple(shape)
 
     def call(self, x: Any, training: bool) -> Array:
-        for layer in self._layers:
-            x = layer(x, training)
+        done: Layer | None = None
+        for layer, following in zip(self._layers, [*self._layers[1:], None], strict=True):
+            if layer is done:
+                done = None
+            elif type(layer) is BatchNorm and isinstance(following, Activation) and _is_clamp(following):
+                done = following
+                x = layer._run(x, training, partial(layer.call, activation=following.activation))
+            else:
+                x = layer(x, training)
         return np.asarray(x)
 
     def emit(self, b: Builder, x: str) -> str:
@@ -104,6 +114,13 @@ class Sequential(Layer):
                 )
         for name, variable in variables.items():
             variable.assign(found[name])
+
+
+def _is_clamp(layer: Activation) -> bool:
+    """Whether a batch normalization computes it in its own pass."""
+    if type(layer) not in (Activation, ReLU) or layer.activity_regularizer is not None:
+        return False
+    return parse(layer.name, "activation", layer.activation).kind in CLAMPS
 
 
 class Residual(Sequential):

@@ -89,12 +89,13 @@ class BatchNorm(Layer):
         self._add("moving_mean", channels, dtype, "zeros", trainable=False)
         self._add("moving_variance", channels, dtype, "ones", trainable=False)
 
-    def call(self, x: Any, training: bool) -> Array:
+    def call(self, x: Any, training: bool, activation: Any = None) -> Array:
+        """`activation`: computed with it, one of `dwconv.normalization.CLAMPS`."""
         v = self._variables
         moving = v["moving_mean"], v["moving_variance"]
         learns = training and self.trainable
         known = None if learns else (moving[0].value, moving[1].value)
-        y, *moments = elements.normalize(x, v.get("gamma"), v.get("beta"), self.epsilon, known)
+        y, *moments = elements.normalize(x, v.get("gamma"), v.get("beta"), self.epsilon, known, activation)
         if learns:
             for variable, value in zip(moving, moments, strict=True):
                 variable.assign(self.momentum * variable.value + (1 - self.momentum) * value)
