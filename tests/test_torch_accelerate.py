@@ -50,7 +50,7 @@ def test_accelerate_keeps_everything_but_the_arithmetic(monkeypatch: pytest.Monk
             steps.zero_grad()
             nn.functional.cross_entropy(module(x), torch.tensor([0, 1, 2, 1])).backward()
             steps.step()
-    assert found.count("convolve") == found.count("_backward") == 6
+    assert found.count("convolve") == found.count("backward") == 6
     assert hooked
     for mine, reference in zip(model.state_dict().values(), plain.state_dict().values(), strict=True):
         torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5)

@@ -15,7 +15,8 @@ from torch import nn  # noqa: E402
 
 import dwconv.torch  # noqa: E402
 from dwconv.torch import normalization  # noqa: E402
-from dwconv.torch.normalization import Fusing, Normalization, State  # noqa: E402
+from dwconv.torch.chains import Fusing  # noqa: E402
+from dwconv.torch.normalization import Normalization, State  # noqa: E402
 
 LAST = torch.channels_last
 OPTIONS: list[dict[str, Any]] = [

@@ -42,7 +42,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(functions, name, noted)
 
-    for name in ("convolve", "predict", "_backward"):
+    for name in ("convolve", "predict", "backward"):
         note(name)
     return found
 

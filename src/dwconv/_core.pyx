@@ -19,6 +19,7 @@ from cpython.buffer cimport (
     PyBUF_FORMAT,
     PyBUF_STRIDES,
     PyBUF_WRITABLE,
+    PyBuffer_FillInfo,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
@@ -87,6 +88,7 @@ cdef object error_of(dwconv_status status, str name):
 
 include "_descriptions.pxi"
 include "_tensors.pxi"
+include "_memory.pxi"
 
 
 def reference(operation, x, out):
@@ -153,6 +155,9 @@ cdef Scratch scratch_of_thread(size_t bytes):
     return scratch
 
 
+include "_teams.pxi"
+
+
 cdef class Plan:
     """An operation with its filters packed for one instruction set; never changes after creation."""
 
@@ -205,11 +210,9 @@ cdef class Plan:
 
     cdef str explained(self, dwconv_format format, input_shape, int threads):
         cdef int64_t shape[4]
-        cdef dwconv_threads workers
+        cdef dwconv_threads workers = team_of(threads)
         cdef size_t needed
         cdef bytearray text
-        memset(&workers, 0, sizeof(workers))
-        workers.count = threads
         if input_shape is not None:
             shape[0], shape[1], shape[2], shape[3] = input_shape
         cdef const int64_t *input = NULL if input_shape is None else shape
@@ -230,7 +233,7 @@ cdef class Plan:
             raise error_of(status, self.name)
         return bytes
 
-    def run(self, x, out, int threads, bint strict=False):
+    def run(self, x, out, threads, bint strict=False):
         """Writes the result into `out`, or into a new array where that is None, and returns it.
 
         Where C cannot address the tensors, or refuses them, returns NotImplemented; raises if `strict`.
@@ -266,16 +269,14 @@ cdef class Plan:
             return None
         return empty_aligned(output, self.y_dtype)
 
-    cdef dwconv_status execute(self, const dwconv_tensor *x, const dwconv_tensor *y, int threads) except *:
-        cdef dwconv_threads workers
+    cdef dwconv_status execute(self, const dwconv_tensor *x, const dwconv_tensor *y, threads) except *:
+        cdef dwconv_threads workers = team_of(threads)
         cdef dwconv_status status
         cdef size_t bytes = 0
         cdef void *memory = NULL
         cdef Scratch scratch
-        memset(&workers, 0, sizeof(workers))
-        workers.count = threads
         if self.has_scratch and x.batch > 0:
-            status = self.scratch_for(x, threads, &bytes)
+            status = self.scratch_for(x, workers.count, &bytes)
             if status != DWCONV_OK:
                 return status
             scratch = scratch_of_thread(bytes)

@@ -73,22 +73,20 @@ cdef class Gradient:
             raise error_of(status, self.name)
         return 0
 
-    def of_input(self, filters, dy, out, int threads):
+    def of_input(self, filters, dy, out, threads):
         """Writes into `out`, or a new array where that is None. NotImplemented: C cannot address a tensor."""
         cdef Floats weights = Floats(filters)
         cdef Tensor y = Tensor(dy)
         if out is None:
             out = empty_aligned(self.input, DWCONV_F32)
         cdef Tensor x = Tensor(out, PyBUF_WRITABLE)
-        cdef dwconv_threads workers
+        cdef dwconv_threads workers = team_of(threads)
         cdef size_t bytes = 0
         cdef dwconv_status status
         cdef Scratch scratch
         if not y.held or not x.held:
             return NotImplemented
-        memset(&workers, 0, sizeof(workers))
-        workers.count = threads
-        self.ask(True, threads, &bytes)
+        self.ask(True, workers.count, &bytes)
         scratch = scratch_of_thread(bytes)
         with nogil:
             if self.plain:
@@ -102,14 +100,14 @@ cdef class Gradient:
             raise error_of(status, self.name)
         return out
 
-    def of_filter(self, x, dy, bint with_filter, bint with_bias, int threads):
+    def of_filter(self, x, dy, bint with_filter, bint with_bias, threads):
         """(filter gradient, bias gradient), None for what is not wanted. NotImplemented as above."""
         cdef Tensor inputs = Tensor(x)
         cdef Tensor y = Tensor(dy)
         cdef Floats filter_floats, bias_floats
         cdef float *filter_to = NULL
         cdef float *bias_to = NULL
-        cdef dwconv_threads workers
+        cdef dwconv_threads workers = team_of(threads)
         cdef size_t bytes = 0
         cdef dwconv_status status
         cdef Scratch scratch
@@ -124,9 +122,7 @@ cdef class Gradient:
             bias = empty(self.desc.out_channels, float32)
             bias_floats = Floats(bias, PyBUF_WRITABLE)
             bias_to = <float *>bias_floats.view.buf
-        memset(&workers, 0, sizeof(workers))
-        workers.count = threads
-        self.ask(False, threads, &bytes)
+        self.ask(False, workers.count, &bytes)
         scratch = scratch_of_thread(bytes)
         with nogil:
             if self.plain:
@@ -141,13 +137,13 @@ cdef class Gradient:
         return filters, bias
 
 
-def activation_gradient(activation, values, bint from_output, dy, out, int threads, str isa):
+def activation_gradient(activation, values, bint from_output, dy, out, threads, str isa):
     """Writes into `out`; all are contiguous float32 arrays of one size."""
     cdef Floats v = Floats(values)
     cdef Floats d = Floats(dy)
     cdef Floats to = Floats(out, PyBUF_WRITABLE)
     cdef dwconv_activation act
-    cdef dwconv_threads workers
+    cdef dwconv_threads workers = team_of(threads)
     cdef dwconv_status status
     cdef bytes name = isa.encode()
     cdef bint plain = isa == "reference"
@@ -158,8 +154,6 @@ def activation_gradient(activation, values, bint from_output, dy, out, int threa
         raise ValueError("activation_gradient: arrays of different sizes")
     act.kind = <dwconv_activation_kind><int>ACTIVATIONS[activation.kind]
     act.a, act.b = activation.a, activation.b
-    memset(&workers, 0, sizeof(workers))
-    workers.count = threads
     with nogil:
         if plain:
             status = dwconv_activation_gradient_reference(

@@ -70,29 +70,3 @@ cdef object empty_aligned(const int64_t[4] shape, dwconv_dtype dtype):
     flat = empty(count + DWCONV_ALIGNMENT // size, kind)
     first = -flat.__array_interface__["data"][0] % DWCONV_ALIGNMENT // size
     return flat[first : first + count].reshape(sizes)
-
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <stddef.h>
-    #if defined(__linux__)
-    #include <sys/mman.h>
-    #include <unistd.h>
-    #endif
-    static void dwconv_advise_huge_pages(uintptr_t begin, size_t bytes) {
-    #if defined(__linux__) && defined(MADV_HUGEPAGE)
-        const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), end = (begin + bytes) / page * page;
-        const uintptr_t first = (begin + page - 1) / page * page;
-        if (first < end) madvise((void *)first, end - first, MADV_HUGEPAGE);
-    #else
-        (void)begin, (void)bytes;
-    #endif
-    }
-    """
-    void dwconv_advise_huge_pages(uintptr_t begin, size_t bytes) nogil
-
-
-def advise_huge_pages(uintptr_t address, size_t bytes):
-    """Memory that was not touched yet may come in pages of 2 MB, where the system has them."""
-    dwconv_advise_huge_pages(address, bytes)

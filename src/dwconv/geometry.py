@@ -46,7 +46,8 @@ def integer(where: str, value: Any, low: int = 1, high: int = MAX_SIZE) -> int:
 
 
 def thread_count(where: str, value: Any) -> int:
-    return integer(where, value, 1, MAX_THREADS)
+    count = integer(where, value, 1, MAX_THREADS)
+    return value if isinstance(value, int) else count  # a subclass tells whose threads
 
 
 def data_format(name: str, value: Any) -> bool:

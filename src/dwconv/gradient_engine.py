@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,11 @@ def threads_of(name: str, value: Any) -> int:
     return get_num_threads() if value is None else thread_count(f"{name}: num_threads", value)
 
 
+@lru_cache(512)
+def _gradient_of(conv: Convolution, isa: str) -> Any:
+    return core.Gradient(conv, isa)
+
+
 def _isa(array: Array) -> str | None:
     return native_isa() if array.dtype == np.float32 else None
 
@@ -30,7 +36,7 @@ def input_gradient(conv: Convolution, filters: Array, dy: Array, out: Array | No
         return gradients_numpy.backprop_input(
             conv, filters, dy, np.empty(conv.x, dy.dtype) if out is None else out
         )
-    gradient, filters = core.Gradient(conv, isa), np.ascontiguousarray(filters)
+    gradient, filters = _gradient_of(conv, isa), np.ascontiguousarray(filters)
     result = gradient.of_input(filters, dy, out, threads)
     if result is not NotImplemented:
         return result  # type: ignore[no-any-return]
@@ -50,7 +56,7 @@ def filter_gradient(
     if not isa:
         bias = gradients_numpy.backprop_bias(dy) if with_bias else None
         return gradients_numpy.backprop_filter(conv, x, dy), bias
-    gradient = core.Gradient(conv, isa)
+    gradient = _gradient_of(conv, isa)
     result = gradient.of_filter(x, dy, True, with_bias, threads)
     if result is NotImplemented:
         _warn(conv.name, "x or out_backprop")
@@ -62,7 +68,7 @@ def bias_gradient(name: str, dy: Array, threads: int) -> Array:
     isa = _isa(dy)
     if not isa:
         return gradients_numpy.backprop_bias(dy)
-    gradient = core.Gradient(Convolution.identity(name, dy.shape), isa)
+    gradient = _gradient_of(Convolution.identity(name, dy.shape), isa)
     result = gradient.of_filter(dy, dy, False, True, threads)
     if result is NotImplemented:
         _warn(name, "out_backprop")

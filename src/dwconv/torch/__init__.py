@@ -12,13 +12,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .accelerating import accelerate
+from .functions import release_memory
 from .modules import Conv2d, DepthwiseSeparableConv
 from .normalization import BatchNorm2d
 
 if TYPE_CHECKING:
     from .backend import dwconv_backend
 
-__all__ = ["BatchNorm2d", "Conv2d", "DepthwiseSeparableConv", "accelerate", "dwconv_backend"]
+__all__ = [
+    "BatchNorm2d",
+    "Conv2d",
+    "DepthwiseSeparableConv",
+    "accelerate",
+    "dwconv_backend",
+    "release_memory",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from ..config import PerformanceWarning
+from .chains import fuse
 from .modules import Conv2d, about_convolution, lay_out
-from .normalization import BatchNorm2d, about_norm, fuse
+from .normalization import BatchNorm2d, about_norm
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -21,10 +22,10 @@ def accelerate(model: M, *, channels_last: bool = True) -> M:
 
     Every `nn.Conv2d` becomes a `dwconv.torch.Conv2d`, every `nn.BatchNorm2d` a `dwconv.torch.BatchNorm2d`:
     the same module with the same parameters, hooks and state dict keys; optimizers that know its parameters
-    go on. An `nn.ReLU` or `nn.ReLU6` behind a normalization in an `nn.Sequential`, both without hooks, is
-    computed with it. `channels_last`: moves the model to `torch.channels_last`, and what is exchanged gives
-    such tensors. What dwconv does not have stays as it is, which a `dwconv.PerformanceWarning` lists with
-    reasons.
+    go on. A normalization is computed together with the convolution before it and an `nn.ReLU` or `nn.ReLU6`
+    behind it, all without hooks, in an `nn.Sequential` and where the source of a `forward` calls them one
+    after another. `channels_last`: moves the model to `torch.channels_last`, and what is exchanged gives such
+    tensors. What dwconv does not have stays as it is, which a `dwconv.PerformanceWarning` lists with reasons.
 
     >>> import torch, dwconv.torch
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU())

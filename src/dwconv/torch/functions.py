@@ -18,11 +18,12 @@ from ..config import core
 from ..geometry import Window
 from ..gradients_numpy import Convolution as ForwardConvolution
 from ..operation import Operation, Stage
+from .teams import threads
 
 Pair = tuple[int, int]
 NUMPY_ORDER = (0, 2, 3, 1)
-# As for NumPy's arrays: the first touch of pages of 4 KB takes longer than computing what they hold.
-HUGE_BYTES = 4 << 20
+# Memory of larger tensors is kept for the next ones: zeroing it takes the system as long as filling it.
+KEPT_BYTES = 256 << 10
 
 
 class Geometry(NamedTuple):
@@ -89,12 +90,30 @@ def _nested(tensor: torch.Tensor) -> bool:
     )
 
 
-def new_image(shape: tuple[int, ...], like: torch.Tensor) -> tuple[torch.Tensor, Array]:
+def new_image(shape: tuple[int, int, int, int], like: torch.Tensor) -> tuple[torch.Tensor, Array]:
     """An empty tensor in channels_last, and its memory as an array."""
-    tensor = torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
-    if core is not None and tensor.nbytes >= HUGE_BYTES:
-        core.advise_huge_pages(tensor.data_ptr(), tensor.nbytes)
+    n, c, h, w = shape
+    size = n * c * h * w
+    if core is None or size * like.element_size() < KEPT_BYTES:
+        tensor = torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
+    else:  # no view, which could not be changed in place
+        memory = torch.frombuffer(core.Memory(size * like.element_size()), dtype=like.dtype)
+        strides = (h * w * c, 1, w * c, c)
+        tensor = torch.empty(0, dtype=like.dtype).set_(memory.untyped_storage(), 0, shape, strides)
     return tensor, tensor.numpy().transpose(NUMPY_ORDER)
+
+
+def release_memory() -> None:
+    """Gives back to the system the memory of tensors that nobody uses any more.
+
+    It is kept for tensors of the same size, as the next step of training needs them: never more, with what is
+    in use, than was in use at one time since this was called last.
+
+    >>> import dwconv.torch
+    >>> dwconv.torch.release_memory()
+    """
+    if core is not None:
+        core.release_memory()
 
 
 def in_layout(tensor: torch.Tensor, last: bool) -> torch.Tensor:
@@ -140,7 +159,7 @@ def predict(x: torch.Tensor, layer: Any, last: bool) -> torch.Tensor:
     image = nhwc(x)
     n, h, w, c = layer.output_shape(image.shape)
     y, out = new_image((n, c, h, w), x)
-    layer(image, out=out, num_threads=torch.get_num_threads())
+    layer(image, out=out, num_threads=threads())
     return in_layout(y, last)
 
 
@@ -163,26 +182,26 @@ class Convolution(torch.autograd.Function):  # type: ignore[misc]
         wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # create_graph=True: gradients of gradients are PyTorch's
             return (*_pytorch_backward(dy, x, weight, ctx.geometry, wanted), None, None)
-        return (*_backward(dy, x, weight, ctx.geometry, wanted, ctx.last), None, None)
+        return (*backward(dy, x, weight, ctx.geometry, wanted, ctx.last), None, None)
 
 
 def convolve(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry, last: bool
 ) -> torch.Tensor:
     """Forward alone, with weights that are packed for this call."""
-    conv = _convolution(geometry, tuple(x.shape), tuple(weight.shape))
+    conv = shapes_of(geometry, tuple(x.shape), tuple(weight.shape))
     n, height, width, channels = conv.y
     y, out = new_image((n, channels, height, width), x)
     kind = geometry.kind(weight)
     values, offset = filters(weight, kind, geometry.groups), None if bias is None else _array(bias)
     stage = Stage(kind, "weight", values, offset, Activation(), conv.window, conv.groups)
     operation = Operation(conv.name, kind, (stage,))
-    engine.run(operation, engine.create_plan(operation), nhwc(x), out, torch.get_num_threads())
+    engine.run(operation, engine.create_plan(operation), nhwc(x), out, threads())
     return in_layout(y, last)
 
 
 @lru_cache(1024)
-def _convolution(geometry: Geometry, x: tuple[int, ...], weight: tuple[int, ...]) -> ForwardConvolution:
+def shapes_of(geometry: Geometry, x: tuple[int, ...], weight: tuple[int, ...]) -> ForwardConvolution:
     """Of images and weights of these shapes, as dwconv knows them."""
     n, channels, height, width = x
     outputs, inputs, kernel_h, kernel_w = weight
@@ -201,24 +220,24 @@ def _convolution(geometry: Geometry, x: tuple[int, ...], weight: tuple[int, ...]
     )
 
 
-def _backward(
+def backward(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, geometry: Geometry, wanted: Any, last: bool
 ) -> tuple[torch.Tensor | None, ...]:
-    kind, threads = geometry.kind(weight), torch.get_num_threads()
-    conv = _convolution(geometry, tuple(x.shape), tuple(weight.shape))
+    kind, workers = geometry.kind(weight), threads()
+    conv = shapes_of(geometry, tuple(x.shape), tuple(weight.shape))
     array = nhwc(dy)
     dx = dw = db = None
     if wanted[0]:
-        dx, out = new_image(tuple(x.shape), x)
+        dx, out = new_image(x.shape, x)
         values = filters(weight, kind, geometry.groups)
-        gradient_engine.input_gradient(conv, values.reshape(conv.filters), array, out, threads)
+        gradient_engine.input_gradient(conv, values.reshape(conv.filters), array, out, workers)
         dx = in_layout(dx, last)
     if wanted[1]:
-        found, offset = gradient_engine.filter_gradient(conv, nhwc(x), array, wanted[2], threads)
+        found, offset = gradient_engine.filter_gradient(conv, nhwc(x), array, wanted[2], workers)
         dw = as_weight(found, weight)
         db = None if offset is None else torch.from_numpy(offset)
     elif wanted[2]:
-        db = torch.from_numpy(gradient_engine.bias_gradient(conv.name, array, threads))
+        db = torch.from_numpy(gradient_engine.bias_gradient(conv.name, array, workers))
     return dx, dw, db
 
 
@@ -226,12 +245,25 @@ def _pytorch_backward(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, geometry: Geometry, wanted: Any
 ) -> tuple[torch.Tensor | None, ...]:
     """The same by operations that PyTorch differentiates."""
-    (top, bottom), (left, right) = geometry.padding
-    padded = torch.nn.functional.pad(x, (left, right, top, bottom))
+    (top, _), (left, _) = geometry.padding
     dx, dw, db = torch.ops.aten.convolution_backward(
-        dy, padded, weight, [weight.shape[0]], geometry.stride, (0, 0), geometry.dilation, False, (0, 0),
-        geometry.groups, list(wanted),
+        dy, _padded(x, geometry), weight, [weight.shape[0]], geometry.stride, (0, 0), geometry.dilation,
+        False, (0, 0), geometry.groups, list(wanted),
     )  # fmt: skip
     if dx is not None:
         dx = dx[:, :, top : top + x.shape[2], left : left + x.shape[3]]
     return dx, dw, db
+
+
+def pytorch_convolution(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry
+) -> torch.Tensor:
+    """The same as PyTorch computes it."""
+    return torch.nn.functional.conv2d(
+        _padded(x, geometry), weight, bias, geometry.stride, 0, geometry.dilation, geometry.groups
+    )
+
+
+def _padded(x: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    (top, bottom), (left, right) = geometry.padding
+    return torch.nn.functional.pad(x, (left, right, top, bottom))

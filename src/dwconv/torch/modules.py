@@ -74,15 +74,11 @@ class Conv2d(_Cached, nn.Conv2d):  # type: ignore[misc]
         lay_out(self)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if not is_plain(input) or not is_plain(self.weight):
-            return super().forward(input)
-        reason = _reason(self, input)
-        if reason is not None:
-            if reason:
-                self._tell(reason)
+        geometry = self.geometry_for(input)
+        if geometry is None:
             return super().forward(input)
         x = input if input.ndim == 4 else input[None]
-        geometry, last = geometry_of(self), self._gives_channels_last(x)
+        last = self._gives_channels_last(x)
         if needs_gradients(x, self.weight, self.bias):
             y = Convolution.apply(x, self.weight, self.bias, geometry, last)
         elif self.training:
@@ -90,6 +86,15 @@ class Conv2d(_Cached, nn.Conv2d):  # type: ignore[misc]
         else:
             y = functions.predict(x, self._packed_layer(geometry), last)
         return y if input.ndim == 4 else y[0]
+
+    def geometry_for(self, x: torch.Tensor) -> Geometry | None:
+        """None where PyTorch computes this, which is told."""
+        if not is_plain(x) or not is_plain(self.weight):
+            return None
+        reason = _reason(self, x)
+        if reason:
+            self._tell(reason)
+        return geometry_of(self) if reason is None else None
 
     def _gives_channels_last(self, x: torch.Tensor) -> bool:
         looks = functions.looks_channels_last

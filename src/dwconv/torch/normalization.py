@@ -1,12 +1,11 @@
-"""Batch normalization of PyTorch's tensors on dwconv, with the ReLU or ReLU6 behind it in a `Sequential`.
+"""Batch normalization of PyTorch's tensors on dwconv, with the convolution before it and the clamp behind it.
 
 Source: Ioffe and Szegedy (ICML 2015); semantics: `torch.nn.BatchNorm2d`.
 """
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
-from itertools import pairwise
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,11 @@ from torch import nn
 from ..activation import ActivationLike, Array, parse
 from ..config import core, native_isa
 from ..normalization import batch_norm, batch_norm_backprop
-from .functions import in_layout, looks_channels_last, new_image, nhwc
-from .plain import DTYPES, PLAIN, Telling, is_bare, is_plain, needs_gradients
+from . import functions
+from .functions import Geometry, in_layout, looks_channels_last, new_image, nhwc
+from .modules import Conv2d, geometry_of
+from .plain import DTYPES, PLAIN, Telling, is_plain, needs_gradients
+from .teams import threads
 
 # What may follow, and is computed in the same pass.
 CLAMPS: dict[type[nn.Module], Any] = {nn.ReLU: "relu", nn.ReLU6: "relu6"}
@@ -38,8 +40,38 @@ class Normalization(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
         wanted, tensors = ctx.needs_input_grad[:3], ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: gradients of gradients are PyTorch's
-            return (*_pytorch_backward(dy, tensors, ctx.state, wanted), None)
+            x, weight, bias = tensors
+            return (*_pytorch_backward(dy, tensors, x, weight, bias, ctx.state, wanted), None)
         return (*ctx.state.backward(dy, *tensors, wanted), None)
+
+
+class Unit(torch.autograd.Function):  # type: ignore[misc]
+    """A convolution of x, weight and bias, and the normalization of what it gives: one operation."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
+        scale: torch.Tensor | None, offset: torch.Tensor | None, geometry: Geometry, state: State,
+    ) -> torch.Tensor:  # fmt: skip
+        between = functions.convolve(x, weight, bias, geometry, True)
+        ctx.save_for_backward(x, weight, bias, scale, offset, between)
+        ctx.geometry, ctx.state = geometry, state
+        return state.forward(between, scale, offset)
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
+        *tensors, between = ctx.saved_tensors
+        x, weight, bias, scale, offset = tensors
+        wanted, geometry, state = ctx.needs_input_grad[:5], ctx.geometry, ctx.state
+        if torch.is_grad_enabled():
+            convolution = functions.pytorch_convolution(x, weight, bias, geometry)
+            found = _pytorch_backward(dy, tensors, convolution, scale, offset, state, wanted)
+            return (*found, None, None)
+        slope, *of_channels = state.backward(dy, between, scale, offset, (any(wanted[:3]), *wanted[3:]))
+        of_weights: Any = (None, None, None)
+        if slope is not None:
+            of_weights = functions.backward(slope, x, weight, geometry, wanted[:3], True)
+        return (*of_weights, *of_channels, None, None)
 
 
 class State:
@@ -52,17 +84,17 @@ class State:
         self.moments, self.fixed = moments, moments is not None
 
     def forward(self, x: torch.Tensor, weight: Any, bias: Any) -> torch.Tensor:
-        y, out = new_image(tuple(x.shape), x)
-        threads, of_channels = torch.get_num_threads(), (_array(weight), _array(bias))
+        y, out = new_image(x.shape, x)
+        workers, of_channels = threads(), (_array(weight), _array(bias))
         kernel = self._kernel(x)
         if kernel is None:
             options: Any = {"epsilon": self.epsilon, "moments": self.moments, "activation": self.activation}
-            _, *moments = batch_norm(nhwc(x), *of_channels, **options, out=out, num_threads=threads)
+            _, *moments = batch_norm(nhwc(x), *of_channels, **options, out=out, num_threads=workers)
             self.moments = moments[0], moments[1]
         else:
             if self.moments is None:
                 self.moments = np.empty(x.shape[1], np.float32), np.empty(x.shape[1], np.float32)
-            kernel.forward(nhwc(x), *of_channels, *self.moments, out, threads)
+            kernel.forward(nhwc(x), *of_channels, *self.moments, out, workers)
         return in_layout(y, self.last)
 
     def _kernel(self, x: torch.Tensor) -> Any:
@@ -74,17 +106,17 @@ class State:
         self, dy: torch.Tensor, x: torch.Tensor, weight: Any, bias: Any, wanted: Any
     ) -> tuple[torch.Tensor | None, ...]:
         assert self.moments is not None
-        dx, out = new_image(tuple(x.shape), x) if wanted[0] else (None, None)
-        threads, given, kernel = torch.get_num_threads(), (_array(weight), _array(bias)), self._kernel(x)
+        dx, out = new_image(x.shape, x) if wanted[0] else (None, None)
+        workers, given, kernel = threads(), (_array(weight), _array(bias)), self._kernel(x)
         if kernel is None:
             options: Any = {"epsilon": self.epsilon, "activation": self.activation, "fixed": self.fixed}
             _, *found = batch_norm_backprop(
                 nhwc(dy), nhwc(x), *given, self.moments, **options, wanted=tuple(wanted), out=out,
-                num_threads=threads,
+                num_threads=workers,
             )  # fmt: skip
         else:
             found = [np.empty(x.shape[1], np.float32) if flag else None for flag in wanted[1:]]
-            kernel.backward(nhwc(x), *given, *self.moments, nhwc(dy), out, *found, threads)
+            kernel.backward(nhwc(x), *given, *self.moments, nhwc(dy), out, *found, workers)
         of_channels = [None if array is None else torch.from_numpy(array) for array in found]
         return None if dx is None else in_layout(dx, self.last), *of_channels
 
@@ -99,11 +131,10 @@ def _array(tensor: torch.Tensor | None) -> Array | None:
 
 
 def _pytorch_backward(
-    dy: torch.Tensor, tensors: Any, state: State, wanted: Any
+    dy: torch.Tensor, tensors: Any, x: torch.Tensor, weight: Any, bias: Any, state: State, wanted: Any
 ) -> tuple[torch.Tensor | None, ...]:
-    """The same by operations that PyTorch differentiates."""
+    """The gradients of `tensors`, which x is made of, by operations that PyTorch differentiates."""
     assert state.moments is not None
-    x, weight, bias = tensors
     mean, variance = (torch.from_numpy(array) for array in state.moments)
     y = nn.functional.batch_norm(x, mean, variance, weight, bias, not state.fixed, 0.0, state.epsilon)
     if state.activation is not None:
@@ -130,25 +161,45 @@ class BatchNorm2d(Telling, nn.BatchNorm2d):  # type: ignore[misc]
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return self.normalize(input, None)
 
-    def normalize(self, x: torch.Tensor, clamp: nn.Module | None) -> torch.Tensor:
-        """And the clamp, an `nn.ReLU` or `nn.ReLU6` without hooks, or None."""
-        reason = self._reason(x) if is_plain(x) else ""
-        if reason is not None:
-            if reason:
-                self._tell(reason)
-            y = super().forward(x)
-            return y if clamp is None else clamp(y)
+    def normalize(self, x: torch.Tensor, clamp: nn.Module | None, conv: Conv2d | None = None) -> torch.Tensor:
+        """And what is around it, without hooks: a `Conv2d` of dwconv before it, an `nn.ReLU` or `nn.ReLU6`
+        behind it."""
+        pixels = None if conv is None else self._pixels_of(conv, x)
+        if conv is not None and pixels is None:
+            return self.normalize(conv(x), clamp)
+        if pixels is None:
+            reason = self._reason(x) if is_plain(x) else ""
+            if reason is not None:
+                if reason:
+                    self._tell(reason)
+                y = super().forward(x)
+                return y if clamp is None else clamp(y)
+            pixels = x.numel() // x.shape[1]
         share = self._count()
         learns = self.training or self.running_mean is None
         moments = None if learns else (self.running_mean.numpy(), self.running_var.numpy())
         state = State(self.eps, None if clamp is None else CLAMPS[type(clamp)], moments, True)
-        if needs_gradients(x, self.weight, self.bias):
+        if conv is not None:
+            of_channels = self.weight, self.bias
+            y = Unit.apply(x, conv.weight, conv.bias, *of_channels, geometry_of(conv), state)
+        elif needs_gradients(x, self.weight, self.bias):
             y = Normalization.apply(x, self.weight, self.bias, state)
         else:
             y = state.forward(x, self.weight, self.bias)
         if learns and self.running_mean is not None and self.track_running_stats:
-            self._follow(state, share, x.numel() // x.shape[1])
+            self._follow(state, share, pixels)
         return y
+
+    def _pixels_of(self, conv: Conv2d, x: torch.Tensor) -> int | None:
+        """How many there are to normalise where both are one operation, which has gradients; else None."""
+        geometry = conv.geometry_for(x)
+        if geometry is None or x.ndim != 4 or not conv._gives_channels_last(x):
+            return None
+        if not needs_gradients(x, conv.weight, conv.bias, self.weight, self.bias):
+            return None
+        n, height, width, channels = functions.shapes_of(geometry, tuple(x.shape), tuple(conv.weight.shape)).y
+        fits = channels == self.num_features and n * height * width > 1
+        return n * height * width if fits and self._about_state(x) is None else None
 
     def _count(self) -> float:
         """The share of this batch in the running moments."""
@@ -170,20 +221,25 @@ class BatchNorm2d(Telling, nn.BatchNorm2d):  # type: ignore[misc]
 
     def _reason(self, x: torch.Tensor) -> str | None:
         """Why PyTorch has to do: "" where that is its own error to tell, or another layout."""
-        tensors = _state_of(self)
-        if not all(t is None or (t.dtype == x.dtype and t.is_cpu and t.is_contiguous()) for t in tensors):
-            return about_norm(self) or f"the input is {x.dtype}, not all parameters and buffers are"
-        if not all(t is None or type(t) in PLAIN for t in tensors):
-            return about_norm(self)
+        reason = self._about_state(x)
+        if reason is not None:
+            return reason
         if x.dtype not in DTYPES:
             return f"the input is {x.dtype}; dwconv has float32, and float64 through NumPy"
         if not x.is_cpu or x.layout != torch.strided:
             return f"the input is {x.layout} on {x.device}; dwconv takes strided tensors on CPUs"
         if x.ndim != 4 or x.shape[1] != self.num_features or x.numel() <= x.shape[1]:
             return ""
-        if (tensors[2] is None) != (tensors[3] is None):
-            return ""
         return None if self.always_channels_last or looks_channels_last(x) else ""
+
+    def _about_state(self, x: torch.Tensor) -> str | None:
+        """The same of parameters and buffers."""
+        tensors = _state_of(self)
+        if not all(t is None or (t.dtype == x.dtype and t.is_cpu and t.is_contiguous()) for t in tensors):
+            return about_norm(self) or f"the input is {x.dtype}, not all parameters and buffers are"
+        if not all(t is None or type(t) in PLAIN for t in tensors):
+            return about_norm(self)
+        return "" if (tensors[2] is None) != (tensors[3] is None) else None
 
 
 BatchNorm2d.__module__ = "dwconv.torch"  # where pickles look for it
@@ -205,58 +261,3 @@ def about_norm(module: nn.BatchNorm2d) -> str | None:
 
 def _state_of(module: nn.BatchNorm2d) -> tuple[torch.Tensor | None, ...]:
     return module.weight, module.bias, module.running_mean, module.running_var
-
-
-# ---- sequences --------------------------------------------------------------------------------
-
-
-class Fusing:
-    """An `nn.Sequential` that runs each `BatchNorm2d` of dwconv and the clamp behind it as one operation."""
-
-    def forward(self: Any, input: Any) -> Any:
-        plain = self._plain_class.forward
-        if not is_plain(input):
-            return plain(self, input)
-        modules = list(self._modules.values())
-        skips = False
-        for module, following in zip(modules, [*modules[1:], None], strict=True):
-            if skips:
-                skips = False
-            elif type(module) is BatchNorm2d and type(following) in CLAMPS and is_bare(module, following):
-                input, skips = module.normalize(input, following), True
-            else:
-                input = module(input)
-        return input
-
-    def __reduce_ex__(self: Any, protocol: Any) -> Any:
-        return _blank, (self._plain_class,), self.__getstate__()
-
-    def __getstate__(self: Any) -> dict[str, Any]:
-        return dict(self.__dict__)
-
-
-@cache
-def fusing(plain: Any) -> Any:
-    """The subclass of this one, whose `forward` is that of `nn.Sequential`, that fuses."""
-    members = {"_plain_class": plain, "__module__": plain.__module__, "__doc__": plain.__doc__}
-    return type(plain.__name__, (Fusing, plain), members)
-
-
-def _blank(plain: Any) -> Any:
-    cls = fusing(plain)
-    return cls.__new__(cls)
-
-
-def fuse(module: nn.Module) -> None:
-    """Makes a sequence that has a normalization and its clamp one that fuses, in place."""
-    cls: Any = type(module)
-    if (
-        issubclass(cls, Fusing)
-        or not isinstance(module, nn.Sequential)
-        or cls.forward is not nn.Sequential.forward
-    ):
-        return
-    modules = list(module)
-    pairs = pairwise(modules)
-    if any(type(first) is BatchNorm2d and type(second) in CLAMPS for first, second in pairs):
-        module.__class__ = fusing(cls)

@@ -25,11 +25,15 @@ def is_plain(x: Any) -> bool:
 
 
 def is_bare(*modules: nn.Module) -> bool:
-    """Without hooks, which would not run."""
+    """Without hooks, which would not run, and a `forward` of its own."""
     if nn.modules.module._has_any_global_hook():
         return False
     return not any(
-        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks
+        m._forward_hooks
+        or m._forward_pre_hooks
+        or m._backward_hooks
+        or m._backward_pre_hooks
+        or "forward" in m.__dict__
         for m in modules
     )
 
