@@ -261,6 +261,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
     for coordinates in ("asymmetric", "half_pixel", "align_corners"):
         yield f"resize larger {coordinates}", _resize((2, 5, 4, 7), (11, 9), coordinates)
         yield f"resize smaller {coordinates}", _resize((1, 9, 8, 65), (4, 3), coordinates)
+        yield f"resize much smaller {coordinates}", _resize((1, 9, 23, 5), (4, 3), coordinates)
         yield f"resize one {coordinates}", _resize((1, 1, 4, 3), (5, 1), coordinates)
         yield (
             f"nearest {coordinates}",

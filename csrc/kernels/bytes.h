@@ -51,14 +51,29 @@ typedef struct dwc_byte_binary {
     int64_t y_row;
 } dwc_byte_binary;
 
-/* Four neighbours of an output between them, and what they count: of 2 * bits bits together. */
-typedef struct dwc_byte_blend {
-    const uint8_t *at[4];
-    int32_t weight[4];
+/* Two pixels, or rows, and the weight of the second: in 2048ths or, as TensorFlow Lite counts, in 1024ths. */
+typedef struct dwc_byte_column {
+    int64_t first, second;
+    int32_t weight;
+} dwc_byte_column;
+
+typedef struct dwc_byte_weight {
+    int32_t second; /* of the second row; the first has what is left of 2^bits */
     int bits;
     uint8_t flip;
-    int twice; /* halves away from zero, else upwards */
-} dwc_byte_blend;
+} dwc_byte_weight;
+
+/* A row of an image resized from two that are joined, after whose last one DWC_BLENDED sums may be read. */
+enum { DWC_BLENDED = 16 };
+typedef struct dwc_byte_resize {
+    const int32_t *row;
+    const dwc_byte_column *columns; /* first and second: sums from the begin of the row */
+    int64_t outputs, channels;
+    int64_t whole; /* outputs after which there is room for DWC_BLENDED bytes from any channel on */
+    int twice;     /* 1024ths, and halves away from zero, else upwards */
+    uint8_t *y;
+    int64_t y_pixel;
+} dwc_byte_resize;
 
 typedef struct dwc_byte_kernels {
     void (*lookup)(const uint8_t *x, int64_t count, const uint8_t table[256], uint8_t *y);
@@ -81,7 +96,10 @@ typedef struct dwc_byte_kernels {
                     int64_t first, uint8_t *y, int64_t y_pixel);
     /* y = sums / divisor, halves away from zero, clamped. */
     void (*divide)(const int32_t *sums, int64_t count, int32_t divisor, const dwc_byte_end *end, uint8_t *y);
-    void (*blend)(const dwc_byte_blend *blend, int64_t count, uint8_t *y);
+    /* Joins two rows: sums of numbers by their weights. */
+    void (*blend_rows)(const uint8_t *top, const uint8_t *bottom, int64_t count,
+                       const dwc_byte_weight *weight, int32_t *to);
+    void (*resize)(const dwc_byte_resize *resize);
     /* y[r][c] = x[c][r], as that of floats. */
     void (*transpose)(const uint8_t *x, int64_t x_column, int64_t rows, int64_t count, uint8_t *y,
                       int64_t y_row);

@@ -14,11 +14,7 @@ typedef struct dwc_resize_axis {
 DWC_HIDDEN dwc_resize_axis dwc_resize_axis_of(const dwconv_node *node, float scale, int64_t in, int64_t out);
 DWC_HIDDEN int64_t dwc_resize_nearest(const dwc_resize_axis *axis, dwconv_rounding rounding, int64_t index);
 
-/* Two pixels, and the weight of the second, in 2048ths or, as TensorFlow Lite counts, in 1024ths. */
-typedef struct dwc_byte_column {
-    int64_t first, second;
-    int32_t weight;
-} dwc_byte_column;
+/* In pixels; 1024ths if `tflite`. */
 DWC_HIDDEN dwc_byte_column dwc_resize_byte_column(const dwc_resize_axis *axis, int tflite, int64_t index);
 
 /* Of a RESIZE node: shapes, function, coordinates, scales. */

@@ -129,7 +129,8 @@ typedef struct resize_job {
     dwc_view x, y;
     dwc_resize_axis rows, columns;
     dwc_byte_column *column;
-    dwc_items items;
+    int32_t *joined; /* rows of workers */
+    dwc_byte_resize_schedule how;
 } resize_job;
 
 static void nearest_row(const resize_job *j, const uint8_t *image, int64_t oy, uint8_t *y) {
@@ -139,39 +140,57 @@ static void nearest_row(const resize_job *j, const uint8_t *image, int64_t oy, u
         memcpy(y, row + j->column[ox].first * j->x.pixel, channels);
 }
 
-static void linear_row(const resize_job *j, const uint8_t *image, int64_t oy, uint8_t *y) {
+/* The pixels of two rows that outputs see, joined. */
+static void join_rows(const resize_job *j, const uint8_t *image, int64_t oy, int32_t *to) {
     const dwc_byte_parameters *p = j->call->parameters;
-    const int bits = p->twice ? 10 : 11;
-    const int32_t one = 1 << bits;
     const dwc_byte_column down = dwc_resize_byte_column(&j->rows, p->twice, oy);
     const uint8_t *top = image + down.first * j->x.row, *bottom = image + down.second * j->x.row;
-    for (int64_t ox = 0; ox < j->y.width; ox++, y += j->y.pixel) {
-        const dwc_byte_column across = j->column[ox];
-        const int64_t left = across.first * j->x.pixel, right = across.second * j->x.pixel;
-        const dwc_byte_blend blend = {
-            .at = {top + left, top + right, bottom + left, bottom + right},
-            .weight = {(one - down.weight) * (one - across.weight), (one - down.weight) * across.weight,
-                       down.weight * (one - across.weight), down.weight * across.weight},
-            .bits = bits,
-            .flip = p->flip,
-            .twice = p->twice};
-        j->call->table->bytes.blend(&blend, j->y.channels, y);
+    const dwc_byte_weight weight = {.second = down.weight, .bits = p->twice ? 10 : 11, .flip = p->flip};
+    const int64_t channels = j->x.channels, pixel = j->x.pixel;
+    if (j->how.whole_rows) {
+        j->call->table->bytes.blend_rows(top, bottom, j->x.width * channels, &weight, to);
+        return;
+    }
+    for (int64_t ox = 0; ox < j->y.width; ox++) {
+        const dwc_byte_column across = dwc_resize_byte_column(&j->columns, p->twice, ox);
+        const int64_t seen[2] = {across.first * pixel, across.second * pixel};
+        for (int i = 0; i < 2; i++, to += channels)
+            j->call->table->bytes.blend_rows(top + seen[i], bottom + seen[i], channels, &weight, to);
     }
 }
 
 static void resize_task(void *context, int64_t item, int worker) {
     const resize_job *j = context;
-    const int64_t end = smaller((item + 1) * j->items.size, j->items.units);
-    (void)worker;
-    for (int64_t i = item * j->items.size; i < end; i++) {
+    const dwc_items *items = &j->how.items;
+    const int64_t end = smaller((item + 1) * items->size, items->units);
+    const int64_t channels = j->y.channels, room = j->y.width * channels - round_up(channels, DWC_BLENDED);
+    const int linear = j->call->node->function == DWCONV_BILINEAR;
+    int32_t *joined = linear ? j->joined + worker * dwc_scratch_lines(j->how.worker_ints) : NULL;
+    if (linear) memset(joined + j->how.worker_ints - DWC_BLENDED, 0, DWC_BLENDED * sizeof *joined);
+    for (int64_t i = item * items->size; i < end; i++) {
         const int64_t image = i / j->y.height, oy = i % j->y.height;
         const uint8_t *x = j->x.bytes + image * j->x.image;
         uint8_t *y = j->y.bytes + image * j->y.image + oy * j->y.row;
-        if (j->call->node->function == DWCONV_BILINEAR)
-            linear_row(j, x, oy, y);
-        else
+        if (!linear) {
             nearest_row(j, x, oy, y);
+            continue;
+        }
+        const dwc_byte_resize resize = {
+            .row = joined,
+            .columns = j->column,
+            .outputs = j->y.width,
+            .channels = channels,
+            .whole = j->y.pixel == channels && room >= 0 ? room / channels + 1 : 0,
+            .twice = j->call->parameters->twice,
+            .y = y,
+            .y_pixel = j->y.pixel};
+        join_rows(j, x, oy, joined);
+        j->call->table->bytes.resize(&resize);
     }
+}
+
+static int64_t column_ints(const resize_job *j) {
+    return j->y.width * (int64_t)(sizeof(dwc_byte_column) / sizeof(int32_t));
 }
 
 static resize_job resize_of(const dwc_node_call *call) {
@@ -182,28 +201,32 @@ static resize_job resize_of(const dwc_node_call *call) {
                     .column = call->scratch};
     j.rows = dwc_resize_axis_of(n, n->parameters[0], j.x.height, j.y.height);
     j.columns = dwc_resize_axis_of(n, n->parameters[1], j.x.width, j.y.width);
-    j.items = dwc_schedule_byte_resize(n, &j.y, call->threads);
+    j.how = dwc_schedule_byte_resize(n, &j.x, &j.y, call->threads);
+    if (call->scratch) j.joined = (int32_t *)call->scratch + dwc_scratch_lines(column_ints(&j));
     return j;
 }
 
-static int resize_workers(const dwc_node_call *call) { return resize_of(call).items.workers; }
+static int resize_workers(const dwc_node_call *call) { return resize_of(call).how.items.workers; }
 
 static dwconv_status resize_scratch(const dwc_node_call *call, size_t *bytes) {
-    const int64_t width = call->out.shape[2];
-    *bytes = (size_t)round_up(width * (int64_t)sizeof(dwc_byte_column), DWCONV_ALIGNMENT);
-    return DWCONV_OK;
+    const resize_job j = resize_of(call);
+    return dwc_worker_scratch(column_ints(&j), j.how.worker_ints, j.how.items.seats, bytes);
 }
 
 static void resize_node(const dwc_node_call *call) {
     resize_job j = resize_of(call);
-    const int linear = call->node->function == DWCONV_BILINEAR;
+    const int64_t channels = j.x.channels;
     for (int64_t ox = 0; ox < j.y.width; ox++) {
-        if (linear)
-            j.column[ox] = dwc_resize_byte_column(&j.columns, call->parameters->twice, ox);
-        else
-            j.column[ox].first = dwc_resize_nearest(&j.columns, call->node->rounding, ox);
+        dwc_byte_column *c = &j.column[ox];
+        if (call->node->function == DWCONV_BILINEAR) {
+            *c = dwc_resize_byte_column(&j.columns, call->parameters->twice, ox);
+            c->first = (j.how.whole_rows ? c->first : 2 * ox) * channels;
+            c->second = (j.how.whole_rows ? c->second : 2 * ox + 1) * channels;
+        } else {
+            c->first = dwc_resize_nearest(&j.columns, call->node->rounding, ox);
+        }
     }
-    dwc_parallel(call->threads, j.items.workers, j.items.count, resize_task, &j);
+    dwc_parallel(call->threads, j.how.items.workers, j.how.items.count, resize_task, &j);
 }
 
 /* Coordinates of ten bits are those of 32-bit integers. */

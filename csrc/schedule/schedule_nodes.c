@@ -95,10 +95,16 @@ dwc_items dwc_schedule_byte_pool(const dwconv_window *w, const dwc_view *y, cons
                           values_of(y) * (taps + DWC_STORE_WORK) / DWC_BYTES_PER_NANOSECOND);
 }
 
-dwc_items dwc_schedule_byte_resize(const dwconv_node *node, const dwc_view *y,
-                                   const dwconv_threads *threads) {
-    const double work = node->function == DWCONV_BILINEAR ? 4 : 1;
-    return schedule_items(threads, y->batch * y->height, values_of(y) * work / DWC_BYTES_PER_NANOSECOND);
+dwc_byte_resize_schedule dwc_schedule_byte_resize(const dwconv_node *node, const dwc_view *x,
+                                                  const dwc_view *y, const dwconv_threads *threads) {
+    enum { SKIPPED = 4 }; /* input pixels for one that an output sees */
+    const int linear = node->function == DWCONV_BILINEAR;
+    dwc_byte_resize_schedule s = {.whole_rows = x->pixel == x->channels && x->width / SKIPPED <= y->width};
+    const int64_t pixels = s.whole_rows ? x->width : 2 * y->width;
+    s.items = schedule_items(threads, y->batch * y->height,
+                             values_of(y) * (linear ? 4 : 1) / DWC_BYTES_PER_NANOSECOND);
+    s.worker_ints = linear ? pixels * x->channels + DWC_BLENDED : 0;
+    return s;
 }
 
 /* ---- products ------------------------------------------------------------------------------------- */

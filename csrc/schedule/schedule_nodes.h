@@ -48,8 +48,15 @@ DWC_HIDDEN double dwc_byte_nanoseconds(const dwconv_node *node, dwconv_quant_rou
                                        double elements);
 DWC_HIDDEN dwc_items dwc_schedule_byte_pool(const dwconv_window *window, const dwc_view *y,
                                             const dwconv_threads *threads);
-DWC_HIDDEN dwc_items dwc_schedule_byte_resize(const dwconv_node *node, const dwc_view *y,
-                                              const dwconv_threads *threads);
+/* Bilinear: rows are joined first, whole, or only the pixels that outputs see, where these are few. */
+typedef struct dwc_byte_resize_schedule {
+    dwc_items items;
+    int whole_rows;
+    int64_t worker_ints; /* of scratch */
+} dwc_byte_resize_schedule;
+DWC_HIDDEN dwc_byte_resize_schedule dwc_schedule_byte_resize(const dwconv_node *node, const dwc_view *x,
+                                                             const dwc_view *y,
+                                                             const dwconv_threads *threads);
 
 /* Products of two activations. The second factor is packed into panels: by the worker who needs it next, or, where
  * there are few different ones, all of them by all workers before the first product. */

@@ -15,6 +15,7 @@
 #include "number_rows.inc.h"
 #include "image_rows.inc.h"
 #include "../s8/bytes.inc.h"
+#include "../s8/resize.inc.h"
 
 /* Of the table; with `tiles`, `gradients` and mm_f32, which every instruction set has. */
 #define F32_KERNELS                                                                                \

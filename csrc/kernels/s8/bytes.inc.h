@@ -321,19 +321,6 @@ static void byte_divide(const int32_t *sums, int64_t count, int32_t divisor, con
 
 /* ---- images --------------------------------------------------------------------------------- */
 
-static void byte_blend(const dwc_byte_blend *blend, int64_t count, uint8_t *restrict y) {
-    const uint8_t *const a = blend->at[0], *const b = blend->at[1], *const c = blend->at[2],
-                         *const d = blend->at[3];
-    const int32_t wa = blend->weight[0], wb = blend->weight[1], wc = blend->weight[2], wd = blend->weight[3];
-    const int32_t f = blend->flip, half = 1 << (2 * blend->bits - 1), shift = 2 * blend->bits;
-    const int32_t down = blend->twice;
-    for (int64_t i = 0; i < count; i++) {
-        const int32_t sum = byte_number(a[i], f) * wa + byte_number(b[i], f) * wb +
-                            byte_number(c[i], f) * wc + byte_number(d[i], f) * wd;
-        y[i] = (uint8_t)((sum + half - (down & (sum < 0))) >> shift); /* -(half - 1) would be rounded up */
-    }
-}
-
 /* Three channels, those of pictures, to and from pixels. */
 INLINE void transpose_to_3(const uint8_t *x, int64_t x_column, int64_t rows, uint8_t *restrict y) {
     const uint8_t *const a = x, *const b = x + x_column, *const c = x + 2 * x_column;
@@ -376,5 +363,6 @@ static void byte_transpose(const uint8_t *x, int64_t x_column, int64_t rows, int
      .requant = byte_requant,           \
      .finish = byte_finish,             \
      .divide = byte_divide,             \
-     .blend = byte_blend,               \
+     .blend_rows = byte_blend_rows,     \
+     .resize = byte_resize,             \
      .transpose = byte_transpose}
