@@ -86,7 +86,7 @@ def test_damaged_state_is_a_value_error() -> None:
 
 def test_one_error_lists_all_that_is_unsupported() -> None:
     nodes = [
-        onnx.helper.make_node("LSTM", ["x", "w", "r"], ["a"], "memory", hidden_size=3),
+        onnx.helper.make_node("TopK", ["x", "k"], ["a"], "most"),
         onnx.helper.make_node("Relu", ["a"], ["b"]),
         onnx.helper.make_node("Resize", ["z", "", "up"], ["c"], "cubic", mode="cubic"),
         onnx.helper.make_node("Frobnicate", ["c"], ["d"], "custom", domain="com.example"),
@@ -94,7 +94,7 @@ def test_one_error_lists_all_that_is_unsupported() -> None:
     proto = model(
         nodes,
         {"x": (2, 1, 4), "z": (1, 3, 4, 4)},
-        {"w": noise(1, 12, 4), "r": noise(1, 12, 3), "up": np.array([1, 1, 2, 2], np.float32)},
+        {"k": np.array([3]), "up": np.array([1, 1, 2, 2], np.float32)},
         ("b", "d"),
         opset=14,
     )
@@ -103,10 +103,7 @@ def test_one_error_lists_all_that_is_unsupported() -> None:
         OnnxSource(parse(proto)).lower({})
     problems = caught.value.problems
     assert len(problems) == 3
-    assert (
-        problems[0]
-        == "'memory' (LSTM, opset 14): there is no such operation; the nearest: no recurrent layers"
-    )
+    assert problems[0] == "'most' (TopK, opset 14): there is no such operation; the nearest: ArgMax"
     assert "'cubic' (Resize, opset 14): mode 'cubic'; supported: nearest, linear" in problems[1]
     assert "'custom' (com.example::Frobnicate, opset 3): there is no such operation" in problems[2]
     with pytest.raises(UnsupportedModel, match="2 unsupported"):  # at once, whatever the shapes

@@ -54,6 +54,7 @@ class Logical:
         self.builder = Builder(budget)
         self.label = ""
         self.whole: set[str] = set()  # values of integers, which are float32 here
+        self.masks: set[str] = set()  # truth values, which are 0 and 1 here
         self._made: dict[tuple[Any, ...], str] = {}
         self._reshaped: dict[str, str] = {}  # by the result of a reshape: what it was made of
 

@@ -12,6 +12,7 @@ from ..activation import Array
 from .channels_first import T, UnsupportedError
 from .onnx_call import Call
 from .onnx_fold import flat_shape, shape_of, slices_of, split_sizes, target_shape, value_of
+from .onnx_masks import to_mask
 from .onnx_model import DTYPES
 
 Result = T | Array | list[T]
@@ -98,9 +99,11 @@ def _clip(call: Call) -> T:
 
 def _cast(call: Call) -> T:
     name, x = DTYPES.get(call.integer("to", 1), "an unknown type"), call.tensor(0)
-    whole = x.value in call.net.whole
+    whole, mask = x.value in call.net.whole, x.value in call.net.masks
     if name == "float32":
-        return call.net.unary("linear", x, 1.0) if whole else x
+        return call.net.unary("linear", x, 1.0) if whole or mask else x
+    if name == "bool" and not whole:
+        return to_mask(call)
     if whole and name in ("int32", "int64"):
         return x
     raise UnsupportedError(f"to {name} at run time; float32 is supported")
@@ -168,13 +171,6 @@ def _prelu(call: Call) -> T:
     if call.opset < 7 and len(sizes) == 1 and len(x.perm) > 2 and sizes[0] != 1:  # one for each channel
         slope = call.net.reshape(slope, (-1, *(1,) * (len(x.perm) - 2)))
     return call.net.prelu(x, slope)
-
-
-def _where(call: Call) -> T:
-    mask = call.array(0, "condition")
-    if mask.dtype != np.bool_:
-        raise ValueError(f"a condition of {mask.dtype}")
-    return call.net.where(mask, call.tensor(1), call.tensor(2))
 
 
 def _concat(call: Call) -> T:
@@ -375,5 +371,4 @@ OPS: dict[str, Callable[[Call], Any]] = {
     "Tile": _tile,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
-    "Where": _where,
 }

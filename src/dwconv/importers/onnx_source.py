@@ -16,12 +16,14 @@ from .onnx_call import Call
 from .onnx_dynamic import DYNAMIC_OPS
 from .onnx_fold import FOLD as ONNX_FOLD
 from .onnx_integers import INTEGER_FOLD, INTEGER_OPS, MICROSOFT, MICROSOFT_OPS, ON_BYTES
+from .onnx_masks import MASKS
 from .onnx_model import Info, OnnxModel, OnnxNode, Opaque, sizes_text
 from .onnx_ops import OPS
 from .onnx_qdq import fuse
+from .onnx_recurrent import RECURRENT
 from .onnx_windows import WINDOWS
 
-HANDLERS = OPS | WINDOWS | INTEGER_OPS | DYNAMIC_OPS
+HANDLERS = OPS | WINDOWS | RECURRENT | MASKS | INTEGER_OPS | DYNAMIC_OPS
 FOLD = ONNX_FOLD | INTEGER_FOLD
 FLOATS = ("float32", "int8", "uint8")  # dtypes of inputs and outputs
 WHOLE = ("int32", "int64")  # of outputs
@@ -31,7 +33,6 @@ OPSETS = (6, 28)  # whose operations are known; of 6 and 7 what the later ones h
 MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
 # Operations that nothing comes near.
 FAR = {
-    "LSTM": "no recurrent layers", "GRU": "no recurrent layers", "RNN": "no recurrent layers",
     "If": "no control flow", "Loop": "no control flow", "Scan": "no control flow",
     "LRN": "LayerNormalization",
     "Einsum": "MatMul", "ReverseSequence": "Slice", "GatherElements": "Gather", "GatherND": "Gather",
@@ -162,6 +163,7 @@ class OnnxSource:
                 problems.append(f"output {info.name!r} is {info.dtype} whose scale is computed")
             elif isinstance(result, T) and (
                 (result.value in net.whole) != (info.dtype in WHOLE)
+                or result.value in net.masks
                 or (info.dtype in FLOATS and net.dtype(result).name != info.dtype)
             ):
                 problems.append(f"output {info.name!r} is {info.dtype} and computed as another type")
@@ -189,7 +191,6 @@ class OnnxSource:
     ) -> dict[str, T | Array | Opaque]:
         """What the node's outputs are, by name."""
         net.label = node.label
-        whole = False
         call = Call(
             net,
             budget,
@@ -205,12 +206,11 @@ class OnnxSource:
                 elif not known(node):
                     raise UnsupportedError(missing(node))
                 else:
-                    whole = _refuse_bytes(net, node, call)
+                    _refuse_others(net, node, call)
                     handlers = MICROSOFT_OPS if node.domain == MICROSOFT else HANDLERS
                     results = handlers[node.op](call)
             call.refuse_unread()
-            if whole and node.op in ON_WHOLE[1:]:
-                net.whole.add(results.value)
+            _mark(net, node, call, results)
         except UnsupportedError:
             raise
         except ValueError as error:
@@ -235,19 +235,28 @@ def _told(info: Info) -> TensorInfo:
     return TensorInfo(info.name, info.shape or (), dtype)
 
 
-def _refuse_bytes(net: ChannelsFirst, node: OnnxNode, call: Call) -> bool:
-    """Integers where the operation is of floats. Gives whether the result is of whole numbers."""
-    whole = [value.value in net.whole for value in call.values if isinstance(value, T)]
-    if any(whole) and node.op not in ("Shape", "Size", *ON_WHOLE):
+def _refuse_others(net: ChannelsFirst, node: OnnxNode, call: Call) -> None:
+    """Integers and truth values where the operation is of floats."""
+    inputs = [value for value in call.values if isinstance(value, T)]
+    if any(x.value in net.whole for x in inputs) and node.op not in ("Shape", "Size", *ON_WHOLE):
         raise UnsupportedError("integers computed at run time; outputs of the network can be, and Cast")
+    if any(x.value in net.masks for x in inputs) and node.op not in ("Shape", "Size", *ON_WHOLE, *MASKS):
+        raise UnsupportedError("truth values computed at run time; Where, Cast, And, Or and Not take them")
     if node.domain or node.op in ON_BYTES:
-        return any(whole)
+        return
     for index, value in enumerate(call.values):
         if isinstance(value, T) and net.dtype(value) != np.float32:
             raise UnsupportedError(
                 f"input {index} of {net.dtype(value)}; DequantizeLinear before it is supported"
             )
-    return any(whole)
+
+
+def _mark(net: ChannelsFirst, node: OnnxNode, call: Call, result: Any) -> None:
+    """The result as integers or truth values, if it is what it is made of in another shape."""
+    if node.op in ON_WHOLE[1:] and isinstance(result, T):
+        for kind in (net.whole, net.masks):
+            if any(value.value in kind for value in call.values if isinstance(value, T)):
+                kind.add(result.value)
 
 
 def known(node: OnnxNode) -> bool:

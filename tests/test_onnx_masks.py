@@ -1,0 +1,115 @@
+"""Truth values that an ONNX file computes at run time, and recurrent layers, against ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dwconv
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+rng = np.random.default_rng(5)
+EDGES = np.array([[-np.inf, -1.5, -0.0, 0.0], [1e-45, 0.5, 3e38, np.inf]], np.float32)
+
+
+def file_of(nodes: list[Any], x: np.ndarray, outputs: list[str], **constants: np.ndarray) -> bytes:
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "graph",
+        [info("x", onnx.TensorProto.FLOAT, x.shape)],
+        [info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+def check(content: bytes, x: np.ndarray, tolerance: float = 0.0) -> None:
+    expected = onnxruntime.InferenceSession(content).run(None, {"x": x})
+    found = dwconv.Network.from_onnx(content)(x)
+    found = list(found.values()) if isinstance(found, dict) else [found]
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def node(op: str, inputs: str, output: str, **attributes: Any) -> Any:
+    return onnx.helper.make_node(op, inputs.split(","), output.split(","), **attributes)
+
+
+@pytest.mark.parametrize("kind", ["Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal"])
+@pytest.mark.parametrize("bound", [0.0, 0.5, np.inf, -np.inf])
+def test_comparisons_choose_what_onnx_runtime_chooses(kind: str, bound: float) -> None:
+    """Also where the one that is not chosen is infinite."""
+    nodes = [node(kind, "x,bound", "m"), node("Exp", "x", "e"), node("Where", "m,x,e", "y")]
+    nodes += [node("Not", "m", "n"), node("Cast", "n", "f", to=1)]
+    check(file_of(nodes, EDGES, ["y", "f"], bound=np.array(bound, np.float32)), EDGES, 1e-6)
+
+
+def test_logic_and_shapes_of_truth_values() -> None:
+    nodes = [
+        node("Greater", "x,low", "a"),
+        node("Less", "x,high", "b"),
+        node("And", "a,b", "c"),
+        node("Or", "c,known", "d"),
+        node("Xor", "d,a", "e"),
+        node("Transpose", "e", "t", perm=[1, 0]),
+        node("Cast", "x", "z", to=9),
+        node("Where", "z,x,low", "w"),
+        node("Transpose", "w", "v", perm=[1, 0]),
+        node("Where", "t,v,high", "y"),
+    ]
+    constants = {"low": np.array(-1, np.float32), "high": np.array(1, np.float32)}
+    check(file_of(nodes, EDGES, ["y"], known=np.array([True, False, False, True]), **constants), EDGES)
+
+
+def test_truth_values_where_floats_belong_are_refused_by_name() -> None:
+    broken = file_of([node("Greater", "x,x", "m"), node("Relu", "m", "y")], EDGES, ["y"])
+    with pytest.raises(dwconv.UnsupportedModel, match=r"Relu.*truth values computed at run time"):
+        dwconv.Network.from_onnx(broken)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("op", "after"), [("LSTM", 0), ("GRU", 0), ("GRU", 1), ("RNN", 0)])
+@pytest.mark.parametrize("begun", [False, True])
+def test_recurrent_layers(op: str, after: int, direction: str, begun: bool) -> None:
+    gates, ways = {"LSTM": 4, "GRU": 3, "RNN": 1}[op], 2 if direction == "bidirectional" else 1
+    steps, batch, inputs, size = 5, 2, 3, 7
+    shapes = {"w": (ways, gates * size, inputs), "r": (ways, gates * size, size)}
+    names = "x,w,r,,"
+    if begun:
+        shapes |= {"b": (ways, 2 * gates * size), "h": (ways, batch, size)}
+        names = "x,w,r,b,,h"
+        if op == "LSTM":
+            shapes["c"] = (ways, batch, size)
+            names += ",c"
+    constants = {k: rng.normal(0, 0.5, s).astype(np.float32) for k, s in shapes.items()}
+    x = rng.standard_normal((steps, batch, inputs), dtype=np.float32)
+    outputs = ["y", "last", "memory"] if op == "LSTM" else ["y", "last"]
+    more = {"linear_before_reset": after} if op == "GRU" else {}
+    layer = node(op, names, ",".join(outputs), hidden_size=size, direction=direction, **more)
+    check(file_of([layer], x, outputs, **constants), x, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("why", "attributes"),
+    [
+        ("clip", {"clip": 1.0}),
+        ("layout", {"layout": 1}),
+        ("activations", {"activations": ["Elu", "Tanh", "Tanh"]}),
+        ("peepholes", {}),
+        ("steps", {}),
+    ],
+)
+def test_what_recurrent_layers_lack_is_refused_by_name(why: str, attributes: dict[str, Any]) -> None:
+    x = np.zeros((2000 if why == "steps" else 3, 1, 2), np.float32)
+    constants = {"w": np.zeros((1, 8, 2), np.float32), "r": np.zeros((1, 8, 2), np.float32)}
+    names = "x,w,r"
+    if why == "peepholes":
+        constants["p"], names = np.zeros((1, 6), np.float32), "x,w,r,,,,,p"
+    layer = node("LSTM", names, "y", hidden_size=2, **attributes)
+    with pytest.raises(dwconv.UnsupportedModel, match=rf"LSTM.*{why}"):
+        dwconv.Network.from_onnx(file_of([layer], x, ["y"], **constants))
