@@ -33,7 +33,7 @@ class Cell:
         self.wb, self.rb = bias[:rows], bias[rows:]
 
     def inputs(self, x: T, separate: int = 0) -> T:
-        """W x + biases, [steps, batch, gates * size]; those of the state not for the last `separate` gates."""
+        """W x + biases, [steps, batch, gates * size]. The last `separate` gates lack biases of the state."""
         added = self.rb.copy()
         added[len(added) - separate * self.size :] = 0
         return self.net.linear(x, np.ascontiguousarray(self.w.T), self.wb + added)
