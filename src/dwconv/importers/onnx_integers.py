@@ -273,7 +273,50 @@ def _average(call: Call) -> T:
     return _between("AveragePool", [(0, 1, 2)], (3, 4))(call)
 
 
+def _resize(call: Call) -> T:
+    """Of bytes the nearest ones, or those between them, whose fractions ONNX Runtime cuts off."""
+    x = call.tensor(0)
+    if call.net.dtype(x) not in BYTES or call.text("mode", "nearest") == "nearest":
+        found: T = FLOATS["Resize"](call)
+        return found
+    net, integers, dtype = call.net, Integers(call.net), call.net.dtype(x)
+    numbers = Quantization(1.0, 0)
+    y = _on(call, "Resize", integers.dequantize(x, numbers))
+    if dtype == np.int8:
+        negative = net.unary("neg", net.unary("floor", net.unary("relu", net.unary("neg", y))))
+        y = net.binary("add", net.unary("floor", net.unary("relu", y)), negative)
+    else:
+        y = net.unary("floor", y)
+    q = integers.quantization(x)
+    y = integers.quantize(y, numbers, dtype)
+    return y if q is None else integers.labelled(y, q)
+
+
+def _arg(op: str) -> Callable[[Call], T]:
+    """The order of bytes is that of what they stand for."""
+
+    def lower(call: Call) -> T:
+        x = call.tensor(0)
+        if call.net.dtype(x) not in BYTES:
+            found: T = FLOATS[op](call)
+            return found
+        return _on(call, op, Integers(call.net).dequantize(x, Quantization(1.0, 0)))
+
+    return lower
+
+
+def _on(call: Call, op: str, x: T) -> T:
+    """The node with another first input, of floats."""
+    plain = Call(call.net, call.budget, call.node, call.opset, [x, *call.values[1:]], call.base)
+    y: T = FLOATS[op](plain)
+    call.seen |= plain.seen
+    return y
+
+
 INTEGER_OPS: dict[str, Callable[[Call], Any]] = {
+    "ArgMax": _arg("ArgMax"),
+    "ArgMin": _arg("ArgMin"),
+    "Resize": _resize,
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,
     "QLinearConv": _qlinear_conv,
@@ -300,6 +343,7 @@ MICROSOFT_OPS: dict[str, Callable[[Call], Any]] = {
 }
 # Operations of ONNX that take bytes as they are.
 ON_BYTES = (
+    "ArgMax", "ArgMin", "Resize",
     "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Slice",
     "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "DequantizeLinear", "QLinearConv",
     "QLinearMatMul", "ConvInteger", "MatMulInteger", "Shape", "Size", "Dropout",
