@@ -87,13 +87,10 @@ class Arrays:
 def of_dwconv(a: Arrays, threads: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """(forward, backward)."""
     steps = a.steps()
-    of_input, of_filter = a.function("_backprop_input"), a.function("_backprop_filter")
+    of_all = a.function("_backprop")
 
-    def backward() -> tuple[Any, Any]:
-        of_filter_and_bias = of_filter(
-            a.x, a.filters.shape, a.dy, **steps, with_bias=True, num_threads=threads
-        )
-        return of_input(a.x.shape, a.filters, a.dy, **steps, num_threads=threads), of_filter_and_bias
+    def backward() -> Any:
+        return of_all(a.x, a.filters, a.dy, **steps, with_bias=True, num_threads=threads)
 
     return lambda: a.forward(threads), backward
 

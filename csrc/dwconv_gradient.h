@@ -10,8 +10,8 @@
  * SYNOPSIS
  *
  *     describe the forward convolution   dwconv_gradient_desc
- *     ask for memory                     dwconv_input_gradient_scratch, dwconv_filter_gradient_scratch
- *     run                                dwconv_input_gradient, dwconv_filter_gradient
+ *     ask for memory                     dwconv_input_gradient_scratch and so on
+ *     run                                dwconv_input_gradient, dwconv_filter_gradient, dwconv_both_gradients
  *     ask how it runs                    dwconv_gradient_explain
  *     an activation                      dwconv_activation_gradient, on its own
  *     batch normalization and a clamp    dwconv_batch_norm, dwconv_batch_norm_gradient: as one, on their own
@@ -69,6 +69,16 @@ DWCONV_API dwconv_status dwconv_filter_gradient(const dwconv_gradient_desc *desc
                                                 const dwconv_tensor *dy, float *filter_gradient,
                                                 float *bias_gradient, void *scratch, size_t scratch_bytes,
                                                 const dwconv_threads *threads);
+
+/* Both, and that of the bias unless it is NULL, with the bits of the functions above. Of a depthwise layer x and dy are
+ * read from memory once. dx overlaps nothing else; filter_gradient may not be `filter`. The statuses of both. */
+DWCONV_API dwconv_status dwconv_both_gradients_scratch(const dwconv_gradient_desc *desc,
+                                                       const int64_t input[4], int threads, size_t *bytes);
+DWCONV_API dwconv_status dwconv_both_gradients(const dwconv_gradient_desc *desc, const float *filter,
+                                               const dwconv_tensor *x, const dwconv_tensor *dy,
+                                               const dwconv_tensor *dx, float *filter_gradient,
+                                               float *bias_gradient, void *scratch, size_t scratch_bytes,
+                                               const dwconv_threads *threads);
 
 /* How both would run, on contiguous tensors: see dwconv_explain. */
 DWCONV_API dwconv_status dwconv_gradient_explain(const dwconv_gradient_desc *desc, const int64_t input[4],

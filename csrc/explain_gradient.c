@@ -38,6 +38,7 @@ static dwconv_status put_input(dwc_text *t, const problem *p) {
     DWC_TRY(put_phase(t, p, &s));
     dwc_text_int(t, "input_phases", s.row_phases * s.column_phases);
     dwc_text_int(t, "input_by_image", s.by_image);
+    dwc_text_int(t, "input_band_rows", s.band_rows);
     dwc_text_int(t, "input_workers", s.workers);
     dwc_text_int(t, "input_scratch_bytes", (int64_t)s.scratch_bytes);
     return DWCONV_OK;
@@ -63,6 +64,15 @@ static dwconv_status put_filter(dwc_text *t, const problem *p) {
     return DWCONV_OK;
 }
 
+static dwconv_status put_both(dwc_text *t, const problem *p) {
+    dwc_both_gradients_schedule s;
+    DWC_TRY(dwc_schedule_both_gradients(&p->g, &p->x, &p->y, &p->threads, 1, &s));
+    dwc_text_int(t, "both_in_one_walk", s.joint);
+    dwc_text_int(t, "both_band_rows", s.band_rows);
+    dwc_text_int(t, "both_scratch_bytes", (int64_t)s.scratch_bytes);
+    return DWCONV_OK;
+}
+
 dwconv_status dwconv_gradient_explain(const dwconv_gradient_desc *desc, const int64_t input[4], int threads,
                                       dwconv_format format, char *buffer, size_t size, size_t *needed) {
     dwc_text t;
@@ -80,6 +90,7 @@ dwconv_status dwconv_gradient_explain(const dwconv_gradient_desc *desc, const in
         DWC_TRY(dwc_dense_view(output, DWCONV_F32, &p.y));
         DWC_TRY(put_input(&t, &p));
         DWC_TRY(put_filter(&t, &p));
+        DWC_TRY(put_both(&t, &p));
     }
     dwc_text_close(&t, '}');
     return dwc_text_end(&t, needed);

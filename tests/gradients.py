@@ -72,17 +72,21 @@ class Gradients:
 
     def function(self, of: str) -> Any:
         prefix = "" if self.kind == "conv" else f"{self.kind}_"
-        return getattr(dwconv, f"{prefix}conv2d_backprop_{of}")
+        return getattr(dwconv, f"{prefix}conv2d_backprop{of}")
 
     def input(self, dtype: Any = np.float32, **keywords: Any) -> np.ndarray:
         filters, dy = (self.arrays[name].astype(dtype, copy=False) for name in ("filters", "dy"))
-        call = self.function("input")
+        call = self.function("_input")
         return call(self.shape, filters, dy, *self.steps(), **self.keywords(), **keywords)
 
     def filter(self, dtype: Any = np.float32, **keywords: Any) -> np.ndarray:
         x, dy = (self.arrays[name].astype(dtype, copy=False) for name in ("x", "dy"))
-        call = self.function("filter")
+        call = self.function("_filter")
         return call(x, self.filter_shape, dy, *self.steps(), **self.keywords(), **keywords)
+
+    def both(self, dtype: Any = np.float32, **keywords: Any) -> Any:
+        x, filters, dy = (self.arrays[name].astype(dtype, copy=False) for name in ("x", "filters", "dy"))
+        return self.function("")(x, filters, dy, *self.steps(), **self.keywords(), **keywords)
 
     def convolution(self) -> Convolution:
         window = Window(self.kernel, self.strides, self.padding, self.dilations)

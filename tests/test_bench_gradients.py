@@ -29,7 +29,7 @@ def test_dwconv_and_pytorch_compute_the_same(workload: Workload) -> None:
     assert theirs is not None
     forward, backward = gradients.of_dwconv(arrays, 1)
     np.testing.assert_allclose(forward(), theirs[0]().permute(0, 2, 3, 1).numpy(), rtol=1e-4, atol=1e-4)
-    dx, (dw, db) = backward()
+    dx, dw, db = backward()
     x, filters, bias = (tensor.numpy() for tensor in theirs[1]())
     np.testing.assert_allclose(dx, x.transpose(0, 2, 3, 1), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(dw, filters.transpose(2, 3, 1, 0).reshape(dw.shape), rtol=1e-3, atol=1e-3)

@@ -110,6 +110,44 @@ def test_finite_differences_agree(kind: str) -> None:
             array[index] = value
 
 
+@pytest.mark.parametrize("backend", backends())
+def test_one_call_gives_the_bits_of_both(backend: str) -> None:
+    with using(backend):
+        for case in CASES[::3]:
+            out = np.empty(case.shape, np.float32)
+            dx, dw, db = case.both(with_bias=True, out=out, num_threads=2)
+            assert dx is out
+            np.testing.assert_array_equal(dx, case.input())
+            same, bias = case.filter(with_bias=True)
+            np.testing.assert_array_equal(dw, same)
+            np.testing.assert_array_equal(db, bias)
+            assert len(case.both()) == 2
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_one_call_takes_channels_first(backend: str) -> None:
+    case = Gradients("depthwise", (2, 7, 8, 6), 1, (3, 3), (2, 2), "same")
+    x, dy = (np.ascontiguousarray(case.arrays[name].transpose(0, 3, 1, 2)) for name in ("x", "dy"))
+    with using(backend):
+        dx, dw = dwconv.depthwise_conv2d_backprop(x, case.arrays["filters"], dy, [1, 1, 2, 2], "same", "NCHW")
+        np.testing.assert_array_equal(dx, case.input().transpose(0, 3, 1, 2))
+        np.testing.assert_array_equal(dw, case.filter())
+
+
+def test_one_call_refuses_what_does_not_fit() -> None:
+    case = Gradients("depthwise", (1, 5, 5, 3))
+    x, filters, dy = (case.arrays[name] for name in ("x", "filters", "dy"))
+    with pytest.raises(ValueError, match=r"depthwise_conv2d_backprop: filters expect 2 channels but x has 3"):
+        dwconv.depthwise_conv2d_backprop(x, filters[:, :, :2], dy, 1, "same")
+    with pytest.raises(
+        ValueError, match=r"out_backprop has the shape \(1, 5, 5, 3\) but the forward pass gives"
+    ):
+        dwconv.depthwise_conv2d_backprop(x, filters, dy, 1, "valid")
+    for argument in (x, dy):
+        with pytest.raises(ValueError, match="overlap"):
+            dwconv.depthwise_conv2d_backprop(x, filters, dy, 1, "same", out=argument)
+
+
 # ---- memory -----------------------------------------------------------------------------------
 
 

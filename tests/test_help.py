@@ -19,9 +19,9 @@ import dwconv
 FUNCTIONS = ["depthwise_conv2d", "conv2d", "pointwise_conv2d", "separable_conv2d", "inverted_residual"]
 GRADIENTS = [
     *(
-        f"{kind}conv2d_backprop_{of}"
+        f"{kind}conv2d_backprop{of}"
         for kind in ("depthwise_", "", "pointwise_")
-        for of in ("input", "filter")
+        for of in ("", "_input", "_filter")
     ),
     "bias_backprop",
     "activation_backprop",

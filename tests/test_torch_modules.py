@@ -98,18 +98,18 @@ def test_channels_last_is_read_and_written_in_place(monkeypatch: pytest.MonkeyPa
 
 def test_gradients_are_read_and_written_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    backprop = functions.gradient_engine.input_gradient
+    backprop = functions.gradient_engine.both_gradients
 
-    def noted(conv: Any, filters: Any, dy: np.ndarray, out: np.ndarray, threads: int) -> Any:
-        seen.extend((dy.ctypes.data, out.ctypes.data))
-        return backprop(conv, filters, dy, out, threads)
+    def noted(conv: Any, filters: Any, x: np.ndarray, dy: np.ndarray, out: np.ndarray, *rest: Any) -> Any:
+        seen.extend((x.ctypes.data, dy.ctypes.data, out.ctypes.data))
+        return backprop(conv, filters, x, dy, out, *rest)
 
-    monkeypatch.setattr(functions.gradient_engine, "input_gradient", noted)
+    monkeypatch.setattr(functions.gradient_engine, "both_gradients", noted)
     ours = dwconv.torch.Conv2d(8, 8, 3, padding=1, groups=8)
     x = image(2, 8, 6, 6, layout=LAST).requires_grad_()
     dy = image(2, 8, 6, 6, layout=LAST, seed=2)
     (dx,) = torch.autograd.grad(ours(x), x, dy)
-    assert seen == [dy.data_ptr(), dx.data_ptr()]
+    assert seen == [x.data_ptr(), dy.data_ptr(), dx.data_ptr()]
 
 
 @pytest.mark.parametrize("options", CASES, ids=str)

@@ -181,6 +181,14 @@ int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes) {
     return begin < (uintptr_t)a + bytes && (uintptr_t)a < end;
 }
 
+int dwc_views_meet(const dwc_view *a, const dwc_view *b) {
+    uintptr_t a_begin, a_end, b_begin, b_end;
+    if (a->batch == 0 || b->batch == 0 || address_range(a, &a_begin, &a_end) != DWCONV_OK ||
+        address_range(b, &b_begin, &b_end) != DWCONV_OK)
+        return 0;
+    return a_begin < b_end && b_begin < a_end && !disjoint_slices(a, b);
+}
+
 dwconv_status dwc_check_views(const dwc_graph *graph, const dwconv_tensor *input, const dwconv_tensor *output,
                               const dwc_view *written, dwc_view *x, dwc_view *y) {
     if (!input || !output) return DWCONV_NULL_POINTER;
@@ -196,13 +204,12 @@ dwconv_status dwc_check_views(const dwc_graph *graph, const dwconv_tensor *input
     DWC_TRY(resolve(input, x));
     DWC_TRY(resolve(output, y));
     if (x->batch == 0) return DWCONV_OK;
-    uintptr_t x_begin, x_end, y_begin, y_end;
-    DWC_TRY(address_range(x, &x_begin, &x_end));
-    DWC_TRY(address_range(y, &y_begin, &y_end));
+    uintptr_t begin, end;
+    DWC_TRY(address_range(x, &begin, &end));
+    DWC_TRY(address_range(y, &begin, &end));
     if (!written) return DWCONV_OK;
     DWC_TRY(check_distinct(written));
-    if (x_begin < y_end && y_begin < x_end && !disjoint_slices(x, y)) return DWCONV_OVERLAP;
-    return DWCONV_OK;
+    return dwc_views_meet(x, y) ? DWCONV_OVERLAP : DWCONV_OK;
 }
 
 dwconv_status dwc_check_tensors(const dwc_graph *graph, const dwconv_tensor *input,

@@ -85,6 +85,18 @@ dwc_phase_axis dwc_phase_of(int64_t phase, int64_t in, int64_t out, int64_t kern
     return a;
 }
 
+void dwc_phase_views(const dwc_gradient *g, const dwc_phase_axis *rows, const dwc_phase_axis *columns,
+                     dwc_view *dx, dwc_view *dy) {
+    if (dx->data) dx->data += rows->first * dx->row + columns->first * dx->pixel;
+    dx->height = rows->count;
+    dx->width = columns->count;
+    dx->row *= g->window.stride_h;
+    dx->pixel *= g->window.stride_w;
+    if (dy->data) dy->data += rows->begin * dy->row + columns->begin * dy->pixel;
+    dy->height = rows->size;
+    dy->width = columns->size;
+}
+
 dwconv_status dwc_prepare_phase(const dwc_gradient *g, const dwc_phase_axis *rows,
                                 const dwc_phase_axis *columns, dwc_built *built, dwconv_plan *prepared) {
     static const float stand_in; /* weights come later */

@@ -43,6 +43,10 @@ typedef struct dwc_phase_axis {
 DWC_HIDDEN dwc_phase_axis dwc_phase_of(int64_t phase, int64_t in, int64_t out, int64_t kernel, int64_t stride,
                                        int64_t dilation, int64_t pad);
 
+/* What a phase writes, every stride-th row and column of dx, and what it reads of dy. */
+DWC_HIDDEN void dwc_phase_views(const dwc_gradient *g, const dwc_phase_axis *rows,
+                                const dwc_phase_axis *columns, dwc_view *dx, dwc_view *dy);
+
 /* The plan of a phase without its weights, as dwc_prepare_plan leaves it. */
 DWC_HIDDEN dwconv_status dwc_prepare_phase(const dwc_gradient *g, const dwc_phase_axis *rows,
                                            const dwc_phase_axis *columns, dwc_built *built,

@@ -310,6 +310,8 @@ DWC_HIDDEN dwconv_status dwc_check_views(const dwc_graph *graph, const dwconv_te
 DWC_HIDDEN dwconv_status dwc_dense_view(const int64_t shape[4], dwconv_dtype dtype, dwc_view *v);
 
 /* 1 if [a, a + bytes) and the elements of v share memory. */
+/* Whether two tensors may share elements: slices of channels of one tensor do not. */
+DWC_HIDDEN int dwc_views_meet(const dwc_view *a, const dwc_view *b);
 DWC_HIDDEN int dwc_view_meets(const dwc_view *v, const void *a, size_t bytes);
 
 #endif

@@ -133,7 +133,8 @@ typedef struct dwc_dw_gradient_run {
     int64_t x_tile, dy_tile, tiles;
     const char *dy; /* column 0 of output row 0, first channel */
     int64_t dy_row, dy_out;
-    int64_t x_ahead, dy_ahead; /* of kernels that roll: bytes to what to ask for meanwhile */
+    int64_t x_ahead, dy_ahead; /* of kernels that roll: bytes to what to ask for meanwhile ... */
+    int64_t x_to_dx;           /* ... and from x to what is written after, or 0 */
     unsigned live; /* of these: bits 0 and 1: the first and the last column of a tile are on the image */
     unsigned seen[DWC_GRADIENT_COLUMNS]; /* of others: bit k of [t]: tap k of column t is on the image */
     int64_t channel, channels;           /* the first output channel, and how many */

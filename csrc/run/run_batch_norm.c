@@ -59,14 +59,14 @@ static void run_pixels(const job *j, const item *t, int64_t first, int64_t pixel
                        void (*kernel)(const dwc_norm_run *), dwc_norm_run *run) {
     for (const int64_t end = first + pixels; first < end; first += run->pixels) {
         const float *at;
-        run->pixels = dwc_stretch(j->x, first, end - first, &at);
+        run->pixels = dwc_even_pixels(j->x, first, end - first, &at);
         run->x = at + t->begin;
         if (j->dy) {
-            run->pixels = dwc_stretch(j->dy, first, run->pixels, &at);
+            run->pixels = dwc_even_pixels(j->dy, first, run->pixels, &at);
             run->dy = at + t->begin;
         }
         if (j->y) {
-            run->pixels = dwc_stretch(j->y, first, run->pixels, &at);
+            run->pixels = dwc_even_pixels(j->y, first, run->pixels, &at);
             run->y = j->y->data + (at - j->y->data) + t->begin;
         }
         kernel(run);

@@ -102,6 +102,28 @@ static void run_rows(const dwc_gradient_job *j, int64_t image, int64_t oy, int64
     }
 }
 
+/* From elements of x to those of dx, where these follow in the same walk, have the same strides and stay in the caches. */
+static int64_t to_dx(const dwc_gradient_job *j) {
+    const dwc_view *x = j->x, *dx = j->input->dx;
+    if (j->input->phases->how.streams) return 0;
+    if (x->pixel != dx->pixel || x->row != dx->row || x->image != dx->image) return 0;
+    return (int64_t)((uintptr_t)dx->data - (uintptr_t)x->data);
+}
+
+/* Filter and bias, of so many rows from oy on. */
+static void run_band(const dwc_gradient_job *j, int64_t chunk, int64_t image, int64_t oy, int64_t rows,
+                     block *b) {
+    const int64_t end = oy + rows;
+    for (int64_t group; oy < end; oy += group) {
+        group = smaller(j->how.row_group, end - oy);
+        const float *dy = j->y->data + image * j->y->image + oy * j->y->row;
+        for (int64_t i = 0; i < group && j->bias; i++)
+            dwc_add_bias(j, chunk, dy + i * j->y->row, j->y->pixel, j->y->width, b->run.channel,
+                         b->run.channels);
+        run_rows(j, image, oy, group, b);
+    }
+}
+
 void dwc_depthwise_gradient(const dwc_gradient_job *j, int64_t chunk, int64_t begin, int64_t end) {
     const dwc_filter_gradient_schedule *s = &j->how;
     const dwc_view *x = j->x, *y = j->y;
@@ -121,6 +143,7 @@ void dwc_depthwise_gradient(const dwc_gradient_job *j, int64_t chunk, int64_t be
                        .dy_out = in_bytes(y->pixel),
                        .x_ahead = in_bytes(s->row_group * w->stride_h * x->row),
                        .dy_ahead = in_bytes(s->row_group * y->row),
+                       .x_to_dx = j->input ? to_dx(j) : 0,
                        .channel = begin,
                        .channels = end - begin,
                        .inputs = j->inputs,
@@ -128,10 +151,11 @@ void dwc_depthwise_gradient(const dwc_gradient_job *j, int64_t chunk, int64_t be
                        .sums_row = w->kernel_w * s->padded}};
     for (int64_t row = chunk * s->chunk_rows, rows; row < last; row += rows) {
         const int64_t image = row / y->height, oy = row % y->height;
-        rows = smaller(smaller(s->row_group, last - row), y->height - oy);
-        for (int64_t i = 0; i < rows && j->bias; i++)
-            dwc_add_bias(j, chunk, y->data + image * y->image + (oy + i) * y->row, y->pixel, y->width, begin,
-                         end - begin);
-        run_rows(j, image, oy, rows, &b);
+        const int64_t most = j->input ? j->band_rows : s->row_group;
+        rows = smaller(smaller(most, last - row), y->height - oy);
+        run_band(j, chunk, image, oy, rows, &b);
+        if (j->input)
+            dwc_run_band(j->input, image, dwc_band_begin(j->g, &j->extent, x->height, oy),
+                         dwc_band_begin(j->g, &j->extent, x->height, oy + rows), begin, end);
     }
 }

@@ -69,10 +69,21 @@ static void join_task(void *context, int64_t item, int worker) {
     join(j, j->chunks + item * row, row, 1, j->g->out_channels, j->filter + item * j->g->out_channels);
 }
 
-static void run(dwc_gradient_job *j, const dwconv_threads *threads) {
+/* The input channel of every output channel. */
+static void list_inputs(const dwc_gradient_job *j) {
+    for (int64_t c = 0; j->inputs && c < j->how.padded + DWC_MOST_LANES; c++)
+        j->inputs[c] = (int32_t)(c / j->g->group_outputs);
+}
+
+void dwc_run_filter_gradient(dwc_gradient_job *j, void *scratch, const dwconv_threads *threads) {
     const dwc_filter_gradient_schedule *s = &j->how;
     const int64_t rows = dwc_filter_size(j->g) / j->g->out_channels;
     const int joins = j->x && s->chunk_floats;
+    j->workers = scratch;
+    j->chunks = j->workers + s->worker_floats * s->workers;
+    if (s->depthwise && j->x && j->g->group_outputs > 1)
+        j->inputs = (int32_t *)(void *)(j->chunks + s->chunks * (s->chunk_floats + 2 * s->bias_floats));
+    list_inputs(j);
     const dwc_phase phases[2] = {{s->chunks * s->blocks, chunk_task}, {rows, join_task}};
     dwc_parallel_phases(threads, s->workers, phases, 1 + joins, j);
     if (j->bias) join(j, j->chunks + s->chunk_floats, 0, 1, j->g->out_channels, j->bias);
@@ -105,9 +116,9 @@ dwconv_status dwconv_filter_gradient_scratch(const dwconv_gradient_desc *desc, c
     return DWCONV_OK;
 }
 
-static dwconv_status check_results(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
-                                   const float *filter, const float *bias, const void *scratch,
-                                   size_t scratch_bytes) {
+dwconv_status dwc_check_results(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
+                                const float *filter, const float *bias, const void *scratch,
+                                size_t scratch_bytes) {
     const size_t sizes[3] = {filter ? (size_t)in_bytes(dwc_filter_size(g)) : 0,
                              bias ? (size_t)in_bytes(g->out_channels) : 0, scratch_bytes};
     const void *memory[3] = {filter, bias, scratch};
@@ -122,12 +133,6 @@ static dwconv_status check_results(const dwc_gradient *g, const dwc_view *x, con
         }
     }
     return DWCONV_OK;
-}
-
-/* The input channel of every output channel. */
-static void list_inputs(const dwc_gradient_job *j) {
-    for (int64_t c = 0; j->inputs && c < j->how.padded + DWC_MOST_LANES; c++)
-        j->inputs[c] = (int32_t)(c / j->g->group_outputs);
 }
 
 dwconv_status dwconv_filter_gradient(const dwconv_gradient_desc *desc, const dwconv_tensor *x_tensor,
@@ -151,12 +156,7 @@ dwconv_status dwconv_filter_gradient(const dwconv_gradient_desc *desc, const dwc
     if (s->scratch_bytes && !scratch) return DWCONV_NULL_POINTER;
     if ((uintptr_t)scratch % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
     if (scratch_bytes < s->scratch_bytes) return DWCONV_TOO_SMALL;
-    DWC_TRY(check_results(&g, j.x, &y, filter, bias, scratch, s->scratch_bytes));
-    j.workers = scratch;
-    j.chunks = j.workers + s->worker_floats * s->workers;
-    if (s->depthwise && filter && g.group_outputs > 1)
-        j.inputs = (int32_t *)(void *)(j.chunks + s->chunks * (s->chunk_floats + 2 * s->bias_floats));
-    list_inputs(&j);
-    run(&j, threads);
+    DWC_TRY(dwc_check_results(&g, j.x, &y, filter, bias, scratch, s->scratch_bytes));
+    dwc_run_filter_gradient(&j, scratch, threads);
     return DWCONV_OK;
 }

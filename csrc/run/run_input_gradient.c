@@ -1,61 +1,128 @@
 /* The input gradient: phases of dx, each a convolution of dy with stride 1. */
 #include <string.h>
 
-#include "../schedule/schedule_gradient.h"
-#include "run.h"
-
-typedef struct job {
-    const dwc_gradient *g;
-    const dwc_view *dx, *dy;
-    dwc_extent extent;
-    dwc_input_gradient_schedule how;
-    char *plans;
-} job;
+#include "depthwise.h"
+#include "gradient.h"
 
 static size_t aligned(size_t bytes) {
     return (bytes + DWCONV_ALIGNMENT - 1) / DWCONV_ALIGNMENT * DWCONV_ALIGNMENT;
 }
 
-static dwc_phase_axis rows_of(const job *j, int64_t phase) {
+static dwc_phase_axis rows_of(const dwc_dx_job *j, int64_t phase) {
     const dwconv_window *w = &j->g->window;
     return dwc_phase_of(phase, j->dx->height, j->dy->height, w->kernel_h, w->stride_h, w->dilation_h,
                         j->extent.pad_top);
 }
 
-static dwc_phase_axis columns_of(const job *j, int64_t phase) {
+static dwc_phase_axis columns_of(const dwc_dx_job *j, int64_t phase) {
     const dwconv_window *w = &j->g->window;
     return dwc_phase_of(phase, j->dx->width, j->dy->width, w->kernel_w, w->stride_w, w->dilation_w,
                         j->extent.pad_left);
 }
 
-/* The plans of all phases, one after another. */
-static void pack_phases(const job *j, const float *filter, float *flipped) {
-    char *plan = j->plans;
-    for (int64_t i = 0; i < j->how.row_phases; i++) {
+/* The plan of a phase at `memory`; NULL where no tap meets its pixels. */
+static const dwconv_plan *pack_phase(const dwc_dx_job *j, const dwc_phase_axis *rows,
+                                     const dwc_phase_axis *columns, const float *filter, float *flipped,
+                                     char *memory) {
+    dwc_built built;
+    dwconv_plan prepared;
+    if (!rows->taps || !columns->taps) return NULL;
+    (void)dwc_prepare_phase(j->g, rows, columns, &built, &prepared); /* the schedule did */
+    dwc_fill_phase(j->g, rows, columns, &prepared, filter, flipped, (void *)memory);
+    return (const void *)memory;
+}
+
+static void set_phase(const dwc_dx_job *j, const dwc_phase_axis *rows, const dwc_phase_axis *columns,
+                      const dwconv_plan *plan, int64_t channels, dwc_dx_phase *phase) {
+    dwc_view dx = *j->dx, dy = *j->dy;
+    dwc_phase_views(j->g, rows, columns, &dx, &dy);
+    *phase = (dwc_dx_phase){.rows = *rows, .columns = *columns, .plan = plan, .frame = {.y = dx}};
+    if (!plan) return;
+    (void)dwc_frame_of(&plan->graph.nodes->depthwise.window, &dy, &dx, &phase->frame);
+    dwc_schedule_phase(j->g, channels, phase);
+}
+
+void dwc_begin_phases(dwc_dx_job *j, const float *filter, void *scratch, int64_t channels) {
+    char *plan = j->plans = (char *)scratch + j->how.flipped_bytes;
+    j->phases = (dwc_dx_phase *)(void *)(j->plans + j->how.plan_bytes);
+    for (int64_t i = 0, n = 0; i < j->how.row_phases; i++) {
         const dwc_phase_axis rows = rows_of(j, i);
-        for (int64_t k = 0; k < j->how.column_phases && rows.taps; k++) {
+        for (int64_t k = 0; k < j->how.column_phases; k++, n++) {
             const dwc_phase_axis columns = columns_of(j, k);
-            dwc_built built;
-            dwconv_plan prepared;
-            if (!columns.taps) continue;
-            (void)dwc_prepare_phase(j->g, &rows, &columns, &built, &prepared); /* the schedule did */
-            dwc_fill_phase(j->g, &rows, &columns, &prepared, filter, flipped, (void *)plan);
-            plan += aligned(prepared.bytes);
+            const dwconv_plan *packed = pack_phase(j, &rows, &columns, filter, scratch, plan);
+            if (j->how.depthwise) set_phase(j, &rows, &columns, packed, channels, &j->phases[n]);
+            if (packed) plan += aligned(packed->bytes);
         }
     }
 }
 
-/* Every stride-th row and column of dx, from `rows` and `columns` on. */
-static dwc_view pixels_of(const job *j, const dwc_phase_axis *rows, const dwc_phase_axis *columns) {
-    const dwconv_window *w = &j->g->window;
-    dwc_view v = *j->dx;
-    v.data += rows->first * v.row + columns->first * v.pixel;
-    v.height = rows->count;
-    v.width = columns->count;
-    v.row *= w->stride_h;
-    v.pixel *= w->stride_w;
-    return v;
+static void clear(const dwc_view *v, int64_t row, int64_t rows, int64_t channel, int64_t channels) {
+    for (int64_t image = 0; image < v->batch; image++)
+        for (int64_t r = row; r < row + rows; r++)
+            for (int64_t column = 0; column < v->width; column++)
+                memset(v->data + image * v->image + r * v->row + column * v->pixel + channel, 0,
+                       (size_t)channels * sizeof *v->data);
 }
+
+/* ---- bands ---------------------------------------------------------------------------------- */
+
+/* Rows [begin, end) of those of a phase. */
+static void run_rows(const dwc_dx_phase *p, int64_t image, int64_t begin, int64_t end, int64_t channel_begin,
+                     int64_t channel_end) {
+    const dwc_frame *f = &p->frame;
+    const dwc_dw_call call = {.stage = &p->plan->graph.nodes->depthwise,
+                              .table = p->plan->table,
+                              .how = &p->how,
+                              .x = (const char *)(f->x.data + image * f->x.image),
+                              .x_row = in_bytes(f->x.row),
+                              .x_pixel = in_bytes(f->x.pixel),
+                              .in_h = f->x.height,
+                              .in_w = f->x.width,
+                              .ring_rows = f->x.height,
+                              .y = (char *)(f->y.data + image * f->y.image + begin * f->y.row),
+                              .y_row = in_bytes(f->y.row),
+                              .y_pixel = in_bytes(f->y.pixel),
+                              .out_w = f->y.width,
+                              .pad_top = f->extent.pad_top,
+                              .pad_left = f->extent.pad_left,
+                              .row_begin = begin,
+                              .row_end = end,
+                              .channel_begin = channel_begin,
+                              .channel_end = channel_end};
+    dwc_run_depthwise(&call);
+}
+
+/* Rows of a phase before row `end` of dx. */
+static int64_t rows_before(const dwc_dx_job *j, const dwc_phase_axis *rows, int64_t end) {
+    return end <= rows->first ? 0 : smaller(divide_up(end - rows->first, j->g->window.stride_h), rows->count);
+}
+
+void dwc_run_band(const dwc_dx_job *j, int64_t image, int64_t begin, int64_t end, int64_t channel_begin,
+                  int64_t channel_end) {
+    for (int64_t i = 0; i < j->how.row_phases * j->how.column_phases; i++) {
+        const dwc_dx_phase *p = &j->phases[i];
+        const int64_t first = rows_before(j, &p->rows, begin), last = rows_before(j, &p->rows, end);
+        if (first >= last) continue;
+        if (p->plan) {
+            run_rows(p, image, first, last, channel_begin, channel_end);
+        } else {
+            dwc_view one = p->frame.y;
+            one.data += image * one.image;
+            one.batch = 1;
+            clear(&one, first, last - first, channel_begin, channel_end - channel_begin);
+        }
+    }
+}
+
+static void band_task(void *context, int64_t item, int worker) {
+    const dwc_dx_job *j = context;
+    const int64_t rows = j->how.band_rows, bands = divide_up(j->dx->height, rows),
+                  begin = item % bands * rows;
+    (void)worker;
+    dwc_run_band(j, item / bands, begin, smaller(begin + rows, j->dx->height), 0, j->dx->channels);
+}
+
+/* ---- phases as layers ----------------------------------------------------------------------- */
 
 static dwc_view images_of(dwc_view v, int64_t first, int64_t count) {
     v.data += first * v.image;
@@ -63,30 +130,19 @@ static dwc_view images_of(dwc_view v, int64_t first, int64_t count) {
     return v;
 }
 
-static void clear(const dwc_view *v) {
-    for (int64_t image = 0; image < v->batch; image++)
-        for (int64_t row = 0; row < v->height; row++)
-            for (int64_t column = 0; column < v->width; column++)
-                memset(v->data + image * v->image + row * v->row + column * v->pixel, 0,
-                       (size_t)v->channels * sizeof *v->data);
-}
-
 /* All phases of images [first, first + count). */
-static void run_phases(const job *j, int64_t first, int64_t count, const dwconv_threads *threads) {
+static void run_phases(const dwc_dx_job *j, int64_t first, int64_t count, const dwconv_threads *threads) {
     const char *plan = j->plans;
     for (int64_t i = 0; i < j->how.row_phases; i++) {
         const dwc_phase_axis rows = rows_of(j, i);
         for (int64_t k = 0; k < j->how.column_phases; k++) {
             const dwc_phase_axis columns = columns_of(j, k);
-            const dwc_view dx = images_of(pixels_of(j, &rows, &columns), first, count);
+            dwc_view dx = images_of(*j->dx, first, count), dy = images_of(*j->dy, first, count);
+            dwc_phase_views(j->g, &rows, &columns, &dx, &dy);
             if (!rows.taps || !columns.taps) {
-                clear(&dx);
+                clear(&dx, 0, dx.height, 0, dx.channels);
                 continue;
             }
-            dwc_view dy = images_of(*j->dy, first, count);
-            dy.data += rows.begin * dy.row + columns.begin * dy.pixel;
-            dy.height = rows.size;
-            dy.width = columns.size;
             const dwconv_plan *packed = (const void *)plan;
             (void)dwc_run_layer(packed, &dy, &dx, threads); /* shapes are known to fit */
             plan += aligned(packed->bytes);
@@ -98,6 +154,8 @@ static void image_task(void *context, int64_t item, int worker) {
     (void)worker;
     run_phases(context, item, 1, NULL);
 }
+
+/* ---- calls ---------------------------------------------------------------------------------- */
 
 dwconv_status dwconv_input_gradient_scratch(const dwconv_gradient_desc *desc, const int64_t input[4],
                                             int threads, size_t *bytes) {
@@ -126,7 +184,7 @@ dwconv_status dwconv_input_gradient(const dwconv_gradient_desc *desc, const floa
     if (!filter) return DWCONV_NULL_POINTER;
     DWC_TRY(dwc_check_gradient_tensors(&g, dx, dy, &x, &x, &y));
     if (x.batch == 0) return DWCONV_OK;
-    job j = {.g = &g, .dx = &x, .dy = &y};
+    dwc_dx_job j = {.g = &g, .dx = &x, .dy = &y};
     DWC_TRY(dwc_window_extent(&g.window, x.height, x.width, &j.extent));
     DWC_TRY(dwc_schedule_input_gradient(&g, &x, &y, threads, &j.how));
     if (j.how.scratch_bytes && !scratch) return DWCONV_NULL_POINTER;
@@ -135,9 +193,10 @@ dwconv_status dwconv_input_gradient(const dwconv_gradient_desc *desc, const floa
     if (dwc_view_meets(&x, scratch, j.how.scratch_bytes) ||
         dwc_view_meets(&x, filter, (size_t)in_bytes(dwc_filter_size(&g))))
         return DWCONV_OVERLAP;
-    j.plans = (char *)scratch + j.how.flipped_bytes;
-    pack_phases(&j, filter, scratch);
-    if (j.how.by_image)
+    dwc_begin_phases(&j, filter, scratch, g.in_channels);
+    if (j.how.band_rows)
+        dwc_parallel(threads, j.how.workers, x.batch * divide_up(x.height, j.how.band_rows), band_task, &j);
+    else if (j.how.by_image)
         dwc_parallel(threads, j.how.workers, x.batch, image_task, &j);
     else
         run_phases(&j, 0, x.batch, threads);

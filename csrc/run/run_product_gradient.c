@@ -57,7 +57,7 @@ static void pack_panels(const dwc_gradient_job *j, const box *b, const panels *p
     if (j->how.flat) {
         for (int64_t count; position < b->columns; position += count) {
             const float *dy;
-            count = dwc_stretch(y, b->column + position, b->columns - position, &dy);
+            count = dwc_even_pixels(y, b->column + position, b->columns - position, &dy);
             pack_pixels(j, p, position, dy, count);
         }
         return;
@@ -74,7 +74,7 @@ static void add_bias(const dwc_gradient_job *j, int64_t chunk, const box *b, int
     for (int64_t done = 0, count; j->how.flat && done < b->columns; done += count) {
         const float *dy;
         const int64_t pixel = b->column + done;
-        (void)dwc_stretch(y, pixel, 1, &dy);
+        (void)dwc_even_pixels(y, pixel, 1, &dy);
         count = smaller(b->columns - done, y->width - pixel % y->width);
         dwc_add_bias(j, chunk, dy, y->pixel, count, begin, end - begin);
     }
@@ -120,7 +120,7 @@ static void transpose(const dwc_gradient_job *j, const box *b, const sight *s, i
     const int64_t pitch = j->how.pitch;
     for (int64_t done = 0, count; j->how.flat && done < b->columns; done += count) {
         const float *from;
-        count = dwc_stretch(x, b->column + done, b->columns - done, &from);
+        count = dwc_even_pixels(x, b->column + done, b->columns - done, &from);
         j->g->table->each.transpose(from + channel, x->pixel, rows, count, to + done, pitch);
     }
     for (int64_t image = 0; image < b->images && !j->how.flat; image++)
@@ -181,7 +181,7 @@ static int direct_call(const dwc_gradient_job *j, const box *b, const sight *s, 
     const dwconv_window *w = &j->g->window;
     const dwc_view *x = j->x;
     const float *from;
-    if (j->how.flat && dwc_stretch(x, b->column, b->columns, &from) < b->columns) return 0;
+    if (j->how.flat && dwc_even_pixels(x, b->column, b->columns, &from) < b->columns) return 0;
     if (b->images > 1) return 0;
     if (!j->how.flat) {
         const int64_t iy = (b->row + s->row) * w->stride_h - j->extent.pad_top + ky * w->dilation_h;

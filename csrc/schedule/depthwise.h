@@ -44,6 +44,7 @@ typedef struct dwc_dw_shape {
     int64_t x_pixel, y_pixel, channels; /* channels: of a call */
     int ring;                           /* the input is a ring of rows in scratch */
     double in_bytes, moved_bytes;       /* input, and input and output, of the operation */
+    double stream_bytes;                /* outputs of so many may go past the caches */
     int64_t rows_ahead;                 /* what to ask for ahead of time, if anything */
     int aligned;                        /* outputs are made of whole and aligned cache lines */
 } dwc_dw_shape;

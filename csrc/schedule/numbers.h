@@ -138,6 +138,9 @@ enum {
 #define DWC_CHUNK_VALUES DWC_FLOATS(512 * 1024)
 
 enum {
+    DWC_STREAM_CACHES = 2,     /* second-level caches: larger results of training go past them */
+    DWC_BAND_SHARE = 2,        /* of the second-level cache is for bands of rows: half of it */
+    DWC_MOST_BAND_STRIDE = 4,  /* phases of larger strides are too many to go through for a band */
     DWC_IMAGES_PER_WORKER = 2, /* fewer: workers share each phase instead of taking images of their own */
     DWC_CHUNK_PIXELS =
         256, /* of depthwise: fewer are not worth the sums of a chunk, which are as many floats as taps */
@@ -159,7 +162,6 @@ enum {
 enum {
     DWC_NORM_LEAST_PIXELS = 16, /* of a block: fewer are not worth joining its moments to the others */
     DWC_NORM_MOST_PIXELS = 512, /* sums of more lose digits */
-    DWC_NORM_STREAM_CACHES = 2, /* second-level caches: larger results go past them */
     DWC_NORM_ROWS = 4,          /* floats of a channel in the scratch of a chunk ... */
     DWC_NORM_SHARED_ROWS = 4    /* ... and in what all share */
 };

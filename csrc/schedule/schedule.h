@@ -69,6 +69,12 @@ DWC_HIDDEN dwconv_status dwc_schedule_layer(const dwconv_plan *plan, const dwc_v
                                             const dwconv_threads *threads, const dwc_machine *machine,
                                             dwc_layer_schedule *schedule);
 
+/* A strip of a depthwise layer: so many output rows and channels of it; whose output may go past the caches if it is as
+ * large as that. */
+DWC_HIDDEN dwc_dw_schedule dwc_schedule_strip(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                                              const dwc_frame *frame, int64_t rows, int64_t channels,
+                                              int64_t stream_bytes, const dwc_machine *machine);
+
 /* ---- blocks --------------------------------------------------------------------------------------- */
 
 /* Which part of the columns, and how many rows, go from stage to stage at a time; pixels are in floats. */

@@ -7,7 +7,7 @@ int dwc_batch_norm_streams(const dwc_batch_norm *n, const dwc_view *y) {
     if (!n->table->norm.apply_streaming || (uintptr_t)y->data % DWCONV_ALIGNMENT || strides % DWC_LINE_FLOATS)
         return 0;
     const double bytes = 4.0 * (double)y->batch * (double)y->height * (double)y->width * (double)y->channels;
-    return bytes >= DWC_NORM_STREAM_CACHES * (double)dwc_this_machine().l2_bytes;
+    return bytes >= DWC_STREAM_CACHES * (double)dwc_this_machine().l2_bytes;
 }
 
 dwconv_status dwc_schedule_batch_norm(const dwc_view *x, int tensors, const dwconv_threads *threads,

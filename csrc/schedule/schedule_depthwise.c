@@ -184,7 +184,7 @@ static int streams(const dwc_depthwise_stage *stage, const dwc_kernel_table *tab
     const int64_t least = dwc_numbers_of(table)->stream_channels;
     return least && s->aligned && stage->kernel->kernel == 3 && stage->activation.kind == DWCONV_CLIP &&
            s->channels >= least && s->channels <= DWC_STREAM_CHANNELS &&
-           s->moved_bytes - s->in_bytes >= (double)dwc_far_bytes(s->machine);
+           s->moved_bytes - s->in_bytes >= s->stream_bytes;
 }
 
 /* The body of any window. Where each output loads its own inputs, two rows without a common one are twins; where there are

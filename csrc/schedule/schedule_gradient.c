@@ -19,6 +19,42 @@ static double nanoseconds(const dwc_gradient *g, double moved, const dwc_view *y
 
 /* ---- input gradients ------------------------------------------------------------------------ */
 
+static size_t bytes_of_row(const dwc_view *v) { return (size_t)in_bytes(v->width * v->channels); }
+
+/* What of it bands may take beside weights and what else comes by. */
+static size_t band_bytes(void) { return (size_t)dwc_this_machine().l2_bytes / DWC_BAND_SHARE; }
+
+/* Rows of dx: whole strides, as many as fit, and few enough that all workers have some. */
+static int64_t band_rows(const dwc_gradient *g, const dwc_view *x, const dwc_view *y, int workers) {
+    const int64_t stride = g->window.stride_h;
+    const size_t bytes = (size_t)stride * bytes_of_row(x) + bytes_of_row(y);
+    const int64_t fit = larger((int64_t)(band_bytes() / bytes), 1) * stride;
+    const int64_t items = workers > 1 ? DWC_ITEMS_PER_WORKER * (int64_t)workers : 1;
+    const int64_t even = round_up(divide_up(x->height, divide_up(items, x->batch)), stride);
+    return smaller(smaller(fit, even), x->height);
+}
+
+/* The plan of a phase, its scratch, and whether bands can walk it. */
+static dwconv_status add_phase(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
+                               const dwc_phase_axis *rows, const dwc_phase_axis *columns,
+                               dwc_input_gradient_schedule *s) {
+    dwc_built built;
+    dwconv_plan prepared;
+    dwc_frame frame;
+    dwc_view dx = *x, dy = *y;
+    DWC_TRY(dwc_prepare_phase(g, rows, columns, &built, &prepared));
+    const dwc_node *n = built.nodes;
+    s->plan_bytes += aligned(prepared.bytes);
+    s->depthwise &= n->op == DWC_DEPTHWISE;
+    if (n->op != DWC_DEPTHWISE) return DWCONV_OK;
+    const int64_t values = rows->taps * columns->taps * g->group_outputs * g->in_channels;
+    if ((size_t)in_bytes(values) > s->flipped_bytes) s->flipped_bytes = aligned((size_t)in_bytes(values));
+    dwc_phase_views(g, rows, columns, &dx, &dy);
+    DWC_TRY(dwc_frame_of(&n->depthwise.window, &dy, &dx, &frame));
+    s->depthwise &= !frame.sequence;
+    return DWCONV_OK;
+}
+
 dwconv_status dwc_schedule_input_gradient(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
                                           const dwconv_threads *threads, dwc_input_gradient_schedule *s) {
     const dwconv_window *w = &g->window;
@@ -26,27 +62,31 @@ dwconv_status dwc_schedule_input_gradient(const dwc_gradient *g, const dwc_view 
     DWC_TRY(dwc_window_extent(w, x->height, x->width, &extent));
     *s = (dwc_input_gradient_schedule){.row_phases = smaller(w->stride_h, x->height),
                                        .column_phases = smaller(w->stride_w, x->width)};
+    s->depthwise = s->row_phases <= DWC_MOST_BAND_STRIDE && s->column_phases <= DWC_MOST_BAND_STRIDE;
     for (int64_t i = 0; i < s->row_phases; i++) {
         const dwc_phase_axis rows =
             dwc_phase_of(i, x->height, y->height, w->kernel_h, w->stride_h, w->dilation_h, extent.pad_top);
         for (int64_t j = 0; j < s->column_phases && rows.taps; j++) {
             const dwc_phase_axis columns =
                 dwc_phase_of(j, x->width, y->width, w->kernel_w, w->stride_w, w->dilation_w, extent.pad_left);
-            dwc_built built;
-            dwconv_plan prepared;
-            if (!columns.taps) continue;
-            DWC_TRY(dwc_prepare_phase(g, &rows, &columns, &built, &prepared));
-            s->scratch_bytes += aligned(prepared.bytes);
-            const int64_t values = rows.taps * columns.taps * g->group_outputs * g->in_channels;
-            if (built.nodes[0].op == DWC_DEPTHWISE && (size_t)in_bytes(values) > s->flipped_bytes)
-                s->flipped_bytes = aligned((size_t)in_bytes(values));
+            if (columns.taps) DWC_TRY(add_phase(g, x, y, &rows, &columns, s));
         }
     }
-    s->scratch_bytes += s->flipped_bytes;
+    s->scratch_bytes = s->flipped_bytes + s->plan_bytes;
+    const size_t phases = (size_t)(s->row_phases * s->column_phases);
+    if (s->depthwise) s->scratch_bytes += aligned(phases * sizeof(dwc_dx_phase));
     s->workers = dwc_worker_count(threads, nanoseconds(g, values_of(x) + values_of(y), y));
-    const int several = s->row_phases * s->column_phases > 1;
-    s->by_image = several && (s->workers == 1 || x->batch >= DWC_IMAGES_PER_WORKER * s->workers);
+    if (s->depthwise && phases > 1) s->band_rows = band_rows(g, x, y, s->workers);
+    s->by_image =
+        phases > 1 && !s->band_rows && (s->workers == 1 || x->batch >= DWC_IMAGES_PER_WORKER * s->workers);
     return DWCONV_OK;
+}
+
+void dwc_schedule_phase(const dwc_gradient *g, int64_t channels, dwc_dx_phase *p) {
+    const dwc_machine machine = dwc_this_machine();
+    const dwc_depthwise_stage *stage = &p->plan->graph.nodes->depthwise;
+    p->how = dwc_schedule_strip(stage, g->table, &p->frame, p->rows.count, channels,
+                                DWC_STREAM_CACHES * machine.l2_bytes, &machine);
 }
 
 /* ---- filter gradients: depthwise --------------------------------------------------------------- */
@@ -82,9 +122,10 @@ static void schedule_depthwise(const dwc_gradient *g, const dwc_view *y, dwc_fil
     const int ends = rest % s->rest->rows == 0 && g->window.kernel_w % s->kernel->taps == 0;
     const int64_t spare = ends ? 0 : s->kernel->rows * g->window.kernel_w + s->kernel->taps;
     s->chunk_floats = (taps + spare) * s->padded;
-    s->row_group = s->kernel->rolls ? DWC_GRADIENT_ROWS : DWC_TILE_GROUP;
+    const int64_t most = s->kernel->rolls ? DWC_GRADIENT_ROWS : DWC_TILE_GROUP;
+    s->row_group = divide_up(y->height, divide_up(y->height, most)); /* of an image, evenly */
     s->chunks = within(pixels / DWC_CHUNK_PIXELS, 1, DWC_MOST_CHUNKS);
-    s->chunk_rows = divide_up(rows, s->chunks);
+    s->chunk_rows = round_up(divide_up(rows, s->chunks), s->row_group);
     s->chunks = divide_up(rows, s->chunk_rows);
     const int64_t vectors = s->padded / DWC_MOST_LANES;
     s->blocks = smaller(divide_up((int64_t)s->workers, s->chunks), vectors);
@@ -170,5 +211,34 @@ dwconv_status dwc_schedule_filter_gradient(const dwc_gradient *g, const dwc_view
         chunks > INT64_MAX / 64 - floats - inputs)
         return DWCONV_OVERFLOW;
     s->scratch_bytes = aligned((size_t)in_bytes(floats + chunks + inputs));
+    return DWCONV_OK;
+}
+
+/* ---- both --------------------------------------------------------------------------------------- */
+
+int64_t dwc_band_begin(const dwc_gradient *g, const dwc_extent *extent, int64_t height, int64_t oy) {
+    const int64_t middle = (g->window.kernel_h - 1) * g->window.dilation_h / 2;
+    if (oy == 0) return 0;
+    if (oy >= extent->out_h) return height;
+    return within(oy * g->window.stride_h - extent->pad_top + middle, 0, height);
+}
+
+dwconv_status dwc_schedule_both_gradients(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
+                                          const dwconv_threads *threads, int with_bias,
+                                          dwc_both_gradients_schedule *s) {
+    *s = (dwc_both_gradients_schedule){0};
+    DWC_TRY(dwc_schedule_input_gradient(g, x, y, threads, &s->input));
+    DWC_TRY(dwc_schedule_filter_gradient(g, x, y, threads, with_bias, &s->filter));
+    s->joint = s->input.depthwise && s->filter.depthwise && g->group_outputs == 1;
+    if (!s->joint) {
+        s->scratch_bytes = s->input.scratch_bytes > s->filter.scratch_bytes ? s->input.scratch_bytes
+                                                                            : s->filter.scratch_bytes;
+        return DWCONV_OK;
+    }
+    const size_t bytes = 2 * (size_t)g->window.stride_h * bytes_of_row(x) + bytes_of_row(y);
+    const int64_t group = s->filter.row_group, fit = (int64_t)(band_bytes() / bytes) / group;
+    s->band_rows = smaller(larger(fit, 1) * group, s->filter.chunk_rows);
+    s->filter_at = s->input.scratch_bytes;
+    s->scratch_bytes = s->filter_at + s->filter.scratch_bytes;
     return DWCONV_OK;
 }

@@ -8,16 +8,31 @@
 
 /* ---- input gradients ------------------------------------------------------------------------ */
 
+/* A phase as bands of rows walk it. */
+typedef struct dwc_dx_phase {
+    dwc_phase_axis rows, columns;
+    const dwconv_plan *plan; /* NULL: no tap meets its pixels, which are 0 */
+    dwc_frame frame;         /* from dy to dx */
+    dwc_dw_schedule how;
+} dwc_dx_phase;
+
+/* Depthwise phases go through dx in bands of rows, all phases of a band before the next one, so that what they read of
+ * dy stays in the second-level cache; items are bands of images. A single phase and products run as layers do. */
 typedef struct dwc_input_gradient_schedule {
     int workers;
+    int depthwise;     /* all phases are, and none is a sequence: they can go in bands ... */
+    int64_t band_rows; /* ... of so many rows of dx; 0: they do not */
     int by_image; /* all phases of an image before the next one, images being the items; else phase by phase */
     int64_t row_phases, column_phases;
-    size_t flipped_bytes, scratch_bytes; /* scratch: a flipped filter, then the plans of all phases */
+    /* Scratch: a flipped filter, the plans of all phases, and of depthwise ones a dwc_dx_phase each. */
+    size_t flipped_bytes, plan_bytes, scratch_bytes;
 } dwc_input_gradient_schedule;
 
 DWC_HIDDEN dwconv_status dwc_schedule_input_gradient(const dwc_gradient *g, const dwc_view *x,
                                                      const dwc_view *y, const dwconv_threads *threads,
                                                      dwc_input_gradient_schedule *s);
+/* Of a phase that has taps, in bands, so many channels at a time; the rest of `phase` is set. */
+DWC_HIDDEN void dwc_schedule_phase(const dwc_gradient *g, int64_t channels, dwc_dx_phase *phase);
 
 /* ---- filter gradients ----------------------------------------------------------------------- */
 
@@ -46,6 +61,25 @@ typedef struct dwc_filter_gradient_schedule {
 DWC_HIDDEN dwconv_status dwc_schedule_filter_gradient(const dwc_gradient *g, const dwc_view *x,
                                                       const dwc_view *y, const dwconv_threads *threads,
                                                       int with_bias, dwc_filter_gradient_schedule *s);
+
+/* ---- both --------------------------------------------------------------------------------------- */
+
+/* Both gradients of a depthwise layer in one walk: chunks of output rows in bands, of which x and dy are read by the filter
+ * gradient and, while they stay in the second-level cache, dy by the rows of dx that begin in the band. */
+typedef struct dwc_both_gradients_schedule {
+    int joint;         /* else one after the other */
+    int64_t band_rows; /* of output */
+    dwc_input_gradient_schedule input;
+    dwc_filter_gradient_schedule filter;
+    size_t filter_at, scratch_bytes; /* where the filter's part of the scratch begins */
+} dwc_both_gradients_schedule;
+
+DWC_HIDDEN dwconv_status dwc_schedule_both_gradients(const dwc_gradient *g, const dwc_view *x,
+                                                     const dwc_view *y, const dwconv_threads *threads,
+                                                     int with_bias, dwc_both_gradients_schedule *s);
+/* The first row of dx of the band that begins with output row oy: 0 for the first one, all rows for the end. */
+DWC_HIDDEN int64_t dwc_band_begin(const dwc_gradient *g, const dwc_extent *extent, int64_t height,
+                                  int64_t oy);
 
 /* ---- batch normalization -------------------------------------------------------------------- */
 

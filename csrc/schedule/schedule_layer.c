@@ -34,9 +34,9 @@ static int has_whole_lines(const dwc_view *y) {
            (y->channels | y->pixel | y->row | y->image) % DWC_LINE_FLOATS == 0;
 }
 
-static dwc_dw_schedule depthwise(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
-                                 const dwc_layer_schedule *s, const dwc_machine *machine) {
-    const dwc_frame *f = &s->frame;
+dwc_dw_schedule dwc_schedule_strip(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,
+                                   const dwc_frame *f, int64_t rows, int64_t channels, int64_t stream_bytes,
+                                   const dwc_machine *machine) {
     const dwc_view *x = &f->x, *y = &f->y;
     const double moved = moved_bytes(x, y);
     const int64_t ahead = moved >= (double)dwc_far_bytes(machine) ? DWC_FAR_ROWS_AHEAD : DWC_ROWS_AHEAD;
@@ -45,15 +45,16 @@ static dwc_dw_schedule depthwise(const dwc_depthwise_stage *stage, const dwc_ker
                                 .sequence = f->sequence,
                                 .in_h = x->height,
                                 .in_w = x->width,
-                                .out_h = f->sequence ? s->strip_rows : y->height,
+                                .out_h = f->sequence ? rows : y->height,
                                 .out_w = y->width,
                                 .pad_top = f->extent.pad_top,
                                 .pad_left = f->extent.pad_left,
                                 .x_pixel = in_bytes(f->sequence ? x->row : x->pixel),
                                 .y_pixel = in_bytes(f->sequence ? y->row : y->pixel),
-                                .channels = s->block_channels,
+                                .channels = channels,
                                 .in_bytes = values_of(x) * sizeof(float),
                                 .moved_bytes = moved,
+                                .stream_bytes = (double)stream_bytes,
                                 .aligned = !f->sequence && has_whole_lines(y),
                                 .rows_ahead = ahead * f->window.stride_h};
     return dwc_schedule_depthwise(stage, table, &shape);
@@ -73,7 +74,8 @@ static void schedule_depthwise(const dwc_depthwise_stage *stage, const dwc_kerne
     s->block_channels = smaller(divide_up(vectors, blocks) * table->lanes, y->channels);
     s->blocks = divide_up(y->channels, s->block_channels);
     cut_rows(s, s->frame.sequence ? 1 : DWC_TILE_ROWS);
-    s->depthwise = depthwise(stage, table, s, machine);
+    s->depthwise = dwc_schedule_strip(stage, table, &s->frame, s->strip_rows, s->block_channels,
+                                      dwc_far_bytes(machine), machine);
 }
 
 /* ---- pointwise and dense ---------------------------------------------------------------------- */

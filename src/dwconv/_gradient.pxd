@@ -37,6 +37,13 @@ cdef extern from "dwconv_gradient.h" nogil:
                                          const dwconv_tensor *dy, float *filter_gradient,
                                          float *bias_gradient, void *scratch, size_t scratch_bytes,
                                          const dwconv_threads *threads)
+    dwconv_status dwconv_both_gradients_scratch(const dwconv_gradient_desc *desc, const int64_t *input,
+                                                int threads, size_t *bytes)
+    dwconv_status dwconv_both_gradients(const dwconv_gradient_desc *desc, const float *filter,
+                                        const dwconv_tensor *x, const dwconv_tensor *dy,
+                                        const dwconv_tensor *dx, float *filter_gradient,
+                                        float *bias_gradient, void *scratch, size_t scratch_bytes,
+                                        const dwconv_threads *threads)
     dwconv_status dwconv_activation_gradient(const char *isa, const dwconv_activation *activation,
                                              dwconv_slope_source source, const float *values,
                                              const float *dy, float *dx, int64_t count,

@@ -39,9 +39,9 @@ cdef class Gradient:
         self.input[0], self.input[1], self.input[2], self.input[3] = conv.x
 
     def scratch_size(self, str of, int threads=1):
-        """Bytes of scratch for the gradient of "input" or "filter"."""
+        """Bytes of scratch for the gradient of "input", "filter" or "both"."""
         cdef size_t bytes = 0
-        self.ask(of == "input", threads, &bytes)
+        self.ask(of, threads, &bytes)
         return bytes
 
     def explain(self, int threads=1):
@@ -63,9 +63,11 @@ cdef class Gradient:
         dwconv_gradient_explain(&self.desc, self.input, threads, format, text, needed, NULL)
         return text[: needed - 1].decode()
 
-    cdef int ask(self, bint of_input, int threads, size_t *bytes) except -1:
+    cdef int ask(self, str of, int threads, size_t *bytes) except -1:
         cdef dwconv_status status
-        if of_input:
+        if of == "both":
+            status = dwconv_both_gradients_scratch(&self.desc, self.input, threads, bytes)
+        elif of == "input":
             status = dwconv_input_gradient_scratch(&self.desc, self.input, threads, bytes)
         else:
             status = dwconv_filter_gradient_scratch(&self.desc, self.input, threads, bytes)
@@ -86,7 +88,7 @@ cdef class Gradient:
         cdef Scratch scratch
         if not y.held or not x.held:
             return NotImplemented
-        self.ask(True, workers.count, &bytes)
+        self.ask("input", workers.count, &bytes)
         scratch = scratch_of_thread(bytes)
         with nogil:
             if self.plain:
@@ -122,7 +124,7 @@ cdef class Gradient:
             bias = empty(self.desc.out_channels, float32)
             bias_floats = Floats(bias, PyBUF_WRITABLE)
             bias_to = <float *>bias_floats.view.buf
-        self.ask(False, workers.count, &bytes)
+        self.ask("filter", workers.count, &bytes)
         scratch = scratch_of_thread(bytes)
         with nogil:
             if self.plain:
@@ -135,6 +137,41 @@ cdef class Gradient:
         if status != DWCONV_OK:
             raise error_of(status, self.name)
         return filters, bias
+
+    def of_both(self, filters, x, dy, out, bint with_bias, threads):
+        """(input gradient, filter gradient, bias gradient or None). NotImplemented as above."""
+        cdef Floats weights = Floats(filters)
+        cdef Tensor inputs = Tensor(x)
+        cdef Tensor y = Tensor(dy)
+        cdef Floats bias_floats
+        cdef float *bias_to = NULL
+        cdef dwconv_threads workers = team_of(threads)
+        cdef size_t bytes = 0
+        cdef dwconv_status status
+        cdef Scratch scratch
+        if self.plain:
+            found = self.of_filter(x, dy, True, with_bias, threads)
+            return (self.of_input(filters, dy, out, threads), *found)
+        if out is None:
+            out = empty_aligned(self.input, DWCONV_F32)
+        cdef Tensor dx = Tensor(out, PyBUF_WRITABLE)
+        if not inputs.held or not y.held or not dx.held:
+            return NotImplemented
+        gradient, bias = empty(self.filter_shape, float32), None
+        cdef Floats filter_floats = Floats(gradient, PyBUF_WRITABLE)
+        if with_bias:
+            bias = empty(self.desc.out_channels, float32)
+            bias_floats = Floats(bias, PyBUF_WRITABLE)
+            bias_to = <float *>bias_floats.view.buf
+        self.ask("both", workers.count, &bytes)
+        scratch = scratch_of_thread(bytes)
+        with nogil:
+            status = dwconv_both_gradients(&self.desc, <const float *>weights.view.buf, &inputs.tensor,
+                                           &y.tensor, &dx.tensor, <float *>filter_floats.view.buf, bias_to,
+                                           scratch.aligned, bytes, &workers)
+        if status != DWCONV_OK:
+            raise error_of(status, self.name)
+        return out, gradient, bias
 
 
 def activation_gradient(activation, values, bint from_output, dy, out, threads, str isa):

@@ -64,6 +64,20 @@ def filter_gradient(
     return result  # type: ignore[no-any-return]
 
 
+def both_gradients(
+    conv: Convolution, filters: Array, x: Array, dy: Array, out: Array | None, with_bias: bool, threads: int
+) -> tuple[Array, Array, Array | None]:
+    """Of the input (see `input_gradient`), the filter and the bias: of a depthwise layer in one walk."""
+    isa = _isa(dy)
+    if isa:
+        gradient = _gradient_of(conv, isa)
+        result = gradient.of_both(np.ascontiguousarray(filters), x, dy, out, with_bias, threads)
+        if result is not NotImplemented:
+            return result  # type: ignore[no-any-return]
+    dw, db = filter_gradient(conv, x, dy, with_bias, threads)
+    return input_gradient(conv, filters, dy, out, threads), dw, db
+
+
 def bias_gradient(name: str, dy: Array, threads: int) -> Array:
     isa = _isa(dy)
     if not isa:

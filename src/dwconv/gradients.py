@@ -7,24 +7,14 @@ give its gradients with respect to x, the filters and the bias. Names and positi
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from . import gradient_engine, gradients_numpy
 from .activation import ActivationLike, Array, parse
 from .arrays import TensorLike, as_array, check_apart, check_out
 from .build import Sliding
-from .geometry import DataFormat, Integers, PaddingLike, Shape, StepsLike, integer, shape
+from .geometry import DataFormat, Integers, PaddingLike, StepsLike, shape
 from .geometry import data_format as is_nchw
-from .gradients_numpy import Convolution
+from .gradient_arguments import both_gradients, filter_gradient, input_gradient, into, tensor
 from .interface import function
-
-LAYOUTS = {
-    "depthwise": "[kernel height, kernel width, channels, multiplier]",
-    "conv": "[kernel height, kernel width, channels / groups, outputs]",
-    "pointwise": "[channels, outputs] or [1, 1, channels, outputs]",
-}
 
 
 @function
@@ -54,7 +44,7 @@ def depthwise_conv2d_backprop_input(
            [4., 6., 6., 4.]], dtype=float32)
     """
     sliding = Sliding(strides, padding, dilations, is_nchw("depthwise_conv2d_backprop_input", data_format))
-    return _input_gradient("depthwise", input_sizes, filters, out_backprop, sliding, 1, out, num_threads)
+    return input_gradient("depthwise", input_sizes, filters, out_backprop, sliding, 1, out, num_threads)
 
 
 @function
@@ -84,7 +74,7 @@ def depthwise_conv2d_backprop_filter(
            [18., 24., 18.]], dtype=float32)
     """
     sliding = Sliding(strides, padding, dilations, is_nchw("depthwise_conv2d_backprop_filter", data_format))
-    return _filter_gradient(
+    return filter_gradient(
         "depthwise", x, filter_sizes, out_backprop, sliding, 1, with_bias, out, num_threads
     )
 
@@ -114,7 +104,7 @@ def conv2d_backprop_input(
     (1, 5, 5, 2)
     """
     sliding = Sliding(strides, padding, dilations, is_nchw("conv2d_backprop_input", data_format))
-    return _input_gradient("conv", input_sizes, filters, out_backprop, sliding, groups, out, num_threads)
+    return input_gradient("conv", input_sizes, filters, out_backprop, sliding, groups, out, num_threads)
 
 
 @function
@@ -143,7 +133,7 @@ def conv2d_backprop_filter(
     (3, 3, 2, 4)
     """
     sliding = Sliding(strides, padding, dilations, is_nchw("conv2d_backprop_filter", data_format))
-    return _filter_gradient(
+    return filter_gradient(
         "conv", x, filter_sizes, out_backprop, sliding, groups, with_bias, out, num_threads
     )
 
@@ -170,7 +160,7 @@ def pointwise_conv2d_backprop_input(
              [6., 3.]]]], dtype=float32)
     """
     sliding = Sliding(strides)
-    return _input_gradient("pointwise", input_sizes, filters, out_backprop, sliding, 1, out, num_threads)
+    return input_gradient("pointwise", input_sizes, filters, out_backprop, sliding, 1, out, num_threads)
 
 
 @function
@@ -196,9 +186,98 @@ def pointwise_conv2d_backprop_filter(
            [32., 32., 32.]], dtype=float32)
     """
     sliding = Sliding(strides)
-    return _filter_gradient(
+    return filter_gradient(
         "pointwise", x, filter_sizes, out_backprop, sliding, 1, with_bias, out, num_threads
     )
+
+
+@function
+def depthwise_conv2d_backprop(
+    x: TensorLike,
+    filters: TensorLike,
+    out_backprop: TensorLike,
+    strides: StepsLike,
+    padding: PaddingLike,
+    data_format: DataFormat = "NHWC",
+    dilations: StepsLike = 1,
+    *,
+    with_bias: bool = False,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, ...]:
+    """The gradients of `depthwise_conv2d` with respect to x, the filters and, `with_bias`, the bias.
+
+    `filters`: [kernel_h, kernel_w, channels, multiplier]; the result, (dx, dw) or (dx, dw, db), has
+    the very values of `depthwise_conv2d_backprop_input` and
+    `depthwise_conv2d_backprop_filter`. One walk reads `out_backprop` from memory once: that is faster.
+    `out` is for dx.
+
+    >>> import numpy as np, dwconv
+    >>> x, filters = np.ones((2, 4, 4, 3), np.float32), np.ones((3, 3, 3, 1), np.float32)
+    >>> dx, dw, db = dwconv.depthwise_conv2d_backprop(x, filters, np.ones_like(x), 1, "same", with_bias=True)
+    >>> dx.shape, dw.shape, db
+    ((2, 4, 4, 3), (3, 3, 3, 1), array([32., 32., 32.], dtype=float32))
+    """
+    sliding = Sliding(strides, padding, dilations, is_nchw("depthwise_conv2d_backprop", data_format))
+    return both_gradients("depthwise", x, filters, out_backprop, sliding, 1, with_bias, out, num_threads)
+
+
+@function
+def conv2d_backprop(
+    x: TensorLike,
+    filters: TensorLike,
+    out_backprop: TensorLike,
+    strides: StepsLike,
+    padding: PaddingLike,
+    data_format: DataFormat = "NHWC",
+    dilations: StepsLike = 1,
+    *,
+    groups: int = 1,
+    with_bias: bool = False,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, ...]:
+    """The gradients of `conv2d` with respect to x, the filters and, `with_bias`, the bias.
+
+    `filters`: [kernel_h, kernel_w, channels / groups, outputs]; the result, (dx, dw) or (dx, dw, db), has
+    the very values of `conv2d_backprop_input` and
+    `conv2d_backprop_filter`. `out` is for dx.
+
+    >>> import numpy as np, dwconv
+    >>> x, filters = np.ones((2, 4, 4, 3), np.float32), np.ones((3, 3, 3, 5), np.float32)
+    >>> dy = np.ones((2, 2, 2, 5), np.float32)
+    >>> [gradient.shape for gradient in dwconv.conv2d_backprop(x, filters, dy, 1, "valid")]
+    [(2, 4, 4, 3), (3, 3, 3, 5)]
+    """
+    sliding = Sliding(strides, padding, dilations, is_nchw("conv2d_backprop", data_format))
+    return both_gradients("conv", x, filters, out_backprop, sliding, groups, with_bias, out, num_threads)
+
+
+@function
+def pointwise_conv2d_backprop(
+    x: TensorLike,
+    filters: TensorLike,
+    out_backprop: TensorLike,
+    strides: StepsLike = 1,
+    *,
+    with_bias: bool = False,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, ...]:
+    """The gradients of `pointwise_conv2d` with respect to x, the filters and, `with_bias`, the bias.
+
+    `filters`: [channels, outputs] or [1, 1, channels, outputs]; the result, (dx, dw) or (dx, dw, db), has
+    the very values of `pointwise_conv2d_backprop_input` and
+    `pointwise_conv2d_backprop_filter`. `out` is for dx.
+
+    >>> import numpy as np, dwconv
+    >>> x, filters = np.ones((1, 4, 4, 2), np.float32), np.ones((2, 3), np.float32)
+    >>> dy = np.ones((1, 4, 4, 3), np.float32)
+    >>> [gradient.shape for gradient in dwconv.pointwise_conv2d_backprop(x, filters, dy)]
+    [(1, 4, 4, 2), (2, 3)]
+    """
+    sliding = Sliding(strides)
+    return both_gradients("pointwise", x, filters, out_backprop, sliding, 1, with_bias, out, num_threads)
 
 
 @function
@@ -219,12 +298,12 @@ def bias_backprop(
     """
     name = "bias_backprop"
     nchw = is_nchw(name, data_format)
-    dy = _tensor(name, "out_backprop", out_backprop, None, nchw)
+    dy = tensor(name, "out_backprop", out_backprop, None, nchw)
     threads = gradient_engine.threads_of(name, num_threads)
     shape(f"{name}: out_backprop", dy.shape)
     if out is not None:
         check_out(name, out, dy.shape[3:], dy, argument="out_backprop")
-    return _in(out, gradient_engine.bias_gradient(name, dy, threads))
+    return into(out, gradient_engine.bias_gradient(name, dy, threads))
 
 
 @function
@@ -273,111 +352,3 @@ def activation_backprop(
         check_out(name, out, dy.shape, dy, argument="out_backprop")
         check_apart(name, out, [(argument, values)])
     return gradient_engine.activation_gradient(dy, values, parsed, from_output, out, threads)
-
-
-# ---- what they share --------------------------------------------------------------------------
-
-
-def _input_gradient(
-    kind: str, input_sizes: Any, filters: Any, out_backprop: Any, sliding: Sliding, groups: Any,
-    out: Array | None, num_threads: Any,
-) -> Array:  # fmt: skip
-    name = f"{kind}_conv2d_backprop_input".replace("conv_conv2d", "conv2d")
-    dy = _tensor(name, "out_backprop", out_backprop, None, sliding.nchw)
-    weights = as_array(name, "filters", filters, dy.dtype)
-    sizes = _sizes(f"{name}: input_sizes", input_sizes)
-    if sliding.nchw and len(sizes) == 4:
-        sizes = sizes[0], *sizes[2:], sizes[1]
-    conv = _convolution(name, kind, "input_sizes", shape(f"{name}: input_sizes", sizes), "filters",
-                        weights.shape, dy, sliding, groups)  # fmt: skip
-    threads = gradient_engine.threads_of(name, num_threads)
-    into = _as_nhwc(out, sliding.nchw)
-    if into is not None:
-        check_out(name, into, conv.x, dy, argument="out_backprop")
-        check_apart(name, into, [("filters", weights)])
-    dx = gradient_engine.input_gradient(
-        conv, weights.reshape(conv.filters), dy, None if sliding.nchw else into, threads
-    )
-    if not sliding.nchw:
-        return dx
-    return _in(out, np.ascontiguousarray(dx.transpose(0, 3, 1, 2)))
-
-
-def _filter_gradient(
-    kind: str, x: Any, filter_sizes: Any, out_backprop: Any, sliding: Sliding, groups: Any, with_bias: Any,
-    out: Array | None, num_threads: Any,
-) -> Array | tuple[Array, Array]:  # fmt: skip
-    name = f"{kind}_conv2d_backprop_filter".replace("conv_conv2d", "conv2d")
-    x = _tensor(name, "x", x, None, sliding.nchw)
-    dy = _tensor(name, "out_backprop", out_backprop, x.dtype, sliding.nchw)
-    sizes = _sizes(f"{name}: filter_sizes", filter_sizes)
-    conv = _convolution(name, kind, "x", shape(f"{name}: x", x.shape), "filter_sizes", sizes, dy, sliding,
-                        groups)  # fmt: skip
-    threads = gradient_engine.threads_of(name, num_threads)
-    if out is not None:
-        check_out(name, out, sizes, x)
-        check_apart(name, out, [("out_backprop", dy)])
-    dw, db = gradient_engine.filter_gradient(conv, x, dy, bool(with_bias), threads)
-    dw = _in(out, dw.reshape(sizes))
-    return dw if db is None else (dw, db)
-
-
-def _convolution(
-    name: str, kind: str, x_argument: str, x: Shape, argument: str, filters: tuple[int, ...], dy: Array,
-    sliding: Sliding, groups: Any,
-) -> Convolution:  # fmt: skip
-    """The forward convolution of these shapes. Raises where they do not fit together."""
-    layout = LAYOUTS[kind]
-    sizes = (1, 1, *filters) if kind == "pointwise" and len(filters) == 2 else filters
-    if len(sizes) != 4 or 0 in sizes or (kind == "pointwise" and sizes[:2] != (1, 1)):
-        raise ValueError(f"{name}: {argument} must be {layout} without an empty axis, not {filters}")
-    kernel_h, kernel_w, inputs, last = sizes
-    groups = integer(f"{name}: groups", groups)
-    outputs = inputs * last if kind == "depthwise" else last
-    if outputs % groups:
-        raise ValueError(
-            f"{name}: groups={groups} must divide {outputs} output channels ({argument} {filters})"
-        )
-    if inputs * groups != x[3]:
-        grouped = f" in {groups} groups" if groups > 1 else ""
-        raise ValueError(
-            f"{name}: {argument} {'expect' if argument == 'filters' else 'expects'} {inputs * groups} "
-            f"channels{grouped} but {x_argument} has {x[3]} (NHWC: {x_argument} {x}, {argument} {filters})"
-        )
-    window = sliding.window(name, kernel_h, kernel_w)
-    y = x[0], *window.output_size(name, x[1], x[2]), outputs
-    if dy.shape != y:
-        raise ValueError(
-            f"{name}: out_backprop has the shape {dy.shape} but the forward pass gives {y} "
-            f"(NHWC: {x_argument} {x}, {argument} {filters}, strides {window.strides}, padding "
-            f"{window.padding!r}, dilations {window.dilations})"
-        )
-    return Convolution(name, kind == "depthwise", x, (kernel_h, kernel_w, inputs, last), y, window, groups)
-
-
-def _sizes(where: str, value: Any) -> tuple[int, ...]:
-    try:
-        items = list(value)
-    except TypeError:
-        raise TypeError(f"{where} must be a sequence of sizes, not {value!r}") from None
-    return tuple(integer(where, item, 0) for item in items)
-
-
-def _tensor(name: str, argument: str, value: Any, dtype: np.dtype[Any] | None, nchw: bool) -> Array:
-    """As NHWC."""
-    array = as_array(name, argument, value, dtype)
-    if array.ndim != 4:
-        axes = "[batch, channels, height, width]" if nchw else "[batch, height, width, channels]"
-        raise ValueError(f"{name}: {argument} must have 4 axes {axes}, not {array.shape}")
-    return array.transpose(0, 2, 3, 1).copy(order="C") if nchw else array
-
-
-def _as_nhwc(out: Any, nchw: bool) -> Any:
-    return out.transpose(0, 2, 3, 1) if nchw and isinstance(out, np.ndarray) and out.ndim == 4 else out
-
-
-def _in(out: Array | None, result: Array) -> Array:
-    if out is None:
-        return result
-    out[...] = result
-    return out

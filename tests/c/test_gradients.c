@@ -194,6 +194,53 @@ static void check_filter(const gradients *g, const char *isa, int at_end) {
     guarded_free(&db);
 }
 
+/* Of one call, which has the bits of the two above. */
+static void check_both(const gradients *g, const char *isa, int at_end) {
+    dwconv_gradient_desc desc = g->desc;
+    const size_t count = g->filter_floats, outputs = (size_t)desc.out_channels;
+    const size_t bytes = floats_of(g->input) * sizeof(float), sums = (count + outputs) * sizeof(float);
+    guarded dx = guarded_create(bytes, at_end, sizeof(float)),
+            dw = guarded_create(sums, at_end, sizeof(float));
+    float *apart = malloc(bytes + sums), *db = (float *)dw.data + count;
+    const dwconv_tensor x = tensor_of(g->input, g->x.data), dy = tensor_of(g->output, g->dy.data),
+                        to = tensor_of(g->input, dx.data), first = tensor_of(g->input, apart);
+    desc.isa = isa;
+    for (int workers = 1; workers <= 3; workers++) {
+        size_t needed = 0, others = 0, of_input = 0;
+        const dwconv_threads threads = {.count = workers, .run = in_reverse, .pool = &workers};
+        CHECK_STATUS(DWCONV_OK, dwconv_both_gradients_scratch(&desc, g->input, workers, &needed));
+        guarded scratch = guarded_create(needed, at_end, DWCONV_ALIGNMENT);
+        memset(scratch.data, 0xff, needed);
+        memset(dx.data, 0xff, bytes);
+        const long before = allocator_calls();
+        allocator_refuse(1);
+        const dwconv_status status = dwconv_both_gradients(&desc, g->filter.data, &x, &dy, &to, dw.data, db,
+                                                           scratch.data, needed, &threads);
+        allocator_refuse(0);
+        CHECK(allocator_calls() == before);
+        CHECK_STATUS(DWCONV_OK, status);
+        CHECK(guarded_slack_intact(&scratch));
+        guarded_free(&scratch);
+        if (workers == 1) {
+            float *gradient = apart + floats_of(g->input);
+            CHECK_STATUS(DWCONV_OK, dwconv_filter_gradient_scratch(&desc, g->input, 1, &others));
+            CHECK_STATUS(DWCONV_OK, dwconv_input_gradient_scratch(&desc, g->input, 1, &of_input));
+            if (of_input > others) others = of_input;
+            void *memory = aligned_memory(others);
+            CHECK_STATUS(DWCONV_OK, dwconv_filter_gradient(&desc, &x, &dy, gradient, gradient + count, memory,
+                                                           others, NULL));
+            CHECK_STATUS(DWCONV_OK,
+                         dwconv_input_gradient(&desc, g->filter.data, &dy, &first, memory, others, NULL));
+            free(memory);
+        }
+        CHECK(memcmp(dx.data, apart, bytes) == 0);
+        CHECK(memcmp(dw.data, apart + floats_of(g->input), sums) == 0);
+    }
+    free(apart);
+    guarded_free(&dx);
+    guarded_free(&dw);
+}
+
 /* ---- activations ---------------------------------------------------------------------------- */
 
 static void check_activations(const char *isa, rng *r) {
@@ -262,6 +309,21 @@ static void check_statuses(void) {
                  dwconv_filter_gradient(&good, &from, &of, dw, NULL, scratch, bytes / 2, NULL));
     CHECK_STATUS(DWCONV_OVERLAP, dwconv_input_gradient(&good, dw, &of, &of, scratch, bytes, NULL));
     free(scratch);
+    static float dx[4 * 4 * 2], filter[9 * 2];
+    const dwconv_tensor to = tensor_of(dims, dx);
+    CHECK_STATUS(DWCONV_OK, dwconv_both_gradients_scratch(&good, dims, 2, &bytes));
+    scratch = aligned_memory(bytes);
+#define BOTH(x, dx, to_filter, size) \
+    dwconv_both_gradients(&good, filter, x, &of, dx, to_filter, NULL, scratch, size, NULL)
+    CHECK_STATUS(DWCONV_OK, BOTH(&from, &to, dw, bytes));
+    CHECK_STATUS(DWCONV_NULL_POINTER, BOTH(&from, &to, NULL, bytes));
+    CHECK_STATUS(DWCONV_TOO_SMALL, BOTH(&from, &to, dw, bytes / 2));
+    CHECK_STATUS(DWCONV_OVERLAP, BOTH(&from, &from, dw, bytes));
+    CHECK_STATUS(DWCONV_OVERLAP, BOTH(&from, &of, dw, bytes));
+    CHECK_STATUS(DWCONV_OVERLAP, BOTH(&from, &to, filter, bytes));
+    CHECK_STATUS(DWCONV_OVERLAP, BOTH(&from, &to, dx, bytes));
+#undef BOTH
+    free(scratch);
 }
 
 void test_gradients(void) {
@@ -287,6 +349,7 @@ void test_gradients(void) {
                 (int)w->dilation_h, (int)w->dilation_w);
             check_input(&g, isa, i % 2);
             check_filter(&g, isa, i % 2);
+            check_both(&g, isa, i % 2);
         }
         guarded_free(&g.x);
         guarded_free(&g.dy);

@@ -9,8 +9,9 @@
 
 /* One input row. Bit ky of MASK: kernel row ky has an output row. */
 INLINE void V(dwg_roll_row)(V(vec) sums[][DWC_GRADIENT_TAPS], const V(vec) * d0, const V(vec) * d1,
-                            const V(vec) * d2, const char *x, int64_t step, int64_t ahead, unsigned live,
-                            int lanes, const int MASK, const int T, const int S, const int FULL) {
+                            const V(vec) * d2, const char *x, int64_t step, int64_t ahead, int64_t to_dx,
+                            unsigned live, int lanes, const int MASK, const int T, const int S,
+                            const int FULL) {
     const int columns = (T - 1) * S + 3;
     OPAQUE(live);
     UNROLL for (int j = 0; j < columns; j++) {
@@ -19,7 +20,10 @@ INLINE void V(dwg_roll_row)(V(vec) sums[][DWC_GRADIENT_TAPS], const V(vec) * d0,
         x += step;
         if ((j == 0 || j == columns - 1) && !LIKELY(live >> (j != 0) & 1)) continue;
         const V(vec) v = V(dwg_load)(here, lanes, FULL);
-        if (MASK & (S == 1 ? 1 : 3)) __builtin_prefetch(here + ahead, 0, 2); /* rows seen for the first time */
+        if (MASK & (S == 1 ? 1 : 3)) { /* rows seen for the first time */
+            __builtin_prefetch(here + ahead, 0, 2);
+            __builtin_prefetch(here + to_dx, 1, 2);
+        }
         UNROLL for (int t = 0; t < T; t++) {
             const int k = j - t * S;
             if (k < 0 || k > 2) continue;
@@ -42,7 +46,7 @@ INLINE void V(dwg_roll_dy)(V(vec) * d, const char *dy, int64_t step, int64_t ahe
 INLINE void V(dwg_roll)(const dwc_dw_gradient_run *c, int64_t x, const char *dy, float *sums, int64_t channel, int lanes,
                         const int T, const int S, const int FULL) {
     V(vec) acc[3][DWC_GRADIENT_TAPS], d0[DWC_GRADIENT_COLUMNS], d1[DWC_GRADIENT_COLUMNS], d2[DWC_GRADIENT_COLUMNS];
-    const int64_t step = c->x_tap, out = c->dy_out, dy_row = c->dy_row, ahead = c->x_ahead, dy_ahead = c->dy_ahead;
+    const int64_t step = c->x_tap, out = c->dy_out, dy_row = c->dy_row, ahead = c->x_ahead, to_dx = c->x_to_dx, dy_ahead = c->dy_ahead;
     const unsigned live = c->live;
     const char *const *in = c->in;
     int left = c->rows;
@@ -55,7 +59,7 @@ INLINE void V(dwg_roll)(const dwc_dw_gradient_run *c, int64_t x, const char *dy,
     {                                                                                                          \
         const char *row = *in++;                                                                               \
         if (LIKELY(row != NULL))                                                                               \
-            V(dwg_roll_row)(acc, d0, d1, d2, row + x, step, ahead, live, lanes, MASK, T, S, FULL);             \
+            V(dwg_roll_row)(acc, d0, d1, d2, row + x, step, ahead, to_dx, live, lanes, MASK, T, S, FULL);             \
     }
 #define ROLL_DY                                                 \
     {                                                           \

@@ -31,6 +31,11 @@ _BACKPROP_FILTER: dict[str, Callable[..., Any]] = {
     "conv": gradients.conv2d_backprop_filter,
     "pointwise": gradients.pointwise_conv2d_backprop_filter,
 }
+_BACKPROP: dict[str, Callable[..., tuple[Array, ...]]] = {
+    "depthwise": gradients.depthwise_conv2d_backprop,
+    "conv": gradients.conv2d_backprop,
+    "pointwise": gradients.pointwise_conv2d_backprop,
+}
 
 
 def convolve(
@@ -53,6 +58,9 @@ def convolve(
         needed = {} if kind == "pointwise" else {"strides": 1, "padding": "valid"}
         shared = needed | options
         dx = dw = db = None
+        if wanted[0] and wanted[1]:
+            found = _BACKPROP[kind](images, weights, dy, with_bias=wanted[2], **shared)
+            return [*found, None] if len(found) == 2 else [*found]
         if wanted[0]:
             dx = _BACKPROP_INPUT[kind](images.shape, weights, dy, **shared)
         if wanted[1]:

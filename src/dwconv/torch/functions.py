@@ -226,14 +226,20 @@ def backward(
     kind, workers = geometry.kind(weight), threads()
     conv = shapes_of(geometry, tuple(x.shape), tuple(weight.shape))
     array = nhwc(dy)
-    dx = dw = db = None
+    dx = dw = db = found = offset = None
     if wanted[0]:
         dx, out = new_image(x.shape, x)
-        values = filters(weight, kind, geometry.groups)
-        gradient_engine.input_gradient(conv, values.reshape(conv.filters), array, out, workers)
+        values = filters(weight, kind, geometry.groups).reshape(conv.filters)
+        if wanted[1]:
+            _, found, offset = gradient_engine.both_gradients(
+                conv, values, nhwc(x), array, out, wanted[2], workers
+            )
+        else:
+            gradient_engine.input_gradient(conv, values, array, out, workers)
         dx = in_layout(dx, last)
-    if wanted[1]:
+    elif wanted[1]:
         found, offset = gradient_engine.filter_gradient(conv, nhwc(x), array, wanted[2], workers)
+    if found is not None:
         dw = as_weight(found, weight)
         db = None if offset is None else torch.from_numpy(offset)
     elif wanted[2]:
