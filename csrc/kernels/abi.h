@@ -71,10 +71,10 @@ typedef struct dwc_dw_run {
 typedef void (*dwc_dw_function)(const dwc_dw_run *);
 
 /* Tiles of a width: inside the image; where all of the padding that a window can see is on one side; where `live` is tested.
- * [1]: for rows of which none is padding and all are stored. NULL: there is none. */
+ * NULL: there is none. */
 typedef struct dwc_dw_tiles {
     int columns;
-    dwc_dw_function inner[2], left[2], right[2], tested;
+    dwc_dw_function inner, left, right, tested;
 } dwc_dw_tiles;
 
 /* What tiles are for: depthwise without a multiplier, or groups of one input or of several, where a vector of outputs spreads

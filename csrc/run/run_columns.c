@@ -183,11 +183,10 @@ static const dwc_dw_tiles *next_width(const dwc_dw_kernel *kernel, int64_t only,
 }
 
 /* The function for a tile with so many columns of padding on both sides; NULL: none fits. */
-static dwc_dw_function tile_function(const dwc_dw_tiles *t, int64_t edge, int64_t left, int64_t right,
-                                     int whole) {
-    if (left == 0 && right == 0) return t->inner[whole];
-    if (left == edge && right == 0 && t->left[whole]) return t->left[whole];
-    if (right == edge && left == 0 && t->right[whole]) return t->right[whole];
+static dwc_dw_function tile_function(const dwc_dw_tiles *t, int64_t edge, int64_t left, int64_t right) {
+    if (left == 0 && right == 0) return t->inner;
+    if (left == edge && right == 0 && t->left) return t->left;
+    if (right == edge && left == 0 && t->right) return t->right;
     return left <= edge && right <= edge ? t->tested : NULL;
 }
 
@@ -204,7 +203,8 @@ static int64_t cut_tiles(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox) {
         const int64_t begin = smaller(ox, m->out_w - T); /* the last tile overlaps the one before */
         const int64_t span = (T - 1) * S + K, ix = begin * S - m->pad_left;
         const int64_t left = ix < 0 ? -ix : 0, right = within(ix + span - m->in_w, 0, span);
-        if (begin < 0 || !tile_function(width, (K - 1) / 2, left, right, 0)) {
+        const dwc_dw_function function = begin < 0 ? NULL : tile_function(width, (K - 1) / 2, left, right);
+        if (!function) {
             const int64_t end = begin < 0 ? m->out_w : begin + T;
             ox = cut_any(m, cut, ox, end);
             continue;
@@ -213,8 +213,7 @@ static int64_t cut_tiles(const dwc_dw_image *m, dwc_dw_cut *cut, int64_t ox) {
         if (left == 0 && right == 0) c->run.tiles = within((m->in_w - ix - span) / (S * T) + 1, 1, tiles);
         if (begin < ox) c->run.tiles = 1;
         c->run.live = (1u << (span - right)) - (1u << left);
-        c->some = tile_function(width, (K - 1) / 2, left, right, 0);
-        c->whole = tile_function(width, (K - 1) / 2, left, right, 1);
+        c->some = c->whole = function;
         c->tile = T;
         c->run.ahead = m->call->how->rows_ahead * m->x_row;
         c->run.streams = table->lanes == DWC_LINE_FLOATS && m->call->how->streams;

@@ -5,7 +5,7 @@
  * still need, with weights as operands in memory. All outputs of a network add up kernel rows, then kernel columns.
  *
  * EDGE says what a tile knows of padding: nothing in its columns, all that a window can see on the LEFT or on the RIGHT, or
- * anything in the outermost columns, which are TESTED one by one. Rows of padding are tested for, but not in WHOLE tiles.
+ * anything in the outermost columns, which are TESTED one by one. Rows of padding are tested for.
  * Included once per suffix; all arguments in capitals are compile-time constants. */
 
 /* Column j of a row at `x`; times[k] are the bytes of 2 k + 1 columns. Addresses may have 1, 2, 4 and 8 times a distance,
@@ -108,7 +108,7 @@ INLINE void V(tile_ask)(const char *x, int64_t step, const int columns) {
 /* One vector of channels: `x` are its input rows, `offset` bytes from there, `y` its output rows. */
 INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int64_t next, char **y,
                            const float *weights, V(ivec) spread, int in_lanes, int lanes, const int KERNEL,
-                           const int STRIDE, const int COLUMNS, const int EDGE, const int WHOLE, const int SPREAD,
+                           const int STRIDE, const int COLUMNS, const int EDGE, const int SPREAD,
                            const int FULL, const int BLOCK) {
     const int ROWS = STRIDE + KERNEL, STAY = DW_WEIGHTS_STAY(KERNEL, STRIDE, COLUMNS);
     const int PIECE = KERNEL == 3 && !SPREAD; /* whether all rows are one piece of code */
@@ -128,7 +128,7 @@ INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int
 #define DW_ROWS_BETWEEN(FROM, TO, R_BEGIN, R_END)                                                                  \
     for (int r = FROM; r < TO; r++) {                                                                              \
         if (PIECE && (STAY || COLUMNS > 4)) OPAQUE(w); /* there are no registers for the weights of two rows */    \
-        if (WHOLE || c->seen[r]) {                                                                                 \
+        if (c->seen[r]) {                                                                                          \
             if (STAY && !SPREAD && r >= KERNEL - STRIDE && !LIKELY(!c->ahead))                                     \
                 V(tile_ask)(x[r] + offset + c->ahead, c->step, COLUMNS * STRIDE);                                  \
             if (SPREAD == DW_SOME) {                                                                               \
@@ -166,7 +166,7 @@ INLINE void V(tile_vector)(const dw_tile_steps *c, char **x, int64_t offset, int
 #undef DW_ROW
     const V(vec) low = V(set1)(c->low), high = V(set1)(c->high);
     UNROLL for (int r = 0; r < DW_TILE_ROWS; r++) {
-        if (!WHOLE && r >= c->rows) break;
+        if (r >= c->rows) break;
         if (FULL && (int)V(lanes) == (int)DWC_LINE_FLOATS && !LIKELY(!c->streams)) {
             UNROLL for (int t = 0; t < COLUMNS; t++)
                 V(stream)((float *)V(column)(y[r], c->y_times, t), V(min)(high, V(max)(low, acc[r][t])));

@@ -49,7 +49,7 @@ NOINLINE void dw_ask(const dwc_dw_run *c, int64_t from) {
 
 /* Fields are read one by one: a copy of the run, in vectors, would wait for stores of the walk that are still under way. */
 INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE, const int COLUMNS,
-                        const int EDGE, const int WHOLE, const int SPREAD) {
+                        const int EDGE, const int SPREAD) {
     enum { size = sizeof(float) };
     const int ROWS = STRIDE + KERNEL, PIECE = KERNEL == 3 && !SPREAD,
               STAY = DW_WEIGHTS_STAY(KERNEL, STRIDE, COLUMNS);
@@ -69,7 +69,7 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
     if (!STAY) V(distances)(s.x_times, c->x_tap, ((COLUMNS - 1) * STRIDE + KERNEL) / 2);
     V(distances)(s.y_times, c->y_out, COLUMNS / 2);
     UNROLL for (int r = 0; r < ROWS; r++) {
-        s.seen[r] = WHOLE || c->in[r] != NULL;
+        s.seen[r] = c->in[r] != NULL;
         in[r] = (s.seen[r] ? c->in[r] : (const char *)weights) + c->x; /* some address, which is not read from */
     }
     UNROLL for (int r = 0; r < DW_TILE_ROWS; r++) out[r] = c->y + r * c->y_row;
@@ -85,7 +85,7 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
         for (; SPREAD && left > 0; left -= V(lanes), w += block) {
             const int lanes = left < V(lanes) ? (int)left : V(lanes);
             offset = dw_spread(c, c->channel + channels - left, lanes, w, &inputs, &spread, SPREAD);
-            V(tile_vector)(&s, x, offset, step, y, w, spread, inputs, lanes, KERNEL, STRIDE, COLUMNS, EDGE, WHOLE,
+            V(tile_vector)(&s, x, offset, step, y, w, spread, inputs, lanes, KERNEL, STRIDE, COLUMNS, EDGE,
                            SPREAD, 0, V(lanes));
         }
         for (; left >= V(lanes); left -= V(lanes), w += block) {
@@ -109,7 +109,7 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
             }
 #endif
             if (!STAY && !SPREAD && !LIKELY(!ahead)) dw_ask(c, i * x_tile + (channels - left) * size);
-            V(tile_vector)(&s, x, offset, step, y, w, spread, inputs, V(lanes), KERNEL, STRIDE, COLUMNS, EDGE, WHOLE,
+            V(tile_vector)(&s, x, offset, step, y, w, spread, inputs, V(lanes), KERNEL, STRIDE, COLUMNS, EDGE,
                            SPREAD, 1, V(lanes));
             if (!PIECE && !SPREAD) offset += step;
         }
@@ -117,7 +117,7 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
         for (; left > 0; left -= TAIL(lanes), w += TAIL(lanes)) {
             const int lanes = left < TAIL(lanes) ? (int)left : TAIL(lanes);
             TAIL(tile_vector)(&s, x, offset, TAIL(lanes) * size, y, w, (TAIL(ivec)){0}, lanes, lanes, KERNEL, STRIDE,
-                              COLUMNS, EDGE, WHOLE, 0, 0, V(lanes));
+                              COLUMNS, EDGE, 0, 0, V(lanes));
             if (!PIECE) offset += TAIL(lanes) * size;
         }
 #endif
@@ -125,52 +125,38 @@ INLINE void dw_tile_run(const dwc_dw_run *c, const int KERNEL, const int STRIDE,
     }
 }
 
-#define DW_TILE(NAME, K, S, T, EDGE, WHOLE, SPREAD) \
-    NOINLINE void NAME##_##K##_##S##_##T(const dwc_dw_run *c) { dw_tile_run(c, K, S, T, EDGE, WHOLE, SPREAD); }
+#define DW_TILE(NAME, K, S, T, EDGE, SPREAD) \
+    NOINLINE void NAME##_##K##_##S##_##T(const dwc_dw_run *c) { dw_tile_run(c, K, S, T, EDGE, SPREAD); }
 
 /* DW_TILES(K, S, T) defines tiles of T columns, of a function for inner ones and for either edge; DW_TILES_OF lists them. */
 #define DW_TILES(K, S, T)                       \
-    DW_TILE(dw_inner, K, S, T, DW_INSIDE, 0, 0) \
-    DW_TILE(dw_left, K, S, T, DW_LEFT, 0, 0)    \
-    DW_TILE(dw_right, K, S, T, DW_RIGHT, 0, 0)
-#define DW_TWICE(NAME) {NAME, NAME}
+    DW_TILE(dw_inner, K, S, T, DW_INSIDE, 0) \
+    DW_TILE(dw_left, K, S, T, DW_LEFT, 0)    \
+    DW_TILE(dw_right, K, S, T, DW_RIGHT, 0)
 #define DW_TILES_OF(K, S, T)                                                                          \
-    {T, DW_TWICE(dw_inner_##K##_##S##_##T), DW_TWICE(dw_left_##K##_##S##_##T), DW_TWICE(dw_right_##K##_##S##_##T), NULL}
-
-/* With functions of their own for rows without padding. */
-#define DW_WHOLE_TILES(K, S, T)                       \
-    DW_TILES(K, S, T)                                 \
-    DW_TILE(dw_whole, K, S, T, DW_INSIDE, 1, 0)       \
-    DW_TILE(dw_whole_left, K, S, T, DW_LEFT, 1, 0)    \
-    DW_TILE(dw_whole_right, K, S, T, DW_RIGHT, 1, 0)
-#define DW_WHOLE_TILES_OF(K, S, T)                               \
-    {T,                                                          \
-     {dw_inner_##K##_##S##_##T, dw_whole_##K##_##S##_##T},       \
-     {dw_left_##K##_##S##_##T, dw_whole_left_##K##_##S##_##T},   \
-     {dw_right_##K##_##S##_##T, dw_whole_right_##K##_##S##_##T}, \
-     NULL}
+    {T, dw_inner_##K##_##S##_##T, dw_left_##K##_##S##_##T, dw_right_##K##_##S##_##T, NULL}
 
 /* With tests at edges: of two functions, or of one where tiles are few. */
-#define DW_TESTED_TILES(K, S, T) DW_TILE(dw_inner, K, S, T, DW_INSIDE, 0, 0) DW_EDGE_TILES(K, S, T)
+#define DW_TESTED_TILES(K, S, T) DW_TILE(dw_inner, K, S, T, DW_INSIDE, 0) DW_EDGE_TILES(K, S, T)
 #define DW_TESTED_TILES_OF(K, S, T) \
-    {T, DW_TWICE(dw_inner_##K##_##S##_##T), DW_TWICE(NULL), DW_TWICE(NULL), dw_tested_##K##_##S##_##T}
-#define DW_EDGE_TILES(K, S, T) DW_TILE(dw_tested, K, S, T, DW_TESTED, 0, 0)
+    {T, dw_inner_##K##_##S##_##T, NULL, NULL, dw_tested_##K##_##S##_##T}
+#define DW_EDGE_TILES(K, S, T) DW_TILE(dw_tested, K, S, T, DW_TESTED, 0)
 #define DW_EDGE_TILES_OF(K, S, T) \
-    {T, DW_TWICE(dw_tested_##K##_##S##_##T), DW_TWICE(NULL), DW_TWICE(NULL), dw_tested_##K##_##S##_##T}
+    {T, dw_tested_##K##_##S##_##T, NULL, NULL, dw_tested_##K##_##S##_##T}
 
 /* For groups; DW_FEW: whose vectors have four inputs at most, as those of multipliers. */
 #define DW_SPREADING_TILES(NAME, K, S, T, SPREAD)       \
-    DW_TILE(NAME, K, S, T, DW_INSIDE, 0, SPREAD)        \
-    DW_TILE(NAME##_left, K, S, T, DW_LEFT, 0, SPREAD)   \
-    DW_TILE(NAME##_right, K, S, T, DW_RIGHT, 0, SPREAD)
+    DW_TILE(NAME, K, S, T, DW_INSIDE, SPREAD)        \
+    DW_TILE(NAME##_left, K, S, T, DW_LEFT, SPREAD)   \
+    DW_TILE(NAME##_right, K, S, T, DW_RIGHT, SPREAD)
 #define DW_SPREADING_TILES_OF(NAME, K, S, T)                                                 \
-    {T, DW_TWICE(NAME##_##K##_##S##_##T), DW_TWICE(NAME##_left_##K##_##S##_##T),             \
-     DW_TWICE(NAME##_right_##K##_##S##_##T), NULL}
+    {T, NAME##_##K##_##S##_##T, NAME##_left_##K##_##S##_##T,             \
+     NAME##_right_##K##_##S##_##T, NULL}
 #define DW_SPREADING_TESTED(K, S, T)                   \
-    DW_TILE(dw_spread, K, S, T, DW_INSIDE, 0, DW_SOME) \
-    DW_TILE(dw_spread_tested, K, S, T, DW_TESTED, 0, DW_SOME)
+    DW_TILE(dw_spread, K, S, T, DW_INSIDE, DW_SOME) \
+    DW_TILE(dw_spread_tested, K, S, T, DW_TESTED, DW_SOME)
 #define DW_SPREADING_TESTED_OF(K, S, T) \
-    {T, DW_TWICE(dw_spread_##K##_##S##_##T), DW_TWICE(NULL), DW_TWICE(NULL), dw_spread_tested_##K##_##S##_##T}
+    {T, dw_spread_##K##_##S##_##T, NULL, NULL, dw_spread_tested_##K##_##S##_##T}
 
 /* Rolling rows: all channels of a tile, each vector down all rows, then the next tile. */
 #ifdef DW_ROLLS
@@ -190,5 +176,5 @@ INLINE void dw_roll_run(const dwc_dw_run *c, const int STRIDE, const int COLUMNS
 
 #define DW_ROLLING(S, T) \
     NOINLINE void dw_roll_##S##_##T(const dwc_dw_run *c) { dw_roll_run(c, S, T); }
-#define DW_ROLLING_OF(S, T) {T, DW_TWICE(dw_roll_##S##_##T), DW_TWICE(NULL), DW_TWICE(NULL), dw_roll_##S##_##T}
+#define DW_ROLLING_OF(S, T) {T, dw_roll_##S##_##T, NULL, NULL, dw_roll_##S##_##T}
 #endif

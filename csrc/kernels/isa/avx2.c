@@ -38,7 +38,7 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
     F(3, 3, 4, 0, 0) F(2, 5, 4, 1, 0) F(2, 5, 4, 2, 0) F(1, 7, 7, 1, 0) F(2, 4, 4, 0, 0) F(2, 4, 4, 0, 1)
 #include "../f32/depthwise_gradients.inc.h"
 
-#define DW_EACH_TILE(F) F(5, 1) F(7, 1)
+#define DW_EACH_TILE(F) F(3, 1) F(5, 1) F(7, 1)
 #define DW_DEFINE(K, S) DW_TILES(K, S, 4) DW_TILES(K, S, 5)
 #define DW_LIST(K, S)                                           \
     {K,                                                         \
@@ -68,19 +68,11 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 DW_TILES(3, 2, 2)
 DW_DEFINE(3, 2)
 DW_TESTED_TILES(5, 2, 4)
-DW_WHOLE_TILES(3, 1, 4)
-DW_WHOLE_TILES(3, 1, 5)
 DW_EACH_TILE(DW_DEFINE)
 DW_EACH_SPREADING(DW_DEFINE_SPREADING)
 DW_EACH_GROUPED(DW_DEFINE_GROUPED)
 
 static const dwc_dw_kernel tiles[] = {
-    {3,
-     1,
-     0,
-     {DW_WHOLE_TILES_OF(3, 1, 4), DW_WHOLE_TILES_OF(3, 1, 5)},
-     "avx2 depthwise 3x3 s1, tiles 2x4 and 2x5",
-     0},
     {3,
      2,
      0,
