@@ -160,6 +160,7 @@ typedef enum dwconv_function {
     DWCONV_LARGEST,
     DWCONV_SMALLEST,
     DWCONV_PRODUCT,
+    DWCONV_PLACE_OF_LARGEST, /* along the last axis, contiguous, of 2 to 2^24: index of the first largest, or NaN */
     DWCONV_REDUCTION_END,
     /* RESIZE: */
     DWCONV_NEAREST = 96,

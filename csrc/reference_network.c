@@ -98,16 +98,19 @@ static double reduced(const dwc_node_call *call, const int64_t *index) {
     const dwconv_function f = call->node->function;
     dwc_array window = *x; /* what becomes the element */
     int64_t at[DWCONV_MAX_RANK] = {0};
-    double result = of_nothing(f), count = 0;
+    double result = of_nothing(f), count = 0, largest = -INFINITY, place = 0;
     for (int i = 0; i < x->rank; i++) {
         if (call->out.shape[i] != x->shape[i]) continue;
         window.data += index[i] * x->strides[i];
         window.shape[i] = 1;
     }
     do {
-        result = joined(f, result, (double)*element(&window, at, window.rank));
+        const double one = (double)*element(&window, at, window.rank);
+        if (one > largest || (isnan(one) && !isnan(largest))) largest = one, place = count;
+        result = joined(f, result, one);
         count++;
     } while (advance(at, window.shape, window.rank));
+    if (f == DWCONV_PLACE_OF_LARGEST) return place;
     return f == DWCONV_MEAN ? result / count : result;
 }
 

@@ -137,6 +137,12 @@ def _cases() -> Iterator[tuple[str, Case]]:
         yield f"reduce {kind} last", _one("reduce", (2, 5, 9), kind=kind, axes=(-1,), keepdims=False)
         yield f"reduce {kind} first", _one("reduce", (6, 5, 3), kind=kind, axes=(0,), keepdims=False)
         yield f"reduce {kind} outer", _one("reduce", (3, 5, 3, 2), kind=kind, axes=(0, 2))
+    for axis in (0, 1, 2, 3):
+        yield (
+            f"reduce argmax {axis}",
+            _one("reduce", (2, 5, 33, 9), kind="argmax", axes=(axis,), keepdims=axis < 2),
+        )
+    yield "reduce argmax wide", _one("reduce", (70, 37), kind="argmax", axes=(1,))
     yield "reduce all", _one("reduce", (2, 3, 5), kind="mean", keepdims=False)
     yield "reduce nothing", _one("reduce", (2, 1, 5), kind="sum", axes=(1,), keepdims=False)
     for kind in (

@@ -19,7 +19,7 @@ from dwconv.program import Program, Step
 FUNCTIONS = {
     "negate": "neg", "plus": "add", "minus": "sub", "times": "mul", "divide": "div", "maximum": "max",
     "minimum": "min", "power": "pow", "largest": "max", "smallest": "min", "product": "prod",
-    "bilinear": "linear",
+    "place_of_largest": "argmax", "bilinear": "linear",
 }  # fmt: skip
 IN_PLACE = ("unary", "binary")
 DENSE = ("convolution", "pool", "resize")

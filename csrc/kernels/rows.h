@@ -98,6 +98,8 @@ typedef struct dwc_row_kernels {
     /* Rows of numbers, to one each. */
     void (*reduce_rows)(const float *x, int64_t x_row, int64_t rows, int64_t count, dwconv_function function,
                         float *y, int64_t y_row);
+    /* Where the first largest number of each row is, or the first NaN. */
+    void (*place_rows)(const float *x, int64_t x_row, int64_t rows, int64_t count, float *y, int64_t y_row);
     void (*softmax)(const float *x, int64_t x_row, int64_t rows, int64_t count, float *y, int64_t y_row,
                     int log);
     void (*layer_norm)(const float *x, int64_t x_row, int64_t rows, int64_t count, const float *scale,

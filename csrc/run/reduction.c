@@ -3,6 +3,15 @@
 
 #include "../schedule/schedule_nodes.h"
 
+/* One run of numbers, whose places floats can tell. */
+static dwconv_status check_place(const dwc_array *x, const dwc_array *y) {
+    const int last = x->rank - 1;
+    if (last < 0 || x->shape[last] < 2 || x->shape[last] > 1 << 24) return DWCONV_BAD_SHAPE;
+    for (int i = 0; i <= last; i++)
+        if (y->shape[i] != (i == last ? 1 : x->shape[i])) return DWCONV_BAD_SHAPE;
+    return x->strides[last] == 1 ? DWCONV_OK : DWCONV_BAD_LAYOUT;
+}
+
 dwconv_status dwc_check_reduction(const dwc_node_call *call) {
     const dwc_array *x = &call->in[0], *y = &call->out;
     const dwconv_function f = call->node->function;
@@ -10,7 +19,7 @@ dwconv_status dwc_check_reduction(const dwc_node_call *call) {
     if (x->rank != y->rank) return DWCONV_BAD_SHAPE;
     for (int i = 0; i < x->rank; i++)
         if (y->shape[i] != 1 && y->shape[i] != x->shape[i]) return DWCONV_BAD_SHAPE;
-    return DWCONV_OK;
+    return f == DWCONV_PLACE_OF_LARGEST ? check_place(x, y) : DWCONV_OK;
 }
 
 /* The axis to go innermost: the last one that is contiguous, or -1. */

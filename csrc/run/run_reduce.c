@@ -24,6 +24,10 @@ static void reduce_runs(const job *j, const float *x, float *y, dwc_axis along, 
     enum { MANY = 64 };
     const int64_t runs = dwc_axes_size(&j->r.reduced), x_row = along.step[X], y_row = along.step[Y];
     int64_t at[DWC_MOST_OPERANDS];
+    if (j->function == DWCONV_PLACE_OF_LARGEST) {
+        j->kernels->place_rows(x, x_row, rows, j->r.run, y, y_row);
+        return;
+    }
     for (int64_t n; rows > 0; rows -= n, x += n * x_row, y += n * y_row) {
         n = smaller(rows, MANY);
         j->kernels->reduce_rows(x, x_row, n, j->r.run, j->function, y, y_row);

@@ -81,6 +81,7 @@ cdef extern from "dwconv_network.h" nogil:
         DWCONV_LARGEST
         DWCONV_SMALLEST
         DWCONV_PRODUCT
+        DWCONV_PLACE_OF_LARGEST
         DWCONV_REDUCTION_END
         DWCONV_NEAREST
         DWCONV_BILINEAR

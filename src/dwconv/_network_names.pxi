@@ -58,6 +58,7 @@ FUNCTIONS = {
     "largest": DWCONV_LARGEST,
     "smallest": DWCONV_SMALLEST,
     "product": DWCONV_PRODUCT,
+    "place_of_largest": DWCONV_PLACE_OF_LARGEST,
     "nearest": DWCONV_NEAREST,
     "bilinear": DWCONV_BILINEAR,
     "logarithm": 1,  # of softmax

@@ -32,7 +32,10 @@ BINARY = {
     "add": "plus", "sub": "minus", "mul": "times", "div": "divide", "max": "maximum", "min": "minimum",
     "pow": "power",
 }  # fmt: skip
-REDUCE = {"mean": "mean", "sum": "sum", "max": "largest", "min": "smallest", "prod": "product"}
+REDUCE = {
+    "mean": "mean", "sum": "sum", "max": "largest", "min": "smallest", "prod": "product",
+    "argmax": "place_of_largest",
+}  # fmt: skip
 RESIZE = {"nearest": "nearest", "linear": "bilinear"}
 
 # ---- images -----------------------------------------------------------------------------------
@@ -200,6 +203,9 @@ def _reduce(e: Emitter, node: Node) -> None:
         return
     y = _split(e.target(node.output), kept)
     of = (node.inputs[0], node.output)
+    if node["kind"] == "argmax":  # along the last axis
+        perm = (*(axis for axis in range(len(kept)) if axis not in axes), *axes)
+        x, y = e.dense(node.inputs[0], _transposed(x, perm)), _transposed(y, perm)
     e.step("reduce", [x], y, of, function=REDUCE[node["kind"]], clamp=_clamp(e, node))
 
 

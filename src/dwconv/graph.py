@@ -11,7 +11,8 @@ A node has one output. Image operations are NHWC, filters as in `dwconv.ops`. Co
                     filters [kh, kw, in / groups, out]: y[iy * s + ky * d - t] += x[iy] * filters[ky]
     max_pool        x                        kernel, strides, padding, dilations, ceil_mode False
     average_pool    x                        the same, count_include_pad False
-    reduce          x                        kind mean | sum | max | min | prod, axes, keepdims True
+    reduce          x                        kind mean | sum | max | min | prod, axes, keepdims True;
+                                             argmax: along one axis, the index of the first largest
     unary           x                        kind: an activation, or abs neg exp log sqrt reciprocal square
                                              erf floor ceil round sign softplus elu sin cos linear;
                                              a 0.0, b 0.0

@@ -18,6 +18,8 @@ SLIDING: dict[str, Any] = {"strides": (1, 1), "padding": "valid", "dilations": (
 # Of ops that can give integers; see `dwconv.graph`.
 ROUNDED: dict[str, Any] = {"dtype": None, "quantization": None, "rounding": "even"}
 CLAMPED: dict[str, Any] = {**ROUNDED, "low": None, "high": None}
+MOST_COUNTED = 1 << 24  # every integer up to this is a float32
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "conv": {**SLIDING, "groups": 1, "activation": None, "float_product": False, **CLAMPED},
     "transpose_conv": {
@@ -203,6 +205,8 @@ def _axis(axis: int, rank: int) -> int:
 
 def _reduce_shape(node: Node, x: Value) -> Shape:
     axes = axes_of(node, len(x.shape))
+    if node["kind"] == "argmax" and (len(axes) != 1 or not 1 < x.shape[axes[0]] <= MOST_COUNTED):
+        raise ValueError(f"argmax is along one axis of 2 to {MOST_COUNTED}, not {axes} of {x.shape}")
     kept = [1 if a in axes else size for a, size in enumerate(x.shape)]
     return tuple(size for a, size in enumerate(kept) if node["keepdims"] or a not in axes)
 

@@ -70,7 +70,7 @@ BINARY: dict[str, Callable[..., Array]] = {
     "pow": np.power,
 }
 REDUCE: dict[str, Callable[..., Array]] = {
-    "mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod,
+    "mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod, "argmax": np.argmax,
 }  # fmt: skip
 
 
@@ -143,7 +143,9 @@ def _live_counts(first: Array, taps: int, step: int, size: int) -> Array:
 
 
 def _reduce(node: Node, x: Array) -> Array:
-    return REDUCE[node["kind"]](x, axis=axes_of(node, x.ndim), keepdims=node["keepdims"]).astype(x.dtype)
+    axes: Any = axes_of(node, x.ndim)
+    axes = axes[0] if node["kind"] == "argmax" else axes
+    return REDUCE[node["kind"]](x, axis=axes, keepdims=node["keepdims"]).astype(x.dtype)
 
 
 def _pad(node: Node, x: Array) -> Array:

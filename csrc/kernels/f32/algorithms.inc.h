@@ -14,6 +14,7 @@
 #include "elementwise.inc.h"
 #include "number_rows.inc.h"
 #include "image_rows.inc.h"
+#include "places.inc.h"
 #include "../s8/bytes.inc.h"
 #include "../s8/resize.inc.h"
 

@@ -387,6 +387,6 @@ static void layer_norm(const float *x, int64_t x_row, int64_t rows, int64_t coun
 #define ROW_KERNELS                                                                                            \
     {                                                                                                          \
         .pool = pool, .pool_columns = pool_columns, .blend = blend, .resize = resize, .pick = pick,            \
-        .reduce_grid = reduce_grid, .reduce_rows = reduce_rows, .softmax = softmax, .layer_norm = layer_norm,    \
+        .reduce_grid = reduce_grid, .reduce_rows = reduce_rows, .place_rows = place_rows, .softmax = softmax, .layer_norm = layer_norm,    \
         .activate = activate_pixels                                                                            \
     }
