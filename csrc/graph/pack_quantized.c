@@ -24,7 +24,7 @@ static int choose_lines(dwc_s8_stage *s) {
                                   .stride_w = w->stride_w,
                                   .channels = s->groups * s->group_outputs,
                                   .multiplier = s->group_outputs};
-    return dwc_s8_choose_depthwise(&s->lines, s->kernels) && 2 * s->lines.quads <= MOST_LINES;
+    return dwc_s8_choose_depthwise(&s->lines, s->kernels) && s->lines.lines <= MOST_LINES;
 }
 
 /* Taps side by side are one piece where walks have their pixels side by side. */

@@ -216,9 +216,10 @@ void dwc_s8_matrix_start(const dwc_s8_matrix *m, const dwc_s8_filter *filter, co
 
 enum {
     MOST_PIXELS = 32,
-    LEAST_GAIN = 8, /* in percent of the work of a pixel, as all here */
-    WIDE_GAIN = 50, /* of windows whose outputs share inputs, which pixels apart do not */
-    PER_PIXEL = 2   /* a row's last ones overlap those before: half of them, of some 28 */
+    LEAST_GAIN = 8,  /* in percent of the work of a pixel, as all here */
+    WIDE_GAIN = 50,  /* of windows whose outputs share inputs, which pixels apart do not */
+    PER_PIXEL = 2,   /* a row's last ones overlap those before: half of them, of some 28 */
+    LEAST_HALVED = 4 /* columns: three have loops of their own */
 };
 
 /* What a pixel takes if so many go as one. */
@@ -238,15 +239,18 @@ static int64_t pixels_together(const dwc_s8_depthwise *d, int64_t group) {
 
 int dwc_s8_choose_depthwise(dwc_s8_depthwise *d, const dwc_s8_kernels *kernels) {
     if (d->kernel_h > INT32_MAX / 2 || d->stride_h > INT32_MAX / 2) return 0;
-    d->first_end = (int)divide_up(d->kernel_h, 4);
-    d->second_begin = (int)(d->stride_h / 4);
-    d->quads = (int)divide_up(d->stride_h + d->kernel_h, 4);
+    d->sets = d->stride_h == 1 ? 2 : 1;
+    const int rows = (int)d->kernel_h + d->sets - 1;
+    d->passes = (int)divide_up(rows, 4);
+    d->halves = rows % 4 != 0 && rows % 4 < 3 && d->kernel_w >= LEAST_HALVED;
+    d->lines = 2 * d->passes - d->halves;
     d->pixels = pixels_together(d, 2 * kernels->lanes);
     d->groups = divide_up(d->pixels * d->channels, 2 * kernels->lanes);
-    const int64_t sets = d->first_end + d->quads - d->second_begin; /* of weights for a tap of a kernel row */
     int64_t factors, before = (2 + (d->multiplier > 1)) * 8 * kernels->lanes;
-    if (!dwc_multiply(sets, d->kernel_w, &factors) ||
-        !dwc_multiply(factors, 2 * kernels->lanes * kernels->quad_bytes, &factors) || factors > INT64_MAX / 4)
+    if (!dwc_multiply(d->passes, d->kernel_w, &factors)) return 0;
+    factors -= d->kernel_w - dwc_s8_pass_taps(d, d->passes - 1);
+    if (!dwc_multiply(factors, 2 * kernels->lanes * kernels->quad_bytes * d->sets, &factors) ||
+        factors > INT64_MAX / 4)
         return 0;
     d->block = before + factors;
     d->again = factors;
@@ -280,15 +284,17 @@ int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, const dwc_s8_kernels *kern
     return 1;
 }
 
-/* What kernels multiply by in a channel for a quad of rows, at a tap of a row, of output row `r`. */
-static void row_quad(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const dwc_s8_filter *filter,
-                     int64_t channel, int quad, int64_t tap, int r, int again, int32_t numbers[4]) {
+/* What kernels multiply by in a channel in a pass, in a dot product of a row, of output row `r`. */
+static void pass_quad(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels, const dwc_s8_filter *filter,
+                      int64_t channel, int pass, int64_t tap, int r, int again, int32_t numbers[4]) {
     const int64_t c = channel % d->channels;
+    const int halves = d->halves && pass == d->passes - 1;
     for (int i = 0; i < 4; i++) {
-        const int64_t ky = 4 * (int64_t)quad + i - r * d->stride_h;
-        const int is_tap = ky >= 0 && ky < d->kernel_h && channel < d->pixels * d->channels;
+        const int64_t ky = 4 * (int64_t)pass + (halves ? i % 2 : i) - r, kx = halves ? 2 * tap + i / 2 : tap;
+        const int is_tap =
+            ky >= 0 && ky < d->kernel_h && kx < d->kernel_w && channel < d->pixels * d->channels;
         const int32_t weight =
-            is_tap ? dwc_s8_weight(filter, (ky * d->kernel_w + tap) * d->channels + c, c) : 0;
+            is_tap ? dwc_s8_weight(filter, (ky * d->kernel_w + kx) * d->channels + c, c) : 0;
         numbers[i] = number_of(kernels, weight, again);
     }
 }
@@ -314,15 +320,14 @@ static void pack_group(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
         if (d->multiplier > 1) memcpy(to + 4 * (2 * all + l), &source, 4);
     }
     to += (2 + (d->multiplier > 1)) * 4 * all;
-    for (int quad = 0; quad < d->quads; quad++)
+    for (int pass = 0; pass < d->passes; pass++)
         for (int again = 0; again < parts; again++)
-            for (int64_t tap = 0; tap < d->kernel_w; tap++)
-                for (int r = 0; r < 2; r++) {
-                    if (r == 0 ? quad >= d->first_end : quad < d->second_begin) continue;
+            for (int64_t tap = 0; tap < dwc_s8_pass_taps(d, pass); tap++)
+                for (int r = 0; r < d->sets; r++) {
                     for (int l = 0; l < all; l++) {
                         int32_t numbers[4];
-                        row_quad(d, kernels, filter, first + group_channel(l, lanes), quad, tap, r, again,
-                                 numbers);
+                        pass_quad(d, kernels, filter, first + group_channel(l, lanes), pass, tap, r, again,
+                                  numbers);
                         put_quad((int8_t *)to + l / lanes * lanes * kernels->quad_bytes, l % lanes, lanes,
                                  kernels->quad_bytes, numbers);
                     }

@@ -75,15 +75,19 @@ DWC_HIDDEN void dwc_s8_matrix_start(const dwc_s8_matrix *m, const dwc_s8_filter 
 /* ---- depthwise -------------------------------------------------------------------------------- */
 
 /* A filter [kernel_h][kernel_w][channels], channel c of input c / multiplier; stride_h is that of the dense
- * image that the lines are made of.
+ * image that the lines are made of. With stride_h 1 two output rows see the same lines, each with a set of weights.
+ *
+ * A pass takes four rows a column at a time. Where no more than two rows are left, a wide window takes them two columns
+ * at a time, the last of which may lie beyond it.
  *
  * With stride_w 1, outputs of some pixels side by side may go as the channels of one, where the channels of a single
  * one would leave much of a group of vectors empty: kernels are then told so many times as many channels and columns
  * so many pixels apart. */
 typedef struct dwc_s8_depthwise {
     int64_t kernel_h, kernel_w, stride_h, stride_w, channels, multiplier;
-    int64_t pixels;                     /* that go as one, or 1 */
-    int first_end, second_begin, quads; /* of a run of two output rows */
+    int64_t pixels;               /* that go as one, or 1 */
+    int sets, passes, lines;      /* of a run */
+    int halves;                   /* whether the last pass takes two columns at a time */
     int64_t groups, block, again; /* of channels; bytes of each, and of a further number of its weights */
 } dwc_s8_depthwise;
 
@@ -100,12 +104,31 @@ DWC_HIDDEN int dwc_s8_depthwise_bytes(const dwc_s8_depthwise *d, const dwc_s8_ke
                                       const dwc_s8_filter *filter, int64_t *bytes, int64_t *wide);
 /* Which numbers a group has, and where they begin, in bytes, to index[groups]; then per group of channels, of all pixels that go as one, the
  * last of which ends with the last channel and may overlap the one before: starts, multipliers, input channels of a
- * multiplier (if there is one); then of each quad of rows, each number of the weights of the group, each tap of a
- * kernel row and each output row four per channel. Channels are in the order of the group's two vectors
+ * multiplier (if there is one); then of each pass, each number of the weights of the group, each dot product
+ * along a row and each set four per channel. Channels are in the order of the group's two vectors
  * (csrc/kernels/vec/s8.h). */
 DWC_HIDDEN void dwc_s8_pack_depthwise(const dwc_s8_depthwise *d, const dwc_s8_kernels *kernels,
                                       const dwc_s8_filter *filter, const int32_t *bias, int32_t seen,
                                       const float *multipliers, dwc_s8_group *index, void *to);
+
+/* Dot products along a row. */
+static inline int64_t dwc_s8_pass_taps(const dwc_s8_depthwise *d, int pass) {
+    return d->halves && pass == d->passes - 1 ? divide_up(d->kernel_w, 2) : d->kernel_w;
+}
+
+/* Columns beyond the window that kernels see. */
+static inline int64_t dwc_s8_columns_beyond(const dwc_s8_depthwise *d) {
+    return d->halves ? d->kernel_w % 2 : 0;
+}
+
+/* Pass i of a run on these lines. */
+static inline dwc_s8_pass dwc_s8_pass_of(const dwc_s8_depthwise *d, int i, const uint8_t *const *lines,
+                                         int64_t x_tap) {
+    const int halves = d->halves && i == d->passes - 1;
+    return (dwc_s8_pass){.lines = {lines[2 * i], halves ? lines[2 * i] + x_tap : lines[2 * i + 1]},
+                         .taps = dwc_s8_pass_taps(d, i),
+                         .x_tap = halves ? 2 * x_tap : x_tap};
+}
 
 static inline int64_t dwc_s8_group_bytes(const dwc_s8_depthwise *d, int numbers) {
     return d->block + (numbers - 1) * d->again;

@@ -1,7 +1,7 @@
-/* Depthwise stages of bytes: two rows are interleaved to a line, and kernels make two rows of outputs of some lines. */
+/* Depthwise stages of bytes: two rows are interleaved to a line, and kernels make outputs of some lines. */
 #include "s8.h"
 
-enum { MOST_LINES = 64 }; /* as in graph/pack_quantized.c */
+enum { MOST_LINES = 64, MOST_PASSES = MOST_LINES / 2 + 1 }; /* as in graph/pack_quantized.c */
 
 /* Channels [first, first + count), made of inputs [in_first, in_first + inputs), and columns [column, column +
  * pixels). */
@@ -22,7 +22,7 @@ static void fill_line(const tile *t, int64_t row, int line, char *to) {
     dwc_s8_interleave call = {.pixel = j->x.pixel,
                               .left = t->columns.left,
                               .columns = t->columns.count,
-                              .right = t->columns.right,
+                              .right = t->columns.right + dwc_s8_columns_beyond(&s->lines) * w->dilation_w,
                               .channels = t->inputs,
                               .fill = s->fill,
                               .flip = s->flip,
@@ -38,45 +38,43 @@ static void fill_line(const tile *t, int64_t row, int line, char *to) {
     s->kernels->interleave(&call);
 }
 
-/* Lines of the pair of output rows that begins with `row`, the `pair`th of its tile. The first line of the next pair is
- * line `stride_h` of this one, so that lines go round: that of number n lies at n modulo their count. */
-static void find_lines(tile *t, int64_t row, int rows, int64_t pair, const uint8_t *lines[]) {
+/* Lines of run `number` of a tile, which begins with output row `row`. Lines that the next run sees as well are kept:
+ * they go round, and that of number n lies at n modulo their count. */
+static void find_lines(tile *t, int64_t row, int64_t number, const uint8_t *lines[]) {
     const dwc_s8_depthwise *d = &t->job->stage->lines;
-    const int count = 2 * d->quads;
-    for (int line = 0; line < count; line++) {
-        const int64_t number = pair * d->stride_h + line;
-        const int quad = line / 2, place = (int)(number % count);
+    const int64_t rows = d->sets * d->stride_h; /* from run to run */
+    const int64_t first = number * (rows % 2 ? d->lines : rows / 2);
+    for (int line = 0; line < d->lines; line++) {
+        const int place = (int)((first + line) % d->lines);
         char *at = t->lines + place * t->job->how->row_bytes;
         lines[line] = (const uint8_t *)at;
-        if (quad >= d->first_end && (rows == 1 || quad < d->second_begin))
-            continue; /* no output row sees it */
-        if (t->held[place] == number) continue;
+        if (t->held[place] == first + line) continue;
         fill_line(t, row, line, at);
-        t->held[place] = number;
+        t->held[place] = first + line;
     }
 }
 
-/* Every quad of `lines` comes `times` times. */
-static void repeat(dwc_s8_dw_run *run, const dwc_s8_depthwise *d, const uint8_t *const *lines, int times,
-                   const uint8_t *again[]) {
-    for (int line = 0; line < 2 * d->quads && times > 1; line++)
-        for (int i = 0; i < times; i++) again[(line / 2 * times + i) * 2 + line % 2] = lines[line];
-    run->lines = times > 1 ? again : lines;
-    run->repeats = times;
-    run->first_end = times * d->first_end;
-    run->second_begin = times * d->second_begin;
-    run->quads = times * d->quads;
+/* The passes of a run on these lines, each `times` times. */
+static int find_passes(const tile *t, const uint8_t *const *lines, int64_t x_tap, int times,
+                       dwc_s8_pass *passes) {
+    const dwc_s8_depthwise *d = &t->job->stage->lines;
+    int count = 0;
+    for (int i = 0; i < d->passes; i++)
+        for (int again = 0; again < times; again++) passes[count++] = dwc_s8_pass_of(d, i, lines, x_tap);
+    return count;
 }
 
 /* Groups of channels run together as long as their weights are of as many numbers. `run`: of all of the tile's, whose
  * outputs are `unit` bytes. */
-static void run_groups(const tile *t, dwc_s8_dw_run *run, int64_t unit) {
+static void run_groups(const tile *t, const uint8_t *const *lines, dwc_s8_dw_run *run, int64_t unit) {
     const dwc_s8_stage *s = t->job->stage;
     const dwc_s8_depthwise *d = &s->lines;
     const int64_t first = t->first * d->pixels, end = first + run->channels, size = 2 * s->kernels->lanes;
     const int64_t channel = run->channel;
-    const uint8_t *const *lines = run->lines, *again[DWC_S8_NUMBERS * MOST_LINES];
+    dwc_s8_pass passes[DWC_S8_NUMBERS * MOST_PASSES];
     uint8_t *y = run->y;
+    int times = 0;
+    run->passes = passes;
     for (int64_t group = t->group, next; group * size < end; group = next) {
         const int numbers = s->index[group].numbers;
         for (next = group + 1; next * size < end && s->index[next].numbers == numbers;) next++;
@@ -86,18 +84,18 @@ static void run_groups(const tile *t, dwc_s8_dw_run *run, int64_t unit) {
         run->channel = channel + begin;
         run->channels = smaller(next * size, end) - first - begin;
         run->y = y + begin * unit;
-        if (numbers != run->repeats) repeat(run, d, lines, numbers, again);
+        if (numbers != times) run->count = find_passes(t, lines, run->x_tap, times = numbers, passes);
         s->kernels->depthwise(run);
     }
 }
 
-/* Output row `row`, and the one `step` further if `rows` is 2. */
-static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair) {
+/* Run `number` of a tile: output row `row`, and the one `step` further if `rows` is 2. */
+static void run_rows(tile *t, int64_t row, int rows, int64_t step, int64_t number) {
     const dwc_s8_job *j = t->job;
     const dwc_s8_stage *s = j->stage;
     const dwc_s8_depthwise *d = &s->lines;
     const uint8_t *lines[MOST_LINES];
-    find_lines(t, row, rows, pair, lines);
+    find_lines(t, row, number, lines);
     const int64_t together = larger(t->pixels, d->pixels), columns = divide_up(together, d->pixels);
     const int staged =
         dwc_s8_is_staged(j) || together > t->pixels || (d->pixels > 1 && j->y.pixel > t->count);
@@ -105,14 +103,8 @@ static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair)
     const int64_t y_pixel = staged ? dense : j->y.pixel, back = columns * d->pixels - together;
     const dwc_s8_part part = {t->image, row, t->column, t->pixels, t->first, t->count};
     uint8_t *y = staged ? (uint8_t *)t->staged : j->y.bytes + dwc_s8_at(&j->y, &part);
-    dwc_s8_dw_run run = {.lines = lines,
-                         .first_end = d->first_end,
-                         .second_begin = d->second_begin,
-                         .quads = d->quads,
-                         .repeats = 1,
-                         .rows = rows,
-                         .stride_h = d->stride_h,
-                         .kernel_h = d->kernel_h,
+    dwc_s8_dw_run run = {.rows = rows,
+                         .sets = d->sets,
                          .kernel_w = s->window.kernel_w,
                          .x_tap = s->window.dilation_w * pitch,
                          .x_out = s->window.stride_w * pitch * d->pixels,
@@ -126,7 +118,7 @@ static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair)
                          .y_row = staged ? together * dense : step * j->y.row,
                          .y_out = y_pixel * d->pixels,
                          .end = s->end};
-    run_groups(t, &run, unit);
+    run_groups(t, lines, &run, unit);
     for (int r = 0; r < rows; r++) {
         dwc_s8_part done = part;
         done.row += r * step;
@@ -139,12 +131,13 @@ static void run_pair(tile *t, int64_t row, int rows, int64_t step, int64_t pair)
 /* With a dilation, rows that see the same lines are `step` apart. */
 static void run_tile(tile *t, int64_t begin, int64_t end) {
     const dwconv_window *w = &t->job->stage->window;
+    const dwc_s8_depthwise *d = &t->job->stage->lines;
     const int64_t step = w->dilation_h / common_divisor(w->stride_h, w->dilation_h);
     for (int64_t first = begin; first < smaller(begin + step, end); first++) {
-        int64_t pair = 0;
-        for (int i = 0; i < 2 * t->job->stage->lines.quads; i++) t->held[i] = -1;
-        for (int64_t row = first; row < end; row += 2 * step)
-            run_pair(t, row, row + step < end ? 2 : 1, step, pair++);
+        int64_t number = 0;
+        for (int i = 0; i < d->lines; i++) t->held[i] = -1;
+        for (int64_t row = first; row < end; row += d->sets * step)
+            run_rows(t, row, (int)smaller(d->sets, divide_up(end - row, step)), step, number++);
     }
 }
 

@@ -39,7 +39,7 @@ static int64_t line_inputs(const dwc_s8_stage *s, int64_t outputs) {
 static void schedule_pixels(const dwc_s8_stage *s, dwc_s8_stage_schedule *how) {
     const int64_t out_w = how->out[2], pixels = s->lines.pixels;
     how->channels = how->out[3];
-    const int64_t fit = PIXEL_BYTES / (2 * s->lines.quads) / (2 * s->groups) - span_of(&s->window, 1) + 1;
+    const int64_t fit = PIXEL_BYTES / s->lines.lines / (2 * s->groups) - span_of(&s->window, 1) + 1;
     const int64_t pieces = divide_up(out_w, larger(fit, smaller(larger(16, 2 * pixels), out_w)));
     how->columns = larger(round_up(divide_up(out_w, pieces), pixels), pixels);
 }
@@ -65,12 +65,13 @@ static dwconv_status schedule_lines(const dwc_s8_stage *s, int staged, dwc_s8_st
     else
         schedule_groups(s, how);
     const int64_t most = smaller(how->out[3], 2 * how->channels);
-    if (!dwc_multiply(span_of(w, how->columns), 2 * line_inputs(s, most), &how->row_bytes) ||
+    const int64_t columns = span_of(w, how->columns) + dwc_s8_columns_beyond(&s->lines) * w->dilation_w;
+    if (!dwc_multiply(columns, 2 * line_inputs(s, most), &how->row_bytes) ||
         how->row_bytes > PTRDIFF_MAX / 1024)
         return DWCONV_OVERFLOW;
     how->row_bytes = round_up(how->row_bytes + DWC_S8_SLACK, DWCONV_ALIGNMENT);
     how->staged_bytes = is_staged ? round_up(2 * how->columns * most * 4, DWCONV_ALIGNMENT) : 0;
-    how->worker_bytes = 2 * s->lines.quads * how->row_bytes + how->staged_bytes;
+    how->worker_bytes = s->lines.lines * how->row_bytes + how->staged_bytes;
     return DWCONV_OK;
 }
 

@@ -261,15 +261,18 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
     const int64_t pixels = packed.pixels, fits = out_w >= pixels;
     const int64_t columns = (out_w + pixels - 1) / pixels, back = columns * pixels - out_w;
     const int64_t pitch = 2 * inputs + (pixels > 1 ? 0 : between(0, 1) * 2 * between(0, 9));
-    const int64_t line_bytes = (d.w + 2 * d.pad) * pitch + DWC_S8_SLACK;
-    uint8_t *memory = malloc((size_t)(2 * packed.quads * line_bytes));
-    const uint8_t *lines[16], *again[48];
-    for (int64_t oy = 0; oy < out_h; oy += 2) {
-        for (int g = 0; g < 2 * packed.quads; g++) {
+    const int64_t beyond = dwc_s8_columns_beyond(&packed) * d.dilation;
+    const int64_t line_bytes = (d.w + 2 * d.pad + beyond) * pitch + DWC_S8_SLACK;
+    uint8_t *memory = malloc((size_t)(packed.lines * line_bytes));
+    const uint8_t *lines[16];
+    dwc_s8_pass passes[3 * 8];
+    CHECK(packed.lines <= 16);
+    for (int64_t oy = 0; oy < out_h; oy += packed.sets) {
+        for (int g = 0; g < packed.lines; g++) {
             dwc_s8_interleave line = {.pixel = pixel,
                                       .left = d.pad,
                                       .columns = d.w,
-                                      .right = d.pad,
+                                      .right = d.pad + beyond,
                                       .channels = inputs,
                                       .fill = (uint8_t)zero,
                                       .flip = dwc_s8_flip(kernels, is_signed),
@@ -287,18 +290,14 @@ static void check_depthwise(const dwc_s8_kernels *kernels, dw_case d, int extrem
         for (int64_t group = 0; group < (wide ? packed.groups : 1); group++) {
             const int64_t begin = dwc_s8_group_begin(&packed, kernels, group), all = d.channels * pixels;
             const int times = index[group].numbers;
-            for (int g = 0; g < 2 * packed.quads; g++)
-                for (int i = 0; i < times; i++) again[(g / 2 * times + i) * 2 + g % 2] = lines[g];
+            for (int i = 0; i < times * packed.passes; i++)
+                passes[i] = dwc_s8_pass_of(&packed, i / times, lines, d.dilation * pitch);
             kernels->depthwise(
-                &(dwc_s8_dw_run){.lines = again,
-                                 .first_end = times * packed.first_end,
-                                 .second_begin = times * packed.second_begin,
-                                 .quads = times * packed.quads,
-                                 .repeats = times,
+                &(dwc_s8_dw_run){.passes = passes,
+                                 .count = times * packed.passes,
                                  .channel = begin,
-                                 .rows = oy + 1 < out_h ? 2 : 1,
-                                 .stride_h = d.stride_h,
-                                 .kernel_h = d.kernel_h,
+                                 .rows = (int)smaller(packed.sets, out_h - oy),
+                                 .sets = packed.sets,
                                  .kernel_w = d.kernel_w,
                                  .x_tap = d.dilation * pitch,
                                  .x_out = d.stride_w * pitch * pixels,

@@ -73,17 +73,21 @@ typedef struct dwc_s8_interleave {
     int64_t pitch; /* from column to column, at least 2 * channels */
 } dwc_s8_interleave;
 
-/* Outputs of one or two rows. Kernel row ky of output row r is row (r * stride + ky) % 4 of quad (r * stride +
- * ky) / 4: of lines[2 * quad] and the next one. Rows that are no taps have a weight of 0. The first output row
- * sees quads [0, first_end), the second one quads [second_begin, quads). */
+/* What a dot product sees of a channel: four rows of a column, of two lines; or two rows of two columns, where both
+ * are the same line and the second one begins a column further. What is no tap has a weight of 0. */
+typedef struct dwc_s8_pass {
+    const uint8_t *lines[2]; /* at the first dot product of output 0 */
+    int64_t taps, x_tap;     /* dot products along a row, bytes from one to the next */
+} dwc_s8_pass;
+
+/* Outputs of a row, or of two that see the same passes. */
 typedef struct dwc_s8_dw_run {
-    const uint8_t *const *lines; /* at tap 0 of output 0 */
-    int first_end, second_begin, quads;
-    int repeats;      /* from 1 on: every quad comes so many times, with other weights */
-    int rows;         /* of output: 1 or 2 */
-    int64_t stride_h; /* between them, in rows of the lines */
-    int64_t kernel_h, kernel_w;
-    int64_t x_tap, x_out;   /* from tap to tap, from output to output: in a line */
+    const dwc_s8_pass *passes;
+    int count; /* of passes */
+    int rows;  /* of output, 1 or 2 */
+    int sets;  /* of weights of each dot product, as many as rows or one more */
+    int64_t kernel_w;
+    int64_t x_tap, x_out;   /* from column to column of a window, from output to output: in a line */
     int64_t columns;        /* outputs of a row */
     int64_t x_back, y_back; /* the last one lies so many bytes before its place: it overlaps the one before */
     /* Output channels, the first one counted from the first channel of the lines. It is the begin of a group of

@@ -1,5 +1,5 @@
-/* Depthwise convolution of 8-bit integers on lines: four kernel rows at a time, one or two output rows, a group
- * of channels (two vectors) at a time. Both output rows see the same vectors of a line, with weights of their own.
+/* Depthwise convolution of 8-bit integers on lines: four taps at a time, one or two output rows, a group of channels
+ * (two vectors) at a time. Both output rows see the same vectors of a line, with weights of their own.
  *
  * Before: SUFFIX; DW_TILE, the outputs of a row of the widest tiles, 2 or 4; DW_ROLLS, if 3x3 have loops of their own: 1, or
  * 2 where there are no registers for sums of several outputs; DW_CONSTANT, if tiles of constant taps are worth their size. */
@@ -10,15 +10,19 @@
 
 typedef void (*dw_tiles_function)(const dw_group *, int64_t, int64_t);
 
-/* Tiles of two rows and the greatest width for constant taps, or NULL. */
+/* Tiles of the greatest width for constant taps, or NULL. */
 static dw_tiles_function dw_constant(const dwc_s8_dw_run *c) {
-    if (c->rows == 1 || c->multiplier > 1 || c->x_out != c->x_tap) return NULL;
+    if (c->multiplier > 1 || c->rows < c->sets) return NULL;
 #ifdef DW_CONSTANT
+    const dwc_s8_pass *last = c->passes + c->count - 1;
+    const int five = c->count == 2 && c->passes->taps == 5 && last->taps == 3;
+    if (c->rows == 1) return five && c->x_out == 2 * c->x_tap ? DW_WIDEST(1, 5, 2) : NULL;
+    if (c->x_out != c->x_tap) return NULL;
 #ifndef DW_ROLLS
     if (c->kernel_w == 3) return DW_WIDEST(2, 3, 1);
 #endif
-    if (c->kernel_w == 5) return DW_WIDEST(2, 5, 1);
-    if (c->kernel_w == 7) return DW_WIDEST(2, 7, 1);
+    if (five) return DW_WIDEST(2, 5, 1);
+    if (c->kernel_w == 7 && last->taps == 7) return DW_WIDEST(2, 7, 1);
 #endif
     return NULL;
 }

@@ -50,7 +50,7 @@ INLINE void dw_roll_3(const dw_group *g, const int RANGE) {
     const dwc_s8_dw_run *c = g->call;
     const V(end) end = V(end_of)(&c->end, RANGE);
     const int64_t y_out = c->y_out;
-    dw_roll r = {g, {c->lines[0] + g->x, c->lines[1] + g->x}, c->x_tap, c->y + g->y, dw_second_row(c)};
+    dw_roll r = {g, {c->passes->lines[0] + g->x, c->passes->lines[1] + g->x}, c->x_tap, c->y + g->y, dw_second_row(c)};
     V(factors) w[3][4]; /* of tap; of row and vector */
     UNROLL for (int i = 0; i < 12; i++) w[i / 4][i % 4] = V(load_factors)(g->weights + i * V(factor_bytes));
     V(ivec) s0[4], s1[4], s2[4], s3[4];
@@ -80,21 +80,19 @@ INLINE void dw_roll_3(const dw_group *g, const int RANGE) {
 /* ---- 3x3 with stride 2 ------------------------------------------------------------------------------- */
 
 #if DW_ROLLS == 2
-#define DW_FACTOR(TAP, H) V(load_factors)(weights + ((TAP) * 4 + (H)) * V(factor_bytes))
+#define DW_FACTOR(TAP, H) V(load_factors)(weights + ((TAP) * 2 + (H)) * V(factor_bytes))
 #else
 #define DW_FACTOR(TAP, H) w[TAP][H]
 #endif
 
-/* Of one output row, on two lines of its own: a third of the products fewer than those of two rows that share
- * lines. */
-INLINE void dw_roll_3_2(const dw_group *g, int row, const int RANGE) {
+INLINE void dw_roll_3_2(const dw_group *g, const int RANGE) {
     const dwc_s8_dw_run *c = g->call;
     const V(end) end = V(end_of)(&c->end, RANGE);
     const int64_t x_tap = c->x_tap, y_out = c->y_out;
-    const uint8_t *p0 = c->lines[row] + g->x, *p1 = c->lines[row + 1] + g->x;
-    uint8_t *y = c->y + row * c->y_row + g->y;
-    V(factors) w[3][2]; /* of tap, vector: those of the first row */
-    UNROLL for (int i = 0; i < 6; i++) w[i / 2][i % 2] = V(load_factors)(g->weights + (i / 2 * 4 + i % 2) * V(factor_bytes));
+    const uint8_t *p0 = c->passes->lines[0] + g->x, *p1 = c->passes->lines[1] + g->x;
+    uint8_t *y = c->y + g->y;
+    V(factors) w[3][2]; /* of tap, vector */
+    UNROLL for (int i = 0; i < 6; i++) w[i / 2][i % 2] = V(load_factors)(g->weights + i * V(factor_bytes));
     const V(vec) by[2] = {V(load)((const float *)g->multipliers), V(load)((const float *)g->multipliers + V(lanes))};
     V(ivec) sums[4], next[2];
     V(quads) in[2];
@@ -133,7 +131,7 @@ INLINE void dw_apart_3(const dw_group *g, const int RANGE) {
     const dwc_s8_dw_run *c = g->call;
     const V(end) end = V(end_of)(&c->end, RANGE);
     const int64_t x_tap = c->x_tap, x_out = c->x_out, y_out = c->y_out, y_row = dw_second_row(c);
-    const uint8_t *p0 = c->lines[0] + g->x, *p1 = c->lines[1] + g->x;
+    const uint8_t *p0 = c->passes->lines[0] + g->x, *p1 = c->passes->lines[1] + g->x;
     uint8_t *y = c->y + g->y;
     V(factors) w[3][4]; /* of tap; of row and vector */
     UNROLL for (int i = 0; i < 12; i++) w[i / 4][i % 4] = V(load_factors)(g->weights + i * V(factor_bytes));
@@ -170,14 +168,12 @@ static int dw_is_row(const dw_group *g) {
 }
 
 INLINE void dw_roll_rows(const dw_group *g, const int RANGE) {
-    if (g->call->quads == 1) {
-        if (DW_ROLLS == 1 && dw_is_row(g))
-            dw_roll_3(g, RANGE);
-        else
-            dw_apart_3(g, RANGE);
-        return;
-    }
-    for (int row = 0; row < g->call->rows; row++) dw_roll_3_2(g, row, RANGE);
+    if (g->call->sets == 1)
+        dw_roll_3_2(g, RANGE);
+    else if (DW_ROLLS == 1 && dw_is_row(g))
+        dw_roll_3(g, RANGE);
+    else
+        dw_apart_3(g, RANGE);
 }
 
 NOINLINE void dw_roll_clamped(const dw_group *g) { dw_roll_rows(g, S8_CLAMPED); }
@@ -186,9 +182,8 @@ NOINLINE void dw_roll_unsigned(const dw_group *g) { dw_roll_rows(g, S8_ALL_UNSIG
 
 static int dw_rolls(const dw_group *g) {
     const dwc_s8_dw_run *c = g->call;
-    if (!g->is_plain || c->multiplier > 1 || c->kernel_w != 3 || c->repeats > 1) return 0;
-    if (c->quads == 1) return 1;
-    return c->x_back == 0 && c->stride_h == 2 && c->kernel_h <= 4 && c->x_out == 2 * c->x_tap;
+    if (!g->is_plain || c->multiplier > 1 || c->kernel_w != 3 || c->count > 1) return 0;
+    return c->sets == 2 || (c->x_back == 0 && c->x_out == 2 * c->x_tap);
 }
 
 static void dw_roll_any(const dw_group *g) {

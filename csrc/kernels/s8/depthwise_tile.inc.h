@@ -2,7 +2,7 @@
 
 enum {
     DW_SUMS = 16,
-    DW_COLUMNS = 10,
+    DW_COLUMNS = 11,
     DW_TAPS = 7
 }; /* of the largest tile: sums, columns and constant taps */
 
@@ -61,8 +61,8 @@ INLINE void dw_end(const dw_group *g, const V(ivec) * acc, uint8_t *first, uint8
 
 /* ---- any window ------------------------------------------------------------------------------------- */
 
-/* A tile, all of it constants: outputs of a row, rows; whether inputs are those of a multiplier; taps of a
- * kernel row and columns from output to output, or 0: as the call says. */
+/* A tile, all of it constants: outputs of a row, rows; whether inputs are those of a multiplier; columns of a window and
+ * from output to output, or 0: as the call says. */
 typedef struct dw_shape {
     int T, ROWS, SPREAD, TAPS, STRIDE;
 } dw_shape;
@@ -76,48 +76,63 @@ INLINE void dw_load(const dw_group *g, const uint8_t *p, const uint8_t *q, V(qua
     UNROLL for (int h = 0; h < 2; h++) in[h] = V(spread_pairs)(p, q, V(load_ints)(g->sources + h * 4 * V(lanes)));
 }
 
-/* One tap of a tile, at acc[(row * T + output) * 2 + vector]. FIRST, SECOND: which rows see it; SETS of weights,
- * of which that of the first row comes first. Of constant taps a column is loaded once, when the first output
- * sees it. */
+/* One dot product along a row of each output of a tile, at acc[(row * T + output) * 2 + vector]. w: the weights, those of
+ * each set after each other. Dot products are STEP columns apart. Of constant taps a column is loaded once, when the first
+ * output sees it. */
 INLINE void dw_tap(V(ivec) *acc, const dw_group *g, V(quads) (*in)[2], int tap, const uint8_t *p, const uint8_t *q,
-                   int64_t x_out, const uint8_t *w, const dw_shape s, const int FIRST, const int SECOND, const int SETS) {
+                   int64_t x_out, const uint8_t *w, const dw_shape s, const int STEP) {
     V(factors) first[2], second[2];
     UNROLL for (int h = 0; h < 2; h++) {
         first[h] = V(load_factors)(w + h * V(factor_bytes));
-        second[h] = V(load_factors)(w + ((SETS - 1) * 2 + h) * V(factor_bytes));
+        second[h] = V(load_factors)(w + ((s.ROWS - 1) * 2 + h) * V(factor_bytes));
     }
+    /* A column is seen again so many dot products and outputs on. */
+    const int LATER = s.STRIDE > STEP ? 2 : 1, BEFORE = STEP > s.STRIDE ? 2 : 1;
     UNROLL for (int t = 0; t < s.T; t++) {
-        const int at = tap + t * s.STRIDE;
-        if (tap < s.STRIDE || t == s.T - 1) dw_load(g, p + t * x_out, q + t * x_out, in[at], s.SPREAD);
+        const int at = STEP * tap + t * s.STRIDE;
+        if (tap < LATER || t + BEFORE >= s.T) dw_load(g, p + t * x_out, q + t * x_out, in[at], s.SPREAD);
         UNROLL for (int h = 0; h < 2; h++) {
-            if (FIRST) acc[t * 2 + h] = V(dot4)(acc[t * 2 + h], in[at][h], first[h]);
-            if (SECOND) acc[(s.T + t) * 2 + h] = V(dot4)(acc[(s.T + t) * 2 + h], in[at][h], second[h]);
+            acc[t * 2 + h] = V(dot4)(acc[t * 2 + h], in[at][h], first[h]);
+            if (s.ROWS > 1) acc[(s.T + t) * 2 + h] = V(dot4)(acc[(s.T + t) * 2 + h], in[at][h], second[h]);
         }
     }
 }
 
-/* Adds the taps of quads [begin, end) to a tile. */
-INLINE const uint8_t *dw_add(V(ivec) *acc, const dw_group *g, int begin, int end, int64_t x, const uint8_t *w,
-                             const dw_shape s, const int FIRST, const int SECOND, const int SETS) {
+/* TAPS dot products of a tile in a pass. */
+INLINE void dw_taps(V(ivec) *acc, const dw_group *g, const dwc_s8_pass *pass, int64_t x, int64_t x_out,
+                    const uint8_t *w, const dw_shape s, const int TAPS, const int STEP) {
+    const int64_t step = (s.ROWS > 1 ? 2 : g->call->sets) * (2 * V(factor_bytes)), x_tap = STEP * g->call->x_tap;
+    const uint8_t *p = pass->lines[0] + x, *q = pass->lines[1] + x;
+    V(quads) in[DW_COLUMNS][2];
+    UNROLL for (int tap = 0; tap < DW_TAPS; tap++) {
+        if (tap >= TAPS) break;
+        dw_tap(acc, g, in, tap, p + tap * x_tap, q + tap * x_tap, x_out, w + tap * step, s, STEP);
+    }
+}
+
+/* Adds all passes to a tile. Of five constant rows there are two: a column at a time, and two. */
+INLINE void dw_add(V(ivec) *acc, const dw_group *g, int64_t x, const dw_shape s) {
     const dwc_s8_dw_run *c = g->call;
-    const int64_t x_tap = c->x_tap, x_out = s.TAPS ? s.STRIDE * x_tap : c->x_out;
-    const int STEP = SETS * 2 * V(factor_bytes);
-    for (int q = begin; q < end; q++) {
-        const uint8_t *p0 = c->lines[2 * q] + x, *p1 = c->lines[2 * q + 1] + x;
-        V(quads) in[DW_COLUMNS][2];
+    const int64_t x_out = s.TAPS ? s.STRIDE * c->x_tap : c->x_out, step = c->sets * 2 * V(factor_bytes);
+    const uint8_t *w = g->weights;
+    if (s.TAPS == 5) {
+        dw_taps(acc, g, c->passes, x, x_out, w, s, s.TAPS, 1);
+        dw_taps(acc, g, c->passes + 1, x, x_out, w + s.TAPS * step, s, (s.TAPS + 1) / 2, 2);
+        return;
+    }
+    for (const dwc_s8_pass *pass = c->passes, *end = pass + c->count; pass < end; pass++) {
         if (s.TAPS) {
-            UNROLL for (int tap = 0; tap < DW_TAPS; tap++) {
-                if (tap >= s.TAPS) break;
-                dw_tap(acc, g, in, tap, p0 + tap * x_tap, p1 + tap * x_tap, x_out, w + tap * STEP, s, FIRST, SECOND, SETS);
-            }
-            w += s.TAPS * STEP;
+            dw_taps(acc, g, pass, x, x_out, w, s, s.TAPS, 1);
+            w += pass->taps * step;
             continue;
         }
         const dw_shape any = {s.T, s.ROWS, s.SPREAD, 0, 1};
-        NO_UNROLL for (int64_t tap = c->kernel_w; tap > 0; tap--, p0 += x_tap, p1 += x_tap, w += STEP)
-            dw_tap(acc, g, in, 0, p0, p1, x_out, w, any, FIRST, SECOND, SETS);
+        const uint8_t *p = pass->lines[0] + x, *q = pass->lines[1] + x;
+        const int64_t x_tap = pass->x_tap;
+        V(quads) in[DW_COLUMNS][2];
+        NO_UNROLL for (int64_t tap = pass->taps; tap > 0; tap--, p += x_tap, q += x_tap, w += step)
+            dw_tap(acc, g, in, 0, p, q, x_out, w, any, 1);
     }
-    return w;
 }
 
 /* Outputs [begin, end), which are a multiple of T. */
@@ -130,12 +145,7 @@ INLINE void dw_tiles(const dw_group *group, int64_t begin, int64_t end, const dw
         const dwc_s8_dw_run *c = g->call;
         V(ivec) acc[DW_SUMS];
         UNROLL for (int i = 0; i < 2 * T * ROWS; i++) acc[i] = V(load_ints)(g->start + i % 2 * 4 * V(lanes));
-        const int64_t x = column * c->x_out + g->x;
-        const int both = c->second_begin < c->first_end, first = both ? c->second_begin : c->first_end;
-        const uint8_t *w = dw_add(acc, g, 0, first, x, g->weights, s, 1, 0, 1);
-        if (both) w = dw_add(acc, g, first, c->first_end, x, w, s, 1, ROWS > 1, 2);
-        if (ROWS > 1)
-            dw_add(acc, g, both ? c->first_end : c->second_begin, c->quads, x, w, s, 0, 1, 1);
+        dw_add(acc, g, column * c->x_out + g->x, s);
         OPAQUE(g);
         c = g->call;
         const int64_t y_out = c->y_out;
@@ -171,6 +181,7 @@ DW_TILES(4, 1, 0, 0, 0)
 DW_TILES(DW_TILE, 2, 0, 3, 1)
 #endif
 DW_TILES(DW_TILE, 2, 0, 5, 1)
+DW_TILES(DW_TILE, 1, 0, 5, 2)
 DW_TILES(DW_TILE, 2, 0, 7, 1)
 #endif
 DW_TILES(2, 2, 0, 0, 0)
