@@ -10,7 +10,8 @@
 #define STORE_WORK 10.0
 
 enum {
-    LINE_BYTES = 4096,    /* four to eight lines stay in the first-level cache beside weights and outputs */
+    LINES_BYTES = 24576,  /* of lines, which stay in the first-level cache beside weights and outputs */
+    LINE_BYTES = 8192,    /* of one: rows of the image and outputs pass through that cache as well */
     PIXEL_BYTES = 24576,  /* of all lines, for several pixels at a time: their runs are short */
     STAGED_BYTES = 16384, /* sums on their way */
     PASSING_BYTES = 16384 /* inputs that pass all panels before the next ones do */
@@ -44,16 +45,17 @@ static void schedule_pixels(const dwc_s8_stage *s, dwc_s8_stage_schedule *how) {
     how->columns = larger(round_up(divide_up(out_w, pieces), pixels), pixels);
 }
 
-/* All of a row and as many groups of channels as fit, or one of them and as much of a row. */
+/* All of a row and as many groups of channels as fit, or those of a line of the cache and as much of a row. */
 static void schedule_groups(const dwc_s8_stage *s, dwc_s8_stage_schedule *how) {
     const dwconv_window *w = &s->window;
-    const int64_t out_w = how->out[2], unit = 2 * s->kernels->lanes;
-    const int64_t group = 2 * line_inputs(s, unit);
-    const int64_t groups = LINE_BYTES / group / span_of(w, out_w);
-    how->channels = groups > 0 ? groups * unit : unit;
+    const int64_t out_w = how->out[2], group = 2 * s->kernels->lanes;
+    const int64_t fit = smaller(LINE_BYTES, LINES_BYTES / s->lines.lines);
+    const int64_t unit = smaller(round_up(DWCONV_ALIGNMENT, group), round_up(how->out[3], group));
+    const int64_t column = 2 * line_inputs(s, unit), units = fit / column / span_of(w, out_w);
+    how->channels = larger(units, 1) * unit;
     how->columns = out_w;
-    if (groups > 0) return;
-    const int64_t outputs = (LINE_BYTES / group - span_of(w, 1)) / w->stride_w + 1;
+    if (units > 0) return;
+    const int64_t outputs = (fit / column - span_of(w, 1)) / w->stride_w + 1;
     how->columns = within(outputs, smaller(16, out_w), out_w);
 }
 
