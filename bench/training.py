@@ -1,17 +1,18 @@
 """Whole steps of training, forward, backward and update: PyTorch alone, and the same model on dwconv.
 
-Both models have the same weights and images, in `torch.channels_last`, and run in this process, in turn. What
-dwconv computes is convolutions and batch normalizations with the clamps behind them
+Both models have the same weights and images, in `torch.channels_last`. Each runs in a process of its own, as
+training does: in one process either would use memory that the other leaves, without it being zeroed again.
+What dwconv computes is convolutions and batch normalizations with the clamps behind them
 (`dwconv.torch.accelerate`); the loss and SGD are PyTorch's in both.
 """
 
 from __future__ import annotations
 
-import copy
+import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import machine, whole_models
 
@@ -36,27 +37,46 @@ class Step:
 
 
 def measure(models: Sequence[str], batches: Sequence[int], threads: int, seconds: float) -> Iterator[Step]:
-    """`seconds` for each model and batch, after the first step of each. Pins this process."""
+    """`seconds` for each model, batch and library, in two shares, after the first step of each."""
+    spawn = multiprocessing.get_context("spawn")
+    for name in models:
+        for batch in batches:
+            found: list[list[_Best]] = [[], []]
+            for index in (0, 1, 1, 0):
+                with spawn.Pool(1) as process:
+                    arguments = name, batch, threads, seconds / 2, index == 0
+                    found[index].append(process.apply(_run, arguments))
+            ours, theirs = (_Best(*map(min, zip(*both, strict=True))) for both in found)
+            difference = abs(ours.loss - theirs.loss) / abs(theirs.loss)
+            yield Step(name, batch, threads, ours[:2], theirs[:2], difference)
+
+
+class _Best(NamedTuple):
+    """Least milliseconds, and the first loss."""
+
+    whole: float
+    forward: float
+    loss: float
+
+
+def _run(name: str, batch: int, threads: int, seconds: float, accelerated: bool) -> _Best:
+    """Pins this process."""
     machine.pin(threads, bind=False)  # before PyTorch starts threads
     import torch
 
-    import dwconv.torch
-
     torch.set_num_threads(threads)
-    for name in models:
-        theirs = whole_models.load(name).module.train()
-        ours = dwconv.torch.accelerate(copy.deepcopy(theirs))
-        for batch in batches:
-            steps = [_step(model, _images(name, batch)) for model in (ours, theirs)]
-            losses = [step()[2] for step in steps]
-            difference = abs(losses[0] - losses[1]) / abs(losses[1])
-            least, end, rounds = [(float("inf"),) * 2] * 2, time.perf_counter() + seconds, 0
-            while rounds < ROUNDS or time.perf_counter() < end:
-                for index, step in enumerate(steps):
-                    whole, forward, _ = step()
-                    least[index] = min(least[index][0], whole), min(least[index][1], forward)
-                rounds += 1
-            yield Step(name, batch, threads, least[0], least[1], difference)
+    model = whole_models.load(name).module.train()
+    if accelerated:
+        import dwconv.torch
+
+        dwconv.torch.accelerate(model)
+    step = _step(model, _images(name, batch))
+    loss, end = step()[2], time.perf_counter() + seconds
+    steps: list[tuple[float, float]] = []
+    while len(steps) < ROUNDS or time.perf_counter() < end:
+        steps.append(step()[:2])
+    whole, forward = map(min, zip(*steps, strict=True))
+    return _Best(whole, forward, loss)
 
 
 def _images(name: str, batch: int) -> Any:

@@ -97,8 +97,8 @@ def reference(operation, x, out):
     cdef Py_buffer x_view, y_view
     cdef dwconv_tensor x_tensor, y_tensor
     cdef dwconv_status status
-    cdef dwconv_dtype x_dtype = <dwconv_dtype><int>DTYPES[operation.dtype.name]
-    cdef dwconv_dtype y_dtype = <dwconv_dtype><int>DTYPES[operation.output_dtype.name]
+    cdef dwconv_dtype x_dtype = <dwconv_dtype><int>DTYPES[operation.dtype.char]
+    cdef dwconv_dtype y_dtype = <dwconv_dtype><int>DTYPES[operation.output_dtype.char]
     if not describe_tensor(x, 0, x_dtype, &x_view, &x_tensor):
         raise ValueError(
             f"{operation.name}: x is not a {operation.dtype} tensor with contiguous channels"
@@ -176,8 +176,8 @@ cdef class Plan:
         cdef bytes name = isa.encode()
         self.name = operation.name
         self.has_scratch = len(operation.stages) > 1 or operation.quantization is not None
-        self.x_dtype = <dwconv_dtype><int>DTYPES[operation.dtype.name]
-        self.y_dtype = <dwconv_dtype><int>DTYPES[operation.output_dtype.name]
+        self.x_dtype = <dwconv_dtype><int>DTYPES[operation.dtype.char]
+        self.y_dtype = <dwconv_dtype><int>DTYPES[operation.output_dtype.char]
         description.desc.isa = name
         with nogil:
             status = dwconv_plan_create(&description.desc, &self.plan)

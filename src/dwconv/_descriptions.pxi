@@ -87,7 +87,7 @@ cdef class Description:
             self.desc.excite = self.part(&self.excite, operation.squeeze_excite[1])
 
     cdef int quantize(self, quantization) except -1:
-        self.desc.dtype = <dwconv_dtype><int>DTYPES[quantization.dtype.name]
+        self.desc.dtype = <dwconv_dtype><int>DTYPES[quantization.dtype.char]
         self.desc.rounding = <dwconv_quant_rounding><int>QUANT_ROUNDINGS[quantization.rounding]
         describe_quant(&self.desc.input, quantization.input)
         describe_quant(&self.desc.sum, quantization.sum)
@@ -132,7 +132,7 @@ cdef class Description:
         else:
             filters, zeros = stage.byte_filters()
             desc.filter = self.held(filters)
-            desc.filter_dtype = <dwconv_dtype><int>DTYPES[filters.dtype.name]
+            desc.filter_dtype = <dwconv_dtype><int>DTYPES[filters.dtype.char]
             desc.filter_zero_point = <const int32_t *>self.held(zeros)
             desc.filter_zero_points = 0 if zeros is None else zeros.size
             desc.filter_scale = <const float *>self.held(quantization.filter_scale)

@@ -23,7 +23,7 @@ from .teams import threads
 Pair = tuple[int, int]
 NUMPY_ORDER = (0, 2, 3, 1)
 # Memory of larger tensors is kept for the next ones: zeroing it takes the system as long as filling it.
-KEPT_BYTES = 256 << 10
+KEPT_BYTES = 64 << 10
 
 
 class Geometry(NamedTuple):

@@ -188,10 +188,11 @@ def about_convolution(module: nn.Conv2d) -> str | None:
     """Why a convolution is PyTorch's, whatever it is given."""
     if module.padding_mode != "zeros":
         return f"padding_mode is {module.padding_mode!r}; dwconv pads with zeros"
-    if module.weight.device.type != "cpu":
-        return f"the weights are on {module.weight.device}; dwconv runs on CPUs"
-    if module.weight.dtype not in DTYPES:
-        return f"the weights are {module.weight.dtype}; dwconv has float32, and float64 through NumPy"
+    weight = module.weight
+    if not weight.is_cpu:
+        return f"the weights are on {weight.device}; dwconv runs on CPUs"
+    if weight.dtype not in DTYPES:
+        return f"the weights are {weight.dtype}; dwconv has float32, and float64 through NumPy"
     return None
 
 
@@ -200,19 +201,20 @@ def _reason(module: nn.Conv2d, x: torch.Tensor) -> str | None:
     found = about_convolution(module)
     if found is not None:
         return found
-    if x.device.type != "cpu" or x.layout != torch.strided:
+    if not x.is_cpu or x.layout != torch.strided:
         return f"the input is {x.layout} on {x.device}; dwconv takes strided tensors on CPUs"
     if torch.is_autocast_enabled("cpu"):
         return "autocast computes convolutions in half precision"
-    bias = module.bias
+    bias, shape = module.bias, x.shape
     if x.dtype != module.weight.dtype or (bias is not None and bias.dtype != x.dtype):
         return ""
-    if x.ndim not in (3, 4) or x.shape[-3] != module.in_channels or 0 in x.shape[-3:]:
+    if len(shape) not in (3, 4) or shape[-3] != module.in_channels or 0 in shape[-3:]:
         return ""
-    window = [(k - 1) * d + 1 for k, d in zip(module.kernel_size, module.dilation, strict=True)]
-    right, bottom = module._reversed_padding_repeated_twice[:2], module._reversed_padding_repeated_twice[2:]
-    fits = window[0] <= x.shape[-2] + sum(bottom) and window[1] <= x.shape[-1] + sum(right)
-    return None if fits else ""
+    (kernel_h, kernel_w), (dilation_h, dilation_w) = module.kernel_size, module.dilation
+    left, right, top, bottom = module._reversed_padding_repeated_twice
+    fits_down = (kernel_h - 1) * dilation_h < shape[-2] + top + bottom
+    fits_across = (kernel_w - 1) * dilation_w < shape[-1] + left + right
+    return None if fits_down and fits_across else ""
 
 
 def _fused(depthwise: Conv2d, pointwise: Conv2d) -> SeparableConv2D:

@@ -195,9 +195,10 @@ class BatchNorm2d(Telling, nn.BatchNorm2d):  # type: ignore[misc]
         geometry = conv.geometry_for(x)
         if geometry is None or x.ndim != 4 or not conv._gives_channels_last(x):
             return None
-        if not needs_gradients(x, conv.weight, conv.bias, self.weight, self.bias):
+        weight = conv.weight
+        if not needs_gradients(weight, x, conv.bias, self.weight, self.bias):
             return None
-        n, height, width, channels = functions.shapes_of(geometry, tuple(x.shape), tuple(conv.weight.shape)).y
+        n, height, width, channels = functions.shapes_of(geometry, tuple(x.shape), tuple(weight.shape)).y
         fits = channels == self.num_features and n * height * width > 1
         return n * height * width if fits and self._about_state(x) is None else None
 
@@ -234,11 +235,14 @@ class BatchNorm2d(Telling, nn.BatchNorm2d):  # type: ignore[misc]
 
     def _about_state(self, x: torch.Tensor) -> str | None:
         """The same of parameters and buffers."""
-        tensors = _state_of(self)
-        if not all(t is None or (t.dtype == x.dtype and t.is_cpu and t.is_contiguous()) for t in tensors):
-            return about_norm(self) or f"the input is {x.dtype}, not all parameters and buffers are"
-        if not all(t is None or type(t) in PLAIN for t in tensors):
-            return about_norm(self)
+        tensors, dtype = _state_of(self), x.dtype
+        for t in tensors:
+            if t is None:
+                continue
+            if t.dtype != dtype or not t.is_cpu or not t.is_contiguous():
+                return about_norm(self) or f"the input is {dtype}, not all parameters and buffers are"
+            if type(t) not in PLAIN:
+                return about_norm(self)
         return "" if (tensors[2] is None) != (tensors[3] is None) else None
 
 
