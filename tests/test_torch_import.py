@@ -192,6 +192,11 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
         x.masked_fill(torch.eye(8, 10).bool(), -5.0), torch.where(torch.eye(8, 10) > 0, x, x * 2),
         x * torch.arange(10), torch.tril(x), x + torch.zeros_like(x) + torch.ones(10),
     ),
+    "choices": lambda x, y: (
+        torch.where(x > y, x, y - 1), torch.where(~(x <= 0.5), x.exp(), y), x.masked_fill(y.ge(0), -2.0),
+        torch.where((x < 0) & (y != 0) | torch.eye(8, 10).bool(), x, x.relu().log()),
+        (x.bool() ^ (x >= y)).float() * x, x * (x.permute(0, 2, 3, 1) > 0.1).permute(0, 3, 1, 2),
+    ),
     "products": lambda x, y: (
         torch.einsum("nchw,ck->nkhw", x, torch.ones(6, 3)), torch.einsum("nchw,nkhw->nck", x, x), x @ x.mT,
         torch.matmul(x, torch.ones(10)), torch.matmul(torch.ones(8), x),
@@ -222,6 +227,11 @@ def test_outputs_are_called_as_forward_calls_them() -> None:
     assert graph.outputs == ["a", "b_0", "b_1"]
     assert check(Function(lambda x: (x + 1, x)), random(2, 3)).outputs == ["output_0", "output_1"]
     assert check(nn.ReLU(), random(2, 3)).outputs == ["output"]
+
+
+def test_truth_values_are_no_output() -> None:
+    with pytest.raises(dwconv.UnsupportedModel, match="output is bool"):
+        read(Function(lambda x: x > 0), random(2, 3))
 
 
 def test_inputs_may_be_named() -> None:

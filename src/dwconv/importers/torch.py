@@ -134,6 +134,10 @@ def _give(reader: Reader, name: str, value: Any) -> None:
         raise UnsupportedModel(
             "from_torch", [f"{name} does not depend on the input: it is {type(value).__name__}"]
         )
+    if value.value in reader.net.masks:
+        raise UnsupportedModel(
+            "from_torch", [f"{name} is bool; float32 is supported: return it as x.float()"]
+        )
     reader.net.label = name
     reader.net.output(name, value)
 

@@ -219,22 +219,6 @@ def lerp(net: ChannelsFirst, x: Any, end: Any, weight: Any) -> T:
     return add(net, x, mul(net, weight, sub(net, end, x, 1)), 1)
 
 
-@op("where")
-def where(net: ChannelsFirst, condition: Any, x: Any, other: Any) -> T:
-    return net.where(mask_of(condition), number(x), number(other))
-
-
-@op("masked_fill")
-def masked_fill(net: ChannelsFirst, x: T, mask: Any, value: Any) -> T:
-    return net.where(mask_of(mask), number(value), x)
-
-
-def mask_of(condition: Any) -> Any:
-    if isinstance(condition, T):
-        raise UnsupportedError("a condition computed at run time; constant ones are supported")
-    return np.asarray(condition, bool)
-
-
 # ---- reductions -------------------------------------------------------------------------------
 
 

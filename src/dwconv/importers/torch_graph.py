@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from . import torch_elements, torch_images, torch_integers, torch_shapes  # they register their operations
+from . import torch_elements, torch_images, torch_integers, torch_masks, torch_shapes  # which register theirs
 from .channels_first import ChannelsFirst, T, UnsupportedError
 from .torch_ops import OPS
 
@@ -115,7 +115,10 @@ class Reader:
         self.net.label = place(node)[0] or node.name
         given = bound(node.target, args, kwargs)
         try:
-            return function(self.net, **{name: _plain(value) for name, value in given.items()})
+            result = function(self.net, **{name: _plain(value) for name, value in given.items()})
+            if _dtype(node) == torch.bool:
+                self.net.masks.add(result.value)
+            return result
         except TypeError as error:  # arguments that only this overload has
             raise UnsupportedError(f"an overload that is not supported: {error}") from error
 
@@ -188,11 +191,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _check_dtype(node: fx.Node) -> None:
+def _dtype(node: fx.Node) -> torch.dtype | None:
+    """Of the result, or the first of several."""
     value = node.meta.get("val")
     first = value[0] if isinstance(value, list | tuple) and value else value
-    if isinstance(first, torch.Tensor) and first.dtype != torch.float32:
-        raise UnsupportedError(f"a result of {str(first.dtype).removeprefix('torch.')}; float32 is supported")
+    return first.dtype if isinstance(first, torch.Tensor) else None
+
+
+def _check_dtype(node: fx.Node) -> None:
+    dtype = _dtype(node)
+    if dtype == torch.bool and packet(node.target) in torch_masks.GIVE_MASKS:
+        return
+    if dtype not in (None, torch.float32):
+        raise UnsupportedError(f"a result of {str(dtype).removeprefix('torch.')}; float32 is supported")
 
 
 def _same_place(node: fx.Node) -> bool:

@@ -17,7 +17,7 @@ from .torch_ops import op, tensor
 
 @op(
     "contiguous", "clone", "alias", "detach", "detach_", "lift_fresh_copy", "lift_fresh", "positive",
-    "_to_copy", "to", "type_as", "as_strided", "resolve_conj", "resolve_neg",
+    "type_as", "as_strided", "resolve_conj", "resolve_neg",
 )  # fmt: skip
 def same(net: ChannelsFirst, x: T, **_: Any) -> T:
     """The dtype of the result, and the strides that as_strided has, are checked by the reader."""

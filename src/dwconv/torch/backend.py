@@ -144,6 +144,8 @@ class _Supported(OperatorSupportBase):  # type: ignore[misc]
         except (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError) as error:
             log.info("%s is left to PyTorch: %s", node.format_node(), error)
             return False
+        if isinstance(result, T) and result.value in reader.net.masks:
+            return False  # truth values may leave a subgraph, and are no float32 there
         return self._all_read(node, result)
 
     def _stand_in(self, reader: Reader, name: str, node: fx.Node) -> Any:
