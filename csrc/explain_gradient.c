@@ -12,6 +12,10 @@ typedef struct problem {
 static dwconv_status put_phase(dwc_text *t, const problem *p, const dwc_input_gradient_schedule *s) {
     const dwconv_window *w = &p->g.window;
     dwc_extent extent;
+    if (s->back) {
+        dwc_text_string(t, "input_kernel", s->back->name);
+        return DWCONV_OK;
+    }
     DWC_TRY(dwc_window_extent(w, p->x.height, p->x.width, &extent));
     for (int64_t i = 0; i < s->row_phases * s->column_phases; i++) {
         const dwc_phase_axis rows = dwc_phase_of(i / s->column_phases, p->x.height, p->y.height, w->kernel_h,

@@ -106,6 +106,7 @@ typedef struct dwc_kernel_table {
     const dwc_dw_gradient_kernel
         *gradients; /* the last two take any window: without a multiplier, and with one */
     int gradient_count;
+    const dwc_dw_back_kernel *back; /* the input gradient of 3x3 windows with stride 2 */
     const char *any_name, *few_name, *factor_name;
     /* Rows of pixels. sums[c] = x[0][c] + x[1][c] + ... in this order; y[p][c] = x[p][c] * factors[c], where y may
      * be x. */

@@ -110,6 +110,26 @@ def test_finite_differences_agree(kind: str) -> None:
             array[index] = value
 
 
+@pytest.mark.parametrize("backend", [name for name in backends() if name != "numpy"])
+@pytest.mark.parametrize("channels", [3, 17, 40])
+def test_blocks_of_stride_two_are_right_at_every_edge(backend: str, channels: int) -> None:
+    """Of 3x3 windows: no padding, on one side, more than a window; rows and columns that no output sees."""
+    paddings = [((top, bottom), (left, right)) for top in (0, 1, 4) for left in (0, 1, 5)
+                for bottom, right in ((0, 1), (3, 0))]  # fmt: skip
+    for padding in paddings:
+        for height, width in ((1, 1), (2, 5), (3, 2), (8, 23), (11, 4)):
+            case = Gradients("depthwise", (2, height, width, channels), strides=(2, 2), padding=padding)
+            if not case.possible:
+                continue
+            plain = core.Gradient(case.convolution(), "reference")
+            expected = plain.of_input(case.arrays["filters"], case.arrays["dy"], None, 1)
+            with using(backend):
+                found = case.input(num_threads=1)
+                np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+                np.testing.assert_array_equal(found, case.input(num_threads=3))
+                np.testing.assert_array_equal(found, case.both(num_threads=2)[0])
+
+
 @pytest.mark.parametrize("backend", backends())
 def test_one_call_gives_the_bits_of_both(backend: str) -> None:
     with using(backend):

@@ -155,4 +155,31 @@ typedef struct dwc_dw_gradient_kernel {
     const char *name;
 } dwc_dw_gradient_kernel;
 
+/* ---- input gradients with stride 2 ----------------------------------------------------------------------------------- */
+
+enum { DWC_BACK_ROWS = 4, DWC_BACK_COLUMNS = 8 }; /* blocks of a tile */
+
+/* Blocks of 2x2 pixels of dx, `columns` side by side, so many rows of them: see depthwise_back.inc.h. */
+typedef struct dwc_dw_back_run {
+    const char *const *in; /* rows of dy: block row r sees in[r] and in[r + 1]; NULL: not on the image */
+    char *const *out;      /* rows of dx: out[2 * r] and out[2 * r + 1]; NULL: not stored */
+    int rows;
+    int64_t columns;
+    int64_t dy, dx; /* bytes from a row to the first pixel of the first block, channel 0 */
+    int64_t dy_pixel, dx_pixel;
+    int64_t ahead; /* bytes to what of dy to ask for meanwhile */
+    unsigned seen,
+        stored; /* at an edge: bits 0 and 1: the block's columns of dy are on the image, those of dx stored */
+    int streams;          /* results, which are whole cache lines then, go past the caches */
+    const float *weights; /* the filter, `tap` floats from tap to tap */
+    int64_t tap;
+    int64_t channel, channels; /* the first one, and how many */
+} dwc_dw_back_run;
+
+typedef struct dwc_dw_back_kernel {
+    void (*inner)(const dwc_dw_back_run *); /* all columns are on the image, and stored */
+    void (*edge)(const dwc_dw_back_run *);  /* one column */
+    const char *name;
+} dwc_dw_back_kernel;
+
 #endif

@@ -11,6 +11,7 @@ typedef struct dwc_dx_job {
     const dwc_view *dx, *dy;
     dwc_extent extent;
     dwc_input_gradient_schedule how;
+    const float *filter;
     char *plans;
     dwc_dx_phase *phases; /* row by row */
 } dwc_dx_job;
@@ -19,6 +20,10 @@ typedef struct dwc_dx_job {
 DWC_HIDDEN void dwc_begin_phases(dwc_dx_job *j, const float *filter, void *scratch, int64_t channels);
 /* Rows [begin, end) of an image of dx, all phases: so many of its channels. */
 DWC_HIDDEN void dwc_run_band(const dwc_dx_job *j, int64_t image, int64_t begin, int64_t end,
+                             int64_t channel_begin, int64_t channel_end);
+
+/* run_back.c: the same by a kernel that needs no phases. */
+DWC_HIDDEN void dwc_run_back(const dwc_dx_job *j, int64_t image, int64_t begin, int64_t end,
                              int64_t channel_begin, int64_t channel_end);
 
 typedef struct dwc_gradient_job {

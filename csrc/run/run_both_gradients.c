@@ -66,7 +66,7 @@ dwconv_status dwconv_both_gradients(const dwconv_gradient_desc *desc, const floa
     if (x.batch != dx.batch || x.height != dx.height || x.width != dx.width) return DWCONV_BAD_SHAPE;
     if (y.batch == 0)
         return dwconv_filter_gradient(desc, x_tensor, dy, filter_gradient, bias_gradient, NULL, 0, NULL);
-    DWC_TRY(dwc_schedule_both_gradients(&g, &x, &y, threads, bias_gradient != NULL, &s));
+    DWC_TRY(dwc_schedule_both_gradients(&g, &dx, &y, threads, bias_gradient != NULL, &s));
     if (s.scratch_bytes && !scratch) return DWCONV_NULL_POINTER;
     if ((uintptr_t)scratch % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
     if (scratch_bytes < s.scratch_bytes) return DWCONV_TOO_SMALL;

@@ -105,7 +105,7 @@ static void run_rows(const dwc_gradient_job *j, int64_t image, int64_t oy, int64
 /* From elements of x to those of dx, where these follow in the same walk, have the same strides and stay in the caches. */
 static int64_t to_dx(const dwc_gradient_job *j) {
     const dwc_view *x = j->x, *dx = j->input->dx;
-    if (j->input->phases->how.streams) return 0;
+    if (j->input->how.back ? j->input->how.streams : j->input->phases->how.streams) return 0;
     if (x->pixel != dx->pixel || x->row != dx->row || x->image != dx->image) return 0;
     return (int64_t)((uintptr_t)dx->data - (uintptr_t)x->data);
 }

@@ -43,6 +43,8 @@ static void set_phase(const dwc_dx_job *j, const dwc_phase_axis *rows, const dwc
 }
 
 void dwc_begin_phases(dwc_dx_job *j, const float *filter, void *scratch, int64_t channels) {
+    j->filter = filter;
+    if (j->how.back) return;
     char *plan = j->plans = (char *)scratch + j->how.flipped_bytes;
     j->phases = (dwc_dx_phase *)(void *)(j->plans + j->how.plan_bytes);
     for (int64_t i = 0, n = 0; i < j->how.row_phases; i++) {
@@ -99,6 +101,10 @@ static int64_t rows_before(const dwc_dx_job *j, const dwc_phase_axis *rows, int6
 
 void dwc_run_band(const dwc_dx_job *j, int64_t image, int64_t begin, int64_t end, int64_t channel_begin,
                   int64_t channel_end) {
+    if (j->how.back) {
+        dwc_run_back(j, image, begin, end, channel_begin, channel_end);
+        return;
+    }
     for (int64_t i = 0; i < j->how.row_phases * j->how.column_phases; i++) {
         const dwc_dx_phase *p = &j->phases[i];
         const int64_t first = rows_before(j, &p->rows, begin), last = rows_before(j, &p->rows, end);

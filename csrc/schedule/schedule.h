@@ -69,6 +69,8 @@ DWC_HIDDEN dwconv_status dwc_schedule_layer(const dwconv_plan *plan, const dwc_v
                                             const dwconv_threads *threads, const dwc_machine *machine,
                                             dwc_layer_schedule *schedule);
 
+/* Whether pixels are made of whole and aligned cache lines. */
+DWC_HIDDEN int dwc_has_whole_lines(const dwc_view *y);
 /* A strip of a depthwise layer: so many output rows and channels of it; whose output may go past the caches if it is as
  * large as that. */
 DWC_HIDDEN dwc_dw_schedule dwc_schedule_strip(const dwc_depthwise_stage *stage, const dwc_kernel_table *table,

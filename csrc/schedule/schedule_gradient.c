@@ -55,6 +55,19 @@ static dwconv_status add_phase(const dwc_gradient *g, const dwc_view *x, const d
     return DWCONV_OK;
 }
 
+/* Blocks of 2x2 pixels are for 3x3 windows with stride 2: each pixel of dy is loaded once for all that see it. */
+static int goes_in_blocks(const dwc_gradient *g) {
+    const dwconv_window *w = &g->window;
+    return g->group_inputs == 1 && g->group_outputs == 1 && w->kernel_h == 3 && w->kernel_w == 3 &&
+           w->stride_h == 2 && w->stride_w == 2 && w->dilation_h == 1 && w->dilation_w == 1;
+}
+
+/* Kernels whose vectors are lines store large results past the caches. */
+static int streams(const dwc_gradient *g, const dwc_view *x) {
+    return dwc_numbers_of(g->table)->whole_lines && dwc_has_whole_lines(x) &&
+           values_of(x) * sizeof(float) >= DWC_STREAM_CACHES * (double)dwc_this_machine().l2_bytes;
+}
+
 dwconv_status dwc_schedule_input_gradient(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
                                           const dwconv_threads *threads, dwc_input_gradient_schedule *s) {
     const dwconv_window *w = &g->window;
@@ -62,6 +75,14 @@ dwconv_status dwc_schedule_input_gradient(const dwc_gradient *g, const dwc_view 
     DWC_TRY(dwc_window_extent(w, x->height, x->width, &extent));
     *s = (dwc_input_gradient_schedule){.row_phases = smaller(w->stride_h, x->height),
                                        .column_phases = smaller(w->stride_w, x->width)};
+    s->workers = dwc_worker_count(threads, nanoseconds(g, values_of(x) + values_of(y), y));
+    if (goes_in_blocks(g)) {
+        s->back = g->table->back;
+        s->streams = streams(g, x);
+        s->depthwise = 1;
+        s->band_rows = band_rows(g, x, y, s->workers);
+        return DWCONV_OK;
+    }
     s->depthwise = s->row_phases <= DWC_MOST_BAND_STRIDE && s->column_phases <= DWC_MOST_BAND_STRIDE;
     for (int64_t i = 0; i < s->row_phases; i++) {
         const dwc_phase_axis rows =
@@ -75,7 +96,6 @@ dwconv_status dwc_schedule_input_gradient(const dwc_gradient *g, const dwc_view 
     s->scratch_bytes = s->flipped_bytes + s->plan_bytes;
     const size_t phases = (size_t)(s->row_phases * s->column_phases);
     if (s->depthwise) s->scratch_bytes += aligned(phases * sizeof(dwc_dx_phase));
-    s->workers = dwc_worker_count(threads, nanoseconds(g, values_of(x) + values_of(y), y));
     if (s->depthwise && phases > 1) s->band_rows = band_rows(g, x, y, s->workers);
     s->by_image =
         phases > 1 && !s->band_rows && (s->workers == 1 || x->batch >= DWC_IMAGES_PER_WORKER * s->workers);

@@ -16,12 +16,14 @@ typedef struct dwc_dx_phase {
     dwc_dw_schedule how;
 } dwc_dx_phase;
 
-/* Depthwise phases go through dx in bands of rows, all phases of a band before the next one, so that what they read of
+/* A kernel may need no phases. Depthwise phases go through dx in bands of rows, all phases of a band before the next one, so that what they read of
  * dy stays in the second-level cache; items are bands of images. A single phase and products run as layers do. */
 typedef struct dwc_input_gradient_schedule {
     int workers;
-    int depthwise;     /* all phases are, and none is a sequence: they can go in bands ... */
-    int64_t band_rows; /* ... of so many rows of dx; 0: they do not */
+    int depthwise;                  /* all phases are, and none is a sequence: they can go in bands ... */
+    const dwc_dw_back_kernel *back; /* a kernel that needs no phases, or NULL */
+    int streams;                    /* what it gives goes past the caches */
+    int64_t band_rows;              /* ... of so many rows of dx; 0: they do not */
     int by_image; /* all phases of an image before the next one, images being the items; else phase by phase */
     int64_t row_phases, column_phases;
     /* Scratch: a flipped filter, the plans of all phases, and of depthwise ones a dwc_dx_phase each. */

@@ -28,8 +28,7 @@ static void cut_rows(dwc_layer_schedule *s, int64_t unit) {
 
 /* ---- depthwise -------------------------------------------------------------------------------- */
 
-/* Whether outputs are made of whole and aligned cache lines. */
-static int has_whole_lines(const dwc_view *y) {
+int dwc_has_whole_lines(const dwc_view *y) {
     return (uintptr_t)y->data % 64 == 0 &&
            (y->channels | y->pixel | y->row | y->image) % DWC_LINE_FLOATS == 0;
 }
@@ -55,7 +54,7 @@ dwc_dw_schedule dwc_schedule_strip(const dwc_depthwise_stage *stage, const dwc_k
                                 .in_bytes = values_of(x) * sizeof(float),
                                 .moved_bytes = moved,
                                 .stream_bytes = (double)stream_bytes,
-                                .aligned = !f->sequence && has_whole_lines(y),
+                                .aligned = !f->sequence && dwc_has_whole_lines(y),
                                 .rows_ahead = ahead * f->window.stride_h};
     return dwc_schedule_depthwise(stage, table, &shape);
 }

@@ -18,7 +18,7 @@
 #include "../s8/bytes.inc.h"
 #include "../s8/resize.inc.h"
 
-/* Of the table; with `tiles`, `gradients` and mm_f32, which every instruction set has. */
+/* Of the table; with `tiles`, `gradients`, `back` and mm_f32, which every instruction set has. */
 #define F32_KERNELS                                                                                \
     .lanes = V(lanes), .panel_unit = MM_UNIT,                                                      \
     .dots = {ISA " matrix, few outputs, sums along channels", mm_dots}, .tiles = tiles,            \
@@ -27,4 +27,4 @@
     .few_name = ISA " depthwise few channels s1, rows as vectors", .sum_pixels = sum_pixels,       \
     .scale_pixels = scale_pixels, .copy_pixels = copy_pixels STREAM_KERNELS, .each = EACH_KERNELS, \
     .rows = ROW_KERNELS, .norm = NORM_KERNELS, .bytes = BYTE_KERNELS, .gradients = gradients,      \
-    .gradient_count = sizeof gradients / sizeof *gradients
+    .gradient_count = sizeof gradients / sizeof *gradients, .back = &back

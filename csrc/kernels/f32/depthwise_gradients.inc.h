@@ -68,3 +68,22 @@ static const dwc_dw_gradient_kernel gradients[] = {
 #endif
     DWG_EACH(DWG_LIST)};
 /* clang-format on */
+
+/* Of depthwise_back.inc.h: tiles side by side, all channels of each in turn. */
+INLINE void dwb_run(const dwc_dw_back_run *c, const int EDGE) {
+    int64_t dy = c->dy, dx = c->dx;
+    for (int64_t left = c->columns; left > 0; left -= DWC_BACK_COLUMNS) {
+        const int64_t columns = left < DWC_BACK_COLUMNS ? left : DWC_BACK_COLUMNS;
+        int64_t n = c->channel, channels = c->channels;
+        for (; channels >= V(lanes); channels -= V(lanes), n += V(lanes))
+            V(dwb_tile)(c, dy, dx, columns, n, V(lanes), 1, EDGE);
+        for (; channels > 0; channels -= TAIL(lanes), n += TAIL(lanes))
+            TAIL(dwb_tile)(c, dy, dx, columns, n, channels < TAIL(lanes) ? (int)channels : TAIL(lanes), 0,
+                           EDGE);
+        dy += columns * c->dy_pixel;
+        dx += 2 * columns * c->dx_pixel;
+    }
+}
+NOINLINE void dwb_inner(const dwc_dw_back_run *c) { dwb_run(c, 0); }
+NOINLINE void dwb_edge(const dwc_dw_back_run *c) { dwb_run(c, 1); }
+static const dwc_dw_back_kernel back = {dwb_inner, dwb_edge, ISA " input gradient, 3x3 s2, blocks of 2x2"};

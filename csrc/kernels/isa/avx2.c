@@ -23,6 +23,7 @@ enum { DW_REGISTERS = 16, DW_WIDE = 4, DW_FLAT = 4, DW_SPREADS_FEW = 1 };
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
 #include "../f32/depthwise_gradient.inc.h"
+#include "../f32/depthwise_back.inc.h"
 #define HALF_SUFFIX _y
 #define MM_UNIT 8
 #define BN_VECTORS 2

@@ -27,6 +27,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/depthwise_tile.inc.h"
 #include "../f32/depthwise_roll.inc.h"
 #include "../f32/depthwise_gradient.inc.h"
+#include "../f32/depthwise_back.inc.h"
 #include "../f32/depthwise_gradient_roll.inc.h"
 #undef SUFFIX
 #define SUFFIX _z
@@ -35,6 +36,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/depthwise_tile.inc.h"
 #include "../f32/depthwise_roll.inc.h"
 #include "../f32/depthwise_gradient.inc.h"
+#include "../f32/depthwise_back.inc.h"
 #include "../f32/depthwise_gradient_roll.inc.h"
 #define TAIL_SUFFIX _y
 #define HALF_SUFFIX _y

@@ -21,6 +21,7 @@ enum { DW_REGISTERS = 32, DW_WIDE = 7, DW_FLAT = 7, DW_SPREADS_FEW = 0 };
 #include "../f32/depthwise_end.inc.h"
 #include "../f32/depthwise_tile.inc.h"
 #include "../f32/depthwise_gradient.inc.h"
+#include "../f32/depthwise_back.inc.h"
 #define HALF_SUFFIX _q
 #define MM_UNIT 4
 #define BN_VECTORS 4
