@@ -12,6 +12,7 @@
 #include "activation_slope.inc.h"
 #include "batch_norm.inc.h"
 #include "elementwise.inc.h"
+#include "folds.inc.h"
 #include "number_rows.inc.h"
 #include "image_rows.inc.h"
 #include "places.inc.h"

@@ -158,27 +158,10 @@ INLINE float reduce_numbers(const float *x, int64_t count, const int KIND) {
 /* Rows whose lanes are joined together: what is stored of one is loaded when the others are. */
 enum { FOLDED_ROWS = 32 };
 
-/* A vector of each row -> a number of each, in the order of V(fold): halves are joined, and what a store leaves beyond
- * its half is overwritten by the next one. After `vectors` there is another one. */
-INLINE void fold_rows(float *vectors, int rows, float *y, int64_t y_row, const int KIND) {
-    float halves[FOLDED_ROWS * V(lanes)], *from = vectors, *to = halves;
-    UNROLL for (int n = V(lanes) / 2; n; n /= 2) {
-        for (int r = 0; r < rows; r++) {
-            const float *row = from + 2 * r * n;
-            V(store)(to + r * n, V(reduce_join)(V(load)(row), V(load)(row + n), KIND));
-        }
-        V(store)(to + rows * n, V(set1)(0.0f));
-        float *const other = from;
-        from = to;
-        to = other;
-    }
-    for (int r = 0; r < rows; r++) y[r * y_row] = from[r];
-}
-
 /* Sums in any case as of a row alone. Numbers fewer than lanes are compared with what is no result. */
 INLINE void reduce_many_rows(const float *x, int64_t x_row, int64_t rows, int64_t count, float *y, int64_t y_row,
                              const int KIND) {
-    float vectors[(FOLDED_ROWS + 1) * V(lanes)], none[V(lanes)];
+    float vectors[FOLDED_ROWS * V(lanes)], none[V(lanes)];
     const int few = count < V(lanes), compares = KIND == DWCONV_LARGEST || KIND == DWCONV_SMALLEST;
     int64_t rest;
     for (int i = 0; i < V(lanes); i++) none[i] = i < count ? 0.0f : KIND == DWCONV_LARGEST ? -INFINITY : INFINITY;
@@ -194,7 +177,6 @@ INLINE void reduce_many_rows(const float *x, int64_t x_row, int64_t rows, int64_
                                  : V(reduce_lanes)(row, count, &rest, KIND);
             V(store)(vectors + r * V(lanes), v);
         }
-        V(store)(vectors + n * V(lanes), V(set1)(0.0f));
         fold_rows(vectors, n, y, y_row, KIND);
     }
 }

@@ -20,7 +20,7 @@ INLINE V(vec) place_of_row(const float *x, int64_t count, float largest, V(vec) 
 NOINLINE void place_rows(const float *x, int64_t x_row, int64_t rows, int64_t count, float *y,
                          int64_t y_row) {
     enum { FLOATS = 4096 }; /* that stay in the first-level cache between both readings */
-    float vectors[(FOLDED_ROWS + 1) * V(lanes)], largest[FOLDED_ROWS], lanes[V(lanes)];
+    float vectors[FOLDED_ROWS * V(lanes)], largest[FOLDED_ROWS], lanes[V(lanes)];
     const int64_t fit = FLOATS / count, most = fit < 1 ? 1 : fit < FOLDED_ROWS ? fit : FOLDED_ROWS;
     for (int i = 0; i < V(lanes); i++) lanes[i] = (float)i;
     const V(vec) lane = V(load)(lanes);
@@ -29,7 +29,6 @@ NOINLINE void place_rows(const float *x, int64_t x_row, int64_t rows, int64_t co
         reduce_many_rows(x, x_row, n, count, largest, 1, DWCONV_LARGEST);
         for (int r = 0; r < n; r++)
             V(store)(vectors + r * V(lanes), place_of_row(x + r * x_row, count, largest[r], lane));
-        V(store)(vectors + n * V(lanes), V(set1)(0.0f));
         fold_rows(vectors, n, y, y_row, DWCONV_LARGEST);
         for (int r = 0; r < n; r++) y[r * y_row] = (float)(count - 1) - y[r * y_row];
     }
