@@ -45,15 +45,15 @@ def settled(module: Any, x: Any) -> Any:
 
     module.eval()
     with torch.no_grad():
+        for part in module.parameters():
+            if part.dim() < 4 and part.min() == part.max():  # as initialised: they would hide what they scale
+                part.add_(0.2 * torch.randn_like(part) + (0.5 if abs(part.max()) < 0.1 else 0))
         for part in module.modules():
             if isinstance(part, torch.nn.modules.batchnorm._BatchNorm) and part.running_mean is not None:
                 part.momentum = 1.0
                 part.train()
         module(torch.randn(4, *x.shape[1:]))
         module.eval()
-        for part in module.parameters():
-            if part.dim() < 4 and part.min() == part.max():  # as initialised: they would hide what they scale
-                part.add_(0.2 * torch.randn_like(part) + (0.5 if abs(part.max()) < 0.1 else 0))
     return module
 
 

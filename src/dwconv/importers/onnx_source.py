@@ -14,6 +14,7 @@ from ..sources import TensorInfo
 from .channels_first import ChannelsFirst, T, UnsupportedError
 from .onnx_call import Call
 from .onnx_dynamic import DYNAMIC_OPS
+from .onnx_einsum import einsum
 from .onnx_fold import FOLD as ONNX_FOLD
 from .onnx_integers import INTEGER_FOLD, INTEGER_OPS, MICROSOFT, MICROSOFT_OPS, ON_BYTES
 from .onnx_masks import MASKS
@@ -23,7 +24,7 @@ from .onnx_qdq import fuse
 from .onnx_recurrent import RECURRENT
 from .onnx_windows import WINDOWS
 
-HANDLERS = OPS | WINDOWS | RECURRENT | MASKS | INTEGER_OPS | DYNAMIC_OPS
+HANDLERS = OPS | WINDOWS | RECURRENT | MASKS | INTEGER_OPS | DYNAMIC_OPS | {"Einsum": einsum}
 FOLD = ONNX_FOLD | INTEGER_FOLD
 FLOATS = ("float32", "int8", "uint8")  # dtypes of inputs and outputs
 WHOLE = ("int32", "int64")  # of outputs
@@ -35,7 +36,7 @@ MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeErro
 FAR = {
     "If": "no control flow", "Loop": "no control flow", "Scan": "no control flow",
     "LRN": "LayerNormalization",
-    "Einsum": "MatMul", "ReverseSequence": "Slice", "GatherElements": "Gather", "GatherND": "Gather",
+    "ReverseSequence": "Slice", "GatherElements": "Gather", "GatherND": "Gather",
     "TopK": "ArgMax", "NonMaxSuppression": "no sorting",
     "GridSample": "Resize", "RoiAlign": "Resize", "LpPool": "AveragePool",
     "GlobalLpPool": "GlobalAveragePool", "MaxUnpool": "ConvTranspose", "DeformConv": "Conv",

@@ -1,4 +1,4 @@
-"""Truth values that an ONNX file computes at run time, and recurrent layers, against ONNX Runtime."""
+"""Truth values, recurrent layers and Einsum, which are made of other operations, against ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -113,3 +113,30 @@ def test_what_recurrent_layers_lack_is_refused_by_name(why: str, attributes: dic
     layer = node("LSTM", names, "y", hidden_size=2, **attributes)
     with pytest.raises(dwconv.UnsupportedModel, match=rf"LSTM.*{why}"):
         dwconv.Network.from_onnx(file_of([layer], x, ["y"], **constants))
+
+
+@pytest.mark.parametrize(
+    ("equation", "shape", "other"),
+    [
+        ("nchw,nkhw->nck", (1, 3, 4, 5), (1, 6, 4, 5)),
+        ("nchw,ck->nkhw", (2, 3, 4, 5), (3, 7)),
+        ("bhij,bhjd->bihd", (1, 2, 5, 7), (1, 2, 7, 4)),
+        ("bij,bij->", (2, 3, 4), (2, 3, 4)),
+        ("i,j->ji", (3,), (4,)),
+        ("cb, ca", (3, 4), (3, 5)),
+        ("ijk,l->lk", (2, 3, 4), (5,)),
+        ("ijk->ki", (2, 3, 4), None),
+    ],
+)
+def test_einsum(equation: str, shape: tuple[int, ...], other: tuple[int, ...] | None) -> None:
+    x = rng.standard_normal(shape, dtype=np.float32)
+    constants = {} if other is None else {"other": rng.standard_normal(other, dtype=np.float32)}
+    layer = node("Einsum", "x" if other is None else "x,other", "y", equation=equation)
+    check(file_of([layer], x, ["y"], **constants), x, 1e-5)
+
+
+@pytest.mark.parametrize("equation", ["ii->i", "...i->i"])
+def test_diagonals_and_dots_of_einsum_are_refused_by_name(equation: str) -> None:
+    x = np.ones((3, 3), np.float32)
+    with pytest.raises(dwconv.UnsupportedModel, match=r"Einsum.*letters"):
+        dwconv.Network.from_onnx(file_of([node("Einsum", "x", "y", equation=equation)], x, ["y"]))
