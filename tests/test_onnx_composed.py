@@ -15,7 +15,9 @@ rng = np.random.default_rng(5)
 EDGES = np.array([[-np.inf, -1.5, -0.0, 0.0], [1e-45, 0.5, 3e38, np.inf]], np.float32)
 
 
-def file_of(nodes: list[Any], x: np.ndarray, outputs: list[str], **constants: np.ndarray) -> bytes:
+def file_of(
+    nodes: list[Any], x: np.ndarray, outputs: list[str], *, opset: int = 17, **constants: np.ndarray
+) -> bytes:
     info = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
         nodes,
@@ -24,8 +26,8 @@ def file_of(nodes: list[Any], x: np.ndarray, outputs: list[str], **constants: np
         [info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
         [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    opsets = [onnx.helper.make_opsetid("", 17)]
-    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
 
 
 def check(content: bytes, x: np.ndarray, tolerance: float = 0.0) -> None:
@@ -140,3 +142,11 @@ def test_diagonals_and_dots_of_einsum_are_refused_by_name(equation: str) -> None
     x = np.ones((3, 3), np.float32)
     with pytest.raises(dwconv.UnsupportedModel, match=r"Einsum.*letters"):
         dwconv.Network.from_onnx(file_of([node("Einsum", "x", "y", equation=equation)], x, ["y"]))
+
+
+def test_group_norm_as_exporters_write_it() -> None:
+    """With the type that it computes in, from opset 21 on."""
+    x = rng.standard_normal((1, 6, 4, 5), dtype=np.float32)
+    constants = {k: rng.standard_normal(6, dtype=np.float32) for k in ("scale", "bias")}
+    layer = node("GroupNormalization", "x,scale,bias", "y", num_groups=3, stash_type=1)
+    check(file_of([layer], x, ["y"], opset=21, **constants), x, 1e-5)

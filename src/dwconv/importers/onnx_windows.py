@@ -271,6 +271,7 @@ def _instance_norm(call: Call) -> T:
 
 def _group_norm(call: Call) -> T:
     net, x, scale, bias = call.net, call.tensor(0), call.tensor(1), call.tensor(2)
+    call.refuse("stash_type", 1, default=1)
     groups = call.integer("num_groups")
     if call.opset < 21:  # one for each group
         if groups < 1 or net.shape(x)[1] % groups:
