@@ -51,14 +51,37 @@ def __getattr__(name: str) -> Any:
 
 
 def from_torch(module: Any, example_input: Any = None, **options: Any) -> Any:
-    """A layer or a network of a PyTorch module: see `dwconv.importers.torch.from_torch`."""
+    """A layer of `dwconv.layers` for a PyTorch module that is one layer or block, else a `dwconv.Network`.
+
+    `module`: in evaluation mode, on the CPU, in float32, as `nn.Sequential(nn.Conv2d(...),
+    nn.BatchNorm2d(...), nn.ReLU6())`; batch norm is folded. A layer takes and gives NHWC images, a network
+    what the module does. `example_input`: a tensor, or a tuple of them, of the shape that a network is made
+    for; a layer needs none.
+
+    Raises ValueError for a network without an example and for other dtypes, TypeError for what is no module,
+    `dwconv.UnsupportedModel` for operations that dwconv lacks. Source: `torch.export`.
+
+        layer = dwconv.from_torch(torch.nn.Conv2d(8, 8, 3, padding=1, groups=8))  # a DepthwiseConv2D
+        net = dwconv.from_torch(torchvision.models.mobilenet_v2().eval(), torch.zeros(1, 3, 224, 224))
+    """
     from .importers import torch
 
     return torch.from_torch(module, example_input, **options)
 
 
 def from_keras(model: Any, **options: Any) -> Any:
-    """A layer or a network of a Keras 3 layer or model: see `dwconv.importers.keras.from_keras`."""
+    """A layer of `dwconv.layers` for a Keras 3 layer or block, else a `dwconv.Network`.
+
+    `model`: a layer, a list of layers that follow each other, or a model, in float32 and "channels_last";
+    batch norm is folded. `input_shape`: [batch, height, width, channels], None for sizes that calls decide;
+    needed for layers that have not been built.
+
+    Raises ValueError for other dtypes and shapes, TypeError for what is no layer, `dwconv.UnsupportedModel`
+    for operations that dwconv lacks.
+
+        layer = dwconv.from_keras(keras.layers.Conv2D(4, 3), input_shape=(1, 8, 8, 3))  # a Conv2D
+        net = dwconv.from_keras(keras.applications.MobileNetV2())
+    """
     from .importers.keras import from_keras as made
 
     return made(model, **options)

@@ -85,11 +85,12 @@ def batch_norm_backprop(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """The gradients of x, gamma and beta, each None where it is not `wanted`.
+    """The gradients of x, [..., channels], of gamma and of beta, [channels], each None where not `wanted`.
 
-    `moments`: what the forward pass gave, or where `fixed` what it was given: then they are constants.
-    `out`: where the gradient of x goes. Where the clamp stopped a value, its corners included, nothing
-    passes.
+    `out_backprop`: of the shape and dtype of x. `moments`: what the forward pass gave, or where `fixed` what
+    it was given: then they are constants. `out`: where the gradient of x goes, apart from all that is read.
+    Where the clamp stopped a value, its corners included, nothing passes. Raises as `batch_norm` does.
+    Semantics: PyTorch's `native_batch_norm_backward`.
 
     >>> import numpy as np
     >>> x = np.array([[1], [3]], np.float32)

@@ -70,6 +70,18 @@ class SqueezeExciteQuantization(NamedTuple):
     rounded to, which the projection takes. Filter scales are a number, or one for each output channel.
     `squeeze_activation_quantization`, `gate_activation_quantization`: what activations take that are more
     than a clamp. `product`: the formula of the product, "integer" or "float": docs/int8.md has both.
+
+    `InvertedResidual(squeeze_excite_quantization=)` takes it, checks it, and raises TypeError for what is
+    missing, ValueError for scales and zero points that cannot be. Sources: MEAN and MUL of TensorFlow Lite,
+    ReduceMean and Mul of ONNX Runtime.
+
+    >>> import dwconv
+    >>> q = dwconv.SqueezeExciteQuantization(
+    ...     mean=(0.02, -128), squeeze_filter_scale=0.01, squeeze_output=(0.02, -128), gate_filter_scale=0.01,
+    ...     gate_output=(1 / 256, -128), scaled=(0.02, -128), gate_activation_quantization=(0.05, 0),
+    ... )
+    >>> q.product
+    'integer'
     """
 
     mean: QuantizationLike
