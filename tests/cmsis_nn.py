@@ -21,7 +21,7 @@ import numpy as np
 import dwconv
 from dwconv.fixed_point import fixed
 from dwconv.graph import Builder, Quantization
-from dwconv.quantized import narrow
+from dwconv.nine_bits import narrow
 
 FOLDER = Path("Tests", "UnitTest", "TestCases", "TestData")
 RAW = Quantization(1.0, 0, None)

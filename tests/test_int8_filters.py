@@ -11,7 +11,8 @@ import pytest
 
 import dwconv
 from dwconv import engine
-from dwconv.quantized import as_bytes, signed_filters
+from dwconv.nine_bits import as_bytes
+from dwconv.quantized import signed_filters
 from int8_layers import Q, assert_same
 from oracles import backends, using
 

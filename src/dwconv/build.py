@@ -16,8 +16,9 @@ from . import layouts
 from .activation import Activation, Array, parse
 from .arrays import as_array
 from .geometry import Window, integer, padding, steps
+from .nine_bits import spread
 from .operation import Operation, Stage
-from .quantized import as_integers, spread
+from .quantized import as_integers
 
 DType = np.dtype[Any] | None
 INT8, INT16, INT32 = np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32)

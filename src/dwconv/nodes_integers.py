@@ -10,6 +10,7 @@ import numpy as np
 
 from .activation import Activation, Array
 from .graph import Node, Quantization, Value
+from .nine_bits import spread
 from .operation import Operation, Stage
 from .quantized import (
     DTYPES,
@@ -18,7 +19,6 @@ from .quantized import (
     StageQuantization,
     factors,
     limits,
-    spread,
 )
 from .quantized import Quantization as Scalar
 

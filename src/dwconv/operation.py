@@ -9,7 +9,8 @@ import numpy as np
 
 from .activation import Activation, Array
 from .geometry import Shape, Window, shape
-from .quantized import OperationQuantization, StageQuantization, as_bytes
+from .nine_bits import as_bytes
+from .quantized import OperationQuantization, StageQuantization
 
 Kind: TypeAlias = Literal["depthwise", "pointwise", "conv", "separable", "inverted_residual"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from .. import byte_tables
 from ..activation import Array
 from ..graph import Quantization
+from ..nine_bits import narrow
 from ..nodes_integers import BYTES, same
-from ..quantized import narrow
 from .channels_first import ChannelsFirst, T, _two, stored
 from .logical import Pairs
 

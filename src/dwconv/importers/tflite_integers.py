@@ -15,8 +15,9 @@ import numpy as np
 from .. import byte_tables
 from ..activation import Array
 from ..graph import Quantization
+from ..nine_bits import narrow
 from ..nodes_integers import check, same
-from ..quantized import limits, narrow
+from ..quantized import limits
 from . import tflite_ops
 from .tflite_bytes import KINDS, as_declared, bounds_of, clamped, moved, operand, requantised, result_of
 from .tflite_call import Call, UnsupportedError
