@@ -1,4 +1,4 @@
-"""Truth values, recurrent layers and Einsum, which are made of other operations, against ONNX Runtime."""
+"""Truth values, recurrent layers, Einsum and Attention, made of other operations: against ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -150,3 +150,29 @@ def test_group_norm_as_exporters_write_it() -> None:
     constants = {k: rng.standard_normal(6, dtype=np.float32) for k in ("scale", "bias")}
     layer = node("GroupNormalization", "x,scale,bias", "y", num_groups=3, stash_type=1)
     check(file_of([layer], x, ["y"], opset=21, **constants), x, 1e-5)
+
+
+@pytest.mark.parametrize("causal", [0, 1])
+@pytest.mark.parametrize("shape", [(1, 2, 5, 4), (2, 5, 12)])
+def test_attention(shape: tuple[int, ...], causal: int) -> None:
+    x = rng.standard_normal(shape, dtype=np.float32)
+    heads = {"q_num_heads": 3, "kv_num_heads": 3} if len(shape) == 3 else {}
+    seen = rng.standard_normal((5, 5)) > -0.5
+    seen[2] = False  # a row that sees nothing
+    seen[:, 0] |= np.arange(5) != 2
+    layer = node("Attention", "x,x,x,mask", "y", is_causal=causal, scale=0.4, **heads)
+    content = file_of([layer], x, ["y"], opset=23, mask=seen)
+    q = x if len(shape) == 4 else x.reshape(2, 5, 3, 4).transpose(0, 2, 1, 3)
+    weights = np.exp(0.4 * q.astype(float) @ q.swapaxes(-1, -2)) * (np.tri(5) if causal else 1) * seen
+    weights /= np.maximum(weights.sum(-1, keepdims=True), 1e-30)
+    expected = weights @ q
+    if len(shape) == 3:
+        expected = expected.transpose(0, 2, 1, 3).reshape(shape)
+    np.testing.assert_allclose(dwconv.Network.from_onnx(content)(x), expected, atol=1e-5)
+
+
+def test_attention_with_a_past_is_refused_by_name() -> None:
+    x = np.ones((1, 2, 5, 4), np.float32)
+    layer = node("Attention", "x,x,x,,past,past", "y")
+    with pytest.raises(dwconv.UnsupportedModel, match=r"Attention.*past_key"):
+        dwconv.Network.from_onnx(file_of([layer], x, ["y"], opset=23, past=x))

@@ -12,6 +12,7 @@ from ..activation import Array
 from ..graph import Budget, Graph, UnsupportedModel
 from ..sources import TensorInfo
 from .channels_first import ChannelsFirst, T, UnsupportedError
+from .onnx_attention import attention
 from .onnx_call import Call
 from .onnx_dynamic import DYNAMIC_OPS
 from .onnx_einsum import einsum
@@ -24,7 +25,9 @@ from .onnx_qdq import fuse
 from .onnx_recurrent import RECURRENT
 from .onnx_windows import WINDOWS
 
-HANDLERS = OPS | WINDOWS | RECURRENT | MASKS | INTEGER_OPS | DYNAMIC_OPS | {"Einsum": einsum}
+HANDLERS = (
+    OPS | WINDOWS | RECURRENT | MASKS | INTEGER_OPS | DYNAMIC_OPS | {"Attention": attention, "Einsum": einsum}
+)
 FOLD = ONNX_FOLD | INTEGER_FOLD
 FLOATS = ("float32", "int8", "uint8")  # dtypes of inputs and outputs
 WHOLE = ("int32", "int64")  # of outputs
