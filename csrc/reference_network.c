@@ -114,22 +114,32 @@ static double reduced(const dwc_node_call *call, const int64_t *index) {
     return f == DWCONV_MEAN ? result / count : result;
 }
 
+/* Taps [*first, *end) of an axis meet [0, size); the return value is how many do not lie beyond `end_of_padding`. */
+static int64_t met(int64_t at, int64_t taps, int64_t dilation, int64_t size, int64_t end_of_padding,
+                   int64_t *first, int64_t *end) {
+    *first = at < 0 ? smaller(divide_up(-at, dilation), taps) : 0;
+    *end = at < size ? smaller((size - 1 - at) / dilation + 1, taps) : 0;
+    return at < end_of_padding ? smaller((end_of_padding - 1 - at) / dilation + 1, taps) : 0;
+}
+
 static double pooled(const dwc_node_call *call, const int64_t *index) {
     const dwconv_node *n = call->node;
     const dwconv_window *w = &n->window;
     const dwc_array *x = &call->in[0];
-    double result = of_nothing(n->function), count = 0;
-    for (int64_t ky = 0; ky < w->kernel_h; ky++)
-        for (int64_t kx = 0; kx < w->kernel_w; kx++) {
-            const int64_t row = index[1] * w->stride_h - w->pad_top + ky * w->dilation_h;
-            const int64_t column = index[2] * w->stride_w - w->pad_left + kx * w->dilation_w;
-            const int padded = row < x->shape[1] + w->pad_bottom && column < x->shape[2] + w->pad_right;
-            const int real = row >= 0 && column >= 0 && row < x->shape[1] && column < x->shape[2];
-            if (n->counts_padding ? padded : real) count++;
-            if (real)
-                result = joined(n->function, result,
-                                (double)*element(x, (int64_t[]){index[0], row, column, index[3]}, 4));
+    const int64_t row = index[1] * w->stride_h - w->pad_top, column = index[2] * w->stride_w - w->pad_left;
+    const int64_t height = x->shape[1], width = x->shape[2];
+    double result = of_nothing(n->function);
+    int64_t top, bottom, left, right;
+    const int64_t rows = met(row, w->kernel_h, w->dilation_h, height, height + w->pad_bottom, &top, &bottom);
+    const int64_t columns =
+        met(column, w->kernel_w, w->dilation_w, width, width + w->pad_right, &left, &right);
+    for (int64_t ky = top; ky < bottom; ky++)
+        for (int64_t kx = left; kx < right; kx++) {
+            const int64_t at[] = {index[0], row + ky * w->dilation_h, column + kx * w->dilation_w, index[3]};
+            result = joined(n->function, result, (double)*element(x, at, 4));
         }
+    const double real = (double)larger(bottom - top, 0) * (double)larger(right - left, 0);
+    const double count = n->counts_padding ? (double)rows * (double)columns : real;
     if (n->function == DWCONV_MEAN && count > 0) result /= count;
     return activated(call, result);
 }

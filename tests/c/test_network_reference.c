@@ -227,6 +227,7 @@ static void test_numbers(rng *r) {
         const operand x = {3, {5, 7, c}}, row = {1, {c}};
         for (int f = DWCONV_MEAN; f < DWCONV_REDUCTION_END; f++)
             for (int axes = 0; axes < 8; axes++) {
+                if (f == DWCONV_PLACE_OF_LARGEST && (axes != 4 || c < 2)) continue; /* see dwconv_network.h */
                 CONTEXT("reduce %d of %d, %lld channels", f, axes, (long long)c);
                 const operand y = {3, {axes & 1 ? 1 : 5, axes & 2 ? 1 : 7, axes & 4 ? 1 : c}};
                 const dwconv_node own = {.kind = DWCONV_REDUCE, .function = (dwconv_function)f};

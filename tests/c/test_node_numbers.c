@@ -16,7 +16,7 @@ static expected reduce_oracle(const node_case *c, const int64_t *index) {
                     : f == DWCONV_LARGEST  ? -INFINITY
                     : f == DWCONV_SMALLEST ? INFINITY
                                            : 0;
-    double magnitude = 0, count = 0;
+    double magnitude = 0, count = 0, largest = -INFINITY, place = 0;
     dwc_array window = *x; /* what is reduced to the element */
     for (int i = 0; i < x->rank; i++) {
         window.data += index[i] * x->strides[i];
@@ -27,6 +27,7 @@ static expected reduce_oracle(const node_case *c, const int64_t *index) {
         array_index(&window, (int64_t)count, at);
         const double value = (double)*array_at(&window, at);
         magnitude += fabs(value);
+        if (value > largest || (isnan(value) && !isnan(largest))) largest = value, place = count;
         switch (f) {
             case DWCONV_PRODUCT: result *= value; break;
             case DWCONV_LARGEST: result = isnan(value) || isnan(result) ? NAN : fmax(result, value); break;
@@ -34,6 +35,7 @@ static expected reduce_oracle(const node_case *c, const int64_t *index) {
             default: result += value;
         }
     }
+    if (f == DWCONV_PLACE_OF_LARGEST) return (expected){place, 0};
     if (f == DWCONV_MEAN) return (expected){result / count, magnitude / count};
     if (f == DWCONV_PRODUCT) return (expected){result, fabs(result)};
     return (expected){result, f == DWCONV_SUM ? magnitude : 0};
@@ -76,6 +78,8 @@ static void test_reductions(rng *r) {
     reduce_case(0, NULL, 0, DWCONV_MEAN, 1, r);
     for (int64_t n = 1; n < 150; n += 4, number++)
         reduce_case(2, (int64_t[]){3, n}, 2, (dwconv_function)(DWCONV_MEAN + number % 5), number, r);
+    for (int n = 2; n < 150; n += 3) /* all elements side by side; some with NaN */
+        reduce_case(2, (int64_t[]){5, n}, 2, DWCONV_PLACE_OF_LARGEST, 2 * STRIDES_COUNT * n, r);
     for (int f = 0; f < 4; f++) { /* large enough to be shared */
         const dwconv_function function = (dwconv_function)(DWCONV_MEAN + f);
         reduce_case(4, (int64_t[]){1, 14, 14, 515}, 6, function, 5 * f + 10, r);
