@@ -148,7 +148,7 @@ enum {
     DWC_MOST_CHUNKS = 64,    /* more workers share channels */
     DWC_BOX_PIXELS = 256,    /* of a product: panels of so many stay in the second-level cache */
     DWC_PANEL_COLUMNS = 512, /* packed at a time */
-    DWC_CHUNK_BOXES = 2,     /* of a product: fewer are not worth the sums of a chunk */
+    DWC_CHUNK_BOXES = 4,     /* of a product: fewer are not worth the sums of a chunk */
     DWC_MOST_PRODUCT_CHUNKS = 8
 };
 
