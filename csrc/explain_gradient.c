@@ -81,17 +81,12 @@ dwconv_status dwconv_gradient_explain(const dwconv_gradient_desc *desc, const in
                                       dwconv_format format, char *buffer, size_t size, size_t *needed) {
     dwc_text t;
     problem p = {.threads = {.count = threads}};
-    int64_t output[4];
-    if (!input) return DWCONV_NULL_POINTER;
     if (threads < 0) return DWCONV_BAD_VALUE;
     DWC_TRY(dwc_text_begin(&t, format, buffer, size));
-    DWC_TRY(dwc_describe_gradient(desc, &p.g));
-    DWC_TRY(dwc_gradient_output(&p.g, input, output));
+    DWC_TRY(dwc_dense_gradient(desc, input, &p.g, &p.x, &p.y));
     dwc_text_open(&t, NULL, '{');
     dwc_text_string(&t, "instruction_set", dwc_table_name(p.g.table));
     if (input[0]) {
-        DWC_TRY(dwc_dense_view(input, DWCONV_F32, &p.x));
-        DWC_TRY(dwc_dense_view(output, DWCONV_F32, &p.y));
         DWC_TRY(put_input(&t, &p));
         DWC_TRY(put_filter(&t, &p));
         DWC_TRY(put_both(&t, &p));

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# PyTorch's threads sleep between operations, else those of one process of tests hold up another's.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import dwconv
 from oracles import backends, using
 

@@ -52,6 +52,16 @@ dwconv_status dwc_gradient_output(const dwc_gradient *g, const int64_t input[4],
     return dwc_output_shape(&built.graph, input, output);
 }
 
+dwconv_status dwc_dense_gradient(const dwconv_gradient_desc *desc, const int64_t input[4], dwc_gradient *g,
+                                 dwc_view *x, dwc_view *y) {
+    int64_t output[4];
+    if (!input) return DWCONV_NULL_POINTER;
+    DWC_TRY(dwc_describe_gradient(desc, g));
+    DWC_TRY(dwc_gradient_output(g, input, output));
+    DWC_TRY(dwc_dense_view(input, DWCONV_F32, x));
+    return dwc_dense_view(output, DWCONV_F32, y);
+}
+
 dwconv_status dwc_check_gradient_tensors(const dwc_gradient *g, const dwconv_tensor *input,
                                          const dwconv_tensor *output, const dwc_view *written, dwc_view *x,
                                          dwc_view *y) {

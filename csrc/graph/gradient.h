@@ -22,6 +22,9 @@ static inline int64_t dwc_filter_size(const dwc_gradient *g) {
 /* Of the forward pass. */
 DWC_HIDDEN dwconv_status dwc_gradient_output(const dwc_gradient *g, const int64_t input[4],
                                              int64_t output[4]);
+/* What `desc` says, and contiguous images of this shape and their outputs, which have no data. */
+DWC_HIDDEN dwconv_status dwc_dense_gradient(const dwconv_gradient_desc *desc, const int64_t input[4],
+                                            dwc_gradient *g, dwc_view *x, dwc_view *y);
 /* Checks an input and an output of the forward pass, and resolves their strides; `written`: x, y or NULL. */
 DWC_HIDDEN dwconv_status dwc_check_gradient_tensors(const dwc_gradient *g, const dwconv_tensor *input,
                                                     const dwconv_tensor *output, const dwc_view *written,

@@ -5,17 +5,13 @@ dwconv_status dwconv_both_gradients_scratch(const dwconv_gradient_desc *desc, co
                                             int threads, size_t *bytes) {
     dwc_gradient g;
     dwc_view x, y;
-    int64_t output[4];
     dwc_both_gradients_schedule s;
     const dwconv_threads workers = {.count = threads};
-    if (!input || !bytes) return DWCONV_NULL_POINTER;
+    if (!bytes) return DWCONV_NULL_POINTER;
     if (threads < 0) return DWCONV_BAD_VALUE;
-    DWC_TRY(dwc_describe_gradient(desc, &g));
-    DWC_TRY(dwc_gradient_output(&g, input, output));
+    DWC_TRY(dwc_dense_gradient(desc, input, &g, &x, &y));
     *bytes = 0;
     if (input[0] == 0) return DWCONV_OK;
-    DWC_TRY(dwc_dense_view(input, DWCONV_F32, &x));
-    DWC_TRY(dwc_dense_view(output, DWCONV_F32, &y));
     for (int shared = 0; shared < 2; shared++) { /* either may be more, by a little */
         DWC_TRY(dwc_schedule_both_gradients(&g, &x, &y, shared ? &workers : NULL, 1, &s));
         if (s.scratch_bytes > *bytes) *bytes = s.scratch_bytes;

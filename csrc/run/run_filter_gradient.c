@@ -95,17 +95,13 @@ dwconv_status dwconv_filter_gradient_scratch(const dwconv_gradient_desc *desc, c
                                              int threads, size_t *bytes) {
     dwc_gradient g;
     dwc_view x, y;
-    int64_t output[4];
     dwc_filter_gradient_schedule serial, shared;
     const dwconv_threads workers = {.count = threads};
-    if (!input || !bytes) return DWCONV_NULL_POINTER;
+    if (!bytes) return DWCONV_NULL_POINTER;
     if (threads < 0) return DWCONV_BAD_VALUE;
-    DWC_TRY(dwc_describe_gradient(desc, &g));
-    DWC_TRY(dwc_gradient_output(&g, input, output));
+    DWC_TRY(dwc_dense_gradient(desc, input, &g, &x, &y));
     *bytes = 0;
     if (input[0] == 0) return DWCONV_OK;
-    DWC_TRY(dwc_dense_view(input, DWCONV_F32, &x));
-    DWC_TRY(dwc_dense_view(output, DWCONV_F32, &y));
     for (int with_filter = 0; with_filter < 2; with_filter++) { /* either may be more, by a little */
         const dwc_view *from = with_filter ? &x : NULL;
         DWC_TRY(dwc_schedule_filter_gradient(&g, from, &y, NULL, 1, &serial));

@@ -167,14 +167,10 @@ dwconv_status dwconv_input_gradient_scratch(const dwconv_gradient_desc *desc, co
                                             int threads, size_t *bytes) {
     dwc_gradient g;
     dwc_view x, y;
-    int64_t output[4];
     dwc_input_gradient_schedule how;
-    if (!input || !bytes) return DWCONV_NULL_POINTER;
+    if (!bytes) return DWCONV_NULL_POINTER;
     if (threads < 0) return DWCONV_BAD_VALUE;
-    DWC_TRY(dwc_describe_gradient(desc, &g));
-    DWC_TRY(dwc_gradient_output(&g, input, output));
-    DWC_TRY(dwc_dense_view(input, DWCONV_F32, &x));
-    DWC_TRY(dwc_dense_view(output, DWCONV_F32, &y));
+    DWC_TRY(dwc_dense_gradient(desc, input, &g, &x, &y));
     DWC_TRY(dwc_schedule_input_gradient(&g, &x, &y, NULL, &how));
     *bytes = input[0] ? how.scratch_bytes : 0;
     return DWCONV_OK;
