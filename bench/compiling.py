@@ -6,10 +6,16 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "bench"
@@ -49,15 +55,28 @@ def shared_library(
     for path in [*(s.path for s in sources), *sorted(depends)]:
         digest.update(path.read_bytes())
     library = CACHE / f"{name}-{digest.hexdigest()[:16]}.so"
-    if library.exists():
-        return library
-    # Two processes may build the same library at once: each in its own folder, the last rename wins.
-    work = CACHE / f"{name}-{os.getpid()}"
+    with _alone(library.with_suffix(".lock")):  # a second process that wants it waits for the first
+        if not library.exists():
+            _build(library, sources, [*BASE_FLAGS, *flags], list(link))
+    return library
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time, for a path; all of them where files cannot be locked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)  # given back when it is closed, or its process ends
+        yield
+
+
+def _build(library: Path, sources: list[Source], flags: list[str], link: list[str]) -> None:
+    work = CACHE / f"{library.stem}-{os.getpid()}"
     work.mkdir(parents=True, exist_ok=True)
     objects = [str(work / f"{i}-{source.path.stem}.o") for i, source in enumerate(sources)]
-    compile_flags = [*BASE_FLAGS, *flags]
     commands = [
-        [COMPILER, *compile_flags, *source.flags, "-c", str(source.path), "-o", target]
+        [COMPILER, *flags, *source.flags, "-c", str(source.path), "-o", target]
         for source, target in zip(sources, objects, strict=True)
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -67,7 +86,6 @@ def shared_library(
     for leftover in objects:
         Path(leftover).unlink()
     work.rmdir()
-    return library
 
 
 def accepts(*flags: str) -> bool:
