@@ -152,7 +152,11 @@ typedef enum dwconv_function {
     DWCONV_MAXIMUM, /* NaN if either is */
     DWCONV_MINIMUM,
     DWCONV_POWER,
-    DWCONV_PRELU, /* x0 < 0 ? x0 * x1 : x0 */
+    DWCONV_PRELU,   /* x0 < 0 ? x0 * x1 : x0 */
+    DWCONV_GREATER, /* x0 > x1 ? 1 : 0; of NaN 0, as the next two */
+    DWCONV_GREATER_OR_EQUAL,
+    DWCONV_EQUAL,
+    DWCONV_KEEP, /* x1 == 0 ? -0.0 : x0: what is added to it stays as it is, and x0 is lost even if it is NaN */
     DWCONV_BINARY_END,
     /* REDUCE; POOL has the first and the third: */
     DWCONV_MEAN = 64,

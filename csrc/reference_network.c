@@ -74,6 +74,10 @@ static double binary(dwconv_function f, double a, double b) {
         case DWCONV_MAXIMUM: return larger_of(a, b);
         case DWCONV_MINIMUM: return -larger_of(-a, -b);
         case DWCONV_POWER: return pow(a, b);
+        case DWCONV_GREATER: return a > b;
+        case DWCONV_GREATER_OR_EQUAL: return a >= b;
+        case DWCONV_EQUAL: return a == b;
+        case DWCONV_KEEP: return b == 0 ? -0.0 : a;
         default: return a < 0 ? a * b : a;
     }
 }

@@ -74,6 +74,13 @@ def _gather(shape: Sizes, axis: int, indices: Any) -> Case:
     return lambda d: d.b.node("gather", d.input(*shape), np.array(indices), axis=axis)
 
 
+def _kept(shape: Sizes, by: Sizes) -> Case:
+    """Half of what decides is 0."""
+    return lambda d: d.b.node(
+        "binary", d.input(*shape), d.b.node("unary", d.input(*by), kind="relu"), kind="keep"
+    )
+
+
 def _positive(op: str, *shapes: Sizes, **attributes: Any) -> Case:
     """Of inputs above zero."""
 
@@ -161,6 +168,16 @@ def _cases() -> Iterator[tuple[str, Case]]:
         yield f"binary {kind}", _positive("binary", (2, 3, 5, 7), (2, 3, 5, 7), kind=kind)
         yield f"binary {kind} channels", _positive("binary", (2, 3, 5, 17), (17,), kind=kind)
         yield f"binary {kind} both", _positive("binary", (3, 1, 5), (4, 1), kind=kind)
+    for kind in ("greater", "greater_or_equal", "equal"):
+        yield f"binary {kind}", _one("binary", (2, 3, 5, 17), (17,), kind=kind)
+        yield f"binary {kind} activated", _one("binary", (5, 9), (5, 1), kind=kind, activation="silu")
+    yield (
+        "binary equal of itself",
+        lambda d: (lambda x: d.b.node("binary", x, x, kind="equal"))(d.input(3, 4)),
+    )
+    yield "binary keep", _kept((2, 3, 5, 17), (2, 3, 5, 17))
+    yield "binary keep channels", _kept((2, 3, 5, 7), (7,))
+    yield "binary keep both", _kept((3, 1, 5), (4, 1))
     yield "binary pow", _positive("binary", (3, 7), (3, 7), kind="pow")
     for activation in ACTIVATIONS[1:]:
         yield f"binary {activation}", _one("binary", (4, 9), (4, 9), kind="add", activation=activation)

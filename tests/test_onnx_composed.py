@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import dwconv
+from oracles import backends, using
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 rng = np.random.default_rng(5)
-EDGES = np.array([[-np.inf, -1.5, -0.0, 0.0], [1e-45, 0.5, 3e38, np.inf]], np.float32)
+EDGES = np.array([[-np.inf, -1.5, -0.0, 0.0, np.nan], [1e-45, 0.5, 3e38, np.inf, 1.0]], np.float32)
 
 
 def file_of(
@@ -43,12 +44,22 @@ def node(op: str, inputs: str, output: str, **attributes: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal"])
-@pytest.mark.parametrize("bound", [0.0, 0.5, np.inf, -np.inf])
+@pytest.mark.parametrize("bound", [0.0, 0.5, np.inf, -np.inf, np.nan])
 def test_comparisons_choose_what_onnx_runtime_chooses(kind: str, bound: float) -> None:
-    """Also where the one that is not chosen is infinite."""
+    """Also where the one that is not chosen is infinite, and of NaN."""
     nodes = [node(kind, "x,bound", "m"), node("Exp", "x", "e"), node("Where", "m,x,e", "y")]
     nodes += [node("Not", "m", "n"), node("Cast", "n", "f", to=1)]
     check(file_of(nodes, EDGES, ["y", "f"], bound=np.array(bound, np.float32)), EDGES, 1e-6)
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_what_is_not_chosen_never_matters(backend: str) -> None:
+    """The guard that models are written with: a logarithm or a quotient where it is defined, else another."""
+    nodes = [node("Greater", "x,zero", "m"), node("Log", "x", "l"), node("Where", "m,l,x", "y")]
+    nodes += [node("Equal", "x,x", "known"), node("Where", "known,zero,x", "z")]
+    content = file_of(nodes, EDGES, ["y", "z"], zero=np.array(0, np.float32))
+    with using(backend):
+        check(content, EDGES, 1e-6)
 
 
 def test_logic_and_shapes_of_truth_values() -> None:
@@ -65,7 +76,7 @@ def test_logic_and_shapes_of_truth_values() -> None:
         node("Where", "t,v,high", "y"),
     ]
     constants = {"low": np.array(-1, np.float32), "high": np.array(1, np.float32)}
-    check(file_of(nodes, EDGES, ["y"], known=np.array([True, False, False, True]), **constants), EDGES)
+    check(file_of(nodes, EDGES, ["y"], known=np.array([True, False, False, True, True]), **constants), EDGES)
 
 
 def test_truth_values_where_floats_belong_are_refused_by_name() -> None:

@@ -193,7 +193,8 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
         x * torch.arange(10), torch.tril(x), x + torch.zeros_like(x) + torch.ones(10),
     ),
     "choices": lambda x, y: (
-        torch.where(x > y, x, y - 1), torch.where(~(x <= 0.5), x.exp(), y), x.masked_fill(y.ge(0), -2.0),
+        torch.where(x > y, x, y - 1), torch.where(x > 0, x.log(), -x.relu()),
+        torch.where(~(x <= 0.5), x.exp(), y), x.masked_fill(y.ge(0), -2.0),
         torch.where((x < 0) & (y != 0) | torch.eye(8, 10).bool(), x, x.relu().log()),
         (x.bool() ^ (x >= y)).float() * x, x * (x.permute(0, 2, 3, 1) > 0.1).permute(0, 3, 1, 2),
     ),

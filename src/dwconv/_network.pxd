@@ -75,6 +75,10 @@ cdef extern from "dwconv_network.h" nogil:
         DWCONV_MINIMUM
         DWCONV_POWER
         DWCONV_PRELU
+        DWCONV_GREATER
+        DWCONV_GREATER_OR_EQUAL
+        DWCONV_EQUAL
+        DWCONV_KEEP
         DWCONV_BINARY_END
         DWCONV_MEAN
         DWCONV_SUM

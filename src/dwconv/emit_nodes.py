@@ -30,7 +30,8 @@ UNARY = {
 }  # fmt: skip
 BINARY = {
     "add": "plus", "sub": "minus", "mul": "times", "div": "divide", "max": "maximum", "min": "minimum",
-    "pow": "power",
+    "pow": "power", "greater": "greater", "greater_or_equal": "greater_or_equal", "equal": "equal",
+    "keep": "keep",
 }  # fmt: skip
 REDUCE = {
     "mean": "mean", "sum": "sum", "max": "largest", "min": "smallest", "prod": "product",

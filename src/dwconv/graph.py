@@ -17,7 +17,8 @@ A node has one output. Image operations are NHWC, filters as in `dwconv.ops`. Co
                                              erf floor ceil round sign softplus elu sin cos linear;
                                              a 0.0, b 0.0
     binary          x0, x1                   kind add | sub | mul | div | max | min | pow, activation None;
-                                             broadcast as NumPy
+                                             greater | greater_or_equal | equal: 1 and 0; keep: x0, but -0.0
+                                             where x1 is 0; broadcast as NumPy
     prelu           x, slope                 broadcast as NumPy
     concat          x0, x1, ...              axis
     slice           x                        slices: (start, stop, step) of every axis, None: all of it

@@ -68,6 +68,10 @@ BINARY: dict[str, Callable[..., Array]] = {
     "max": np.maximum,
     "min": np.minimum,
     "pow": np.power,
+    "greater": lambda a, b: np.greater(a, b).astype(a.dtype),
+    "greater_or_equal": lambda a, b: np.greater_equal(a, b).astype(a.dtype),
+    "equal": lambda a, b: np.equal(a, b).astype(a.dtype),
+    "keep": lambda a, b: np.where(b == 0, a.dtype.type(-0.0), a),
 }
 REDUCE: dict[str, Callable[..., Array]] = {
     "mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod, "argmax": np.argmax,

@@ -281,6 +281,21 @@ static void test_special_values(const char *isa) {
     run_function(isa, DWCONV_BINARY, DWCONV_MINIMUM, a, b, parameters, y);
     for (int i = 0; i < SWEEP; i++)
         CHECK(isnan(a[i]) || isnan(b[i]) ? isnan(y[i]) : y[i] == (a[i] < b[i] ? a[i] : b[i]));
+    CONTEXT("keep on %s", isa);
+    run_function(isa, DWCONV_BINARY, DWCONV_KEEP, a, b, parameters, y);
+    for (int i = 0; i < SWEEP; i++) {
+        const float expected = b[i] == 0.0f ? -0.0f : a[i];
+        CHECK(isnan(expected) ? isnan(y[i]) : y[i] == expected && !signbit(y[i]) == !signbit(expected));
+    }
+    for (int f = DWCONV_GREATER; f <= DWCONV_EQUAL; f++) {
+        CONTEXT("comparison %d on %s", f, isa);
+        run_function(isa, DWCONV_BINARY, (dwconv_function)f, a, b, parameters, y);
+        for (int i = 0; i < SWEEP; i++) {
+            const int above = a[i] > b[i], same = a[i] == b[i];
+            const int expected = f == DWCONV_GREATER ? above : f == DWCONV_EQUAL ? same : above || same;
+            CHECK(y[i] == (float)expected);
+        }
+    }
     CONTEXT("sign on %s", isa);
     run_function(isa, DWCONV_UNARY, DWCONV_SIGN, a, b, parameters, y);
     for (int i = 0; i < SWEEP; i++)

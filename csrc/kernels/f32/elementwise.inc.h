@@ -74,6 +74,10 @@ INLINE V(vec) V(binary)(const dwconv_function f, V(vec) a, V(vec) b) {
         case DWCONV_DIVIDE: return a / b;
         case DWCONV_MAXIMUM: return V(nan_of)(a, V(max)(a, b));
         case DWCONV_MINIMUM: return V(nan_of)(a, V(min)(a, b));
+        case DWCONV_GREATER: return V(select)(a > b, V(set1)(1.0f), V(set1)(0.0f));
+        case DWCONV_GREATER_OR_EQUAL: return V(select)(a >= b, V(set1)(1.0f), V(set1)(0.0f));
+        case DWCONV_EQUAL: return V(select)(a == b, V(set1)(1.0f), V(set1)(0.0f));
+        case DWCONV_KEEP: return V(select)(b == V(set1)(0.0f), V(set1)(-0.0f), a);
         default: return V(select)(a < V(set1)(0.0f), a * b, a); /* PRELU */
     }
 }
@@ -225,6 +229,10 @@ static void each_binary_f32(const dwc_each_call *c) {
         case DWCONV_MAXIMUM: EACH_STEPS(DWCONV_MAXIMUM);
         case DWCONV_MINIMUM: EACH_STEPS(DWCONV_MINIMUM);
         case DWCONV_PRELU: EACH_STEPS(DWCONV_PRELU);
+        case DWCONV_GREATER: EACH_STEPS(DWCONV_GREATER);
+        case DWCONV_GREATER_OR_EQUAL: EACH_STEPS(DWCONV_GREATER_OR_EQUAL);
+        case DWCONV_EQUAL: EACH_STEPS(DWCONV_EQUAL);
+        case DWCONV_KEEP: EACH_STEPS(DWCONV_KEEP);
         default:
             for (int64_t row = 0; row < c->rows; row++) {
                 float *y = c->y + row * c->y_row;

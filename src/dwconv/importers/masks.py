@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..activation import Array
 from .logical import Logical, T
 
-FINITE = float(np.finfo(np.float32).max)
 COMPARISONS = {"greater", "less", "greater_equal", "less_equal", "equal", "not_equal"}
 
 
 def compare(net: Logical, kind: str, a: T | Array, b: T | Array) -> T:
-    """One of COMPARISONS, broadcast. Of NaN it is NaN."""
-    if kind in ("less", "greater_equal"):
+    """One of COMPARISONS, broadcast. NaN differs from all, and is neither less nor greater."""
+    if kind in ("less", "less_equal"):
         a, b = b, a
-    sign = net.unary("sign", net.binary("sub", _finite(net, a), _finite(net, b)))
     if kind in ("equal", "not_equal"):
-        differs = net.unary("abs", sign)
-        return differs if kind == "not_equal" else negated(net, differs)
-    above = net.unary("relu", sign)
-    return above if kind in ("greater", "less") else negated(net, above)
-
-
-def _finite(net: Logical, x: T | Array) -> T | Array:
-    """Infinities have no difference."""
-    if isinstance(x, T):
-        return net.unary("clip", x, -FINITE, FINITE)
-    return np.clip(x, np.float32(-FINITE), np.float32(FINITE))
+        same = net.binary("equal", a, b)
+        return same if kind == "equal" else negated(net, same)
+    return net.binary("greater" if kind in ("greater", "less") else "greater_or_equal", a, b)
 
 
 def negated(net: Logical, mask: T) -> T:
@@ -47,9 +35,5 @@ def one_of(net: Logical, a: T | Array, b: T | Array) -> T:
 
 
 def select(net: Logical, mask: T, a: T | Array, b: T | Array) -> T:
-    """a where the mask is 1, b where it is 0, broadcast: what is not chosen may be infinite, but not NaN.
-
-    The smaller of a and infinity is a, of b and -infinity -infinity, and a the larger of these.
-    """
-    upper = net.binary("sub", net.unary("log", mask), net.unary("log", negated(net, mask)))
-    return net.binary("max", net.binary("min", a, upper), net.binary("min", b, net.unary("neg", upper)))
+    """a where the mask is 1, b where it is 0, broadcast: what is not chosen may be anything, NaN too."""
+    return net.binary("add", net.binary("keep", a, mask), net.binary("keep", b, negated(net, mask)))
