@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import dwconv
+import exactness
 from oracles import backends, using
 
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
@@ -49,6 +50,23 @@ def test_the_core_agrees_with_numpy(package: str, name: str, shape: tuple[int, .
             assert net.bind(shape).backend == "native"
             for y, exact in zip(outputs(net(x)), expected, strict=True):
                 np.testing.assert_allclose(y, exact, rtol=0, atol=1e-4 * float(np.abs(exact).max()))
+
+
+@pytest.mark.parametrize(("package", "name", "shape"), FILES[:2])
+def test_the_core_is_as_near_to_float64_as_other_libraries(
+    package: str, name: str, shape: tuple[int, ...]
+) -> None:
+    """Within half of what a network may be off, or within twice of what the nearest peer is."""
+    pytest.importorskip("onnxruntime")
+    net, x = load(package, name), image(shape)
+    feeds = {net.inputs[0].name: x}
+    expected = exactness.exact(net, feeds)
+    peers = [
+        exactness.distances(peer(MODELS / name, feeds), expected)
+        for peer in exactness.PEERS[f".{package}"].values()
+    ]
+    for index, ours in enumerate(exactness.distances(outputs(net(x)), expected)):
+        assert ours <= max(5e-5, 2 * min(shares[index] for shares in peers))
 
 
 @pytest.mark.parametrize(("package", "name", "shape"), FILES)
