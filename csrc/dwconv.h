@@ -60,9 +60,8 @@
  *            enumerator is appended, before the _COUNT. What breaks a caller changes the soname.
  * Ownership  Descriptors are read while a plan is created; filters and biases are copied into it. Tensors and scratch
  *            are the caller's, and used during dwconv_run only. Nothing else is kept.
- * Threads    Every function may be called from any number of threads at the same time. A plan never changes
- *            after creation: many threads may run one plan, each with its own scratch and output. Only
- *            dwconv_plan_destroy must come after all runs of its plan.
+ * Threads    Every function may be called from any number of threads at the same time. A plan never changes: many
+ *            threads may run one, each with its own scratch and output. Only dwconv_plan_destroy comes after all runs.
  * Errors     Every function that can fail returns a dwconv_status; nothing is printed, nothing aborts, and
  *            no output is written unless it is DWCONV_OK. Statuses named at a function are those it can return.
  * Results    On one machine and instruction set a result is bitwise the same for every thread count, batch
@@ -132,7 +131,6 @@ DWCONV_API int dwconv_has_threads(void);     /* 1 if it has threads of its own: 
  *     "avx512"     AVX-512 F, VL, BW, DQ: server x86 since 2017, Zen 4
  *
  * and with dot products of 8-bit integers, the same to floats, "neon-dotprod", "avx2-vnni" and "avx512-vnni".
- *
  * The library knows dwconv_isa_count of them, slower ones first; an index beyond has no name: NULL. Of a name that it
  * does not know, or NULL, none is compiled or available. */
 DWCONV_API int dwconv_isa_count(void);
@@ -210,11 +208,8 @@ typedef struct dwconv_conv_desc {
     const float *filter_scale; /* [out_channels], or one for all if filter_scales is 1 */
     int64_t filter_scales;     /* 0: one per output channel */
     dwconv_quant output;
-    /* Activations that are no clamps are a table. `table`: 256 entries by (uint8_t)q, with which the activation is
-     * not looked at; NULL: made of the activation, table[q] = f(x) / output.scale + output.zero_point to the nearest,
-     * halves to even, for the x that q stands for. activation_input: what indices stand for; needed for either. */
-    dwconv_quant activation_input;
-    const uint8_t *table;
+    dwconv_quant activation_input; /* needed where a table follows, given or made of the activation */
+    const uint8_t *table;          /* 256 entries by (uint8_t)q, or NULL */
     int32_t low, high; /* the clamp, as integers; both 0: that of the activation, or all of the dtype */
     /* Filters with a zero point: see dwconv_quantized.h. */
     const int32_t *filter_zero_point; /* [out_channels], or one for all if filter_zero_points is 1; NULL: 0 */
@@ -244,14 +239,7 @@ typedef enum dwconv_residual {
  * In a block conv is depthwise, all others are pointwise with stride 1, each with as many inputs as the one before
  * gives. Squeeze-and-excite multiplies what conv gives, d, by a factor for every image and channel before it is
  * projected: excite(squeeze(mean of d over height and width)). The mean is the sum of each row from left to right, of
- * these from top to bottom, divided by the number of pixels, all in float32.
- *
- * In a quantized block the output of a stage is the input of the next. What project gives, rounded to 8 bits, and the
- * input are added to `sum` in integers: to 20 bits and rounded once, as XNNPACK does, or with DWCONV_ROUND_TFLITE as
- * TensorFlow Lite does. DWCONV_RESIDUAL_AUTO then looks at strides and channels alone: an input whose shape the output
- * has not is an error. Of squeeze-and-excite the mean and the product are what REDUCE and BINARY of dwconv_network.h give
- * for these integers, by `rounding`: the mean is rounded to `mean`, which squeeze takes, the product to `scaled`, which
- * project takes. */
+ * these from top to bottom, divided by the number of pixels, all in float32. */
 typedef struct dwconv_desc {
     size_t size; /* sizeof(dwconv_desc) */
     dwconv_dtype dtype;
@@ -261,7 +249,7 @@ typedef struct dwconv_desc {
     const dwconv_conv_desc *expand, *project; /* or NULL */
     const dwconv_conv_desc *squeeze, *excite; /* both or neither */
     dwconv_residual residual;
-    /* Of quantized operations alone: */
+    /* Of quantized operations alone, whose blocks dwconv_quantized.h describes: */
     dwconv_quant input;
     dwconv_quant sum; /* after a residual */
     dwconv_quant_rounding rounding;
@@ -349,11 +337,10 @@ typedef void (*dwconv_parallel_for)(void *pool, int64_t items, dwconv_task task,
 /* Who does the work. NULL, or count <= 1: the calling thread alone. At most `count` workers are used; small work runs
  * on the calling thread whatever the count.
  *
- * `run` NULL: the calling thread, and those threads of the library that are free. There is one pool of them in a process,
- * of at most 63, made by the first call that needs it, new in the child of a fork. They compute in the caller's mode of
- * floating-point arithmetic (rounding, flushing of denormals), sleep when they had nothing to do for 50 microseconds,
- * block all signals, and never end. Where the system gives no thread, or other callers have them all, the calling
- * thread does the work. */
+ * `run` NULL: the calling thread, and those threads of the library that are free: one pool in a process, of at most 63,
+ * made by the first call that needs it, new in the child of a fork. They compute in the caller's mode of floating-point
+ * arithmetic (rounding, flushing of denormals), sleep after 50 idle microseconds, block all signals, and never end.
+ * Where the system gives no thread, or other callers have them all, the calling thread does the work. */
 typedef struct dwconv_threads {
     int count;
     dwconv_parallel_for run;

@@ -15,7 +15,17 @@
  *
  *     q = table[clamp(round(sum[c] * input.scale * filter_scale[c] / output.scale) + output.zero_point)]
  *
- * Where a table follows, `activation_input` is what it is indexed by and stands for `output` in this formula.
+ * Activations that are no clamps are a table. `table`: 256 entries by (uint8_t)q, with which the activation is not
+ * looked at. NULL: made of the activation, table[q] = f(x) / output.scale + output.zero_point to the nearest, halves
+ * to even, for the x that q stands for. `activation_input` says what q stands for, and so takes the place of `output`
+ * in the formula above.
+ *
+ * In a block the output of a stage is the input of the next. What project gives, rounded to 8 bits, and the block's
+ * input are added to `sum` in integers: to 20 bits and rounded once, as XNNPACK does, or with DWCONV_ROUND_TFLITE as
+ * TensorFlow Lite does. DWCONV_RESIDUAL_AUTO looks at strides and channels alone: an input whose shape the output has
+ * not is an error. The mean and the product of squeeze-and-excite are what REDUCE and BINARY of dwconv_network.h give
+ * for these integers: the mean is rounded to `mean`, which squeeze takes, the product to `scaled`, which project
+ * takes.
  *
  * Zero points are values of the dtype that they belong to, of filters too; 255 * sum of |w| + |bias[c]| must be below
  * 2^31. Most kernels multiply by int8: weights beyond it, which are rare where a filter uses the range of its bytes,

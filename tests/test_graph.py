@@ -53,6 +53,25 @@ def test_a_transposed_convolution_of_a_huge_stride_does_not_become_a_huge_progra
         assert net.backend == "numpy"
 
 
+@pytest.mark.parametrize(
+    ("op", "filters", "attributes", "words"),
+    [
+        ("conv", [(3, 3, 3, 4)], {"strides": (0, 1)}, "strides must be an integer from 1"),
+        ("conv", [], {}, "conv takes 2 to 3 inputs, not 1"),
+        ("max_pool", [], {"kernel": 3}, "kernel must have 2 items"),
+        ("max_pool", [], {"kernel": (2, 2), "strides": (1, 0)}, "strides must be an integer from 1"),
+        ("transpose", [], {"perm": None}, "perm must have items"),
+    ],
+)
+def test_wrong_attributes_are_told_by_their_names(
+    op: str, filters: list[tuple[int, ...]], attributes: dict[str, Any], words: str
+) -> None:
+    b = Builder()
+    x = b.input("x", (1, 8, 8, 3))
+    with pytest.raises(ValueError, match=words):
+        b.node(op, x, *(ones(*shape) for shape in filters), **attributes)
+
+
 # ---- what is computed of constants --------------------------------------------------------------------
 
 

@@ -69,6 +69,9 @@ def test_bind_knows_what_the_file_decides() -> None:
         ({"image": (1, 16, 16)}, "has 4 axes"),
         ({"image": (0, 16, 16, 3)}, "between 1"),
         ({"picture": (1, 16, 16, 3)}, "'picture' is none of them"),
+        ({"image": 3}, "bind: 'image' needs a shape, not 3"),
+        (3, "bind: shapes must be a shape, several, or a dict, not 3"),
+        (None, "bind: shapes must be"),
     ],
 )
 def test_bind_refuses_what_the_network_cannot_take(shapes: Any, words: str) -> None:

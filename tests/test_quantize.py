@@ -270,6 +270,7 @@ def test_several_inputs() -> None:
         (SAMPLES.astype(np.float64), TypeError, "float32"),
         (np.where(SAMPLES > 0.99, np.nan, SAMPLES), ValueError, "NaN"),
         ({"x": SAMPLES}, TypeError, r"\[samples\]"),
+        (None, TypeError, "an array or a list of samples, not None"),
     ],
 )
 def test_samples_are_checked(samples: Any, error: type[Exception], rule: str) -> None:

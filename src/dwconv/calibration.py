@@ -57,6 +57,8 @@ def split(infos: Sequence[TensorInfo], samples: Any) -> Iterator[Any]:
         raise TypeError(
             "quantized: samples must be an array or a list of samples, not one dict: pass [samples]"
         )
+    if not hasattr(samples, "__iter__"):
+        raise TypeError(f"quantized: samples must be an array or a list of samples, not {samples!r}")
     if len(infos) > 1 or not hasattr(samples, "shape") or not len(samples.shape):
         yield from samples
         return

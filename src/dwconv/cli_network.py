@@ -16,8 +16,8 @@ from . import pictures
 from .activation import Array
 from .calibration import METHODS, split
 from .constructors import load
-from .feeds import shown
-from .network import Network, random_inputs
+from .feeds import random_inputs, shown
+from .network import Network
 from .quantizing_network import quantized
 from .sources import Sizes
 

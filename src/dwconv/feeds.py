@@ -151,3 +151,18 @@ def _check_out(where: str, info: TensorInfo, shape: Sizes, out: Any) -> None:
         raise ValueError(f"{where} is read-only")
     if _overlaps_itself(out):
         raise ValueError(f"{where}: its elements share memory (shape {out.shape}, strides {out.strides})")
+
+
+def random_inputs(infos: Sequence[TensorInfo], shapes: Sequence[Sizes]) -> list[Array]:
+    """From -1 to 1, the same every time; integers over their whole range."""
+    rng = np.random.default_rng(0)
+    arrays = []
+    for info, shape in zip(infos, shapes, strict=True):
+        if info.dtype.kind == "f":
+            arrays.append(rng.uniform(-1, 1, shape).astype(info.dtype))
+        elif info.dtype.kind == "b":
+            arrays.append(rng.integers(0, 2, shape).astype(info.dtype))
+        else:
+            limits = np.iinfo(info.dtype)
+            arrays.append(rng.integers(limits.min, limits.max, shape, info.dtype, endpoint=True))
+    return arrays

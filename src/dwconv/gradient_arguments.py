@@ -20,11 +20,16 @@ LAYOUTS = {
 }
 
 
+def operation_name(kind: str) -> str:
+    """That of the forward function: it begins messages."""
+    return "conv2d" if kind == "conv" else f"{kind}_conv2d"
+
+
 def input_gradient(
     kind: str, input_sizes: Any, filters: Any, out_backprop: Any, sliding: Sliding, groups: Any,
     out: Array | None, num_threads: Any,
 ) -> Array:  # fmt: skip
-    name = f"{kind}_conv2d_backprop_input".replace("conv_conv2d", "conv2d")
+    name = f"{operation_name(kind)}_backprop_input"
     dy = tensor(name, "out_backprop", out_backprop, None, sliding.nchw)
     weights = as_array(name, "filters", filters, dy.dtype)
     sizes = _sizes(f"{name}: input_sizes", input_sizes)
@@ -49,7 +54,7 @@ def filter_gradient(
     kind: str, x: Any, filter_sizes: Any, out_backprop: Any, sliding: Sliding, groups: Any, with_bias: Any,
     out: Array | None, num_threads: Any,
 ) -> Array | tuple[Array, Array]:  # fmt: skip
-    name = f"{kind}_conv2d_backprop_filter".replace("conv_conv2d", "conv2d")
+    name = f"{operation_name(kind)}_backprop_filter"
     x = tensor(name, "x", x, None, sliding.nchw)
     dy = tensor(name, "out_backprop", out_backprop, x.dtype, sliding.nchw)
     sizes = _sizes(f"{name}: filter_sizes", filter_sizes)
@@ -68,7 +73,7 @@ def both_gradients(
     kind: str, x: Any, filters: Any, out_backprop: Any, sliding: Sliding, groups: Any, with_bias: Any,
     out: Array | None, num_threads: Any,
 ) -> tuple[Array, ...]:  # fmt: skip
-    name = f"{kind}_conv2d_backprop".replace("conv_conv2d", "conv2d")
+    name = f"{operation_name(kind)}_backprop"
     x = tensor(name, "x", x, None, sliding.nchw)
     weights = as_array(name, "filters", filters, x.dtype)
     dy = tensor(name, "out_backprop", out_backprop, x.dtype, sliding.nchw)

@@ -249,13 +249,18 @@ class Builder:
 
     def node(self, op: str, *inputs: Any, name: str = "", **attributes: Any) -> str:
         """Its value's name. Inputs are names of values, or arrays; None: an optional last one is missing."""
-        from . import nodes, nodes_integers, nodes_numpy  # they need Node
+        from . import attributes as rules  # these modules need Node
+        from . import nodes, nodes_integers, nodes_numpy
 
         given = [item for item in inputs if item is not None]
         names = tuple(self._name(item) if isinstance(item, str) else self.constant(item) for item in given)
         values = [self.graph.values[item] for item in names]
         node = Node(op, names, self._new(name or op), nodes.complete(op, attributes), name)
-        shape, dtype = nodes.infer(node, values)
+        try:
+            shape, dtype = nodes.infer(node, values)
+        except (TypeError, ArithmeticError, LookupError) as error:
+            rules.check(op, len(names), attributes)  # which knows what is wrong, mostly
+            raise ValueError(f"network: {op}: {error}") from None
         quantization = nodes_integers.quantization_of(node, values)
         data = None
         if all(value.data is not None for value in values) and np.prod(shape, dtype=float) <= MOST_FOLDED:

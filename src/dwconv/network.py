@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from .activation import Array
 from .bound import Bound, Cache, Key
 from .config import get_num_threads
 from .constructors import Constructors
-from .feeds import fits, shown
+from .feeds import fits, random_inputs, shown
 from .geometry import integer, thread_count
 from .graph import Builder, Graph, UnsupportedModel
 from .sources import GraphSource, Sizes, Source, TensorInfo, as_info, with_open_sizes
@@ -58,6 +58,8 @@ class Network(Constructors):
     ) -> None:
         graph = graph.graph if isinstance(graph, Builder) else graph
         source: Source = GraphSource(graph) if isinstance(graph, Graph) else graph
+        if not hasattr(source, "lower"):
+            raise TypeError(f"{name}: graph must be a dwconv.graph.Builder, not {type(graph).__name__}")
         if input_shapes is not None:
             source = with_open_sizes(name, source, input_shapes)
         self._start(source, name, frozenset())
@@ -183,11 +185,10 @@ class Network(Constructors):
 
     def _by_name(self, shapes: Any) -> list[Any]:
         infos = self._inputs
-        if (
-            not isinstance(shapes, Mapping)
-            and len(infos) == 1
-            and all(hasattr(n, "__index__") for n in shapes)
-        ):
+        if not isinstance(shapes, Iterable):
+            raise TypeError(f"{self.name}: bind: shapes must be a shape, several, or a dict, not {shapes!r}")
+        one = len(infos) == 1 and not isinstance(shapes, Mapping)
+        if one and all(hasattr(n, "__index__") for n in shapes):
             shapes = [shapes]
         if isinstance(shapes, Mapping):  # those that the file decides may be left out
             decided = {info.name: info.shape for info in infos if None not in info.shape}
@@ -196,6 +197,8 @@ class Network(Constructors):
 
     def _shape(self, info: TensorInfo, shape: Any) -> Sizes:
         where = f"{self.name}: bind: {info.name!r}"
+        if not isinstance(shape, Iterable) or isinstance(shape, str):
+            raise TypeError(f"{where} needs a shape, not {shape!r}")
         sizes = tuple(integer(where, size) for size in shape)
         if len(sizes) != len(info.shape):
             raise ValueError(f"{where} has {len(info.shape)} axes, not {sizes}: input {shown(info)}")
@@ -384,18 +387,3 @@ def _restore(cls: type[Network], source: Source, name: str, allowed: frozenset[K
     made = cls.__new__(cls)
     made._start(source, name, allowed)
     return made
-
-
-def random_inputs(infos: Sequence[TensorInfo], shapes: Sequence[Sizes]) -> list[Array]:
-    """From -1 to 1, the same every time; integers over their whole range."""
-    rng = np.random.default_rng(0)
-    arrays = []
-    for info, shape in zip(infos, shapes, strict=True):
-        if info.dtype.kind == "f":
-            arrays.append(rng.uniform(-1, 1, shape).astype(info.dtype))
-        elif info.dtype.kind == "b":
-            arrays.append(rng.integers(0, 2, shape).astype(info.dtype))
-        else:
-            limits = np.iinfo(info.dtype)
-            arrays.append(rng.integers(limits.min, limits.max, shape, info.dtype, endpoint=True))
-    return arrays

@@ -10,6 +10,7 @@ import numpy as np
 from .. import gradients, ops
 from ..activation import Array, parse
 from ..arrays import as_array
+from ..gradient_arguments import operation_name
 from ..gradients_numpy import has_slope_of_output
 from .elements import activate, activation_of
 from .tape import record, recording
@@ -46,9 +47,9 @@ def convolve(
     Under a tape an activation whose slope its output does not tell is computed apart.
     """
     activation = activation_of(activation)
-    parsed = parse(f"{kind}_conv2d", "activation", activation)
+    parsed = parse(operation_name(kind), "activation", activation)
     fused = recording() is None or has_slope_of_output(parsed)
-    source = x if isinstance(x, Variable) else as_array(f"{kind}_conv2d", "x", x, None)
+    source = x if isinstance(x, Variable) else as_array(operation_name(kind), "x", x, None)
     images, weights, offset = value_of(source), value_of(filters), value_of(bias)
     y = _FORWARD[kind](images, weights, bias=offset, activation=activation if fused else None, **options)
 
