@@ -49,13 +49,19 @@ static int32_t a_number(const byte_case *c, rng *r) {
     return (int32_t)(c->dtype == DWCONV_S8 ? rng_range(r, -128, 127) : rng_range(r, 0, 255));
 }
 
-/* A value as part of a larger one: gaps on all sides, axes turned or flipped. */
-static int part_of(net *n, dwconv_storage storage, const int64_t sizes[4], int turned, int flipped) {
+/* Where axes lie in memory: as they are, turned, pixels in planes. */
+static const int orders[][4] = {{0, 1, 2, 3}, {3, 2, 1, 0}, {0, 2, 3, 1}};
+
+static int any_order(rng *r) { return (int)rng_range(r, 0, 2); }
+
+/* A value as part of a larger one: gaps on all sides, axes in any order, or flipped. */
+static int part_of(net *n, dwconv_storage storage, const int64_t sizes[4], int order, int flipped) {
+    const int *place = orders[order];
     int64_t outer[4], strides[4], own[DWCONV_MAX_RANK], offset = 0;
-    for (int a = 0; a < 4; a++) outer[a] = sizes[turned ? 3 - a : a] + a % 3;
+    for (int a = 0; a < 4; a++) outer[place[a]] = sizes[a] + place[a] % 3;
     const int base = net_value(n, storage, 4, outer);
     net_strides(n, base, own);
-    for (int a = 0; a < 4; a++) strides[a] = own[turned ? 3 - a : a];
+    for (int a = 0; a < 4; a++) strides[a] = own[place[a]];
     if (flipped) {
         offset += (sizes[1] - 1) * strides[1];
         strides[1] = -strides[1];
@@ -156,16 +162,15 @@ static void set_convolution(byte_case *c, dwconv_node *node, const shape4 *s) {
 
 static void make_case(byte_case *c, rng *r) {
     dwconv_node node = {0};
-    const int large = rng_range(r, 0, 9) == 0;
+    const int large = rng_range(r, 0, 9) == 0, picture = rng_range(r, 0, 4) == 0;
     shape4 s = {.in = {rng_range(r, 1, 2), rng_range(r, 1, large ? 40 : 7), rng_range(r, 1, 9),
-                       rng_range(r, 1, large ? 60 : 40)}};
+                       picture ? 3 : rng_range(r, 1, large ? 60 : 40)}};
     *c = (byte_case){.dtype = rng_range(r, 0, 1) ? DWCONV_S8 : DWCONV_U8};
     c->desc.quant_rounding = rng_range(r, 0, 1) ? DWCONV_ROUND_TFLITE : DWCONV_ROUND_EVEN;
     choose(&node, &s, r);
-    const int turned = !s.images && rng_range(r, 0, 1), flipped = rng_range(r, 0, 1) != 0;
-    const int in = part_of(&c->n, DWCONV_INPUT, s.in, turned, flipped);
+    const int in = part_of(&c->n, DWCONV_INPUT, s.in, s.images ? 0 : any_order(r), rng_range(r, 0, 1) != 0);
     const int out =
-        part_of(&c->n, DWCONV_OUTPUT, s.out, !s.images && rng_range(r, 0, 1), rng_range(r, 0, 1) != 0);
+        part_of(&c->n, DWCONV_OUTPUT, s.out, s.images ? 0 : any_order(r), rng_range(r, 0, 1) != 0);
     const float scale = 0.05f;
     const int32_t zero = a_number(c, r), low = c->dtype == DWCONV_S8 ? -128 : 0;
     const int keeps = keeps_scale(&node, c->desc.quant_rounding);
@@ -173,7 +178,7 @@ static void make_case(byte_case *c, rng *r) {
     const int32_t result_zero = node.kind == DWCONV_SOFTMAX ? low : keeps ? zero : a_number(c, r);
     int second = -1;
     if (node.kind == DWCONV_BINARY) {
-        second = part_of(&c->n, DWCONV_INPUT, s.second, rng_range(r, 0, 1) != 0, 0);
+        second = part_of(&c->n, DWCONV_INPUT, s.second, any_order(r), 0);
         set_type(c, second, c->dtype, scale, keeps ? zero : a_number(c, r));
         set_type(c, second - 1, c->dtype, scale, 0);
         c->n.values[second - 1].zero_point = c->n.values[second].zero_point;
