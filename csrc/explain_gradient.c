@@ -52,7 +52,7 @@ static dwconv_status put_filter(dwc_text *t, const problem *p) {
     dwc_filter_gradient_schedule s;
     DWC_TRY(dwc_schedule_filter_gradient(&p->g, &p->x, &p->y, &p->threads, 1, &s));
     const int64_t pixels = p->y.batch * p->y.height * p->y.width;
-    dwc_text_string(t, "filter_kernel", s.depthwise ? s.kernel->name : s.stage.kernel->name);
+    dwc_text_string(t, "filter_kernel", s.depthwise ? s.kernel->name : p->g.table->matrix.name);
     dwc_text_int(t, "filter_chunks", s.chunks);
     if (s.depthwise) {
         dwc_text_int(t, "filter_chunk_rows", s.chunk_rows);

@@ -220,7 +220,9 @@ DWC_HIDDEN void dwc_fill_plan(const dwconv_plan *prepared, dwconv_plan *plan);
 
 static inline int dwc_is_block(const dwconv_plan *plan) { return plan->chain.project != NULL; }
 
-/* plan.c: kernel and panels of a stage whose window, inputs and outputs are known. */
+/* plan.c: the width of panels for so many columns, whole units. A panel for more of them may leave a rest that no tile has. */
+DWC_HIDDEN int64_t dwc_panel_width(const dwc_kernel_table *table, int64_t padded);
+/* Kernel and panels of a stage whose window, inputs and outputs are known. */
 DWC_HIDDEN void dwc_choose_matmul(dwc_matmul_stage *stage, const dwc_kernel_table *table);
 
 /* activate.c: the formulas of dwconv.h in double precision. */

@@ -49,7 +49,7 @@ static int has_tiles(const dwc_kernel_table *table, int64_t width) {
  * 16 or more: 64, 48 or 32 columns with AVX-512 (6x64, 9x48 and 14x32 tiles), 24 or 16 with AVX2. Wide panels write
  * whole stretches of a pixel's channels at once: 16 -> 96 runs at 92 % of peak with panels of 64 and 32, at 89 %
  * with two of 48, and 24 -> 144 at 95 % with 64, 64 and 16, at 91 % with three of 48. */
-static int64_t panel_width(const dwc_kernel_table *table, int64_t padded) {
+int64_t dwc_panel_width(const dwc_kernel_table *table, int64_t padded) {
     if (padded <= table->panel_width) {
         const int simple = padded <= 2 * table->lanes || padded % table->lanes == 0;
         return simple ? padded : round_up(padded / 2, table->panel_unit);
@@ -73,7 +73,7 @@ void dwc_choose_matmul(dwc_matmul_stage *s, const dwc_kernel_table *table) {
     const int dots = sums_along_inputs(s, table);
     s->kernel = dots ? &table->dots : &table->matrix;
     s->padded = dots ? s->group_outputs : round_up(s->group_outputs, table->panel_unit);
-    s->panel = dots ? 1 : panel_width(table, s->padded);
+    s->panel = dots ? 1 : dwc_panel_width(table, s->padded);
     s->joins = !dots || s->group_inputs % table->panel_unit == 0;
 }
 

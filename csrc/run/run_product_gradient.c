@@ -1,6 +1,7 @@
 /* The filter gradient of pointwise and dense convolution: for every tap, transposed inputs times output gradients, summed
  * over the pixels of boxes. The matrix kernel takes output gradients, packed, as weights, and inputs as pixels: either
  * in place, each of their own pixels being a tap, or transposed. The order of sums is the same. */
+#include <math.h>
 #include <string.h>
 
 #include "gradient.h"
@@ -33,14 +34,19 @@ static box box_of(const dwc_gradient_job *j, int64_t number) {
 /* Output gradients of a box as panels of columns [begin, end), [pixel][column], and as many zeros as columns: the bias. */
 typedef struct panels {
     float *data;
-    int64_t begin, end, padded, pixels; /* channels of y */
+    int64_t begin, end, padded, panel, pixels; /* begin, end: channels of y */
 } panels;
+
+static panels panels_of(const dwc_gradient_job *j, int64_t begin, int64_t end, int64_t pixels,
+                        float *memory) {
+    const int64_t padded = round_up(end - begin, j->g->table->panel_unit);
+    return (panels){memory, begin, end, padded, dwc_panel_width(j->g->table, padded), pixels};
+}
 
 static void pack_pixels(const dwc_gradient_job *j, const panels *p, int64_t position, const float *dy,
                         int64_t count) {
-    const int64_t panel = j->how.stage.panel;
-    for (int64_t first = 0; first < p->padded; first += panel) {
-        const int64_t width = smaller(panel, p->padded - first),
+    for (int64_t first = 0; first < p->padded; first += p->panel) {
+        const int64_t width = smaller(p->panel, p->padded - first),
                       used = smaller(width, p->end - p->begin - first);
         float *to = p->data + first * p->pixels + position * width;
         j->g->table->copy_pixels((const char *)(dy + p->begin + first), in_bytes(j->y->pixel), count,
@@ -138,8 +144,7 @@ static void transpose(const dwc_gradient_job *j, const box *b, const sight *s, i
 /* ---- products --------------------------------------------------------------------------------- */
 
 /* What the matrix kernel is told of all: `rows` inputs from a on become its pixels, `step` floats apart. */
-static dwc_mm_call shared_call(const dwc_gradient_job *j, const panels *p, const float *a, int64_t step,
-                               int64_t rows) {
+static dwc_mm_call shared_call(const panels *p, const float *a, int64_t step, int64_t rows) {
     return (dwc_mm_call){.a = a,
                          .a_pixel = step,
                          .pixels = rows,
@@ -148,16 +153,16 @@ static dwc_mm_call shared_call(const dwc_gradient_job *j, const panels *p, const
                          .weights = p->data,
                          .bias = p->data + p->pixels * p->padded,
                          .depth = p->pixels,
-                         .panel = j->how.stage.panel,
+                         .panel = p->panel,
                          .padded = p->padded,
-                         .activation = j->how.stage.activation};
+                         .activation = {DWCONV_CLIP, -INFINITY, INFINITY}};
 }
 
 /* Transposed pixels, as taps: those that follow each other are one longer run. */
 static dwc_mm_call transposed_call(const dwc_gradient_job *j, const box *b, const sight *s, const panels *p,
                                    const float *a, int64_t rows) {
     const int64_t first = s->row * b->columns + s->column, image = b->rows * b->columns;
-    dwc_mm_call call = shared_call(j, p, a + first, j->how.pitch, rows);
+    dwc_mm_call call = shared_call(p, a + first, j->how.pitch, rows);
     call.taps_y = b->images;
     call.taps_x = s->rows;
     call.a_tap_y = call.w_tap_y = image;
@@ -188,7 +193,7 @@ static int direct_call(const dwc_gradient_job *j, const box *b, const sight *s, 
         const int64_t ix = (b->column + s->column) * w->stride_w - j->extent.pad_left + kx * w->dilation_w;
         from = x->data + b->image * x->image + iy * x->row + ix * x->pixel;
     }
-    *call = shared_call(j, p, from + channel, 1, rows);
+    *call = shared_call(p, from + channel, 1, rows);
     call->taps_y = s->rows;
     call->taps_x = s->columns;
     call->a_tap_y = w->stride_h * x->row;
@@ -208,7 +213,7 @@ static void multiply(const dwc_gradient_job *j, const dwc_mm_call *shared, float
         call.columns = width;
         call.y = sums;
         call.y_pixel = row;
-        j->how.stage.kernel->run(&call);
+        j->g->table->matrix.run(&call);
         return;
     }
     for (int64_t first = 0; first < width; first += call.panel) {
@@ -217,7 +222,7 @@ static void multiply(const dwc_gradient_job *j, const dwc_mm_call *shared, float
         call.columns = smaller(call.panel, width - first);
         call.y = result;
         call.y_pixel = call.columns;
-        j->how.stage.kernel->run(&call);
+        j->g->table->matrix.run(&call);
         dwc_add_rows(j->g, sums + first, row, result, call.columns, call.pixels, call.columns);
     }
 }
@@ -261,10 +266,9 @@ void dwc_product_gradient(const dwc_gradient_job *j, int64_t chunk, int64_t begi
         for (int64_t group = 0; group < g->groups; group++) {
             const int64_t channel = group * g->group_outputs;
             if (j->bias) add_bias(j, chunk, &b, channel + begin, channel + end);
-            for (int64_t column = begin; column < end; column += s->stage.group_outputs) {
-                const int64_t columns = smaller(s->stage.group_outputs, end - column);
-                const panels p = {memory, channel + column, channel + column + columns,
-                                  round_up(columns, g->table->panel_unit), pixels};
+            for (int64_t column = begin; column < end; column += s->piece_channels) {
+                const int64_t piece_end = smaller(column + s->piece_channels, end);
+                const panels p = panels_of(j, channel + column, channel + piece_end, pixels, memory);
                 run_box(j, &b, group, &p, sums, number > first, memory + s->panel_floats);
             }
         }

@@ -183,33 +183,35 @@ static void cut_boxes(const dwc_view *y, dwc_filter_gradient_schedule *s) {
     s->boxes = divide_up(y->batch, s->images) * s->boxes_down * s->boxes_across;
 }
 
+/* So many parts of each chunk that all workers get as many. */
+static int64_t even_blocks(int64_t chunks, int64_t workers) {
+    if (chunks >= DWC_ITEMS_PER_WORKER * workers) return 1;
+    int64_t blocks = 1;
+    while (chunks * blocks % workers) blocks++;
+    return blocks;
+}
+
 static void schedule_product(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
                              dwc_filter_gradient_schedule *s) {
     const int64_t values = dwc_filter_size(g);
     s->flat = is_flat(g, x, y);
     cut_boxes(y, s);
     const int64_t pixels = s->images * s->rows * s->columns;
-    s->stage = (dwc_matmul_stage){.window = {.kernel_h = 1, .kernel_w = 1},
-                                  .groups = 1,
-                                  .group_inputs = 1,
-                                  .group_outputs = smaller(g->group_outputs, DWC_PANEL_COLUMNS),
-                                  .activation = {DWCONV_CLIP, -INFINITY, INFINITY}};
-    dwc_choose_matmul(&s->stage, g->table);
-    s->stage.depth = pixels;
     /* Sums of several chunks are worth their memory where it is little. */
     s->chunks =
         values <= DWC_CHUNK_VALUES ? within(s->boxes / DWC_CHUNK_BOXES, 1, DWC_MOST_PRODUCT_CHUNKS) : 1;
     s->chunk_boxes = divide_up(s->boxes, s->chunks);
     s->chunks = divide_up(s->boxes, s->chunk_boxes);
     s->chunk_floats = s->chunks > 1 ? round_up(values, DWC_LINE_FLOATS) : 0;
-    const int64_t panels = divide_up(g->group_outputs, s->stage.panel);
-    s->blocks = smaller(divide_up((int64_t)s->workers, s->chunks), panels);
-    s->block_channels = smaller(divide_up(panels, s->blocks) * s->stage.panel, g->group_outputs);
+    const int64_t unit = g->table->panel_unit, units = divide_up(g->group_outputs, unit);
+    s->blocks = smaller(even_blocks(s->chunks, s->workers), units);
+    s->block_channels = smaller(divide_up(units, s->blocks) * unit, g->group_outputs);
     s->blocks = divide_up(g->group_outputs, s->block_channels);
+    s->piece_channels = smaller(s->block_channels, DWC_PANEL_COLUMNS);
     s->block_rows = smaller(g->group_inputs, DWC_PASSING_UNIT);
     s->pitch = round_up(pixels, DWC_LINE_FLOATS) + DWC_LINE_FLOATS; /* no power of two */
-    s->panel_floats = round_up((pixels + 1) * round_up(s->stage.padded, DWC_LINE_FLOATS), DWC_LINE_FLOATS);
-    s->result_floats = round_up(s->block_rows * s->stage.panel, DWC_LINE_FLOATS);
+    s->panel_floats = (pixels + 1) * round_up(s->piece_channels, DWC_LINE_FLOATS);
+    s->result_floats = round_up(s->block_rows * g->table->panel_width, DWC_LINE_FLOATS);
     s->worker_floats = s->panel_floats + s->block_rows * s->pitch + s->result_floats;
 }
 

@@ -53,9 +53,9 @@ typedef struct dwc_filter_gradient_schedule {
     int64_t padded,
         chunk_floats;    /* of the filter's sums: a row of them, all of a chunk; 0: they go to their place */
     int64_t bias_floats; /* of the bias' sums of a chunk */
-    /* A product: transposed inputs so many at a time, `pitch` floats apart; panels of output gradients. */
-    dwc_matmul_stage stage;
-    int64_t block_rows, pitch, panel_floats, result_floats, worker_floats;
+    /* A product: output gradients of so many channels are packed at a time, in panels; transposed inputs so many at a time,
+     * `pitch` floats apart. */
+    int64_t piece_channels, block_rows, pitch, panel_floats, result_floats, worker_floats;
     size_t scratch_bytes;
 } dwc_filter_gradient_schedule;
 

@@ -87,11 +87,9 @@ static int find_output(const dwconv_gradient_desc *d, const int64_t input[4], in
     return found;
 }
 
-static int draw(gradients *g, rng *r, int at_end) {
-    draw_desc(&g->desc, r);
-    const int64_t input[4] = {rng_range(r, 1, 3), rng_range(r, 1, 18), rng_range(r, 1, 30),
-                              g->desc.in_channels};
-    memcpy(g->input, input, sizeof input);
+/* Of a description that is set: the rest. 0: the window fits nowhere. */
+static int make_tensors(gradients *g, const int64_t input[4], rng *r, int at_end) {
+    memcpy(g->input, input, sizeof g->input);
     if (!find_output(&g->desc, g->input, g->output)) return 0;
     const dwconv_window *w = &g->desc.window;
     g->filter_floats =
@@ -100,6 +98,26 @@ static int draw(gradients *g, rng *r, int at_end) {
     g->dy = random_floats(floats_of(g->output), r, at_end);
     g->filter = random_floats(g->filter_floats, r, at_end);
     return 1;
+}
+
+static int draw(gradients *g, rng *r, int at_end) {
+    draw_desc(&g->desc, r);
+    const int64_t input[4] = {rng_range(r, 1, 3), rng_range(r, 1, 18), rng_range(r, 1, 30),
+                              g->desc.in_channels};
+    return make_tensors(g, input, r, at_end);
+}
+
+/* A pointwise layer that workers share by outputs: of such numbers the rest, for the last one, is no width of a tile. */
+static int describe_shared(gradients *g, int number, rng *r, int at_end) {
+    static const int outputs[] = {24, 80, 120, 160, 248, 568, 1000, 1080};
+    const int count = (int)(sizeof outputs / sizeof *outputs), chunked = number == count;
+    if (number > count) return 0;
+    g->desc = (dwconv_gradient_desc){
+        .size = sizeof g->desc, .groups = 1, .window = {1, 1, 1, 1, 1, 1, .padding = DWCONV_VALID}};
+    g->desc.out_channels = chunked ? 40 : outputs[number];
+    g->desc.in_channels = chunked ? 17 : 17 + 3000 / g->desc.out_channels;
+    const int64_t input[4] = {chunked ? 3 : 1, chunked ? 31 : 17, 23, g->desc.in_channels};
+    return make_tensors(g, input, r, at_end);
 }
 
 static void in_reverse(void *pool, int64_t items, dwconv_task task, void *context) {
@@ -326,35 +344,37 @@ static void check_statuses(void) {
     free(scratch);
 }
 
+static void check_gradients(gradients *g, int number) {
+    const dwconv_window *w = &g->desc.window;
+    for (int rung = 0; rung < dwconv_isa_count(); rung++) {
+        const char *isa = dwconv_isa_name(rung);
+        if (!dwconv_isa_available(isa)) continue;
+        CONTEXT(
+            "%s number %d: %dx%dx%dx%d to %d channels, %d groups, kernel %dx%d stride %d %d dilation %d %d",
+            isa, number, (int)g->input[0], (int)g->input[1], (int)g->input[2], (int)g->input[3],
+            (int)g->output[3], (int)g->desc.groups, (int)w->kernel_h, (int)w->kernel_w, (int)w->stride_h,
+            (int)w->stride_w, (int)w->dilation_h, (int)w->dilation_w);
+        check_input(g, isa, number % 2);
+        check_filter(g, isa, number % 2);
+        check_both(g, isa, number % 2);
+    }
+    guarded_free(&g->x);
+    guarded_free(&g->dy);
+    guarded_free(&g->filter);
+}
+
 void test_gradients(void) {
     rng r = {11};
+    gradients g;
     check_statuses();
 #ifdef UNDER_EMULATION
     enum { COUNT = 40 };
 #else
     enum { COUNT = 400 };
 #endif
-    for (int i = 0; i < COUNT; i++) {
-        gradients g;
-        if (!draw(&g, &r, i % 2)) continue;
-        const dwconv_window *w = &g.desc.window;
-        for (int rung = 0; rung < dwconv_isa_count(); rung++) {
-            const char *isa = dwconv_isa_name(rung);
-            if (!dwconv_isa_available(isa)) continue;
-            CONTEXT(
-                "%s number %d: %dx%dx%dx%d to %d channels, %d groups, kernel %dx%d stride %d %d dilation %d "
-                "%d",
-                isa, i, (int)g.input[0], (int)g.input[1], (int)g.input[2], (int)g.input[3], (int)g.output[3],
-                (int)g.desc.groups, (int)w->kernel_h, (int)w->kernel_w, (int)w->stride_h, (int)w->stride_w,
-                (int)w->dilation_h, (int)w->dilation_w);
-            check_input(&g, isa, i % 2);
-            check_filter(&g, isa, i % 2);
-            check_both(&g, isa, i % 2);
-        }
-        guarded_free(&g.x);
-        guarded_free(&g.dy);
-        guarded_free(&g.filter);
-    }
+    for (int i = 0; i < COUNT; i++)
+        if (draw(&g, &r, i % 2)) check_gradients(&g, i);
+    for (int i = 0; describe_shared(&g, i, &r, i % 2); i++) check_gradients(&g, COUNT + i);
     for (int rung = 0; rung < dwconv_isa_count(); rung++)
         if (dwconv_isa_available(dwconv_isa_name(rung))) check_activations(dwconv_isa_name(rung), &r);
 }
