@@ -339,8 +339,9 @@ typedef void (*dwconv_parallel_for)(void *pool, int64_t items, dwconv_task task,
  *
  * `run` NULL: the calling thread, and those threads of the library that are free: one pool in a process, of at most 63,
  * made by the first call that needs it, new in the child of a fork. They compute in the caller's mode of floating-point
- * arithmetic (rounding, flushing of denormals), sleep after 50 idle microseconds, block all signals, and never end.
- * Where the system gives no thread, or other callers have them all, the calling thread does the work. */
+ * arithmetic (rounding, flushing of denormals; 8-bit integers are rounded to the nearest in every mode), sleep after 50
+ * idle microseconds, block all signals, and never end. Where the system gives no thread, or other callers have them all,
+ * the calling thread does the work. */
 typedef struct dwconv_threads {
     int count;
     dwconv_parallel_for run;

@@ -125,6 +125,23 @@ def test_functions_and_moves_between_conversions_are_tables_and_moves_of_bytes()
     assert "unary" not in after
 
 
+@pytest.mark.parametrize(("value", "conversions"), [(0.0, 1), (0.1, 1), (0.13, 2)])
+def test_padding_with_what_a_byte_stands_for_is_one_of_bytes(value: float, conversions: int) -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["a"]),
+        helper.make_node("DequantizeLinear", ["a", "s", "z"], ["b"]),
+        helper.make_node("Pad", ["b", "p", "v"], ["c"]),
+        helper.make_node("QuantizeLinear", ["c", "s", "z"], ["d"]),
+        helper.make_node("DequantizeLinear", ["d", "s", "z"], ["y"]),
+    ]
+    pads = np.array([0, 0, 1, 2, 0, 1, 0, 3], np.int64)
+    constants = {"s": np.float32(0.05), "z": np.int8(-3), "p": pads, "v": np.float32(value)}
+    content = model(nodes, constants)
+    net = dwconv.Network.from_onnx(content)
+    assert np.array_equal(net(floats(2)), ort(content, floats(2)))
+    assert after_passes(net).count("dequantize") == conversions
+
+
 def test_inputs_and_outputs_of_bytes() -> None:
     nodes = [
         helper.make_node("DequantizeLinear", ["x", "s", "z"], ["a"]),

@@ -77,3 +77,32 @@ def test_integers_of_16_bits_are_refused() -> None:
 
     with pytest.raises(dwconv.UnsupportedModel, match="int16; int8 and uint8 are supported"):
         dwconv.Network.from_torch(Wide(), torch.zeros(1, 4))
+
+
+def quantised(module: Any, x: Any) -> Any:
+    """As torchao's quantiser for PyTorch's CPU kernels leaves it: a module that was exported."""
+    flow = pytest.importorskip("torchao.quantization.pt2e.quantize_pt2e")
+    cpu = pytest.importorskip("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
+    quantizer = cpu.X86InductorQuantizer()
+    quantizer.set_global(cpu.get_default_x86_inductor_quantization_config())
+    prepared = flow.prepare_pt2e(torch.export.export(module, (x,)).module(), quantizer)
+    for seed in range(2):
+        prepared(torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)))
+    return flow.convert_pt2e(prepared)
+
+
+@pytest.mark.filterwarnings("ignore")  # torchao's own
+def test_what_torchao_s_quantiser_gives_is_read() -> None:
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.BatchNorm2d(8), torch.nn.ReLU6()]
+    layers += [torch.nn.Conv2d(8, 8, 3, 1, 1, groups=8), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 1)]
+    x = torch.randn(1, 3, 16, 16)
+    module = quantised(torch.nn.Sequential(*layers).eval(), x)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    for given in (module, torch.export.export(module, (x,))):
+        net = dwconv.Network.from_torch(given, x)
+        source: Any = net._source
+        kinds = [source.graph.values[n.output].dtype for n in source.graph.nodes if n.op == "conv"]
+        assert kinds.count(np.uint8) == 2  # what the last one gives is not quantised
+        assert np.abs(net(x.numpy()) - expected).max() <= 0.02 * np.abs(expected).max()

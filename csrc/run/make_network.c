@@ -261,6 +261,7 @@ static dwconv_status fill_values(making *m, dwconv_network *n, dwc_placed *value
         (void)dwc_take_value(&m->desc, i, &placed->value); /* was checked */
         placed->place = -1;
         placed->array = dwc_array_of(&placed->value);
+        n->has_integers |= dwc_unit(placed->value.dtype) == 1;
         if (placed->value.storage == DWCONV_INPUT || placed->value.storage == DWCONV_OUTPUT)
             ports[n->input_count + n->output_count] = i;
         if (placed->value.storage == DWCONV_INPUT) placed->place = n->input_count++;

@@ -29,6 +29,7 @@ struct dwconv_network {
     int32_t value_count, node_count, input_count, output_count;
     int threads; /* the most of a run */
     int owns_memory;
+    int has_integers; /* of 8 bits */
     dwconv_quant_rounding rounding;
     size_t bytes, workspace_bytes, state_bytes, lower_bound;
     const dwc_placed *values;

@@ -1,4 +1,5 @@
 /* A call: check, schedule, run. */
+#include "fp_mode.h"
 #include "run.h"
 
 dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4], int threads,
@@ -17,6 +18,15 @@ dwconv_status dwconv_scratch_size(const dwconv_plan *plan, const int64_t input[4
     return dwc_block_scratch(plan, &x, &y, threads, &machine, scratch);
 }
 
+static dwconv_status run_quantized(const dwconv_plan *plan, const dwc_view *x, const dwc_view *y,
+                                   void *scratch, size_t scratch_bytes, const dwconv_threads *threads) {
+    dwc_fp_mode own;
+    const int changed = dwc_round_to_nearest(&own);
+    const dwconv_status status = dwc_run_s8(plan, x, y, scratch, scratch_bytes, threads);
+    if (changed) dwc_set_mode(&own);
+    return status;
+}
+
 dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input, const dwconv_tensor *output,
                          void *scratch, size_t scratch_bytes, const dwconv_threads *threads) {
     dwc_view x, y;
@@ -24,7 +34,7 @@ dwconv_status dwconv_run(const dwconv_plan *plan, const dwconv_tensor *input, co
     if (threads && threads->count < 0) return DWCONV_BAD_VALUE;
     DWC_TRY(dwc_check_tensors(&plan->graph, input, output, &x, &y));
     if (x.batch == 0) return DWCONV_OK;
-    if (dwc_is_quantized(&plan->graph)) return dwc_run_s8(plan, &x, &y, scratch, scratch_bytes, threads);
+    if (dwc_is_quantized(&plan->graph)) return run_quantized(plan, &x, &y, scratch, scratch_bytes, threads);
     if (dwc_is_block(plan)) return dwc_run_block(plan, &x, &y, scratch, scratch_bytes, threads);
     return dwc_run_layer(plan, &x, &y, threads);
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fp_mode.h"
 #include "network.h"
 
 /* The memory of one run. */
@@ -125,6 +126,13 @@ static void run_step(const memory *m, const dwc_step *step, const dwconv_threads
     step->class->run(&call);
 }
 
+static void run_steps(const memory *m, const dwconv_threads *threads, dwconv_node_done done, void *context) {
+    for (int32_t i = 0; i < m->network->node_count; i++) {
+        run_step(m, &m->network->steps[i], threads);
+        if (done) done(context, i);
+    }
+}
+
 dwconv_status dwconv_network_run(const dwconv_network *network, const void *const inputs[],
                                  void *const outputs[], void *state, size_t state_bytes, void *workspace,
                                  size_t workspace_bytes, const dwconv_threads *threads, dwconv_node_done done,
@@ -134,10 +142,13 @@ dwconv_status dwconv_network_run(const dwconv_network *network, const void *cons
     if (!network) return DWCONV_NULL_POINTER;
     DWC_TRY(check(&m, state_bytes, workspace_bytes, threads));
     if (!threads || threads->count < 1) threads = &alone;
-    for (int32_t i = 0; i < network->node_count; i++) {
-        run_step(&m, &network->steps[i], threads);
-        if (done) done(context, i);
-    }
+    if (network->has_integers) {
+        dwc_fp_mode own;
+        const int changed = dwc_round_to_nearest(&own);
+        run_steps(&m, threads, done, context);
+        if (changed) dwc_set_mode(&own);
+    } else
+        run_steps(&m, threads, done, context);
     return DWCONV_OK;
 }
 

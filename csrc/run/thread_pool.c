@@ -10,6 +10,7 @@
 #if !defined _GNU_SOURCE && !defined __APPLE__
 #define _GNU_SOURCE /* sigset_t, for -std=c11; processors */
 #endif
+#include "fp_mode.h"
 #include "parallel.h"
 
 #if DWC_MOST_WORKERS > 1
@@ -38,24 +39,6 @@ enum {
 #endif
 /* How long not to ask again for threads that the system refused. */
 #define RETRY_NANOSECONDS 1000000000
-
-/* ---- the mode of floating-point arithmetic -------------------------------------------------- */
-
-/* Rounding, flushing of denormals, traps: the caller's holds for all workers, so that bits do not depend on their number. */
-#if defined __x86_64__
-typedef unsigned int fp_mode;
-static void get_mode(fp_mode *mode) { *mode = __builtin_ia32_stmxcsr() & ~0x3fu; /* no exceptions */ }
-static void set_mode(const fp_mode *mode) { __builtin_ia32_ldmxcsr(*mode); }
-#elif defined __aarch64__
-typedef uint64_t fp_mode;
-static void get_mode(fp_mode *mode) { __asm__ volatile("mrs %0, fpcr" : "=r"(*mode)); }
-static void set_mode(const fp_mode *mode) { __asm__ volatile("msr fpcr, %0" : : "r"(*mode)); }
-#else
-#include <fenv.h>
-typedef fenv_t fp_mode;
-static void get_mode(fp_mode *mode) { fegetenv(mode); }
-static void set_mode(const fp_mode *mode) { fesetenv(mode); }
-#endif
 
 /* ---- waiting -------------------------------------------------------------------------------- */
 
@@ -119,7 +102,7 @@ typedef struct job {
     const dwc_phase *phases;
     void *context;
     int count, workers;
-    fp_mode mode;
+    dwc_fp_mode mode; /* the caller's holds for all workers, so that bits do not depend on their number */
     run runs[DWC_MOST_PHASES][DWC_MOST_WORKERS];
     struct {
         _Alignas(CACHE_LINE) atomic_llong items;
@@ -243,11 +226,11 @@ static int help(int index) {
         if (worker == 0) continue;
         atomic_store(&pool.threads[index].state, BUSY);
         wake(at_most(__builtin_popcountll(atomic_load_explicit(&o->seats, memory_order_relaxed)), WOKEN));
-        fp_mode own;
-        get_mode(&own);
-        set_mode(&o->job->mode);
+        dwc_fp_mode own;
+        dwc_get_mode(&own);
+        dwc_set_mode(&o->job->mode);
         work(o, o->job, worker);
-        set_mode(&own);
+        dwc_set_mode(&own);
         atomic_store(&pool.threads[index].state, AWAKE);
         atomic_fetch_add(&o->left, 1); /* the job may be gone from here on */
         announce(o);
@@ -356,7 +339,7 @@ static void prepare(job *j, int workers, const dwc_phase *phases, int count, voi
     j->context = context;
     j->count = count;
     j->workers = workers;
-    get_mode(&j->mode);
+    dwc_get_mode(&j->mode);
     for (int p = 0; p < count; p++) {
         atomic_init(&j->done[p].items, 0);
         for (int i = 0; i < workers; i++) {

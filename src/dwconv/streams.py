@@ -20,7 +20,7 @@ class StreamState:
     pickled and copied (copy.deepcopy): the stream then goes on in each of them.
     """
 
-    __slots__ = ("_initial", "_lock", "_names", "_next", "_now", "_writable")
+    __slots__ = ("_graph", "_initial", "_lock", "_names", "_next", "_now", "_writable")
 
     def __init__(self, names: Sequence[str], initial: Sequence[Array], now: Sequence[Array]) -> None:
         self._names = list(names)
@@ -29,6 +29,7 @@ class StreamState:
         self._now = [np.array(array) for array in now]
         self._next = [np.empty_like(array) for array in self._now]
         self._writable: tuple[list[Any], list[Any]] | None = None
+        self._graph: Graph | None = None  # that it is known to fit
 
     @classmethod
     def of(cls, graph: Graph) -> StreamState:
@@ -45,10 +46,15 @@ class StreamState:
 
     def fits(self, graph: Graph) -> bool:
         """Whether it is a state of this graph, or of another form of the same network."""
+        if graph is self._graph:
+            return True
         initial = [state.initial for state in graph.states]
-        return self._names == [state.input for state in graph.states] and all(
+        found = self._names == [state.input for state in graph.states] and all(
             a.shape == b.shape and a.dtype == b.dtype for a, b in zip(self._initial, initial, strict=True)
         )
+        if found:
+            self._graph = graph
+        return found
 
     def reset(self) -> None:
         """What a stream begins with."""

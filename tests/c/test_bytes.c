@@ -1,5 +1,6 @@
 /* Nodes on 8-bit integers: the same bits on every instruction set, with every number of threads and wherever values lie;
  * no byte beside them is touched; what cannot be is refused. Their arithmetic is tested against NumPy, in Python. */
+#include <fenv.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,8 +236,13 @@ static void run_case(const byte_case *c, const dwconv_network *network, const dw
     }
     guarded workspace = guarded_create(dwconv_network_workspace(network), at_end, DWCONV_ALIGNMENT);
     memset(workspace.data, 0xa5, workspace.bytes);
-    CHECK_STATUS(DWCONV_OK, dwconv_network_run(network, inputs, outputs, NULL, 0, workspace.data,
-                                               workspace.bytes, threads, NULL, NULL));
+    const int mode = threads->run ? FE_DOWNWARD : FE_TONEAREST; /* of the caller: it makes no difference */
+    fesetround(mode);
+    const dwconv_status status = dwconv_network_run(network, inputs, outputs, NULL, 0, workspace.data,
+                                                    workspace.bytes, threads, NULL, NULL);
+    CHECK(fegetround() == mode);
+    fesetround(FE_TONEAREST);
+    CHECK_STATUS(DWCONV_OK, status);
     CHECK(guarded_slack_intact(&workspace));
     guarded_free(&workspace);
     memcpy(y, outputs[0], value_bytes(&c->n.values[output]));

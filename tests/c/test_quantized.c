@@ -1,5 +1,6 @@
 /* Quantized operations: dwconv_run gives the bytes of dwconv_reference, on every instruction set and with any threads,
  * within guard pages and without an allocation. */
+#include <fenv.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,8 +276,13 @@ static void check_run(const char *isa, const guarded *x, const void *expected, i
     const dwconv_threads workers = {.count = threads};
     count_walk(plan, &workers);
     const long calls = allocator_calls();
-    CHECK_STATUS(DWCONV_OK, dwconv_run(plan, &in, &out, scratch_bytes ? scratch.data : NULL, scratch_bytes,
-                                       threads > 1 ? &workers : NULL));
+    const int mode = threads > 1 ? FE_UPWARD : FE_TONEAREST; /* of the caller: it makes no difference */
+    fesetround(mode);
+    const dwconv_status status = dwconv_run(plan, &in, &out, scratch_bytes ? scratch.data : NULL,
+                                            scratch_bytes, threads > 1 ? &workers : NULL);
+    CHECK(fegetround() == mode);
+    fesetround(FE_TONEAREST);
+    CHECK_STATUS(DWCONV_OK, status);
     if (threads == 1) CHECK(allocator_calls() == calls);
     CHECK(memcmp(y.data, expected, bytes) == 0);
     dwconv_plan_destroy(plan);

@@ -20,7 +20,7 @@ from ..graph import Graph, UnsupportedModel, Value
 from ..nodes_integers import check
 from ..quantized import ROUNDINGS
 from ..sources import GraphSource, TensorInfo, checked
-from . import tflite_spectrum
+from . import tflite_spectrum, tflite_svdf
 from .tflite_bytes import KINDS
 from .tflite_call import BoundedBuilder, Call, UnsupportedError
 from .tflite_dilation import join_dilations
@@ -40,7 +40,6 @@ REMEDIES = {
     "NON_MAX_SUPPRESSION_V5": "end the network at boxes and scores",
     "IF": "a network has no branches",
     "WHILE": "a network has no loops",
-    "SVDF": "there are no recurrent layers",
     "LSTM": "there are no recurrent layers",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "there are no recurrent layers",
     "BIDIRECTIONAL_SEQUENCE_LSTM": "there are no recurrent layers",
@@ -274,13 +273,15 @@ class _Lowering:
             return ""
         if operator.inputs and operator.inputs[0] in self.imaginary:
             return "" if tflite_spectrum.takes(operator.op) else "complex numbers; COMPLEX_ABS takes them"
-        if operator.op not in ALL and operator.op not in SPECTRUM:
+        if operator.op not in ALL and operator.op not in (*SPECTRUM, "SVDF"):
             near = difflib.get_close_matches(operator.op, ALL, 1)
             nearest = f"; the nearest that is supported is {near[0]}" if near else ""
             return REMEDIES.get(operator.op, f"not supported{nearest}")
         for index in operator.inputs:
             tensor = self.model.tensors[index]
             if index < 0:
+                continue
+            if self._own_state(operator, index):
                 continue
             if tensor.variable:
                 return f"state {tensor.name!r} in a tensor; variables of VAR_HANDLE are supported"
@@ -296,11 +297,20 @@ class _Lowering:
                 return f"its result {tensor.name!r} of INT16, quantised, is not supported; INT8 and UINT8 are"
         return ""
 
+    def _own_state(self, operator: Operator, index: int) -> bool:
+        """Whether it is what the operator alone keeps from run to run."""
+        inputs = operator.inputs
+        is_its_own = operator.op == "SVDF" and index in inputs[tflite_svdf.STATE :]
+        readers = [other for other in self.model.operators if index in other.inputs]
+        return is_its_own and self.model.tensors[index].variable and readers == [operator]
+
     def _folded(self, index: int) -> bool:
         return index in self.names and self.b.data(self.names[index]) is not None
 
     def _made(self, call: Call) -> str | list[str]:
         operator = call.operator
+        if operator.op == "SVDF":
+            return tflite_svdf.svdf(call, self.variables)
         imaginary = self.imaginary.get(operator.inputs[0]) if operator.inputs else None
         if imaginary is None and operator.op != "RFFT2D":
             return lower(call) if is_integer(call) else ALL[operator.op](call)
@@ -327,7 +337,9 @@ class _Lowering:
         for index in operator.inputs:
             if index in self.variables.handles:
                 continue
-            if index >= 0 and index not in self.names and self.model.tensors[index].data is None:
+            if index < 0 or self._own_state(operator, index):
+                continue
+            if index not in self.names and self.model.tensors[index].data is None:
                 name = self.model.tensors[index].name
                 raise ValueError(f"{operator.op} {label!r} reads {name!r} before anything gives it")
         if operator.op in VARIABLE_OPS:

@@ -16,6 +16,7 @@ from ..nodes_integers import check
 from .tflite_call import UnsupportedError, stored
 from .tflite_parse import DTYPES, Model, Operator, Tensor
 
+MOST_ELEMENTS = 2**26
 VARIABLE_OPS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 
 
@@ -27,6 +28,7 @@ class Variables:
     states: dict[str, str] = field(default_factory=dict)  # values at the begin of a run, by variable
     now: dict[str, str] = field(default_factory=dict)  # values so far
     assigned: set[str] = field(default_factory=set)
+    of_operators: dict[str, str] = field(default_factory=dict)  # what their states become
 
     def __post_init__(self) -> None:
         for operator in self.model.operators:
@@ -60,8 +62,9 @@ class Variables:
 
     def keep(self, b: Builder) -> None:
         """After the last output."""
-        for name, state in self.states.items():
-            b.keep(state, self.now[name])
+        become = {state: self.now[name] for name, state in self.states.items()} | self.of_operators
+        for state in list(b.graph.states):
+            b.keep(state.input, become[state.input])
 
     def _outputs(self, operator: Operator, count: int) -> None:
         if len(operator.outputs) != count:
@@ -87,12 +90,20 @@ class Variables:
         if name not in self.assigned:
             self.now[name] = b.constant(initial, quantization)
             return self.now[name]
-        taken, count = name.strip("/") or label, 0
-        while (f"{taken}_{count}" if count else taken) in b.graph.values:
-            count += 1
-        value = b.state(f"{taken}_{count}" if count else taken, initial, quantization)
+        value = b.state(_free(b, name.strip("/") or label), initial, quantization)
         self.states[name] = self.now[name] = value
         return value
+
+    def begin(self, b: Builder, label: str, shape: tuple[int, ...]) -> str:
+        """The state of an operator that keeps one itself: zeros, until `become`."""
+        if np.prod(shape, dtype=float) > MOST_ELEMENTS:
+            raise ValueError(f"a state of {shape} is too large")
+        state = b.state(_free(b, f"{label}/state"), np.zeros(shape, np.float32))
+        self.of_operators[state] = state
+        return state
+
+    def become(self, state: str, value: str) -> None:
+        self.of_operators[state] = value
 
     def _initial(
         self, name: str, tensor: Tensor, dtype: np.dtype[np.generic], q: Quantization | None
@@ -102,7 +113,7 @@ class Variables:
             raise ValueError(f"variable {name!r} has no known shape, {tensor.shape}")
         found = self.initial.get(name)
         if found is None:
-            if np.prod(tensor.shape, dtype=float) > 2**26:
+            if np.prod(tensor.shape, dtype=float) > MOST_ELEMENTS:
                 raise ValueError(f"variable {name!r} of {tensor.shape} is too large")
             return np.full(tensor.shape, 0 if q is None else q.zero_point, dtype)
         if found.dtype != dtype or found.shape != tensor.shape:
@@ -125,3 +136,11 @@ class Variables:
                 self.initial[handles[inner.inputs[0]]] = stored(tensor)
             else:
                 raise UnsupportedError(f"{inner.op} before the first run; assignments are supported")
+
+
+def _free(b: Builder, name: str) -> str:
+    found, count = name, 0
+    while found in b.graph.values:
+        count += 1
+        found = f"{name}_{count}"
+    return found

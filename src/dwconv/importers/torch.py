@@ -249,11 +249,13 @@ def _tensors(item: Any) -> Any:
 
 @contextlib.contextmanager
 def evaluating(module: Any) -> Iterator[None]:
-    """`module.eval()` for as long as this lasts; attention is spelled out."""
+    """`module.eval()` for as long as this lasts, of exported modules, which refuse it, without; attention is
+    spelled out."""
     before = [(part, part.training) for part in module.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        module.eval()
+        with contextlib.suppress(NotImplementedError):
+            module.eval()
         torch.backends.mha.set_fastpath_enabled(False)
         yield
     finally:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from ..emit_problems import _integers as problems_of
-from ..graph import Graph, Node
+from ..graph import Graph, Node, Value
 from ..nodes import pool_geometry
 from ..nodes_integers import BYTES, is_move, same
-from ..nodes_numpy_integers import quantize
+from ..nodes_numpy_integers import dequantize, quantize
 from .byte_functions import drop_table, join_tables, quantize_before_move, to_table
 from .editor import Editor, Rule
 from .identities import IDENTITIES
 from .scalars import clip_of
 
 MOVES = (
-    "reshape", "transpose", "slice", "concat", "expand", "gather", "depth_to_space", "space_to_depth",
+    "reshape", "transpose", "slice", "concat", "pad", "expand", "gather", "depth_to_space", "space_to_depth",
     "max_pool", "reduce", "resize",
 )  # fmt: skip
 
@@ -38,8 +38,22 @@ def convert_later(edit: Editor, node: Node) -> bool:
         return False
     if not all(same(v.quantization, values[0].quantization) for v in values):
         return False
-    moved = edit.insert(node.op, *sources, *node.inputs[len(inputs) :], name=node.name, **node.attributes)
+    attributes = dict(node.attributes)
+    if node.op == "pad" and node["mode"] == "constant":
+        number = _byte_of(node["value"], values[0])
+        if number is None:
+            return False
+        attributes["value"] = number
+    moved = edit.insert(node.op, *sources, *node.inputs[len(inputs) :], name=node.name, **attributes)
     return edit.rewrite(node, "dequantize", moved)
+
+
+def _byte_of(number: float, like: Value) -> float | None:
+    """The byte that stands for exactly this number in a value like that."""
+    exact = np.array(number, np.float32)
+    assert like.quantization is not None
+    byte = quantize(exact, like.quantization, like.dtype, "even")
+    return float(byte) if dequantize(byte, like.quantization) == exact else None
 
 
 def convert_earlier(edit: Editor, node: Node) -> bool:

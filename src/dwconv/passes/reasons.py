@@ -68,6 +68,7 @@ OF_OP: dict[str, Callable[[Graph, Node], str]] = {
     "softmax": lambda graph, node: OTHERWISE,
     "layer_norm": lambda graph, node: OTHERWISE,
     "resize": lambda graph, node: OTHERWISE,
+    "pad": lambda graph, node: "no byte stands for what it pads with",
     "matmul": lambda graph, node: "a product of two computed values has no form for bytes",
     "prelu": lambda graph, node: f"its slopes differ along an axis, {BEYOND}",
 }
