@@ -55,15 +55,6 @@ def onnx_runtime(case: oracle.Case) -> np.ndarray:
     return np.asarray(y.transpose(0, 2, 3, 1))
 
 
-def has_vnni() -> bool:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            words = set(file.read().split())
-    except OSError:
-        return False
-    return bool(words & {"avx512_vnni", "avx_vnni", "asimddp"})
-
-
 # ---- LiteRT -------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,6 @@ TensorFlow Lite.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -108,22 +107,14 @@ def _product(call: Call, x: str) -> dict[str, Any]:
 
 
 def fully_connected(call: Call) -> str:
-    x, shape = operand(call), call.shape(0)
-    if call.option("WeightsFormat"):
-        raise UnsupportedError("shuffled weights; the default format is supported")
-    if call.data(1) is None:
-        raise UnsupportedError("weights that are computed when it runs; constant ones are supported")
+    x = operand(call)
+    tflite_ops.check_dense(call)
     weights, q = _weights(call, 1)
-    if weights.ndim != 2 or not weights.size or math.prod(shape) % weights.shape[1]:
-        raise ValueError(f"weights {weights.shape} do not fit x {shape}")
-    outputs, inputs = weights.shape
-    keep = call.option("KeepNumDims") and len(shape) > 1
-    if keep and shape[-1] != inputs:
-        raise ValueError(f"weights {weights.shape} do not fit the last axis of {shape}")
-    image = call.reshape(x, (-1, 1, 1, inputs))
-    hwio = weights.T.reshape(1, 1, inputs, outputs)
-    y = _with_filters(call, image, hwio, q, 2, **clamped(call), **_product(call, x))
-    return call.reshape(y, (*shape[:-1], outputs) if keep else (-1, outputs))
+
+    def multiplied(image: str, filters: Array) -> str:
+        return _with_filters(call, image, filters, q, 2, **clamped(call), **_product(call, x))
+
+    return tflite_ops.dense(call, x, weights, multiplied)
 
 
 def transpose_conv(call: Call) -> str:

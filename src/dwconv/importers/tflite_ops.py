@@ -103,13 +103,25 @@ def transposed(call: Call, filters: tuple[int, ...], x: tuple[int, ...]) -> dict
 
 
 def fully_connected(call: Call) -> str:
-    """A 1x1 convolution over what is flattened in the order NHWC."""
-    x, shape = call.value(0), call.shape(0)
+    x = call.value(0)
+    check_dense(call)
+
+    def multiplied(image: str, filters: Array) -> str:
+        return call.node("conv", image, filters, _bias(call, 2), activation=call.activation())
+
+    return dense(call, x, call.weights(1, "weights"), multiplied)
+
+
+def check_dense(call: Call) -> None:
     if call.option("WeightsFormat"):
         raise UnsupportedError("shuffled weights; the default format is supported")
     if call.data(1) is None:
         raise UnsupportedError("weights that are computed when it runs; BATCH_MATMUL multiplies two of these")
-    weights = call.weights(1, "weights")
+
+
+def dense(call: Call, x: str, weights: Array, multiplied: Callable[[str, Array], str]) -> str:
+    """A 1x1 convolution, `multiplied`, over what is flattened in the order NHWC."""
+    shape = call.shape(0)
     if weights.ndim != 2 or not weights.size or math.prod(shape) % weights.shape[1]:
         raise ValueError(f"weights {weights.shape} do not fit x {shape}")
     outputs, inputs = weights.shape
@@ -117,8 +129,7 @@ def fully_connected(call: Call) -> str:
     if keep and shape[-1] != inputs:
         raise ValueError(f"weights {weights.shape} do not fit the last axis of {shape}")
     filters = np.ascontiguousarray(weights.T).reshape(1, 1, inputs, outputs)
-    image = call.reshape(x, (-1, 1, 1, inputs))
-    y = call.node("conv", image, filters, _bias(call, 2), activation=call.activation())
+    y = multiplied(call.reshape(x, (-1, 1, 1, inputs)), filters)
     return call.reshape(y, (*shape[:-1], outputs) if keep else (-1, outputs))
 
 
