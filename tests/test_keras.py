@@ -361,7 +361,7 @@ def test_a_layer_that_is_not_built_needs_a_shape() -> None:
 
 def test_one_error_lists_every_unsupported_layer() -> None:
     x = keras.Input((8, 8, 3))
-    y = L.LSTM(4, name="memory")(L.Reshape((8, 24))(x))
+    y = L.Flatten()(L.ConvLSTM1D(4, 3, name="memory")(L.Reshape((8, 8, 3))(x)))
     z = L.UpSampling2D(2, interpolation="bicubic", name="grown")(x)
     model = keras.Model(x, [L.Dense(3)(y), keras.ops.sort(z)])
     with pytest.raises(UnsupportedModel) as caught:

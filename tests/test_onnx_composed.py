@@ -85,6 +85,38 @@ def test_truth_values_where_floats_belong_are_refused_by_name() -> None:
         dwconv.Network.from_onnx(broken)
 
 
+@pytest.mark.parametrize("how", [{"axis": 1}, {"axis": -1, "largest": 0}, {"axis": 0, "sorted": 1}])
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_first_of_an_order(how: dict[str, Any], k: int) -> None:
+    """Of equals the first, of infinities too."""
+    x = rng.integers(-2, 3, (3, 6, 5)).astype(np.float32)
+    x[0, 0], x[1, 2, 3], x[2] = -np.inf, np.inf, -np.inf
+    model = onnx.load_from_string(
+        file_of([node("TopK", "x,k", "v,i", **how)], x, ["v", "i"], k=np.array([k]))
+    )
+    model.graph.output[1].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    check(model.SerializeToString(), x)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"cubic_coeff_a": -0.5},
+        {"exclude_outside": 1},
+        {"coordinate_transformation_mode": "align_corners"},
+        {"coordinate_transformation_mode": "asymmetric"},
+    ],
+)
+def test_cubic_interpolation(how: dict[str, Any]) -> None:
+    x = rng.standard_normal((2, 3, 9, 7)).astype(np.float32)
+    for scales in ([1, 1, 2, 3], [1, 1, 3, 1], [1, 1, 2 / 3, 1.5]):
+        if "align_corners" in how.values() and scales[-1] == 1.5:
+            continue  # scales that give no whole size are refused
+        resize = node("Resize", "x,,s", "y", mode="cubic", **how)
+        check(file_of([resize], x, ["y"], s=np.array(scales, np.float32)), x, 1e-5)
+
+
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize(("op", "after"), [("LSTM", 0), ("GRU", 0), ("GRU", 1), ("RNN", 0)])
 @pytest.mark.parametrize("begun", [False, True])

@@ -86,9 +86,9 @@ def test_damaged_state_is_a_value_error() -> None:
 
 def test_one_error_lists_all_that_is_unsupported() -> None:
     nodes = [
-        onnx.helper.make_node("TopK", ["x", "k"], ["a"], "most"),
+        onnx.helper.make_node("GatherElements", ["x", "k"], ["a"], "most"),
         onnx.helper.make_node("Relu", ["a"], ["b"]),
-        onnx.helper.make_node("Resize", ["z", "", "up"], ["c"], "cubic", mode="cubic"),
+        onnx.helper.make_node("Resize", ["z", "", "up"], ["c"], "cubic", mode="lanczos"),
         onnx.helper.make_node("Frobnicate", ["c"], ["d"], "custom", domain="com.example"),
     ]
     proto = model(
@@ -103,8 +103,8 @@ def test_one_error_lists_all_that_is_unsupported() -> None:
         OnnxSource(parse(proto)).lower({})
     problems = caught.value.problems
     assert len(problems) == 3
-    assert problems[0] == "'most' (TopK, opset 14): there is no such operation; the nearest: ArgMax"
-    assert "'cubic' (Resize, opset 14): mode 'cubic'; supported: nearest, linear" in problems[1]
+    assert problems[0] == "'most' (GatherElements, opset 14): there is no such operation; the nearest: Gather"
+    assert "'cubic' (Resize, opset 14): mode 'lanczos'; supported: nearest, linear, cubic" in problems[1]
     assert "'custom' (com.example::Frobnicate, opset 3): there is no such operation" in problems[2]
     with pytest.raises(UnsupportedModel, match="2 unsupported"):  # at once, whatever the shapes
         read(proto.SerializeToString())

@@ -180,6 +180,11 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
         x.mean(), x.mean((2, 3), keepdim=True), x.sum(1), x.amax((1, 2)), x.max(1).values, x.prod(1),
         x.var(1), x.std((2, 3), correction=0), functional.normalize(x), x.norm(p=1, dim=1), x.logsumexp(1),
     ),
+    "sorted and cubic": lambda x, y: (
+        x.topk(3, 1).values, x.topk(4, -1, largest=False)[0],
+        functional.interpolate(x, (13, 7), mode="bicubic"),
+        functional.interpolate(x, scale_factor=2, mode="bicubic", align_corners=True),
+    ),
     "shapes": lambda x, y: (
         x.reshape(2, 2, 3, 80).transpose(1, 2).reshape(2, 6, 8, 10), x.permute(0, 2, 3, 1).reshape(2, -1, 3),
         x.flatten(2).transpose(1, 2), x.movedim((0, 1), (2, 0)), x[:, :, :1].squeeze(2), x[0], x[:, None],
@@ -295,10 +300,14 @@ def test_the_example_of_help_runs() -> None:
 
 
 def test_all_unsupported_operations_are_listed_in_one_error() -> None:
+    class Smaller(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return functional.interpolate(x, (3, 3), mode="bilinear", antialias=True)
+
     class Bad(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.stem = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Upsample(scale_factor=2, mode="bicubic"))
+            self.stem = nn.Sequential(nn.Conv2d(3, 8, 3), Smaller())
             self.rank = nn.Conv3d(2, 1, 1)
 
         def forward(self, x: Any) -> Any:
@@ -308,7 +317,7 @@ def test_all_unsupported_operations_are_listed_in_one_error() -> None:
     with pytest.raises(dwconv.UnsupportedModel) as caught:
         read(Bad(), random(1, 3, 8, 8))
     first, second, third, fourth = caught.value.problems
-    assert "stem.1 (Upsample): aten.upsample_bicubic2d.vec([1, 8, 6, 6])" in first
+    assert "stem.1 (Smaller): aten._upsample_bilinear2d_aa.vec([1, 8, 6, 6])" in first
     assert "the nearest that is supported: upsample_bilinear2d" in first
     assert "test_torch_import.py:" in first
     assert "aten.cumsum" in second

@@ -108,6 +108,18 @@ def test_tflite_agrees_with_litert(kind: str, op: str) -> None:
     np.testing.assert_array_equal(net(x), expected)
 
 
+def test_tflite_sorts_as_litert() -> None:
+    models = pytest.importorskip("tflite_models")
+    m = models.Writer()
+    given, k = m.input("x", SHAPE), m.constant(np.array(4, np.int32))
+    ends = m.op("TOPK_V2", [given, k], "TopKV2Options", outputs=[m.tensor(), m.tensor(kind="INT32")])
+    content, x = m.content(ends), scores()
+    net = dwconv.Network.from_tflite(content)
+    for found, expected in zip(net(x).values(), models.litert(content, {"x": x}), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("kind", ["INT8", "UINT8"])
 @pytest.mark.parametrize("op", ["ARG_MAX", "ARG_MIN"])
 @pytest.mark.parametrize("count", [1, 3, 21, 4096, 4097])

@@ -21,7 +21,7 @@ from .activation import Array
 from .importers.onnx import checked
 from .importers.onnx_model import OnnxModel, Opaque
 from .importers.onnx_parse import parse
-from .importers.onnx_source import OPSETS, OnnxSource
+from .importers.onnx_source import OPSETS, WHOLE, OnnxSource
 from .network import Network
 
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -72,7 +72,11 @@ class Rep(BackendRep):  # type: ignore[misc]
                 return namedtupledict("Outputs", outputs)(*values)  # type: ignore[no-any-return]
             network = Network(graph, name=self.name)
         found = network(arrays)
-        results = [found[name] for name in outputs] if isinstance(found, dict) else [found]
+        computed = [found[name] for name in outputs] if isinstance(found, dict) else [found]
+        results = [
+            np.asarray(y, info.dtype) if info.dtype in WHOLE else y
+            for y, info in zip(computed, self.model.outputs, strict=True)
+        ]
         return namedtupledict("Outputs", outputs)(*results)  # type: ignore[no-any-return]
 
     def _with(self, fixed: Mapping[str, Array | Opaque]) -> OnnxModel:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..graph import Graph, UnsupportedModel
 from ..sources import GraphSource, TensorInfo
-from . import keras_layers, keras_ops, keras_shapes  # noqa: F401 - they register what they handle
+from . import keras_layers, keras_ops, keras_recurrent, keras_shapes  # noqa: F401 - they register what they handle
 from .keras_graph import Missing, Net, T, UnsupportedError, _flat, _is_symbolic
 from .single import layer_of
 

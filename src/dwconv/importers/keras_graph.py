@@ -164,6 +164,9 @@ class Net:
         if isinstance(operation, keras.layers.Layer):
             handler = _layer_handler(operation)
             if handler is not None and args:
+                others = [args[1:], list(kwargs.values())]
+                if any(isinstance(x, T | np.ndarray) for x in _flat(others)):
+                    raise UnsupportedError("inputs beside the first, such as an initial state or a mask")
                 return handler(self, operation, args[0])
             if isinstance(operation, keras.Model) and _is_symbolic(operation):
                 return self.model(operation, _flat(args))

@@ -15,7 +15,7 @@ import numpy as np
 from ..activation import Array
 from ..graph import Budget, Builder, Graph, Node, Value
 from ..nodes import reshape_shape
-from .whole_numbers import arg_max
+from .whole_numbers import MOST_SORTED, arg_max, top_k
 
 Pairs: TypeAlias = Sequence[tuple[int, int]]  # (before, after) of every axis
 Slice: TypeAlias = tuple[int | None, int | None, int | None]
@@ -354,6 +354,15 @@ class Logical:
         found = found if keepdims else self.squeeze(found, [axis])
         self.whole.add(found.value)
         return found
+
+    def top_k(self, x: T, axis: int, k: int, *, least: bool = False) -> tuple[T, T]:
+        """The largest along an axis, and where they are; see `whole_numbers`."""
+        if k > MOST_SORTED:
+            raise UnsupportedError(f"the first {k}; at most {MOST_SORTED} are sorted")
+        at, sizes = x.perm[self.axis(x, axis)], self.builder.shape(x.value)
+        values, places = top_k(self._node, x.value, sizes, at, k, least=least)
+        self.whole.add(places)
+        return T(values, x.perm), T(places, x.perm)
 
     def softmax(self, x: T, axis: int = -1, log: bool = False) -> T:
         return T(self._node("softmax", x.value, axis=x.perm[self.axis(x, axis)], log=log), x.perm)

@@ -124,6 +124,15 @@ def _arg(least: bool) -> Callable[[Call], T]:
     return lower
 
 
+def _top_k(call: Call) -> list[T]:
+    call.seen.add("sorted")  # they are
+    given = call.integers(1, "k") if call.has(1) else [call.integer("k", -1)]
+    if given is None or len(given) != 1:
+        raise ValueError(f"k is {given}, not one number")
+    largest = call.integer("largest", 1)
+    return list(call.net.top_k(call.tensor(0), call.integer("axis", -1), given[0], least=not largest))
+
+
 def _dropout(call: Call) -> T:
     if call.has(2) and np.any(call.array(2, "training_mode")):
         raise UnsupportedError("training_mode; inference is supported")
@@ -319,6 +328,7 @@ OPS: dict[str, Callable[[Call], Any]] = {
     **{name: _unary(name.lower()) for name in UNARY.split()},
     "Add": _binary("add"),
     "ArgMax": _arg(least=False),
+    "TopK": _top_k,
     "ArgMin": _arg(least=True),
     "Cast": _cast,
     "CastLike": _cast_like,

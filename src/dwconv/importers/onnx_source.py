@@ -40,7 +40,7 @@ FAR = {
     "If": "no control flow", "Loop": "no control flow", "Scan": "no control flow",
     "LRN": "LayerNormalization",
     "ReverseSequence": "Slice", "GatherElements": "Gather", "GatherND": "Gather",
-    "TopK": "ArgMax", "NonMaxSuppression": "no sorting",
+    "NonMaxSuppression": "no sorting",
     "GridSample": "Resize", "RoiAlign": "Resize", "LpPool": "AveragePool",
     "GlobalLpPool": "GlobalAveragePool", "MaxUnpool": "ConvTranspose", "DeformConv": "Conv",
 }  # fmt: skip

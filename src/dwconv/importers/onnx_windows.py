@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .channels_first import T, UnsupportedError
+from .cubic import cubic
 from .onnx_call import Call
 
 MOST = 2**31 - 1
@@ -156,7 +157,7 @@ def _resize(call: Call) -> T:
     changed = [i for i, size in enumerate(old) if sizes[i] != size or (scales and scales[i] != 1)]
     if not changed:
         return x
-    call.refuse("mode", "nearest", "linear", default="nearest")
+    call.refuse("mode", "nearest", "linear", "cubic", default="nearest")
     kind = call.text("mode", "nearest")
     how = "half_pixel" if call.opset > 10 else "asymmetric"
     call.refuse(
@@ -168,6 +169,9 @@ def _resize(call: Call) -> T:
         raise UnsupportedError("align_corners with scales that give no whole size; sizes are supported")
     if call.integer("antialias") and any(sizes[i] < old[i] for i in changed):
         raise UnsupportedError("antialias of a smaller image; it is supported where images grow")
+    if kind == "cubic":
+        a, exclude = call.number("cubic_coeff_a", -0.75), bool(call.integer("exclude_outside"))
+        return cubic(net, x, axes, sizes, scales or None, how=how, a=a, exclude_outside=exclude)
     to: dict[str, Any] = {"coordinates": how, "sizes": [sizes[i] for i in changed]}
     if kind == "nearest":
         rounding = "round_prefer_floor" if call.opset > 10 else "floor"

@@ -35,7 +35,6 @@ ALL = {**INTEGERS, **OPS, **SHAPE_OPS}
 SPECTRUM = ("RFFT2D", *tflite_spectrum.OF_COMPLEX)
 # Where the nearest name would mislead, or there is more to say.
 REMEDIES = {
-    "TOPK_V2": "end the network at its scores and sort these",
     "NON_MAX_SUPPRESSION_V4": "end the network at boxes and scores",
     "NON_MAX_SUPPRESSION_V5": "end the network at boxes and scores",
     "IF": "a network has no branches",

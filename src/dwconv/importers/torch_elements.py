@@ -238,6 +238,8 @@ def _reduction(kind: str) -> Any:
 
 for _name, _kind in {"mean": "mean", "sum": "sum", "amax": "max", "amin": "min", "prod": "prod"}.items():
     OPS[_name] = _reduction(_kind)
+
+
 OPS["max"], OPS["min"] = OPS["amax"], OPS["amin"]
 OPS["max.other"], OPS["min.other"] = maximum, minimum
 
@@ -250,6 +252,11 @@ def max_of(net: ChannelsFirst, **given: Any) -> Any:
 @op("min.dim")
 def min_of(net: ChannelsFirst, **given: Any) -> Any:
     return OPS["amin"](net, **given), None
+
+
+@op("topk")
+def top_k(net: ChannelsFirst, x: T, k: int, dim: int, largest: bool, **_: Any) -> Any:
+    return net.top_k(x, dim, k, least=not largest)[0], None
 
 
 @op("var")

@@ -22,9 +22,9 @@ __all__ = ["Reader", "array", "handler", "torch_elements", "torch_images", "torc
 NEAREST = {
     "conv3d": "conv2d", "conv_transpose3d": "conv_transpose2d", "avg_pool3d": "avg_pool2d",
     "max_pool3d": "max_pool2d",
-    "upsample_bicubic2d": "upsample_bilinear2d", "_upsample_bilinear2d_aa": "upsample_bilinear2d",
+    "_upsample_bilinear2d_aa": "upsample_bilinear2d",
     "upsample_trilinear3d": "upsample_bilinear2d", "embedding": "index_select with constant indices",
-    "hardshrink": "hardtanh", "argmax": "amax", "topk": "amax", "sort": "amax",
+    "hardshrink": "hardtanh", "argmax": "amax", "sort": "amax",
 }  # fmt: skip
 CHECKS = (
     "_assert_tensor_metadata",

@@ -14,6 +14,7 @@ from ..graph import Node
 from ..nodes import complete
 from ..nodes_numpy import nearest_index
 from .channels_first import ChannelsFirst, T, UnsupportedError
+from .cubic import cubic
 from .torch_ops import many, on_batch, op, pairs, scaled, tensor
 
 
@@ -155,6 +156,16 @@ def upsample_linear(net: ChannelsFirst, x: T, align_corners: bool, **given: Any)
     sizes, scales = resized(net, x, **given)
     coordinates = "align_corners" if align_corners else "half_pixel"
     return net.resize(x, "linear", sizes=sizes, scales=scales, coordinates=coordinates)
+
+
+@op("upsample_bicubic2d")
+def upsample_cubic(net: ChannelsFirst, x: T, align_corners: bool, **given: Any) -> T:
+    sizes, scales = resized(net, x, **given)
+    how = "align_corners" if align_corners else "half_pixel"
+    if sizes is None:
+        assert scales is not None
+        sizes = tuple(math.floor(n * f) for n, f in zip(net.shape(x)[2:], scales, strict=True))
+    return cubic(net, x, (2, 3), sizes, scales, how=how)
 
 
 def resized(

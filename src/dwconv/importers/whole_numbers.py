@@ -9,6 +9,8 @@ from numpy.typing import DTypeLike
 
 from ..nodes import MOST_COUNTED
 
+MOST_SORTED = 128  # each is some six nodes
+
 
 def arg_max(
     node: Callable[..., str],
@@ -40,3 +42,28 @@ def arg_max(
         x = node("slice", x, slices=slices)
     found = node("reduce", x, kind="argmax", axes=(axis,), keepdims=True)
     return node("unary", found, kind="linear", a=-1.0, b=float(count - 1)) if last else found
+
+
+def top_k(
+    node: Callable[..., str], x: str, shape: Sequence[int], axis: int, k: int, *, least: bool = False
+) -> tuple[str, str]:
+    """The k largest along `axis`, or the least, in order, and where they are; equals are in their order.
+
+    x is float32. One after another: each is found as `arg_max` does, and then ranks below all others. NaN has
+    no order. Raises ValueError for more than there are.
+    """
+    if not 1 <= k <= shape[axis]:
+        raise ValueError(f"the first {k} of an axis of {shape[axis]}")
+    places = np.arange(shape[axis], dtype=np.float32).reshape(-1, *(1,) * (len(shape) - axis - 1))
+    finite = float(np.finfo(np.float32).max)  # so that what was found ranks below what is -inf
+    ranked = node("unary", node("unary", x, kind="neg") if least else x, kind="clip", a=-finite, b=finite)
+    values, found = [], []
+    for _ in range(k):
+        found.append(arg_max(node, ranked, shape, axis))
+        chosen = node("binary", places, found[-1], kind="equal")
+        kept = node("binary", x, chosen, kind="keep")
+        values.append(node("reduce", kept, kind="sum", axes=(axis,), keepdims=True))
+        if len(found) < k:
+            below = node("binary", np.float32(-np.inf), chosen, kind="keep")
+            ranked = node("binary", ranked, below, kind="add")
+    return node("concat", *values, axis=axis), node("concat", *found, axis=axis)
