@@ -73,6 +73,23 @@ def test_factors_at_both_ends(factor: float, rounding: str) -> None:
 
 
 @pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_sums_may_fill_32_bits(rounding: str) -> None:
+    """As of channels that training left without weights: their scales are tiny, so their biases large."""
+    rng = np.random.default_rng(5)
+    case = oracle.random_case(rng)
+    outputs = case.filters.shape[-1]
+    most = 2**31 - 2 - 255 * np.abs(case.filters.astype(np.int64)).sum((0, 1, 2))
+    bias = rng.choice([-1.0, 1.0, 0.5, 1e-6], outputs) * most
+    scale = (2.0 ** rng.integers(-31, -5, outputs)).astype(np.float32)
+    case = case._replace(
+        bias=bias.astype(np.int32), filter_scale=scale, x_quant=(1.0, case.x_quant[1]),
+        y_quant=(1.0, case.y_quant[1]),
+    )  # fmt: skip
+    assert_same(oracle.layer_of(case, dwconv, rounding=rounding)(case.x), oracle.expected(case, rounding))
+
+
+@pytest.mark.usefixtures("backend")
 def test_pointwise_is_a_convolution_of_one_tap() -> None:
     x = image(shape=(2, 5, 6, 13))
     filters = image(shape=(13, 37))

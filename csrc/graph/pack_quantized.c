@@ -175,7 +175,7 @@ static int fixed_fit(const dwc_node *n, const dwc_s8_stage *s, const dwc_fixed *
     for (int64_t c = 0; c < outputs; c++) {
         const int64_t most = largest_sum(n, s, outputs, c);
         const int left = fixed[c].shift > 0 ? fixed[c].shift : 0; /* factors are below 2^8 */
-        if (most >= INT64_C(1) << (30 - left)) return 0;
+        if (most >= INT64_C(1) << (31 - left)) return 0;
     }
     return 1;
 }

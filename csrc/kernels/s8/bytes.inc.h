@@ -44,13 +44,11 @@ static void byte_dequantize(const uint8_t *x, int64_t count, const dwc_byte_para
     EACH_BYTE for (int64_t i = 0; i < count; i++) y[i] = scale * (float)(byte_number(x[i], flip) - zero);
 }
 
-/* dwc_times_fixed where nothing saturates: both roundings add a half and shift, the second one less of what is negative.
- * `left` or `right` is 0. */
+/* dwc_times_fixed where x << left is no more than int32 holds, in operations that vectors have. `left` or `right` is 0. */
 INLINE int32_t fixed_product(int32_t x, int32_t mantissa, int32_t left, int32_t right) {
     const int64_t product = (int64_t)(int32_t)((uint32_t)x << left) * mantissa + (1 << 30);
-    const int32_t h = (int32_t)((uint64_t)product >> 31);
-    const int32_t half = (int32_t)((1u << right) >> 1), less = (h < 0) & (right > 0);
-    return (h + half - less) >> right;
+    const int32_t h = (int32_t)((uint64_t)product >> 31), mask = (int32_t)((1u << right) - 1);
+    return (h >> right) + ((h & mask) > (mask >> 1) + (h < 0));
 }
 
 /* ---- two inputs ----------------------------------------------------------------------------- */
@@ -279,9 +277,9 @@ static void byte_finish(const int32_t *sums, int64_t count, const dwc_byte_end *
 NOINLINE void requant_row(const int32_t *restrict sums, int64_t channels, const int32_t *restrict mantissa,
                           const int32_t *restrict left, const int32_t *restrict right, const dwc_requant *r,
                           uint8_t *restrict y) {
-    const int32_t zero = r->zero_point, low = r->low, high = r->high;
+    const int32_t zero = r->zero_point, low = r->low - zero, high = r->high - zero;
     for (int64_t c = 0; c < channels; c++)
-        y[c] = (uint8_t)dwc_clamp(fixed_product(sums[c], mantissa[c], left[c], right[c]) + zero, low, high);
+        y[c] = (uint8_t)(dwc_clamp(fixed_product(sums[c], mantissa[c], left[c], right[c]), low, high) + zero);
 }
 
 /* Few channels of dense pixels are more of fewer pixels, with factors repeated: rows fill vectors then. */

@@ -20,7 +20,7 @@ typedef struct dwc_requant {
     const int32_t *start;    /* [c]: bias - zero point of the unsigned input * sum of the weights */
     const float *multiplier; /* [c], to round once; or NULL, and then */
     const dwc_fixed *fixed;  /* [c], to round twice */
-    int fits;                /* no sum reaches 2^30, however far `fixed` shifts it to the left */
+    int fits;                /* no sum leaves int32, however far `fixed` shifts it to the left */
     const uint8_t *table;    /* 256 bytes by byte, or NULL */
     int32_t zero_point;      /* of the output, or of what the table takes; as is low and high */
     int32_t low, high;
