@@ -286,8 +286,7 @@ DWCONV_API dwconv_status dwconv_plan_create(const dwconv_desc *desc, dwconv_plan
  * the plan, and must not be moved. dwconv_plan_destroy then frees nothing. dwconv_plan_size reads no weight, no bias.
  *
  * The statuses of dwconv_plan_create but DWCONV_NO_MEMORY, and
- * DWCONV_NULL_POINTER   memory or bytes is NULL too
- * DWCONV_MISALIGNED, DWCONV_TOO_SMALL */
+ * DWCONV_MISALIGNED, DWCONV_TOO_SMALL, DWCONV_NULL_POINTER if memory or bytes is NULL, too */
 DWCONV_API dwconv_status dwconv_plan_size(const dwconv_desc *desc, size_t *bytes);
 DWCONV_API dwconv_status dwconv_plan_create_in(const dwconv_desc *desc, void *memory, size_t bytes,
                                                dwconv_plan **plan);
