@@ -34,6 +34,7 @@ class Cell:
         self.net, self.kinds, self.reset_after = net, kinds, reset_after
         (self.w, self.r), (self.wb, self.rb) = weights, biases
         self.size = self.r.shape[1]
+        self.most = 0.0  # what the memory of an LSTM is clipped to; 0: not
 
     def inputs(self, x: T) -> T:
         """W x + biases, [steps, batch, gates * size]; with `reset_after` the last gate lacks that of R."""
@@ -65,6 +66,7 @@ def _lstm_step(cell: Cell, inputs: T, h: T | None, c: T | None) -> tuple[T, T | 
     open_ = net.unary(gate, cell.gate(both, 0, 3))  # input, output, forget
     added = cell.times(cell.gate(open_, 0, 1), net.unary(candidate, cell.gate(both, 3, 4)))
     c = added if c is None else net.binary("add", cell.times(cell.gate(open_, 2, 3), c), added)
+    c = net.unary("clip", c, -cell.most, cell.most) if cell.most else c
     return cell.times(cell.gate(open_, 1, 2), net.unary(squash, c)), c
 
 

@@ -20,18 +20,24 @@ from ..graph import Graph, UnsupportedModel, Value
 from ..nodes_integers import check
 from ..quantized import ROUNDINGS
 from ..sources import GraphSource, TensorInfo, checked
-from . import tflite_spectrum, tflite_svdf
+from . import tflite_recurrent, tflite_spectrum, tflite_svdf
 from .tflite_bytes import KINDS
 from .tflite_call import BoundedBuilder, Call, UnsupportedError
 from .tflite_dilation import join_dilations
 from .tflite_inline import inline
 from .tflite_integers import INTEGERS, is_integer, lower
 from .tflite_ops import OPS
+from .tflite_order import ORDER_OPS
 from .tflite_parse import DTYPES, Model, Operator, Tensor, parse
 from .tflite_shapes import SHAPE_OPS
 from .tflite_variables import VARIABLE_OPS, Variables
 
-ALL = {**INTEGERS, **OPS, **SHAPE_OPS}
+ALL = {**INTEGERS, **OPS, **ORDER_OPS, **SHAPE_OPS}
+# Those that keep states, and the first input that is one.
+KEEPING = {
+    "SVDF": (tflite_svdf.svdf, tflite_svdf.STATE),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (tflite_recurrent.lstm, tflite_recurrent.STATE),
+}
 SPECTRUM = ("RFFT2D", *tflite_spectrum.OF_COMPLEX)
 # Where the nearest name would mislead, or there is more to say.
 REMEDIES = {
@@ -39,11 +45,10 @@ REMEDIES = {
     "NON_MAX_SUPPRESSION_V5": "end the network at boxes and scores",
     "IF": "a network has no branches",
     "WHILE": "a network has no loops",
-    "LSTM": "there are no recurrent layers",
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": "there are no recurrent layers",
-    "BIDIRECTIONAL_SEQUENCE_LSTM": "there are no recurrent layers",
-    "UNIDIRECTIONAL_SEQUENCE_RNN": "there are no recurrent layers",
-    "BIDIRECTIONAL_SEQUENCE_RNN": "there are no recurrent layers",
+    "LSTM": "of recurrent layers UNIDIRECTIONAL_SEQUENCE_LSTM is supported",
+    "BIDIRECTIONAL_SEQUENCE_LSTM": "of recurrent layers UNIDIRECTIONAL_SEQUENCE_LSTM is supported",
+    "UNIDIRECTIONAL_SEQUENCE_RNN": "of recurrent layers UNIDIRECTIONAL_SEQUENCE_LSTM is supported",
+    "BIDIRECTIONAL_SEQUENCE_RNN": "of recurrent layers UNIDIRECTIONAL_SEQUENCE_LSTM is supported",
     "CONV_3D": "CONV_2D is supported",
     "CONV_3D_TRANSPOSE": "TRANSPOSE_CONV is supported",
     "GATHER_ND": "GATHER with constant indices, SLICE and STRIDED_SLICE are supported",
@@ -272,7 +277,7 @@ class _Lowering:
             return ""
         if operator.inputs and operator.inputs[0] in self.imaginary:
             return "" if tflite_spectrum.takes(operator.op) else "complex numbers; COMPLEX_ABS takes them"
-        if operator.op not in ALL and operator.op not in (*SPECTRUM, "SVDF"):
+        if operator.op not in ALL and operator.op not in (*SPECTRUM, *KEEPING):
             near = difflib.get_close_matches(operator.op, ALL, 1)
             nearest = f"; the nearest that is supported is {near[0]}" if near else ""
             return REMEDIES.get(operator.op, f"not supported{nearest}")
@@ -299,7 +304,7 @@ class _Lowering:
     def _own_state(self, operator: Operator, index: int) -> bool:
         """Whether it is what the operator alone keeps from run to run."""
         inputs = operator.inputs
-        is_its_own = operator.op == "SVDF" and index in inputs[tflite_svdf.STATE :]
+        is_its_own = operator.op in KEEPING and index in inputs[KEEPING[operator.op][1] :]
         readers = [other for other in self.model.operators if index in other.inputs]
         return is_its_own and self.model.tensors[index].variable and readers == [operator]
 
@@ -308,8 +313,8 @@ class _Lowering:
 
     def _made(self, call: Call) -> str | list[str]:
         operator = call.operator
-        if operator.op == "SVDF":
-            return tflite_svdf.svdf(call, self.variables)
+        if operator.op in KEEPING:
+            return KEEPING[operator.op][0](call, self.variables)
         imaginary = self.imaginary.get(operator.inputs[0]) if operator.inputs else None
         if imaginary is None and operator.op != "RFFT2D":
             return lower(call) if is_integer(call) else ALL[operator.op](call)

@@ -17,7 +17,7 @@ from ..graph import Quantization
 from ..nine_bits import narrow
 from ..nodes_integers import check, same
 from ..quantized import limits
-from . import tflite_ops
+from . import tflite_ops, tflite_order
 from .tflite_bytes import KINDS, as_declared, bounds_of, clamped, moved, operand, requantised, result_of
 from .tflite_call import Call, UnsupportedError
 from .tflite_shapes import SHAPE_OPS, pads_of
@@ -355,8 +355,8 @@ INTEGERS: dict[str, Callable[[Call], str | list[str]]] = {
     "LOG": lookup("log"),
     "SQRT": lookup("sqrt"),
     "SQUARE": lookup("square"),
-    "ARG_MAX": tflite_ops.arg(least=False),
-    "ARG_MIN": tflite_ops.arg(least=True),
+    "ARG_MAX": tflite_order.arg(least=False),
+    "ARG_MIN": tflite_order.arg(least=True),
     "PRELU": prelu,
     "SOFTMAX": softmax,
     "RESIZE_BILINEAR": resize_bilinear,

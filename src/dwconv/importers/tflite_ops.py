@@ -17,7 +17,6 @@ from ..nodes import complete
 from ..nodes_numpy import nearest_index
 from .tflite_call import Call, UnsupportedError
 from .tflite_parse import Tensor
-from .whole_numbers import MOST_SORTED, arg_max, top_k
 
 SAME = 0  # of the schema's Padding
 L2_EPSILON = 1e-6  # of TFLite's kernel
@@ -166,26 +165,6 @@ def reduce(kind: str) -> Callable[[Call], str]:
         return call.node("reduce", call.value(0), kind=kind, axes=tuple(axes), keepdims=keep)
 
     return lower
-
-
-def arg(least: bool) -> Callable[[Call], str]:
-    def lower(call: Call) -> str:
-        (axis,), shape = call.integers(1, "axis"), call.shape(0)
-        if not -len(shape) <= axis < len(shape):
-            raise ValueError(f"there is no axis {axis} in {len(shape)}")
-        axis %= len(shape)
-        value = call.value(0)
-        found = arg_max(call.node, value, shape, axis, least=least, dtype=call.dtype(value))
-        return call.reshape(found, (*shape[:axis], *shape[axis + 1 :]))
-
-    return lower
-
-
-def first_k(call: Call) -> list[str]:
-    (k,), shape, value = call.integers(1, "count"), call.shape(0), call.value(0)
-    if k > MOST_SORTED or call.dtype(value) != np.float32:
-        raise UnsupportedError(f"{k} of {call.dtype(value)}; {MOST_SORTED} of float32 are supported")
-    return list(top_k(call.node, value, shape, len(shape) - 1, k))
 
 
 def _sizes(call: Call) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -372,9 +351,6 @@ OPS: dict[str, Callable[[Call], str | list[str]]] = {
     "REDUCE_MAX": reduce("max"),
     "REDUCE_MIN": reduce("min"),
     "REDUCE_PROD": reduce("prod"),
-    "TOPK_V2": first_k,
-    "ARG_MAX": arg(least=False),
-    "ARG_MIN": arg(least=True),
     "RESIZE_BILINEAR": resize_bilinear,
     "RESIZE_NEAREST_NEIGHBOR": resize_nearest,
     "ADD": binary("add"),
