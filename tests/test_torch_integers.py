@@ -68,6 +68,29 @@ def test_convolutions_between_conversions_are_integers(dtype: Any) -> None:
     assert different <= 3  # of 40: floats and integers round sums near a tie apart
 
 
+class Dynamic(torch.nn.Module):  # type: ignore[misc]
+    """A dense layer of what is quantised with a scale of its own in every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(0)
+        self.register_buffer("w", torch.randint(-127, 128, (5, 8), dtype=torch.int8, generator=rng))
+
+    def forward(self, x: Any) -> Any:
+        ops, kind = torch.ops.quantized_decomposed, (-128, 127, torch.int8)
+        q = ops.choose_qparams.tensor(x, -128, 127, 1e-6, torch.int8)
+        x = ops.dequantize_per_tensor.tensor(ops.quantize_per_tensor.tensor(x, *q, *kind), *q, *kind)
+        return torch.nn.functional.linear(x, ops.dequantize_per_tensor.default(self.w, 0.01, 0, *kind))
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1.0, 0.0), (30.0, 40.0), (0.0, 0.0), (1.0, -9.0)])
+def test_scales_may_be_chosen_when_it_runs(factor: float, offset: float) -> None:
+    module, x = Dynamic(), torch.randn(4, 8, generator=torch.Generator().manual_seed(1)) * factor + offset
+    got = dwconv.Network.from_torch(module, torch.zeros(4, 8))(x.numpy())
+    expected = module(x).numpy()
+    assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
 def test_integers_of_16_bits_are_refused() -> None:
     class Wide(torch.nn.Module):  # type: ignore[misc]
         def forward(self, x: Any) -> Any:

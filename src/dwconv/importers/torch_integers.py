@@ -1,7 +1,8 @@
 """PyTorch's PT2E export: quantized_decomposed operations around those of floats.
 
 A convolution or dense layer between dequantised values and a quantisation becomes one of integers; its bias,
-in floats there, is rounded to the units of its sums. What else is between them runs in float32.
+in floats there, is rounded to the units of its sums. What else is between them runs in float32, and so does
+what has a scale that is chosen when it runs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..activation import Array
 from ..graph import Quantization
 from ..nodes_integers import check
 from ..quantized import limits
-from .channels_first import T, UnsupportedError
+from .channels_first import ChannelsFirst, T, UnsupportedError
 from .channels_first_integers import Integers, Rounding
 
 if TYPE_CHECKING:
@@ -34,12 +35,16 @@ def is_conversion(target: Any) -> bool:
     return isinstance(target, torch._ops.OpOverload) and target.namespace == NAMESPACE
 
 
-def evaluate(reader: Reader, node: fx.Node) -> T:
+def evaluate(reader: Reader, node: fx.Node) -> Any:
     """Of a conversion whose input is computed at run time."""
-    from .torch_graph import bound, packet
+    from .torch_graph import Missing, bound, packet
 
     name, integers = packet(node.target), Integers(reader.net)
     given = bound(node.target, reader._values(node.args), reader._values(node.kwargs))
+    if any(isinstance(value, Missing) for value in given.values()):
+        return Missing()
+    if name == "choose_qparams" or isinstance(given.get("scale"), T):
+        return _dynamic(reader.net, name, given)
     if name not in ("quantize_per_tensor", "dequantize_per_tensor") or not isinstance(given["x"], T):
         raise UnsupportedError(
             f"{name} of activations; quantize_per_tensor and dequantize_per_tensor are supported"
@@ -59,6 +64,33 @@ def evaluate(reader: Reader, node: fx.Node) -> T:
         return found
     y = integers.quantize(given["x"], q, dtype)
     return y if (low, high) == (least, most) else integers.lookup(y, byte_tables.clamp(dtype, low, high), q)
+
+
+def _dynamic(net: ChannelsFirst, name: str, given: dict[str, Any]) -> Any:
+    """With a scale and a zero point that are chosen when it runs, and whole numbers, all in float32."""
+    x = given["x"]
+    if name == "choose_qparams":
+        return _chosen(net, x, int(given["quant_min"]), int(given["quant_max"]), float(given["eps"]))
+    scale, zero = given["scale"], given["zero_point"]
+    if not all(isinstance(value, T) for value in (x, scale, zero)):
+        raise UnsupportedError(f"{name} of a constant with a scale that is computed")
+    if name == "dequantize_per_tensor":
+        return net.binary("mul", net.binary("sub", x, zero), scale)
+    if name != "quantize_per_tensor":
+        raise UnsupportedError(f"{name} with scales that are computed; quantize_per_tensor is supported")
+    inverse = net.binary("div", np.ones((), np.float32), scale)
+    numbers = net.binary("add", net.unary("round", net.binary("mul", x, inverse)), zero)
+    return net.unary("clip", numbers, int(given["quant_min"]), int(given["quant_max"]))
+
+
+def _chosen(net: ChannelsFirst, x: T, least: int, most: int, eps: float) -> tuple[T, T]:
+    """Scale and zero point of the whole range of a tensor, with 0 in it."""
+    high = net.unary("relu", net.reshape(net.reduce("max", x, None), ()))
+    below = net.unary("relu", net.unary("neg", net.reshape(net.reduce("min", x, None), ())))
+    reach = net.binary("div", net.binary("add", high, below), np.array(most - least, np.float32))
+    scale = net.binary("max", reach, np.array(eps, np.float32))
+    zero = net.binary("add", net.unary("round", net.binary("div", below, scale)), np.array(least, np.float32))
+    return scale, net.unary("clip", zero, least, most)
 
 
 def _number(value: Any) -> float:
