@@ -109,6 +109,25 @@ def test_pointwise_is_a_convolution_of_one_tap() -> None:
 
 
 @pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize(("groups", "multiplier"), [(7, 1), (3, 3), (1, 5)])
+def test_windows_that_are_too_tall_for_kernels_run_as_plain_loops(
+    groups: int, multiplier: int, rounding: str
+) -> None:
+    rng = np.random.default_rng(groups)
+    case = oracle.random_case(rng, depthwise=groups > 1, kind="wide")
+    channels = groups if groups > 1 else 2
+    filters = rng.integers(-100, 156, (131, 2, channels // groups, groups * multiplier))
+    case = case._replace(
+        x=rng.integers(-128, 128, (2, 140, 5, channels)).astype(np.int8), filters=filters.astype(np.int16),
+        bias=None, filter_scale=np.array([0.001], np.float32), x_quant=(0.1, -7), y_quant=(2.0, 3),
+        strides=(3, 1), dilations=(1, 2), padding=((4, 0), (1, 2)), groups=groups,
+    )  # fmt: skip
+    layer = oracle.layer_of(case, dwconv, rounding=rounding)
+    assert_same(layer(case.x, num_threads=2), oracle.expected(case, rounding))
+
+
+@pytest.mark.usefixtures("backend")
 def test_strided_tensors_are_read_and_written_in_place() -> None:
     buffer, result = image(shape=(2, 9, 11, 8)), np.full((2, 9, 11, 8), 55, np.int8)
     x, out = buffer[:, 1:-1, 1:-1, 2:5], result[:, 1:-1, 1:-1, 4:7]
