@@ -26,13 +26,14 @@ from .tflite_call import BoundedBuilder, Call, UnsupportedError
 from .tflite_dilation import join_dilations
 from .tflite_inline import inline
 from .tflite_integers import INTEGERS, is_integer, lower
+from .tflite_masks import MASK_OPS, ON_MASKS
 from .tflite_ops import OPS
 from .tflite_order import ORDER_OPS
 from .tflite_parse import DTYPES, Model, Operator, Tensor, parse
 from .tflite_shapes import SHAPE_OPS
 from .tflite_variables import VARIABLE_OPS, Variables
 
-ALL = {**INTEGERS, **OPS, **ORDER_OPS, **SHAPE_OPS}
+ALL = {**INTEGERS, **OPS, **MASK_OPS, **ORDER_OPS, **SHAPE_OPS}
 # Those that keep states, and the first input that is one.
 KEEPING = {
     "SVDF": (tflite_svdf.svdf, tflite_svdf.STATE),
@@ -44,7 +45,7 @@ REMEDIES = {
     "NON_MAX_SUPPRESSION_V4": "end the network at boxes and scores",
     "NON_MAX_SUPPRESSION_V5": "end the network at boxes and scores",
     "IF": "a network has no branches",
-    "WHILE": "a network has no loops",
+    "WHILE": "a network has no loops; recurrent layers of Keras are converted without by unroll=True",
     "LSTM": "of recurrent layers UNIDIRECTIONAL_SEQUENCE_LSTM is supported",
     "BIDIRECTIONAL_SEQUENCE_LSTM": "of recurrent layers UNIDIRECTIONAL_SEQUENCE_LSTM is supported",
     "UNIDIRECTIONAL_SEQUENCE_RNN": "of recurrent layers UNIDIRECTIONAL_SEQUENCE_LSTM is supported",
@@ -188,6 +189,11 @@ class _Lowering:
         for operator in self.model.operators:
             self._operator(operator)
         self.problems += [
+            f"output {self.model.tensors[i].name!r} of truth values that are computed; FLOAT32 is supported"
+            for i in self.model.outputs
+            if self.model.tensors[i].kind == "BOOL" and i in self.names and not self._folded(i)
+        ]
+        self.problems += [
             f"output {self.model.tensors[i].name!r} of complex numbers; FLOAT32 is supported"
             for i in self.model.outputs
             if i in self.imaginary
@@ -293,6 +299,7 @@ class _Lowering:
             if not constant and tensor.kind not in ("FLOAT32", "INT32", "INT64", "BOOL", *KINDS):
                 return f"{_described(tensor)} is not supported; FLOAT32, INT8 and UINT8 are"
             fits = tensor.kind == "FLOAT32" or tensor.kind in KINDS or operator.op == "SHAPE"
+            fits = fits or (tensor.kind == "BOOL" and operator.op in ON_MASKS)
             if not constant and not fits and index in self.names and not self._counted(operator, index):
                 return f"{_described(tensor)} is computed when it runs; FLOAT32, INT8 and UINT8 are supported"
         for index in operator.outputs:
