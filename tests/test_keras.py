@@ -189,6 +189,8 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "variance": lambda k, x: (
         x * k.rsqrt(k.var(x, axis=1, keepdims=True) + 1) + k.std(x, axis=(1, 2))[:, None, None]
     ),
+    "choices": lambda k, x: k.where(x > 0, k.log(x), k.where(k.logical_not(x <= -1) & (x != 0), -x, 2.0)),
+    "truth values": lambda k, x: k.cast(k.logical_or(k.equal(x, 0), x >= 0.5), "float32"),
     "shapes": lambda k, x: k.transpose(k.reshape(x, (-1, 72, 6)), (0, 2, 1)),
     "axes": lambda k, x: k.squeeze(k.expand_dims(k.swapaxes(x, 1, 2), 3), 3),
     "moved": lambda k, x: k.moveaxis(x, -1, 1),
@@ -370,6 +372,14 @@ def test_one_error_lists_every_unsupported_layer() -> None:
     assert "'memory'" in found
     assert "'grown': interpolation='bicubic'" in found
     assert len(caught.value.problems) == 2  # nothing that only follows from these
+
+
+def test_truth_values_are_no_numbers() -> None:
+    x = keras.Input((4,))
+    with pytest.raises(UnsupportedModel, match="truth values in it"):
+        read(keras.Model(x, keras.ops.sum(x > 0, axis=-1)))
+    with pytest.raises(UnsupportedModel, match="of truth values"):
+        read(keras.Model(x, x > 0))
 
 
 def test_channels_first_names_the_remedy() -> None:

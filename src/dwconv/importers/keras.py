@@ -13,7 +13,7 @@ import numpy as np
 
 from ..graph import Graph, UnsupportedModel
 from ..sources import GraphSource, TensorInfo
-from . import keras_layers, keras_ops, keras_recurrent, keras_shapes  # noqa: F401 - they register what they handle
+from . import keras_layers, keras_masks, keras_ops, keras_recurrent, keras_shapes  # noqa: F401 - they register what they handle
 from .keras_graph import Missing, Net, T, UnsupportedError, _flat, _is_symbolic
 from .single import layer_of
 
@@ -83,6 +83,11 @@ def _model(net: Net, model: Any) -> Infos:
     names = [tensor._keras_history.operation.name for tensor in model.outputs]
     net.outputs.update(names)
     found = net.walk(model.outputs, known)
+    net.problems += [
+        f"output {name!r} of truth values; a cast to float32 is supported"
+        for name, tensor in zip(names, model.outputs, strict=True)
+        if str(tensor.dtype) == "bool"
+    ]
     if net.problems:
         return inputs, []
     shapes = [tuple(tensor.shape) for tensor in model.outputs]

@@ -59,6 +59,12 @@ def operates(*names: str) -> Callable[[Handler], Handler]:
     return register
 
 
+# Operations that take truth values, which are 1 and 0; others would compute with Keras's integers.
+TAKE_MASKS = {
+    "LogicalAnd", "LogicalOr", "LogicalNot", "Where", "Cast", "Reshape", "Transpose", "ExpandDims", "Squeeze",
+}  # fmt: skip
+
+
 class Missing:
     """What an unsupported layer would give, and all that depends on it."""
 
@@ -149,6 +155,9 @@ class Net:
             if any(isinstance(x, Missing) for x in _flat(replaced)):
                 return missing
             args, kwargs = replaced
+            kind = type(node.operation).__name__
+            if kind not in TAKE_MASKS and any(str(x.dtype) == "bool" for x in node.input_tensors):
+                raise UnsupportedError("truth values in it; a cast to float32 before it is supported")
             return _flat(self.apply(node.operation, args, kwargs))
         except UnsupportedError as error:
             kind = type(node.operation).__name__
