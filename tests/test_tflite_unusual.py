@@ -132,3 +132,31 @@ def test_floor_mod_of_activations_is_refused() -> None:
     y = m.op("FLOOR_MOD", [m.input("x", (1, 4)), m.constant([2.0])])
     with pytest.raises(UnsupportedModel, match="FLOOR_MOD"):
         dwconv.Network.from_tflite(m.content([y]))
+
+
+def mediapipe(kernel: tuple[int, int], options: bytes) -> bytes:
+    m, rng = Writer(), np.random.default_rng(0)
+    filters = m.constant(rng.standard_normal((4, *kernel, 6)).astype(np.float32))
+    bias = m.constant(rng.standard_normal(4).astype(np.float32))
+    x = m.input("x", (2, 5, 4, 6))
+    return m.content([m.op("Convolution2DTransposeBias", [x, filters, bias], custom=options)])
+
+
+def test_the_transposed_convolution_of_mediapipe() -> None:
+    """Its own operator, as TensorFlow Lite's with a bias."""
+    m, rng = Writer(), np.random.default_rng(0)
+    filters = m.constant(rng.standard_normal((4, 2, 3, 6)).astype(np.float32))
+    bias = m.constant(rng.standard_normal(4).astype(np.float32))
+    size = m.constant(np.array([2, 10, 12, 4], np.int32))
+    told = {"Padding": 0, "StrideH": 2, "StrideW": 3}
+    y = m.op(
+        "TRANSPOSE_CONV", [size, filters, m.input("x", (2, 5, 4, 6)), bias], "TransposeConvOptions", **told
+    )
+    x = rng.standard_normal((2, 5, 4, 6)).astype(np.float32)
+    options = np.array([1, 3, 2], "<i4").tobytes()
+    found = dwconv.Network.from_tflite(mediapipe((2, 3), options))(x)
+    np.testing.assert_allclose(found, litert(m.content([y]), {"x": x})[0], rtol=1e-5, atol=1e-5)
+    with pytest.raises(dwconv.UnsupportedModel, match="one of the strides"):
+        dwconv.Network.from_tflite(mediapipe((3, 3), options))
+    with pytest.raises(ValueError, match="bytes of options"):
+        dwconv.Network.from_tflite(mediapipe((2, 3), b""))

@@ -162,6 +162,8 @@ class Writer:
             name = "BuiltinOptions" if hasattr(tflite.BuiltinOptions, options) else "BuiltinOptions2"
             kind = getattr(getattr(tflite, name), options)
             union = {f"{name}Type": kind, name: self.table(options, **known)}
+        elif "custom" in fields:
+            union = {"CustomOptions": self.b.CreateByteVector(fields["custom"])}
         a, b = self.numbers(inputs), self.numbers(outputs)
         return self.table("Operator", OpcodeIndex=code, Inputs=a, Outputs=b, **union)
 

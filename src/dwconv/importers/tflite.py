@@ -277,7 +277,7 @@ class _Lowering:
 
     def _unsupported(self, operator: Operator) -> str:
         """Why the operator cannot be, as far as it alone tells; "" if nothing."""
-        if operator.op.startswith("CUSTOM:"):
+        if operator.op.startswith("CUSTOM:") and operator.op not in ALL:
             return "custom operations are not supported: convert with built-in ones alone"
         if operator.op in VARIABLE_OPS:
             return ""

@@ -83,6 +83,21 @@ def transpose_conv(call: Call) -> str:
     return call.node("transpose_conv", x, hwio, _bias(call, 3), activation=call.activation(), **attributes)
 
 
+def transpose_conv_bias(call: Call) -> str:
+    """MediaPipe's own, whose options are TensorFlow Lite's struct: padding and strides as int32.
+
+    With windows that are as large as their strides, as in its models, any padding is none.
+    """
+    told, filters = call.option("Custom", b""), _filters(call, 1)
+    if len(told) != 12:
+        raise ValueError(f"{len(told)} bytes of options, not 12")
+    _, across, down = np.frombuffer(told, "<i4").tolist()
+    if filters.shape[1:3] != (down, across):
+        raise UnsupportedError(f"a window of {filters.shape[1:3]}; one of the strides is supported")
+    hwio = np.ascontiguousarray(filters.transpose(1, 2, 3, 0))
+    return call.node("transpose_conv", call.value(0), hwio, _bias(call, 2), strides=(down, across))
+
+
 def transposed(call: Call, filters: tuple[int, ...], x: tuple[int, ...]) -> dict[str, Any]:
     """Of the full result, the part that a convolution of the wanted size would have read."""
     shape, strides = call.integers(0, "output shape"), (call.option("StrideH"), call.option("StrideW"))
@@ -341,6 +356,7 @@ OPS: dict[str, Callable[[Call], str | list[str]]] = {
     "CONV_2D": conv,
     "DEPTHWISE_CONV_2D": depthwise,
     "TRANSPOSE_CONV": transpose_conv,
+    "CUSTOM:Convolution2DTransposeBias": transpose_conv_bias,
     "FULLY_CONNECTED": fully_connected,
     "BATCH_MATMUL": batch_matmul,
     "AVERAGE_POOL_2D": lambda call: call.activated(_pool(call, "average_pool", call.value(0))),

@@ -236,6 +236,8 @@ class _Reader:
         options = self._options(table)
         if codes[index] == "VAR_HANDLE":
             options["SharedName"] = self._shared_name(table)
+        if codes[index].startswith("CUSTOM:"):
+            options["Custom"] = bytes(self._vector(table, "CustomOptions"))
         return Operator(codes[index], inputs, outputs, options)
 
     def _shared_name(self, table: Any) -> str:
