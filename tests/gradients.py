@@ -151,9 +151,8 @@ def random_gradients(seed: int) -> Gradients:
         kind = ("depthwise", "depthwise", "conv", "pointwise")[pick(4)]
         groups = int(rng.choice((1, 1, 2, 3, 5))) if kind == "conv" else 1
         channels = int(rng.choice((1, 2, 3, 4, 8, 15, 16, 17, 24, 33, 40, 64, 100)))
-        last = (
-            int(rng.choice((1, 1, 2, 3))) if kind == "depthwise" else int(rng.choice((1, 3, 8, 17, 32, 40)))
-        )
+        outputs = (1, 3, 8, 17, 32, 40, 120, 568) if kind == "pointwise" else (1, 3, 8, 17, 32, 40)
+        last = int(rng.choice((1, 1, 2, 3) if kind == "depthwise" else outputs))
         dilated = rng.random() < 0.3 and kind != "pointwise"
         case = Gradients(
             kind,

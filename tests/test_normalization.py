@@ -61,6 +61,31 @@ def expected(p: dict[str, Any], activation: Any, fixed: bool) -> list[np.ndarray
 
 
 @pytest.mark.parametrize("backend", backends())
+def test_a_variance_that_overflows_is_infinite_as_pytorchs(backend: str) -> None:
+    torch = pytest.importorskip("torch")
+    p = problem((2, 21, 21, 5))
+    for size in (1e19, 1e25, 1e30):
+        large = {**p, "x": p["x"] * np.float32(size)}
+        x = torch.from_numpy(large["x"]).permute(0, 3, 1, 2).requires_grad_()
+        y = torch.nn.functional.batch_norm(
+            x, None, None, *(torch.from_numpy(p[name]) for name in ("gamma", "beta")), True
+        )
+        y.backward(torch.from_numpy(p["dy"]).permute(0, 3, 1, 2))
+        with using(backend):
+            found, mean, variance, dx, *_ = run(large, None, False)
+        assert np.isinf(variance).all()
+        np.testing.assert_allclose(mean, large["x"].mean((0, 1, 2), np.float64), rtol=1e-5)
+        np.testing.assert_array_equal(found, y.detach().permute(0, 2, 3, 1).numpy())
+        np.testing.assert_array_equal(dx, x.grad.permute(0, 2, 3, 1).numpy())
+    for value in (np.nan, np.inf):
+        p["x"][1, 3, 4, 2] = value
+        with using(backend):
+            found = run(p, None, False)[0]
+        assert np.isnan(found[..., 2]).all()
+        assert np.isfinite(found[..., 3]).all()
+
+
+@pytest.mark.parametrize("backend", backends())
 @pytest.mark.parametrize("fixed", [False, True])
 def test_values_moments_and_gradients_are_those_of_pytorch(backend: str, fixed: bool) -> None:
     for shape in SHAPES:

@@ -97,7 +97,7 @@ static void join_block(float *mean, float *squares, const float *sums, const flo
     for (int64_t c = 0; c < channels; c++) {
         const float distance = sums[c] / (float)pixels, own = added[c] - sums[c] * distance;
         mean[c] += distance * share;
-        squares[c] += (own < 0.0f ? 0.0f : own) + distance * distance * weight;
+        squares[c] += (own < 0.0f ? 0.0f : own) + distance * weight * distance;
     }
 }
 
@@ -155,6 +155,8 @@ static void find_moments(const job *j, int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; c++) {
         j->mean[c] = (float)mean[c - begin];
         j->variance[c] = (float)(squares[c - begin] / (double)s->pixels);
+        if (isfinite(j->mean[c]) && isnan(j->variance[c]))
+            j->variance[c] = INFINITY; /* of squares that overflow */
     }
 }
 
