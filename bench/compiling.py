@@ -55,9 +55,10 @@ def shared_library(
     for path in [*(s.path for s in sources), *sorted(depends)]:
         digest.update(path.read_bytes())
     library = CACHE / f"{name}-{digest.hexdigest()[:16]}.so"
-    with _alone(library.with_suffix(".lock")):  # a second process that wants it waits for the first
-        if not library.exists():
-            _build(library, sources, [*BASE_FLAGS, *flags], list(link))
+    if not library.exists():
+        with _alone(library.with_suffix(".lock")):
+            if not library.exists():  # else another process has built it meanwhile
+                _build(library, sources, [*BASE_FLAGS, *flags], list(link))
     return library
 
 

@@ -174,6 +174,9 @@ class Call:
     def unary(self, kind: str, x: str, a: float = 0.0, b: float = 0.0) -> str:
         return self.node("unary", x, kind=kind, a=float(a), b=float(b))
 
+    def binary(self, kind: str, a: str, b: str) -> str:
+        return self.node("binary", a, b, kind=kind)
+
     def reshape(self, x: str, shape: Any) -> str:
         return self.node("reshape", x, shape=tuple(shape))
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from . import masks
 from .tflite_call import Call, UnsupportedError
 
 COMPARISONS = {
-    "GREATER": ("greater", np.greater), "GREATER_EQUAL": ("greater_or_equal", np.greater_equal),
-    "LESS": ("greater", np.less), "LESS_EQUAL": ("greater_or_equal", np.less_equal),
-    "EQUAL": ("equal", np.equal), "NOT_EQUAL": ("equal", np.not_equal),
+    "GREATER": np.greater, "GREATER_EQUAL": np.greater_equal, "LESS": np.less, "LESS_EQUAL": np.less_equal,
+    "EQUAL": np.equal, "NOT_EQUAL": np.not_equal,
 }  # fmt: skip
-LOGIC = {"LOGICAL_AND": ("min", np.logical_and), "LOGICAL_OR": ("max", np.logical_or)}
+LOGIC = {"LOGICAL_AND": (masks.both, np.logical_and), "LOGICAL_OR": (masks.either, np.logical_or)}
 
 
 def _mask(call: Call, i: int) -> str:
@@ -43,37 +43,25 @@ def _known(call: Call, function: Callable[..., Any]) -> str | None:
     return None if any(x is None for x in data) else call.b.constant(np.asarray(function(*data)))
 
 
-def negated(call: Call, mask: str) -> str:
-    return call.unary("linear", mask, -1.0, 1.0)
-
-
 def _compare(op: str) -> Callable[[Call], str]:
-    kind, function = COMPARISONS[op]
-
     def lower(call: Call) -> str:
-        found = _known(call, function)
-        if found is not None:
-            return found
-        a, b = _number(call, 0), _number(call, 1)
-        a, b = (b, a) if op.startswith("LESS") else (a, b)
-        found = call.node("binary", a, b, kind=kind)
-        return negated(call, found) if op == "NOT_EQUAL" else found
+        found = _known(call, COMPARISONS[op])
+        return found or masks.compare(call, op.lower(), _number(call, 0), _number(call, 1))
 
     return lower
 
 
 def _logic(op: str) -> Callable[[Call], str]:
-    kind, function = LOGIC[op]
+    combine, function = LOGIC[op]
 
     def lower(call: Call) -> str:
-        found = _known(call, function)
-        return found or call.node("binary", _mask(call, 0), _mask(call, 1), kind=kind)
+        return _known(call, function) or combine(call, _mask(call, 0), _mask(call, 1))
 
     return lower
 
 
 def _not(call: Call) -> str:
-    return _known(call, np.logical_not) or negated(call, _mask(call, 0))
+    return _known(call, np.logical_not) or masks.negated(call, _mask(call, 0))
 
 
 def select(call: Call) -> str:
@@ -85,9 +73,7 @@ def select(call: Call) -> str:
     sizes = call.b.shape(mask)
     if call.operator.op == "SELECT" and len(sizes) == 1 and rank > 1:
         mask = call.reshape(mask, (sizes[0], *(1,) * (rank - 1)))
-    sides = ((1, mask), (2, negated(call, mask)))
-    kept = [call.node("binary", _number(call, i), by, kind="keep") for i, by in sides]
-    return call.node("binary", *kept, kind="add")
+    return masks.select(call, mask, _number(call, 1), _number(call, 2))
 
 
 MASK_OPS: dict[str, Callable[[Call], Any]] = {

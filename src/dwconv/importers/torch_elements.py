@@ -238,8 +238,6 @@ def _reduction(kind: str) -> Any:
 
 for _name, _kind in {"mean": "mean", "sum": "sum", "amax": "max", "amin": "min", "prod": "prod"}.items():
     OPS[_name] = _reduction(_kind)
-
-
 OPS["max"], OPS["min"] = OPS["amax"], OPS["amin"]
 OPS["max.other"], OPS["min.other"] = maximum, minimum
 
