@@ -15,6 +15,7 @@
  *     ask how it runs                    dwconv_gradient_explain
  *     an activation                      dwconv_activation_gradient, on its own
  *     batch normalization and a clamp    dwconv_batch_norm, dwconv_batch_norm_gradient: as one, on their own
+ *     a convolution before them, too     dwconv_normalized_gradients: backward
  *
  * The conventions of dwconv.h hold. Nothing is allocated.
  *
@@ -143,6 +144,30 @@ DWCONV_API dwconv_status dwconv_batch_norm_gradient(
     const dwconv_batch_norm_desc *desc, const dwconv_tensor *x, const float *gamma, const float *beta,
     const float *mean, const float *variance, const dwconv_tensor *dy, const dwconv_tensor *dx, float *dgamma,
     float *dbeta, void *scratch, size_t scratch_bytes, const dwconv_threads *threads);
+
+/* A normalization behind a convolution, as gradients of both need it. */
+typedef struct dwconv_normalization_desc {
+    size_t size; /* sizeof(dwconv_normalization_desc) */
+    const dwconv_batch_norm_desc *desc;
+    const dwconv_tensor *x; /* what it read: the output of the convolution */
+    const float *gamma, *beta, *mean, *variance;
+    float *dgamma, *dbeta; /* results, or NULL: as in dwconv_batch_norm_gradient */
+} dwconv_normalization_desc;
+
+/* Gradients of a convolution and a normalization behind it, with the bits of dwconv_batch_norm_gradient and, from the dx
+ * of that, of the functions above; dy is the gradient of what the normalization gave. What is between is made where it
+ * is read, and does not go through memory: of depthwise layers, of pointwise ones with no fewer outputs than inputs, and
+ * where dx is NULL, which is then not computed. The statuses of all. */
+DWCONV_API dwconv_status dwconv_normalized_gradients_scratch(const dwconv_gradient_desc *desc,
+                                                             const int64_t input[4], int threads,
+                                                             size_t *bytes);
+DWCONV_API dwconv_status dwconv_normalized_gradients(const dwconv_gradient_desc *desc, const float *filter,
+                                                     const dwconv_tensor *x,
+                                                     const dwconv_normalization_desc *normalization,
+                                                     const dwconv_tensor *dy, const dwconv_tensor *dx,
+                                                     float *filter_gradient, float *bias_gradient,
+                                                     void *scratch, size_t scratch_bytes,
+                                                     const dwconv_threads *threads);
 
 /* ---- references ----------------------------------------------------------------------------- */
 

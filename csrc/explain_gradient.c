@@ -70,10 +70,12 @@ static dwconv_status put_filter(dwc_text *t, const problem *p) {
 
 static dwconv_status put_both(dwc_text *t, const problem *p) {
     dwc_both_gradients_schedule s;
-    DWC_TRY(dwc_schedule_both_gradients(&p->g, &p->x, &p->y, &p->threads, 1, &s));
+    DWC_TRY(dwc_schedule_both_gradients(&p->g, &p->x, &p->y, &p->threads, (dwc_gradient_wish){1, 1, 0}, &s));
     dwc_text_int(t, "both_in_one_walk", s.joint);
     dwc_text_int(t, "both_band_rows", s.band_rows);
     dwc_text_int(t, "both_scratch_bytes", (int64_t)s.scratch_bytes);
+    DWC_TRY(dwc_schedule_both_gradients(&p->g, &p->x, &p->y, &p->threads, (dwc_gradient_wish){1, 1, 1}, &s));
+    dwc_text_int(t, "normalized_in_one_walk", s.joint);
     return DWCONV_OK;
 }
 

@@ -37,7 +37,7 @@ def test_scratch_and_kernels_are_those_that_run(isa: str, depthwise: bool) -> No
             assert told["input_scratch_bytes"] <= one.scratch_size("input", threads)
             assert told["filter_scratch_bytes"] <= one.scratch_size("filter", threads)
             assert told["both_scratch_bytes"] <= one.scratch_size("both", threads)
-            assert told["both_in_one_walk"] == depthwise
+            assert told["both_in_one_walk"] == told["normalized_in_one_walk"] == depthwise
             assert (told["both_band_rows"] > 0) == depthwise
             family = isa.partition("-")[0]
             assert told["input_kernel"].startswith(family)

@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import dwconv.torch  # noqa: E402
+from dwconv.torch import functions  # noqa: E402
 from dwconv.torch.chains import Fusing  # noqa: E402
 from dwconv.torch.functions import Geometry  # noqa: E402
 from dwconv.torch.normalization import State, Unit  # noqa: E402
@@ -240,3 +241,47 @@ def test_gradcheck_of_a_unit_in_float64(activation: Any) -> None:
 
     assert torch.autograd.gradcheck(run, tensors)
     assert torch.autograd.gradgradcheck(run, tensors)
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("wanted", ["all", "no input", "no filter", "filter alone"])
+def test_gradients_at_once_have_the_bits_of_one_after_the_other(
+    wanted: str, fixed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [
+        nn.Conv2d(3, 24, 3, 2, 1, bias=False),
+        nn.Conv2d(24, 24, 3, 1, 1, groups=24),
+        nn.Conv2d(24, 72, 1),
+        nn.Conv2d(72, 72, 5, 2, 2, groups=72, bias=False),
+        nn.Conv2d(72, 16, 1, bias=False),
+    ]
+    for conv in layers:
+        sequence = nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU6()).train(not fixed)
+        ours = dwconv.torch.accelerate(sequence)
+        ours.requires_grad_(wanted != "filter alone")
+        ours[0].weight.requires_grad_(wanted != "no filter")
+        found = []
+        for at_once in (True, False):
+            with monkeypatch.context() as patch:
+                if not at_once:
+                    patch.setattr(functions, "goes_with_norm", lambda *_: False)
+                x = image(2, conv.in_channels, 15, 18).requires_grad_(wanted in ("all", "no filter"))
+                ours.zero_grad()
+                (ours(x) * image(2, *ours(x).shape[1:], seed=1)).sum().backward()
+                found.append([x.grad, *(parameter.grad for parameter in ours.parameters())])
+        for a, b in zip(*found, strict=True):
+            assert (a is None) == (b is None)
+            assert a is None or torch.equal(a, b)
+
+
+def test_gradients_at_once_make_nothing_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    if functions.native_isa() is None:
+        pytest.skip("without the core they are one after the other")
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the gradient between is made whole")
+
+    monkeypatch.setattr(State, "backward", refuse)
+    for conv in (nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 16, 1)):
+        ours = dwconv.torch.accelerate(nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU()))
+        ours(image(2, 8, 5, 6).requires_grad_()).sum().backward()

@@ -4,31 +4,19 @@
 
 #include "gradient.h"
 
-typedef struct job {
-    const dwc_batch_norm *n;
-    const dwc_view *x, *dy, *y; /* dy NULL: forward; y: the result or dx, NULL: none */
-    dwc_batch_norm_schedule how;
-    const float *gamma, *beta;
-    float *mean, *variance; /* written where they are to be found */
-    float *dgamma, *dbeta;
-    float *factor, *offset, *slope, *constant; /* of every channel, in scratch */
-    int streams;                               /* whether y goes past the caches */
-    float *chunks;                             /* of each DWC_NORM_ROWS rows of sums */
-} job;
-
 /* Pixels [first, last) and some channels of them. */
 typedef struct item {
     int64_t chunk, first, last, begin, channels;
 } item;
 
-static item item_of(const job *j, int64_t number) {
+static item item_of(const dwc_norm_job *j, int64_t number) {
     const dwc_batch_norm_schedule *s = &j->how;
     const int64_t chunk = number / s->parts, begin = number % s->parts * s->part_channels;
     return (item){chunk, chunk * s->chunk, smaller((chunk + 1) * s->chunk, s->pixels), begin,
                   smaller(s->part_channels, j->n->channels - begin)};
 }
 
-static float *sums_of(const job *j, const item *t, int row) {
+static float *sums_of(const dwc_norm_job *j, const item *t, int row) {
     return j->chunks + (t->chunk * DWC_NORM_ROWS + row) * j->how.padded + t->begin;
 }
 
@@ -36,7 +24,7 @@ static void clear(float *sums, const item *t) { memset(sums, 0, (size_t)t->chann
 
 /* ---- walks ---------------------------------------------------------------------------------- */
 
-static dwc_norm_run run_of(const job *j, const item *t) {
+static dwc_norm_run run_of(const dwc_norm_job *j, const item *t) {
     const dwc_batch_norm *n = j->n;
     const int64_t c = t->begin;
     return (dwc_norm_run){.channels = t->channels,
@@ -55,7 +43,7 @@ static dwc_norm_run run_of(const job *j, const item *t) {
 }
 
 /* A kernel on pixels from `first` on, in as few runs as strides allow. */
-static void run_pixels(const job *j, const item *t, int64_t first, int64_t pixels,
+static void run_pixels(const dwc_norm_job *j, const item *t, int64_t first, int64_t pixels,
                        void (*kernel)(const dwc_norm_run *), dwc_norm_run *run) {
     for (const int64_t end = first + pixels; first < end; first += run->pixels) {
         const float *at;
@@ -75,7 +63,7 @@ static void run_pixels(const job *j, const item *t, int64_t first, int64_t pixel
 
 /* Every pixel, block by block: the last chunks first, which the caches may still hold. */
 static void apply_task(void *context, int64_t number, int worker) {
-    const job *j = context;
+    const dwc_norm_job *j = context;
     const item t = item_of(j, j->how.chunks * j->how.parts - 1 - number);
     const dwc_norm_kernels *k = &j->n->table->norm;
     void (*kernel)(const dwc_norm_run *) = j->streams ? k->apply_streaming : k->apply;
@@ -104,7 +92,7 @@ static void join_block(float *mean, float *squares, const float *sums, const flo
 /* Each pixel is read once: as distance from the mean of the pixels before, for the first block from that of its first
  * ones. What cancels in the squares is less than what blocks so far apart add to them. */
 static void moments_task(void *context, int64_t number, int worker) {
-    const job *j = context;
+    const dwc_norm_job *j = context;
     const item t = item_of(j, number);
     float *mean = sums_of(j, &t, 0), *squares = sums_of(j, &t, 1);
     dwc_norm_run run = run_of(j, &t);
@@ -131,14 +119,14 @@ static void moments_task(void *context, int64_t number, int worker) {
 /* ---- channels ------------------------------------------------------------------------------- */
 
 /* What (x - mean) is multiplied with, and what is added, of channels [begin, end). */
-static void find_factors(const job *j, int64_t begin, int64_t end) {
+static void find_factors(const dwc_norm_job *j, int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; c++) {
         j->factor[c] = (float)dwc_norm_factor(j->n, j->gamma, j->variance, c);
         j->offset[c] = j->beta ? j->beta[c] : 0.0f;
     }
 }
 
-static void find_moments(const job *j, int64_t begin, int64_t end) {
+static void find_moments(const dwc_norm_job *j, int64_t begin, int64_t end) {
     const dwc_batch_norm_schedule *s = &j->how;
     double mean[DWC_LINE_FLOATS] = {0.0}, squares[DWC_LINE_FLOATS] = {0.0};
     for (int64_t chunk = 0; chunk < s->chunks; chunk++) {
@@ -161,7 +149,7 @@ static void find_moments(const job *j, int64_t begin, int64_t end) {
 }
 
 /* Gradients of gamma and beta, and what dx is made with. */
-static void find_slopes(const job *j, int64_t begin, int64_t end) {
+static void find_slopes(const dwc_norm_job *j, int64_t begin, int64_t end) {
     const dwc_batch_norm_schedule *s = &j->how;
     double sum[DWC_LINE_FLOATS] = {0.0}, along[DWC_LINE_FLOATS] = {0.0};
     for (int64_t chunk = 0; chunk < s->chunks; chunk++) {
@@ -182,7 +170,7 @@ static void find_slopes(const job *j, int64_t begin, int64_t end) {
 }
 
 static void channels_task(void *context, int64_t number, int worker) {
-    const job *j = context;
+    const dwc_norm_job *j = context;
     const int64_t begin = number * DWC_LINE_FLOATS, end = smaller(begin + DWC_LINE_FLOATS, j->n->channels);
     (void)worker;
     if (j->dy) {
@@ -196,7 +184,7 @@ static void channels_task(void *context, int64_t number, int worker) {
 /* ---- backward ------------------------------------------------------------------------------- */
 
 static void slopes_task(void *context, int64_t number, int worker) {
-    const job *j = context;
+    const dwc_norm_job *j = context;
     const item t = item_of(j, number);
     float *sum = sums_of(j, &t, 0), *along = sums_of(j, &t, 1);
     dwc_norm_run run = run_of(j, &t);
@@ -216,6 +204,23 @@ static void slopes_task(void *context, int64_t number, int worker) {
     }
 }
 
+void dwc_make_norm_gradient(const dwc_norm_job *j, int64_t first, int64_t pixels, int64_t begin, int64_t end,
+                            float *to, int64_t step) {
+    const dwc_norm_kernels *k = &j->n->table->norm;
+    /* One row, of which pixel `first` and channel `begin` are at `to`. */
+    const dwc_view y = {.data = (float *)((uintptr_t)to - (uintptr_t)in_bytes(first * step + begin)),
+                        .batch = 1,
+                        .height = 1,
+                        .width = first + pixels,
+                        .channels = j->n->channels,
+                        .pixel = step};
+    dwc_norm_job here = *j;
+    here.y = &y;
+    const item t = {.begin = begin, .channels = end - begin};
+    dwc_norm_run run = run_of(&here, &t);
+    run_pixels(&here, &t, first, pixels, j->n->fixed ? k->back_fixed : k->back, &run);
+}
+
 /* ---- calls ---------------------------------------------------------------------------------- */
 
 dwconv_status dwconv_batch_norm_scratch(const dwconv_batch_norm_desc *desc, const int64_t shape[4],
@@ -231,13 +236,13 @@ dwconv_status dwconv_batch_norm_scratch(const dwconv_batch_norm_desc *desc, cons
     *bytes = 0;
     if (shape[0] == 0) return DWCONV_OK;
     DWC_TRY(dwc_dense_view(shape, DWCONV_F32, &x));
-    DWC_TRY(dwc_schedule_batch_norm(&x, 5, &workers, &s));
+    DWC_TRY(dwc_schedule_batch_norm(&x, DWC_NORM_GRADIENT_TENSORS, &workers, &s));
     *bytes = s.scratch_bytes;
     return DWCONV_OK;
 }
 
 /* Whether memory that is written, `channels` floats of it, is apart from what is read and from each other. */
-static dwconv_status check_memory(const job *j, const void *scratch, const float *const written[2]) {
+static dwconv_status check_memory(const dwc_norm_job *j, const void *scratch, const float *const written[2]) {
     const size_t bytes = (size_t)in_bytes(j->n->channels);
     const dwc_view *views[3] = {j->x, j->dy, j->y};
     const float *read[4] = {j->gamma, j->beta, j->mean, j->variance};
@@ -260,10 +265,11 @@ static dwconv_status check_memory(const job *j, const void *scratch, const float
     return DWCONV_OK;
 }
 
-static dwconv_status prepare(job *j, void *scratch, size_t scratch_bytes, const dwconv_threads *threads,
-                             const float *first, const float *second) {
+static dwconv_status prepare(dwc_norm_job *j, void *scratch, size_t scratch_bytes,
+                             const dwconv_threads *threads, const float *first, const float *second) {
     const float *written[2] = {first, second};
-    DWC_TRY(dwc_schedule_batch_norm(j->x, j->dy ? 5 : 3, threads, &j->how));
+    DWC_TRY(dwc_schedule_batch_norm(j->x, j->dy ? DWC_NORM_GRADIENT_TENSORS : DWC_NORM_TENSORS, threads,
+                                    &j->how));
     if (!scratch) return DWCONV_NULL_POINTER;
     if ((uintptr_t)scratch % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
     if (scratch_bytes < j->how.scratch_bytes) return DWCONV_TOO_SMALL;
@@ -278,11 +284,22 @@ static dwconv_status prepare(job *j, void *scratch, size_t scratch_bytes, const 
 }
 
 /* Phases [first, 3) of sums, channels, pixels; the last one where there are results. */
-static void run(job *j, int first, dwconv_task sums, const dwconv_threads *threads) {
+static void run(dwc_norm_job *j, int first, dwconv_task sums, const dwconv_threads *threads) {
     const int64_t items = j->how.chunks * j->how.parts;
     const dwc_phase phases[3] = {
         {items, sums}, {j->how.padded / DWC_LINE_FLOATS, channels_task}, {items, apply_task}};
     dwc_parallel_phases(threads, j->how.workers, phases + first, (j->y ? 3 : 2) - first, j);
+}
+
+dwconv_status dwc_begin_norm_gradient(dwc_norm_job *j, void *scratch, size_t scratch_bytes,
+                                      const dwconv_threads *threads) {
+    return prepare(j, scratch, scratch_bytes, threads, j->dgamma, j->dbeta);
+}
+
+void dwc_run_norm_gradient(dwc_norm_job *j, const dwconv_threads *threads) {
+    const int needs_sums = !j->n->fixed || j->dgamma || j->dbeta;
+    find_factors(j, 0, j->n->channels);
+    if (needs_sums || j->y) run(j, needs_sums ? 0 : 2, slopes_task, threads);
 }
 
 dwconv_status dwconv_batch_norm(const dwconv_batch_norm_desc *desc, const dwconv_tensor *x_tensor,
@@ -296,7 +313,8 @@ dwconv_status dwconv_batch_norm(const dwconv_batch_norm_desc *desc, const dwconv
     DWC_TRY(dwc_check_batch_norm_tensors(&n, x_tensor, y_tensor, &y, &x, &y));
     if (!mean || !variance) return DWCONV_NULL_POINTER;
     if (x.batch == 0) return n.fixed ? DWCONV_OK : DWCONV_BAD_SHAPE;
-    job j = {.n = &n, .x = &x, .y = &y, .gamma = gamma, .beta = beta, .mean = mean, .variance = variance};
+    dwc_norm_job j = {
+        .n = &n, .x = &x, .y = &y, .gamma = gamma, .beta = beta, .mean = mean, .variance = variance};
     DWC_TRY(prepare(&j, scratch, scratch_bytes, threads, n.fixed ? NULL : mean, n.fixed ? NULL : variance));
     if (n.fixed) find_factors(&j, 0, n.channels);
     run(&j, n.fixed ? 2 : 0, moments_task, threads);
@@ -323,18 +341,17 @@ dwconv_status dwconv_batch_norm_gradient(const dwconv_batch_norm_desc *desc, con
         if (dbeta) memset(dbeta, 0, (size_t)in_bytes(n.channels));
         return DWCONV_OK;
     }
-    job j = {.n = &n,
-             .x = &x,
-             .dy = &dy,
-             .y = dx_tensor ? &dx : NULL,
-             .gamma = gamma,
-             .beta = beta,
-             .mean = (float *)(uintptr_t)mean,
-             .variance = (float *)(uintptr_t)variance, /* only read */
-             .dgamma = dgamma,
-             .dbeta = dbeta};
-    DWC_TRY(prepare(&j, scratch, scratch_bytes, threads, dgamma, dbeta));
-    find_factors(&j, 0, n.channels);
-    run(&j, n.fixed && !dgamma && !dbeta ? 2 : 0, slopes_task, threads);
+    dwc_norm_job j = {.n = &n,
+                      .x = &x,
+                      .dy = &dy,
+                      .y = dx_tensor ? &dx : NULL,
+                      .gamma = gamma,
+                      .beta = beta,
+                      .mean = (float *)(uintptr_t)mean,
+                      .variance = (float *)(uintptr_t)variance, /* only read */
+                      .dgamma = dgamma,
+                      .dbeta = dbeta};
+    DWC_TRY(dwc_begin_norm_gradient(&j, scratch, scratch_bytes, threads));
+    dwc_run_norm_gradient(&j, threads);
     return DWCONV_OK;
 }

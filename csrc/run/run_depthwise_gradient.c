@@ -124,7 +124,20 @@ static void run_band(const dwc_gradient_job *j, int64_t chunk, int64_t image, in
     }
 }
 
-void dwc_depthwise_gradient(const dwc_gradient_job *j, int64_t chunk, int64_t begin, int64_t end) {
+/* Makes the rows of y that output rows [oy, oy + rows) are, and those that the rows of dx after them see. */
+static void make_rows(dwc_own_gradient *o, int worker, int64_t image, int64_t oy, int64_t rows, int64_t begin,
+                      int64_t end) {
+    const dwc_gradient_job *j = &o->j;
+    int64_t first = oy, last = oy + rows;
+    if (j->input) dwc_rows_of_band(j->g, &j->extent, j->x->height, oy, rows, &first, &last);
+    const dwc_made rows_of_y = {image, 1, first, last - first, 0, j->y->width};
+    dwc_make_pixels(o, worker, &rows_of_y, begin, end);
+}
+
+void dwc_depthwise_gradient(const dwc_gradient_job *given, int64_t chunk, int64_t begin, int64_t end,
+                            int worker) {
+    dwc_own_gradient own;
+    const dwc_gradient_job *j = dwc_own_job(given, &own);
     const dwc_filter_gradient_schedule *s = &j->how;
     const dwc_view *x = j->x, *y = j->y;
     const dwconv_window *w = &j->g->window;
@@ -151,8 +164,8 @@ void dwc_depthwise_gradient(const dwc_gradient_job *j, int64_t chunk, int64_t be
                        .sums_row = w->kernel_w * s->padded}};
     for (int64_t row = chunk * s->chunk_rows, rows; row < last; row += rows) {
         const int64_t image = row / y->height, oy = row % y->height;
-        const int64_t most = j->input ? j->band_rows : s->row_group;
-        rows = smaller(smaller(most, last - row), y->height - oy);
+        rows = smaller(smaller(j->band_rows, last - row), y->height - oy);
+        if (j->norm) make_rows(&own, worker, image, oy, rows, begin, end);
         run_band(j, chunk, image, oy, rows, &b);
         if (j->input)
             dwc_run_band(j->input, image, dwc_band_begin(j->g, &j->extent, x->height, oy),

@@ -46,7 +46,7 @@ static void chunk_task(void *context, int64_t item, int worker) {
     if (!j->x)
         add_rows_of_bias(j, chunk, begin, end);
     else if (s->depthwise)
-        dwc_depthwise_gradient(j, chunk, begin, end);
+        dwc_depthwise_gradient(j, chunk, begin, end, worker);
     else
         dwc_product_gradient(j, chunk, begin, end, worker);
 }
@@ -79,6 +79,7 @@ void dwc_run_filter_gradient(dwc_gradient_job *j, void *scratch, const dwconv_th
     const dwc_filter_gradient_schedule *s = &j->how;
     const int64_t rows = dwc_filter_size(j->g) / j->g->out_channels;
     const int joins = j->x && s->chunk_floats;
+    if (!j->band_rows) j->band_rows = s->row_group;
     j->workers = scratch;
     j->chunks = j->workers + s->worker_floats * s->workers;
     if (s->depthwise && j->x && j->g->group_outputs > 1)
@@ -112,9 +113,10 @@ dwconv_status dwconv_filter_gradient_scratch(const dwconv_gradient_desc *desc, c
     return DWCONV_OK;
 }
 
-dwconv_status dwc_check_results(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
-                                const float *filter, const float *bias, const void *scratch,
-                                size_t scratch_bytes) {
+/* That results meet neither each other nor what is read. */
+static dwconv_status check_results(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
+                                   const float *filter, const float *bias, const void *scratch,
+                                   size_t scratch_bytes) {
     const size_t sizes[3] = {filter ? (size_t)in_bytes(dwc_filter_size(g)) : 0,
                              bias ? (size_t)in_bytes(g->out_channels) : 0, scratch_bytes};
     const void *memory[3] = {filter, bias, scratch};
@@ -152,7 +154,7 @@ dwconv_status dwconv_filter_gradient(const dwconv_gradient_desc *desc, const dwc
     if (s->scratch_bytes && !scratch) return DWCONV_NULL_POINTER;
     if ((uintptr_t)scratch % DWCONV_ALIGNMENT) return DWCONV_MISALIGNED;
     if (scratch_bytes < s->scratch_bytes) return DWCONV_TOO_SMALL;
-    DWC_TRY(dwc_check_results(&g, j.x, &y, filter, bias, scratch, s->scratch_bytes));
+    DWC_TRY(check_results(&g, j.x, &y, filter, bias, scratch, s->scratch_bytes));
     dwc_run_filter_gradient(&j, scratch, threads);
     return DWCONV_OK;
 }

@@ -69,13 +69,15 @@ static void clear(const dwc_view *v, int64_t row, int64_t rows, int64_t channel,
 /* ---- bands ---------------------------------------------------------------------------------- */
 
 /* Rows [begin, end) of those of a phase. */
-static void run_rows(const dwc_dx_phase *p, int64_t image, int64_t begin, int64_t end, int64_t channel_begin,
-                     int64_t channel_end) {
+static void run_rows(const dwc_dx_job *j, const dwc_dx_phase *p, int64_t image, int64_t begin, int64_t end,
+                     int64_t channel_begin, int64_t channel_end) {
     const dwc_frame *f = &p->frame;
+    const dwc_view *dy = j->dy;
+    const float *x = dy->data + image * dy->image + p->rows.begin * dy->row + p->columns.begin * dy->pixel;
     const dwc_dw_call call = {.stage = &p->plan->graph.nodes->depthwise,
                               .table = p->plan->table,
                               .how = &p->how,
-                              .x = (const char *)(f->x.data + image * f->x.image),
+                              .x = (const char *)x,
                               .x_row = in_bytes(f->x.row),
                               .x_pixel = in_bytes(f->x.pixel),
                               .in_h = f->x.height,
@@ -110,7 +112,7 @@ void dwc_run_band(const dwc_dx_job *j, int64_t image, int64_t begin, int64_t end
         const int64_t first = rows_before(j, &p->rows, begin), last = rows_before(j, &p->rows, end);
         if (first >= last) continue;
         if (p->plan) {
-            run_rows(p, image, first, last, channel_begin, channel_end);
+            run_rows(j, p, image, first, last, channel_begin, channel_end);
         } else {
             dwc_view one = p->frame.y;
             one.data += image * one.image;
@@ -126,6 +128,32 @@ static void band_task(void *context, int64_t item, int worker) {
                   begin = item % bands * rows;
     (void)worker;
     dwc_run_band(j, item / bands, begin, smaller(begin + rows, j->dx->height), 0, j->dx->channels);
+}
+
+/* ---- pixels --------------------------------------------------------------------------------- */
+
+void dwc_run_flat_pixels(const dwc_dx_job *j, int64_t first, int64_t count) {
+    const dwconv_plan *plan = (const void *)j->plans;
+    const dwc_matmul_stage *stage = &plan->graph.nodes->matrix;
+    for (const int64_t end = first + count; first < end; first += count) {
+        const float *x, *y;
+        count = dwc_even_pixels(j->dy, first, end - first, &x);
+        count = dwc_even_pixels(j->dx, first, count, &y);
+        const dwc_matmul_rows rows = {.stage = stage,
+                                      .how = &j->matrix,
+                                      .x = x,
+                                      .x_row = j->dy->pixel,
+                                      .x_pixel = j->dy->pixel,
+                                      .in_h = count,
+                                      .in_w = 1,
+                                      .y = (float *)(uintptr_t)y, /* of dx */
+                                      .y_row = j->dx->pixel,
+                                      .y_pixel = j->dx->pixel,
+                                      .out_w = 1,
+                                      .row_end = count,
+                                      .column_end = stage->group_outputs};
+        dwc_run_matmul_rows(&rows);
+    }
 }
 
 /* ---- phases as layers ----------------------------------------------------------------------- */

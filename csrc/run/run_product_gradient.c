@@ -7,10 +7,8 @@
 #include "gradient.h"
 #include "taps.h"
 
-/* Output pixels, in order: rows of images, or where it is flat, `columns` pixels from `column` on, all images one row. */
-typedef struct box {
-    int64_t image, images, row, rows, column, columns;
-} box;
+/* Output pixels, in order. */
+typedef dwc_made box;
 
 static box box_of(const dwc_gradient_job *j, int64_t number) {
     const dwc_filter_gradient_schedule *s = &j->how;
@@ -254,7 +252,10 @@ static void run_box(const dwc_gradient_job *j, const box *b, int64_t group, cons
     }
 }
 
-void dwc_product_gradient(const dwc_gradient_job *j, int64_t chunk, int64_t begin, int64_t end, int worker) {
+void dwc_product_gradient(const dwc_gradient_job *given, int64_t chunk, int64_t begin, int64_t end,
+                          int worker) {
+    dwc_own_gradient own;
+    const dwc_gradient_job *j = dwc_own_job(given, &own);
     const dwc_filter_gradient_schedule *s = &j->how;
     const dwc_gradient *g = j->g;
     float *memory = j->workers + worker * s->worker_floats;
@@ -263,6 +264,8 @@ void dwc_product_gradient(const dwc_gradient_job *j, int64_t chunk, int64_t begi
     for (int64_t number = first; number < last; number++) {
         const box b = box_of(j, number);
         const int64_t pixels = b.images * b.rows * b.columns;
+        if (j->norm) dwc_make_pixels(&own, worker, &b, begin, end);
+        if (j->input) dwc_run_flat_pixels(j->input, b.column, b.columns);
         for (int64_t group = 0; group < g->groups; group++) {
             const int64_t channel = group * g->group_outputs;
             if (j->bias) add_bias(j, chunk, &b, channel + begin, channel + end);

@@ -245,22 +245,61 @@ int64_t dwc_band_begin(const dwc_gradient *g, const dwc_extent *extent, int64_t 
     return within(oy * g->window.stride_h - extent->pad_top + middle, 0, height);
 }
 
+/* Pixel i of dx sees outputs o with o * stride = i + pad - t * dilation, for taps t of the window. */
+void dwc_rows_of_band(const dwc_gradient *g, const dwc_extent *extent, int64_t height, int64_t oy,
+                      int64_t rows, int64_t *first, int64_t *last) {
+    const dwconv_window *w = &g->window;
+    const int64_t begin = dwc_band_begin(g, extent, height, oy);
+    const int64_t end = dwc_band_begin(g, extent, height, oy + rows);
+    *first = oy;
+    *last = oy + rows;
+    if (begin >= end) return;
+    const int64_t low = begin + extent->pad_top - (w->kernel_h - 1) * w->dilation_h;
+    const int64_t high = (end - 1 + extent->pad_top) / w->stride_h + 1;
+    *first = smaller(*first, low > 0 ? divide_up(low, w->stride_h) : 0);
+    *last = larger(*last, smaller(high, extent->out_h));
+}
+
+/* The most rows of such a band: the middle of the window, where bands begin, decides how many before and after. */
+static int64_t most_rows(const dwc_gradient *g, int64_t band_rows) {
+    const int64_t all = (g->window.kernel_h - 1) * g->window.dilation_h, middle = all / 2;
+    const int64_t after = middle ? (middle - 1) / g->window.stride_h + 1 : 0;
+    return band_rows + (all - middle) / g->window.stride_h + after;
+}
+
+/* Whether all is computed in one walk. */
+static int is_joint(const dwc_gradient *g, dwc_gradient_wish wish, const dwc_both_gradients_schedule *s) {
+    if (!wish.input) return s->filter.depthwise || g->groups == 1;
+    if (s->filter.depthwise) return s->input.depthwise && g->group_outputs == 1;
+    if (!s->filter.flat || s->filter.blocks > 1 || g->groups > 1 || s->input.depthwise) return 0;
+    return wish.normalized && g->out_channels >= g->in_channels; /* what is not moved is most of all */
+}
+
 dwconv_status dwc_schedule_both_gradients(const dwc_gradient *g, const dwc_view *x, const dwc_view *y,
-                                          const dwconv_threads *threads, int with_bias,
+                                          const dwconv_threads *threads, dwc_gradient_wish wish,
                                           dwc_both_gradients_schedule *s) {
     *s = (dwc_both_gradients_schedule){0};
-    DWC_TRY(dwc_schedule_input_gradient(g, x, y, threads, &s->input));
-    DWC_TRY(dwc_schedule_filter_gradient(g, x, y, threads, with_bias, &s->filter));
-    s->joint = s->input.depthwise && s->filter.depthwise && g->group_outputs == 1;
+    if (wish.input) DWC_TRY(dwc_schedule_input_gradient(g, x, y, threads, &s->input));
+    DWC_TRY(dwc_schedule_filter_gradient(g, x, y, threads, wish.bias, &s->filter));
+    const dwc_filter_gradient_schedule *f = &s->filter;
+    s->joint = is_joint(g, wish, s);
     if (!s->joint) {
-        s->scratch_bytes = s->input.scratch_bytes > s->filter.scratch_bytes ? s->input.scratch_bytes
-                                                                            : s->filter.scratch_bytes;
+        const int64_t pixels = y->batch * y->height * y->width;
+        s->made_floats = wish.normalized ? round_up(pixels * y->channels, DWC_LINE_FLOATS) : 0;
+        s->made_at = s->input.scratch_bytes > f->scratch_bytes ? s->input.scratch_bytes : f->scratch_bytes;
+        s->scratch_bytes = s->made_at + (size_t)in_bytes(s->made_floats);
         return DWCONV_OK;
     }
     const size_t bytes = 2 * (size_t)g->window.stride_h * bytes_of_row(x) + bytes_of_row(y);
-    const int64_t group = s->filter.row_group, fit = (int64_t)(band_bytes() / bytes) / group;
-    s->band_rows = smaller(larger(fit, 1) * group, s->filter.chunk_rows);
+    int64_t pixels = f->images * f->rows * f->columns;
+    if (f->depthwise) {
+        const int64_t group = f->row_group, fit = (int64_t)(band_bytes() / bytes) / group;
+        s->band_rows = smaller(larger(fit, 1) * group, f->chunk_rows);
+        pixels = smaller(most_rows(g, s->band_rows), y->height) * y->width;
+    }
     s->filter_at = s->input.scratch_bytes;
-    s->scratch_bytes = s->filter_at + s->filter.scratch_bytes;
+    s->made_floats = wish.normalized ? round_up(pixels * f->block_channels, DWC_LINE_FLOATS) : 0;
+    s->made_at = s->filter_at + f->scratch_bytes;
+    s->scratch_bytes = s->made_at + (size_t)in_bytes(s->made_floats * f->workers);
     return DWCONV_OK;
 }

@@ -66,19 +66,31 @@ DWC_HIDDEN dwconv_status dwc_schedule_filter_gradient(const dwc_gradient *g, con
 
 /* ---- both --------------------------------------------------------------------------------------- */
 
-/* Both gradients of a depthwise layer in one walk: chunks of output rows in bands, of which x and dy are read by the filter
- * gradient and, while they stay in the second-level cache, dy by the rows of dx that begin in the band. */
+/* Of a convolution: which gradients beside the filter's, and whether dy is what a normalization behind it makes. */
+typedef struct dwc_gradient_wish {
+    int bias, input, normalized;
+} dwc_gradient_wish;
+
+/* Both gradients in one walk. Of a depthwise layer: chunks of output rows in bands, of which x and dy are read by the
+ * filter gradient and, while they stay in the second-level cache, dy by the rows of dx that begin in the band. Of a flat
+ * product: boxes of pixels. What a normalization makes of dy is made for a band or box at a time, in memory of the
+ * worker. */
 typedef struct dwc_both_gradients_schedule {
-    int joint;         /* else one after the other */
+    int joint;         /* else one after the other; what is made is made whole before */
     int64_t band_rows; /* of output */
     dwc_input_gradient_schedule input;
     dwc_filter_gradient_schedule filter;
-    size_t filter_at, scratch_bytes; /* where the filter's part of the scratch begins */
+    int64_t made_floats; /* of a worker; or of all that is made whole */
+    /* Where the parts of the scratch begin: the input's at 0. */
+    size_t filter_at, made_at, scratch_bytes;
 } dwc_both_gradients_schedule;
 
 DWC_HIDDEN dwconv_status dwc_schedule_both_gradients(const dwc_gradient *g, const dwc_view *x,
                                                      const dwc_view *y, const dwconv_threads *threads,
-                                                     int with_bias, dwc_both_gradients_schedule *s);
+                                                     dwc_gradient_wish wish, dwc_both_gradients_schedule *s);
+/* Rows [*first, *last) of y: output rows [oy, oy + rows), and those that rows of dx see which begin in them. */
+DWC_HIDDEN void dwc_rows_of_band(const dwc_gradient *g, const dwc_extent *extent, int64_t height, int64_t oy,
+                                 int64_t rows, int64_t *first, int64_t *last);
 /* The first row of dx of the band that begins with output row oy: 0 for the first one, all rows for the end. */
 DWC_HIDDEN int64_t dwc_band_begin(const dwc_gradient *g, const dwc_extent *extent, int64_t height,
                                   int64_t oy);
@@ -94,7 +106,9 @@ typedef struct dwc_batch_norm_schedule {
     size_t scratch_bytes;
 } dwc_batch_norm_schedule;
 
-/* `tensors`: how many are read and written, each time. */
+/* Tensors that are read and written, each time: twice x, once y; twice x and dy, once dx. */
+enum { DWC_NORM_TENSORS = 3, DWC_NORM_GRADIENT_TENSORS = 5 };
+
 DWC_HIDDEN dwconv_status dwc_schedule_batch_norm(const dwc_view *x, int tensors,
                                                  const dwconv_threads *threads, dwc_batch_norm_schedule *s);
 /* Whether results go past the caches. */

@@ -93,6 +93,54 @@ cdef class BatchNorm:
             raise error_of(status, "batch_norm_backprop")
         return dx
 
+    def backward_through(self, Gradient conv, filters, x, between, gamma, beta, mean, variance, dy, dx,
+                         bint with_bias, dgamma, dbeta, threads):
+        """Of the convolution of x that gave `between`, too: (filter gradient, bias gradient or None).
+
+        Writes dx, dgamma and dbeta where these are not None. NotImplemented as above."""
+        cdef Floats weights = Floats(filters)
+        cdef Tensor inputs = Tensor(x)
+        cdef Tensor read = Tensor(between)
+        cdef Tensor slopes = Tensor(dy)
+        cdef Tensor outputs = None
+        cdef const dwconv_tensor *into = NULL
+        cdef Channels factors = Channels(gamma, self.desc.channels, 0)
+        cdef Channels offsets = Channels(beta, self.desc.channels, 0)
+        cdef Channels means = Channels(mean, self.desc.channels, 0)
+        cdef Channels variances = Channels(variance, self.desc.channels, 0)
+        cdef Channels to_gamma = Channels(dgamma, self.desc.channels, PyBUF_WRITABLE)
+        cdef Channels to_beta = Channels(dbeta, self.desc.channels, PyBUF_WRITABLE)
+        bias = empty(conv.desc.out_channels, float32) if with_bias else None
+        cdef Channels to_bias = Channels(bias, conv.desc.out_channels, PyBUF_WRITABLE)
+        gradient = empty(conv.filter_shape, float32)
+        cdef Floats to_filter = Floats(gradient, PyBUF_WRITABLE)
+        cdef dwconv_normalization_desc norm
+        cdef dwconv_threads workers = team_of(threads)
+        cdef size_t bytes = 0
+        cdef dwconv_status status
+        if self.plain or conv.plain or not inputs.held or not read.held or not slopes.held:
+            return NotImplemented
+        if dx is not None:
+            outputs = Tensor(dx, PyBUF_WRITABLE)
+            if not outputs.held:
+                return NotImplemented
+            into = &outputs.tensor
+        memset(&norm, 0, sizeof(norm))
+        norm.size, norm.desc, norm.x = sizeof(norm), &self.desc, &read.tensor
+        norm.gamma, norm.beta = factors.data, offsets.data
+        norm.mean, norm.variance = means.data, variances.data
+        norm.dgamma, norm.dbeta = to_gamma.data, to_beta.data
+        conv.ask("normalized", workers.count, &bytes)
+        cdef Scratch scratch = scratch_of_thread(bytes)
+        with nogil:
+            status = dwconv_normalized_gradients(
+                &conv.desc, <const float *>weights.view.buf, &inputs.tensor, &norm, &slopes.tensor, into,
+                <float *>to_filter.view.buf, to_bias.data, scratch.aligned, bytes, &workers
+            )
+        if status != DWCONV_OK:
+            raise error_of(status, conv.name)
+        return gradient, bias
+
 
 cdef class Channels:
     """A float32 for every channel, held in place for as long as this lives; None: NULL."""

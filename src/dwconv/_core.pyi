@@ -77,6 +77,23 @@ class BatchNorm:
         dbeta: Any,
         threads: int,
     ) -> Any: ...
+    def backward_through(
+        self,
+        conv: Any,
+        filters: Any,
+        x: Any,
+        between: Any,
+        gamma: Any,
+        beta: Any,
+        mean: Any,
+        variance: Any,
+        dy: Any,
+        dx: Any,
+        with_bias: bool,
+        dgamma: Any,
+        dbeta: Any,
+        threads: int,
+    ) -> Any: ...
 
 def writable(array: Any) -> Any: ...
 

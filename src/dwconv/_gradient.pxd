@@ -75,6 +75,26 @@ cdef extern from "dwconv_gradient.h" nogil:
                                              void *scratch, size_t scratch_bytes,
                                              const dwconv_threads *threads)
 
+    ctypedef struct dwconv_normalization_desc:
+        size_t size
+        const dwconv_batch_norm_desc *desc
+        const dwconv_tensor *x
+        const float *gamma
+        const float *beta
+        const float *mean
+        const float *variance
+        float *dgamma
+        float *dbeta
+
+    dwconv_status dwconv_normalized_gradients_scratch(const dwconv_gradient_desc *desc, const int64_t *input,
+                                                      int threads, size_t *bytes)
+    dwconv_status dwconv_normalized_gradients(const dwconv_gradient_desc *desc, const float *filter,
+                                              const dwconv_tensor *x,
+                                              const dwconv_normalization_desc *normalization,
+                                              const dwconv_tensor *dy, const dwconv_tensor *dx,
+                                              float *filter_gradient, float *bias_gradient, void *scratch,
+                                              size_t scratch_bytes, const dwconv_threads *threads)
+
     dwconv_status dwconv_input_gradient_reference(const dwconv_gradient_desc *desc, const float *filter,
                                                   const dwconv_tensor *dy, const dwconv_tensor *dx)
     dwconv_status dwconv_filter_gradient_reference(const dwconv_gradient_desc *desc, const dwconv_tensor *x,

@@ -39,7 +39,7 @@ cdef class Gradient:
         self.input[0], self.input[1], self.input[2], self.input[3] = conv.x
 
     def scratch_size(self, str of, int threads=1):
-        """Bytes of scratch for the gradient of "input", "filter" or "both"."""
+        """Bytes of scratch for the gradient of "input", "filter" or "both"; "normalized": as for both."""
         cdef size_t bytes = 0
         self.ask(of, threads, &bytes)
         return bytes
@@ -67,6 +67,8 @@ cdef class Gradient:
         cdef dwconv_status status
         if of == "both":
             status = dwconv_both_gradients_scratch(&self.desc, self.input, threads, bytes)
+        elif of == "normalized":
+            status = dwconv_normalized_gradients_scratch(&self.desc, self.input, threads, bytes)
         elif of == "input":
             status = dwconv_input_gradient_scratch(&self.desc, self.input, threads, bytes)
         else:

@@ -21,7 +21,7 @@ def threads_of(name: str, value: Any) -> int:
 
 
 @lru_cache(512)
-def _gradient_of(conv: Convolution, isa: str) -> Any:
+def gradient_of(conv: Convolution, isa: str | None) -> Any:
     return core.Gradient(conv, isa)
 
 
@@ -36,7 +36,7 @@ def input_gradient(conv: Convolution, filters: Array, dy: Array, out: Array | No
         return gradients_numpy.backprop_input(
             conv, filters, dy, np.empty(conv.x, dy.dtype) if out is None else out
         )
-    gradient, filters = _gradient_of(conv, isa), np.ascontiguousarray(filters)
+    gradient, filters = gradient_of(conv, isa), np.ascontiguousarray(filters)
     result = gradient.of_input(filters, dy, out, threads)
     if result is not NotImplemented:
         return result  # type: ignore[no-any-return]
@@ -56,7 +56,7 @@ def filter_gradient(
     if not isa:
         bias = gradients_numpy.backprop_bias(dy) if with_bias else None
         return gradients_numpy.backprop_filter(conv, x, dy), bias
-    gradient = _gradient_of(conv, isa)
+    gradient = gradient_of(conv, isa)
     result = gradient.of_filter(x, dy, True, with_bias, threads)
     if result is NotImplemented:
         _warn(conv.name, "x or out_backprop")
@@ -70,7 +70,7 @@ def both_gradients(
     """Of the input (see `input_gradient`), the filter and the bias: of a depthwise layer in one walk."""
     isa = _isa(dy)
     if isa:
-        gradient = _gradient_of(conv, isa)
+        gradient = gradient_of(conv, isa)
         result = gradient.of_both(np.ascontiguousarray(filters), x, dy, out, with_bias, threads)
         if result is not NotImplemented:
             return result  # type: ignore[no-any-return]
@@ -82,7 +82,7 @@ def bias_gradient(name: str, dy: Array, threads: int) -> Array:
     isa = _isa(dy)
     if not isa:
         return gradients_numpy.backprop_bias(dy)
-    gradient = _gradient_of(Convolution.identity(name, dy.shape), isa)
+    gradient = gradient_of(Convolution.identity(name, dy.shape), isa)
     result = gradient.of_filter(dy, dy, False, True, threads)
     if result is NotImplemented:
         _warn(name, "out_backprop")

@@ -34,6 +34,7 @@ static const struct {
     {"node_numbers", test_node_numbers},
     {"network_reference", test_network_reference},
     {"gradients", test_gradients},
+    {"normalized_gradients", test_normalized_gradients},
     {"batch_norm", test_batch_norm},
     {"quantized", test_quantized},
     {"s8", test_s8},

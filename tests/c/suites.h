@@ -19,6 +19,7 @@ void test_nodes(void);
 void test_node_numbers(void);
 void test_network_reference(void);
 void test_gradients(void);
+void test_normalized_gradients(void);
 void test_batch_norm(void);
 void test_quantized(void);
 void test_quantization_statuses(void); /* part of statuses */

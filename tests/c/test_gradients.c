@@ -6,124 +6,8 @@
 #include "../../csrc/dwconv_gradient.h"
 #include "allocator.h"
 #include "check.h"
-#include "guarded.h"
-#include "problem.h"
+#include "gradient_case.h"
 #include "suites.h"
-
-/* One forward convolution: shapes, and random tensors of it between guard pages. */
-typedef struct gradients {
-    dwconv_gradient_desc desc;
-    int64_t input[4], output[4];
-    size_t filter_floats;
-    guarded x, dy, filter;
-} gradients;
-
-static size_t floats_of(const int64_t dims[4]) { return (size_t)(dims[0] * dims[1] * dims[2] * dims[3]); }
-
-static dwconv_tensor tensor_of(const int64_t dims[4], void *data) {
-    return (dwconv_tensor){
-        .data = data, .batch = dims[0], .height = dims[1], .width = dims[2], .channels = dims[3]};
-}
-
-static guarded random_floats(size_t count, rng *r, int at_end) {
-    guarded g = guarded_create(count * sizeof(float), at_end, sizeof(float));
-    for (size_t i = 0; i < count; i++) ((float *)g.data)[i] = rng_float(r);
-    guarded_make_read_only(&g);
-    return g;
-}
-
-static void draw_desc(dwconv_gradient_desc *d, rng *r) {
-    static const int channels[] = {1, 2, 3, 5, 8, 15, 16, 17, 24, 33, 40, 64};
-    const int kind = (int)rng_range(r, 0, 3), point = kind == 0;
-    const int64_t inputs = channels[rng_range(r, 0, 11)],
-                  last = kind == 3 ? rng_range(r, 1, 40) : rng_range(r, 1, 3);
-    *d = (dwconv_gradient_desc){.size = sizeof *d,
-                                .groups = kind == 1   ? inputs
-                                          : kind == 2 ? rng_range(r, 1, 3)
-                                                      : 1};
-    d->in_channels = kind == 2 ? inputs * d->groups : inputs;
-    d->out_channels = kind == 1   ? inputs * last
-                      : kind == 2 ? d->groups * last * 4
-                                  : channels[rng_range(r, 0, 11)];
-    dwconv_window *w = &d->window;
-    w->kernel_h = point ? 1 : rng_range(r, 1, 7);
-    w->kernel_w = point ? 1 : rng_range(r, 0, 2) ? w->kernel_h : rng_range(r, 1, 9);
-    w->stride_h = rng_range(r, 1, 2);
-    w->stride_w = rng_range(r, 0, 3) ? w->stride_h : rng_range(r, 1, 3);
-    w->dilation_h = rng_range(r, 0, 4) ? 1 : rng_range(r, 1, 3);
-    w->dilation_w = rng_range(r, 0, 4) ? w->dilation_h : rng_range(r, 1, 3);
-    w->padding = (dwconv_padding)rng_range(r, 0, 2);
-    if (w->padding == DWCONV_EXPLICIT) {
-        w->pad_top = rng_range(r, 0, 4);
-        w->pad_bottom = rng_range(r, 0, 4);
-        w->pad_left = rng_range(r, 0, 9);
-        w->pad_right = rng_range(r, 0, 4);
-    }
-}
-
-/* The shape of the output, by a forward plan. */
-static int find_output(const dwconv_gradient_desc *d, const int64_t input[4], int64_t output[4]) {
-    const float stand_in = 0;
-    const dwconv_conv_desc conv = {.size = sizeof conv,
-                                   .in_channels = d->in_channels,
-                                   .out_channels = d->out_channels,
-                                   .groups = d->groups,
-                                   .window = d->window,
-                                   .filter = &stand_in};
-    const dwconv_desc desc = {.size = sizeof desc, .conv = &conv};
-    size_t bytes = 0;
-    if (dwconv_plan_size(&desc, &bytes) != DWCONV_OK) return 0;
-    float *weights = calloc(
-        (size_t)(d->window.kernel_h * d->window.kernel_w * d->in_channels / d->groups * d->out_channels),
-        sizeof *weights);
-    dwconv_conv_desc filled = conv;
-    filled.filter = weights;
-    const dwconv_desc whole = {.size = sizeof whole, .conv = &filled};
-    dwconv_plan *plan = NULL;
-    int found = dwconv_plan_create(&whole, &plan) == DWCONV_OK;
-    found = found && dwconv_output_shape(plan, input, output) == DWCONV_OK;
-    dwconv_plan_destroy(plan);
-    free(weights);
-    return found;
-}
-
-/* Of a description that is set: the rest. 0: the window fits nowhere. */
-static int make_tensors(gradients *g, const int64_t input[4], rng *r, int at_end) {
-    memcpy(g->input, input, sizeof g->input);
-    if (!find_output(&g->desc, g->input, g->output)) return 0;
-    const dwconv_window *w = &g->desc.window;
-    g->filter_floats =
-        (size_t)(w->kernel_h * w->kernel_w * g->desc.in_channels / g->desc.groups * g->desc.out_channels);
-    g->x = random_floats(floats_of(g->input), r, at_end);
-    g->dy = random_floats(floats_of(g->output), r, at_end);
-    g->filter = random_floats(g->filter_floats, r, at_end);
-    return 1;
-}
-
-static int draw(gradients *g, rng *r, int at_end) {
-    draw_desc(&g->desc, r);
-    const int64_t input[4] = {rng_range(r, 1, 3), rng_range(r, 1, 18), rng_range(r, 1, 30),
-                              g->desc.in_channels};
-    return make_tensors(g, input, r, at_end);
-}
-
-/* A pointwise layer that workers share by outputs: of such numbers the rest, for the last one, is no width of a tile. */
-static int describe_shared(gradients *g, int number, rng *r, int at_end) {
-    static const int outputs[] = {24, 80, 120, 160, 248, 568, 1000, 1080};
-    const int count = (int)(sizeof outputs / sizeof *outputs), chunked = number == count;
-    if (number > count) return 0;
-    g->desc = (dwconv_gradient_desc){
-        .size = sizeof g->desc, .groups = 1, .window = {1, 1, 1, 1, 1, 1, .padding = DWCONV_VALID}};
-    g->desc.out_channels = chunked ? 40 : outputs[number];
-    g->desc.in_channels = chunked ? 17 : 17 + 3000 / g->desc.out_channels;
-    const int64_t input[4] = {chunked ? 3 : 1, chunked ? 31 : 17, 23, g->desc.in_channels};
-    return make_tensors(g, input, r, at_end);
-}
-
-static void in_reverse(void *pool, int64_t items, dwconv_task task, void *context) {
-    const int workers = *(const int *)pool;
-    for (int64_t i = items; i-- > 0;) task(context, i, (int)(i % workers));
-}
 
 /* Terms of a sum, each at most 1, times eps: pixels of a filter's, taps and outputs of an input's. */
 static int are_close(const float *a, const float *b, size_t count, double terms) {
@@ -134,18 +18,19 @@ static int are_close(const float *a, const float *b, size_t count, double terms)
 
 static void check_input(const gradients *g, const char *isa, int at_end) {
     dwconv_gradient_desc desc = g->desc;
-    const size_t count = floats_of(g->input), bytes = count * sizeof(float);
+    const size_t count = gradients_count(g->input), bytes = count * sizeof(float);
     const double terms =
         (double)(desc.window.kernel_h * desc.window.kernel_w * desc.out_channels / desc.groups);
     guarded dx = guarded_create(bytes, at_end, sizeof(float));
     float *expected = malloc(bytes), *first = malloc(bytes);
-    const dwconv_tensor dy = tensor_of(g->output, g->dy.data), to = tensor_of(g->input, dx.data),
-                        reference = tensor_of(g->input, expected);
+    const dwconv_tensor dy = gradients_tensor(g->output, g->dy.data),
+                        to = gradients_tensor(g->input, dx.data),
+                        reference = gradients_tensor(g->input, expected);
     CHECK_STATUS(DWCONV_OK, dwconv_input_gradient_reference(&desc, g->filter.data, &dy, &reference));
     desc.isa = isa;
     for (int workers = 1; workers <= 3; workers++) {
         size_t needed = 0;
-        const dwconv_threads threads = {.count = workers, .run = in_reverse, .pool = &workers};
+        const dwconv_threads threads = {.count = workers, .run = gradients_in_reverse, .pool = &workers};
         CHECK_STATUS(DWCONV_OK, dwconv_input_gradient_scratch(&desc, g->input, workers, &needed));
         guarded scratch = guarded_create(needed, at_end, DWCONV_ALIGNMENT);
         memset(scratch.data, 0xff, needed); /* NaN: what scratch holds must not matter */
@@ -179,12 +64,13 @@ static void check_filter(const gradients *g, const char *isa, int at_end) {
     guarded db = guarded_create(outputs * sizeof(float), at_end, sizeof(float));
     float *expected = malloc((count + outputs) * sizeof(float)),
           *first = malloc((count + outputs) * sizeof(float));
-    const dwconv_tensor x = tensor_of(g->input, g->x.data), dy = tensor_of(g->output, g->dy.data);
+    const dwconv_tensor x = gradients_tensor(g->input, g->x.data),
+                        dy = gradients_tensor(g->output, g->dy.data);
     CHECK_STATUS(DWCONV_OK, dwconv_filter_gradient_reference(&desc, &x, &dy, expected, expected + count));
     desc.isa = isa;
     for (int workers = 1; workers <= 3; workers++) {
         size_t needed = 0;
-        const dwconv_threads threads = {.count = workers, .run = in_reverse, .pool = &workers};
+        const dwconv_threads threads = {.count = workers, .run = gradients_in_reverse, .pool = &workers};
         CHECK_STATUS(DWCONV_OK, dwconv_filter_gradient_scratch(&desc, g->input, workers, &needed));
         guarded scratch = guarded_create(needed, at_end, DWCONV_ALIGNMENT);
         memset(scratch.data, 0xff, needed);
@@ -216,16 +102,17 @@ static void check_filter(const gradients *g, const char *isa, int at_end) {
 static void check_both(const gradients *g, const char *isa, int at_end) {
     dwconv_gradient_desc desc = g->desc;
     const size_t count = g->filter_floats, outputs = (size_t)desc.out_channels;
-    const size_t bytes = floats_of(g->input) * sizeof(float), sums = (count + outputs) * sizeof(float);
+    const size_t bytes = gradients_count(g->input) * sizeof(float), sums = (count + outputs) * sizeof(float);
     guarded dx = guarded_create(bytes, at_end, sizeof(float)),
             dw = guarded_create(sums, at_end, sizeof(float));
     float *apart = malloc(bytes + sums), *db = (float *)dw.data + count;
-    const dwconv_tensor x = tensor_of(g->input, g->x.data), dy = tensor_of(g->output, g->dy.data),
-                        to = tensor_of(g->input, dx.data), first = tensor_of(g->input, apart);
+    const dwconv_tensor x = gradients_tensor(g->input, g->x.data),
+                        dy = gradients_tensor(g->output, g->dy.data),
+                        to = gradients_tensor(g->input, dx.data), first = gradients_tensor(g->input, apart);
     desc.isa = isa;
     for (int workers = 1; workers <= 3; workers++) {
         size_t needed = 0, others = 0, of_input = 0;
-        const dwconv_threads threads = {.count = workers, .run = in_reverse, .pool = &workers};
+        const dwconv_threads threads = {.count = workers, .run = gradients_in_reverse, .pool = &workers};
         CHECK_STATUS(DWCONV_OK, dwconv_both_gradients_scratch(&desc, g->input, workers, &needed));
         guarded scratch = guarded_create(needed, at_end, DWCONV_ALIGNMENT);
         memset(scratch.data, 0xff, needed);
@@ -240,7 +127,7 @@ static void check_both(const gradients *g, const char *isa, int at_end) {
         CHECK(guarded_slack_intact(&scratch));
         guarded_free(&scratch);
         if (workers == 1) {
-            float *gradient = apart + floats_of(g->input);
+            float *gradient = apart + gradients_count(g->input);
             CHECK_STATUS(DWCONV_OK, dwconv_filter_gradient_scratch(&desc, g->input, 1, &others));
             CHECK_STATUS(DWCONV_OK, dwconv_input_gradient_scratch(&desc, g->input, 1, &of_input));
             if (of_input > others) others = of_input;
@@ -252,7 +139,7 @@ static void check_both(const gradients *g, const char *isa, int at_end) {
             free(memory);
         }
         CHECK(memcmp(dx.data, apart, bytes) == 0);
-        CHECK(memcmp(dw.data, apart + floats_of(g->input), sums) == 0);
+        CHECK(memcmp(dw.data, apart + gradients_count(g->input), sums) == 0);
     }
     free(apart);
     guarded_free(&dx);
@@ -267,7 +154,7 @@ static void check_activations(const char *isa, rng *r) {
             const dwconv_activation act = {(dwconv_activation_kind)kind, kind == DWCONV_CLIP ? -0.5f : 0.1f,
                                            0.7f};
             const size_t count = 77, bytes = count * sizeof(float);
-            guarded values = random_floats(count, r, 1), dy = random_floats(count, r, 0);
+            guarded values = gradients_floats(count, r, 1), dy = gradients_floats(count, r, 0);
             guarded dx = guarded_create(bytes, 1, sizeof(float));
             float expected[77];
             CONTEXT("%s activation %d source %d", isa, kind, source);
@@ -289,7 +176,7 @@ static void check_activations(const char *isa, rng *r) {
 static void check_statuses(void) {
     static float x[4 * 4 * 2], dy[4 * 4 * 2], dw[9 * 2];
     const int64_t dims[4] = {1, 4, 4, 2};
-    const dwconv_tensor from = tensor_of(dims, x), of = tensor_of(dims, dy);
+    const dwconv_tensor from = gradients_tensor(dims, x), of = gradients_tensor(dims, dy);
     const dwconv_gradient_desc good = {.size = sizeof good,
                                        .in_channels = 2,
                                        .out_channels = 2,
@@ -328,7 +215,7 @@ static void check_statuses(void) {
     CHECK_STATUS(DWCONV_OVERLAP, dwconv_input_gradient(&good, dw, &of, &of, scratch, bytes, NULL));
     free(scratch);
     static float dx[4 * 4 * 2], filter[9 * 2];
-    const dwconv_tensor to = tensor_of(dims, dx);
+    const dwconv_tensor to = gradients_tensor(dims, dx);
     CHECK_STATUS(DWCONV_OK, dwconv_both_gradients_scratch(&good, dims, 2, &bytes));
     scratch = aligned_memory(bytes);
 #define BOTH(x, dx, to_filter, size) \
@@ -358,9 +245,7 @@ static void check_gradients(gradients *g, int number) {
         check_filter(g, isa, number % 2);
         check_both(g, isa, number % 2);
     }
-    guarded_free(&g->x);
-    guarded_free(&g->dy);
-    guarded_free(&g->filter);
+    gradients_free(g);
 }
 
 void test_gradients(void) {
@@ -373,8 +258,8 @@ void test_gradients(void) {
     enum { COUNT = 400 };
 #endif
     for (int i = 0; i < COUNT; i++)
-        if (draw(&g, &r, i % 2)) check_gradients(&g, i);
-    for (int i = 0; describe_shared(&g, i, &r, i % 2); i++) check_gradients(&g, COUNT + i);
+        if (gradients_draw(&g, &r, i % 2)) check_gradients(&g, i);
+    for (int i = 0; gradients_draw_shared(&g, i, &r, i % 2); i++) check_gradients(&g, COUNT + i);
     for (int rung = 0; rung < dwconv_isa_count(); rung++)
         if (dwconv_isa_available(dwconv_isa_name(rung))) check_activations(dwconv_isa_name(rung), &r);
 }

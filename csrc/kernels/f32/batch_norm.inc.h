@@ -122,15 +122,32 @@ INLINE void bn_back(const dwc_norm_run *r, int64_t c, int lanes, const int NV, c
         }
 }
 
+/* Pixels at a time where channels take several passes: few, so that lines come nearly in the order of memory. */
+enum { BN_PIXELS = 4 };
+
+INLINE void bn_forward(dwc_norm_run *r, int64_t pixels) {
+    r->x += pixels * r->x_pixel;
+    if (r->dy) r->dy += pixels * r->dy_pixel;
+    if (r->y) r->y += pixels * r->y_pixel;
+}
+
 #define BN_EACH(TILE, MOST, ...)                                                             \
-    for (; c + MOST * V(lanes) <= r->channels; c += MOST * V(lanes))                         \
-        TILE(r, c, V(lanes), MOST, 1 __VA_ARGS__);                                           \
-    for (; c + V(lanes) <= r->channels; c += V(lanes)) TILE(r, c, V(lanes), 1, 1 __VA_ARGS__);
-#define BN_DEFINE(NAME, TILE, MOST, ...)                                           \
-    static void NAME(const dwc_norm_run *r) {                                      \
-        int64_t c = 0;                                                             \
-        BN_EACH(TILE, MOST, __VA_ARGS__)                                           \
-        if (c < r->channels) TILE(r, c, (int)(r->channels - c), 1, 0 __VA_ARGS__); \
+    for (; c + MOST * V(lanes) <= r.channels; c += MOST * V(lanes))                          \
+        TILE(&r, c, V(lanes), MOST, 1 __VA_ARGS__);                                          \
+    for (; MOST > 2 && c + 2 * V(lanes) <= r.channels; c += 2 * V(lanes))                    \
+        TILE(&r, c, V(lanes), 2, 1 __VA_ARGS__);                                             \
+    for (; c + V(lanes) <= r.channels; c += V(lanes)) TILE(&r, c, V(lanes), 1, 1 __VA_ARGS__);
+#define BN_DEFINE(NAME, TILE, MOST, ...)                                               \
+    static void NAME(const dwc_norm_run *all) {                                        \
+        const int64_t most = all->channels > MOST * V(lanes) ? BN_PIXELS : all->pixels; \
+        dwc_norm_run r = *all;                                                         \
+        for (int64_t left = all->pixels; left > 0; left -= r.pixels) {                 \
+            int64_t c = 0;                                                             \
+            r.pixels = left < most ? left : most;                                      \
+            BN_EACH(TILE, MOST, __VA_ARGS__)                                           \
+            if (c < r.channels) TILE(&r, c, (int)(r.channels - c), 1, 0 __VA_ARGS__);  \
+            bn_forward(&r, r.pixels);                                                  \
+        }                                                                              \
     }
 #define BN_MORE(...) , __VA_ARGS__
 /* clang-format off */

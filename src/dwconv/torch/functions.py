@@ -14,7 +14,7 @@ import torch
 
 from .. import engine, gradient_engine, layers
 from ..activation import Activation, Array
-from ..config import core
+from ..config import core, native_isa
 from ..geometry import Window
 from ..gradients_numpy import Convolution as ForwardConvolution
 from ..operation import Operation, Stage
@@ -245,6 +245,23 @@ def backward(
     elif wanted[2]:
         db = torch.from_numpy(gradient_engine.bias_gradient(conv.name, array, workers))
     return dx, dw, db
+
+
+def goes_with_norm(geometry: Geometry, weight: torch.Tensor, of_input: bool) -> bool:
+    """Whether the core makes what a normalization behind it gives back where this convolution reads it."""
+    kind = geometry.kind(weight)
+    if not of_input:
+        return kind == "depthwise" or geometry.groups == 1
+    if kind == "depthwise":
+        return int(weight.shape[0]) == geometry.groups
+    return kind == "pointwise" and geometry.stride == (1, 1) and bool(weight.shape[0] >= weight.shape[1])
+
+
+def gradient_of(geometry: Geometry, x: torch.Tensor, weight: torch.Tensor) -> tuple[Any, Array]:
+    """Of the C core, for float32 and the best instruction set, and its filters."""
+    conv = shapes_of(geometry, tuple(x.shape), tuple(weight.shape))
+    values = filters(weight, geometry.kind(weight), geometry.groups).reshape(conv.filters)
+    return gradient_engine.gradient_of(conv, native_isa()), values
 
 
 def _pytorch_backward(

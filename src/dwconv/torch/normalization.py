@@ -67,6 +67,9 @@ class Unit(torch.autograd.Function):  # type: ignore[misc]
             convolution = functions.pytorch_convolution(x, weight, bias, geometry)
             found = _pytorch_backward(dy, tensors, convolution, scale, offset, state, wanted)
             return (*found, None, None)
+        at_once = state.backward_through(dy, x, weight, geometry, between, scale, offset, wanted)
+        if at_once is not None:
+            return (*at_once, None, None)
         slope, *of_channels = state.backward(dy, between, scale, offset, (any(wanted[:3]), *wanted[3:]))
         of_weights: Any = (None, None, None)
         if slope is not None:
@@ -119,6 +122,28 @@ class State:
             kernel.backward(nhwc(x), *given, *self.moments, nhwc(dy), out, *found, workers)
         of_channels = [None if array is None else torch.from_numpy(array) for array in found]
         return None if dx is None else in_layout(dx, self.last), *of_channels
+
+    def backward_through(
+        self, dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, geometry: Geometry,
+        between: torch.Tensor, scale: Any, offset: Any, wanted: Any,
+    ) -> tuple[torch.Tensor | None, ...] | None:  # fmt: skip
+        """And of the convolution of x that gave `between`; None where the core does not do both at once."""
+        assert self.moments is not None
+        kernel = self._kernel(between)
+        if kernel is None or not wanted[1] or not functions.goes_with_norm(geometry, weight, wanted[0]):
+            return None
+        dx, out = new_image(x.shape, x) if wanted[0] else (None, None)
+        found = [np.empty(between.shape[1], np.float32) if flag else None for flag in wanted[3:]]
+        given = _array(scale), _array(offset), *self.moments
+        weights = kernel.backward_through(
+            *functions.gradient_of(geometry, x, weight), nhwc(x), nhwc(between), *given, nhwc(dy), out,
+            wanted[2], *found, threads(),
+        )  # fmt: skip
+        if weights is NotImplemented:
+            return None
+        dw, *rest = weights
+        arrays = [None if array is None else torch.from_numpy(array) for array in (*rest, *found)]
+        return dx, functions.as_weight(dw, weight), *arrays
 
 
 @lru_cache(256)
